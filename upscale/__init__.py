@@ -1,0 +1,3 @@
+"""Image super-resolution for the shell and for Python."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,57 @@
+"""The exception tree. Every message names the value and the remedy, on one line.
+
+Exit status of the command line: ``exit_code`` of the error (1: a picture or a file failed; 2: wrong
+usage, nothing was started).
+"""
+
+from __future__ import annotations
+
+
+class UpscaleError(Exception):
+    """Base of every error that the package raises on purpose."""
+
+    exit_code = 1
+
+
+class UsageError(UpscaleError):
+    """An argument or option has a value that cannot be used; nothing was started."""
+
+    exit_code = 2
+
+
+class ImageError(UpscaleError):
+    """A picture cannot be decoded, or cannot be encoded in the format asked for."""
+
+
+class OutputError(UpscaleError):
+    """An output cannot be written: it exists, its folder is missing or read-only, the disk is full."""
+
+
+class CheckpointError(UpscaleError):
+    """A checkpoint is missing, damaged, or not of the network asked for."""
+
+
+class ArchitectureError(CheckpointError):
+    """The tensors of a checkpoint belong to a network that is unknown or was not asked for."""
+
+
+class HashError(CheckpointError):
+    """The SHA-256 of a file is not the recorded one."""
+
+
+class DownloadError(CheckpointError):
+    """A checkpoint cannot be fetched."""
+
+
+class DeviceError(UpscaleError):
+    """A device or a precision was asked for that this machine does not have."""
+
+    exit_code = 2
+
+
+class OutOfMemoryError(UpscaleError):
+    """The smallest tile does not fit in memory."""
+
+
+class DataError(UpscaleError):
+    """Training or evaluation data are missing or too small."""

@@ -1,0 +1,69 @@
+"""The contract that every network keeps."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Config:
+    """Base of the frozen configuration of a network; its fields are written in checkpoint headers."""
+
+
+class Network(nn.Module):
+    """A super-resolution or restoration network.
+
+    ``forward(lr)`` takes (N, channels + noise_channels, H, W) in [0, 1] (the noise channels, which come
+    last, are standard normal) and gives (N, channels, scale * H, scale * W), in [0, 1] up to overshoot.
+    Mean subtraction and value range live inside the network; so does padding of H and W.
+
+    Attributes:
+        config: The frozen configuration that the network was built from.
+        scale: Enlargement factor.
+        channels: 1 for luma (Y of BT.601, studio range) or gray, 3 for RGB.
+        noise_channels: Channels of noise that follow the picture's; 0 for deterministic networks.
+        multiple_of: Tile starts and sizes are multiples of it (SwinIR: its window), in LR pixels.
+        halo: LR pixels of context around a tile that the result of the tile depends on.
+        halo_is_exact: Whether ``halo`` covers the whole reach, so that tiled equals whole.
+        precisions: Dtypes in which the network is trusted, best first after float32.
+    """
+
+    architecture: ClassVar[str]
+    config_type: ClassVar[type[Config]]
+    precisions: ClassVar[tuple[torch.dtype, ...]] = (torch.float32,)
+
+    config: Config
+    scale: int
+    channels: int
+    noise_channels: int = 0
+    multiple_of: int = 1
+    halo: int = 0
+    halo_is_exact: bool = False
+
+    @abstractmethod
+    def forward(self, lr: Tensor) -> Tensor:
+        """Enlarge ``lr`` (N, channels + noise_channels, H, W) to (N, channels, scale*H, scale*W)."""
+
+    def __call__(self, lr: Tensor) -> Tensor:
+        """Typed call."""
+        result: Tensor = super().__call__(lr)
+        return result
+
+    def optimized(self) -> Network:
+        """A form for inference that gives the same numbers; the network itself where there is none."""
+        return self
+
+    def extra_repr(self) -> str:
+        """The configuration, for printing."""
+        return repr(self.config)
+
+
+def config_from_dict(config_type: type[Config], values: dict[str, Any]) -> Config:
+    """Build a configuration from header values; lists become tuples, unknown keys raise TypeError."""
+    frozen = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    return config_type(**frozen)
