@@ -1,0 +1,218 @@
+"""Fidelity of a picture to its ground truth: PSNR, SSIM and PSNR-B, as the papers count them.
+
+All functions take ``sr`` and ``hr`` as (N, C, H, W) tensors or arrays of equal shape, C = 1 (gray,
+or Y already) or 3 (RGB), with values in 0..``peak`` (255 for 8-bit pictures; nothing is rounded or
+clipped here), and give the mean over the N pictures as a float. Arithmetic is float64.
+
+``crop_border`` pixels are left out at each side; super-resolution tables use the scale. With
+``luma`` RGB is compared on Y of BT.601 in the studio range (MATLAB ``rgb2ycbcr``), kept as float,
+not rounded: such figures lie 20 log10(255 / 219) = 1.32 dB above those of a full-range Y.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from upscale.errors import DataError
+
+Picture = Tensor | np.ndarray
+
+SSIM_WINDOW = 11  # pixels
+SSIM_SIGMA = 1.5  # pixels
+SSIM_K1, SSIM_K2 = 0.01, 0.03
+BLOCK = 8  # pixels, the side of a JPEG block
+
+_LUMA = (65.481, 128.553, 24.966)  # for R, G, B in 0..1; 16 is added
+
+
+def luma(x: Picture, *, peak: float = 255.0) -> Tensor:
+    """Y of BT.601 in the studio range, not rounded; a picture of one channel stays as it is.
+
+    Args:
+        x: (N, 1 or 3, H, W) in 0..``peak``.
+        peak: Value of white.
+
+    Returns:
+        (N, 1, H, W) float64 in 16/255·peak .. 235/255·peak.
+
+    Raises:
+        DataError: ``x`` has other axes or channels.
+    """
+    x = _as_float64(x)
+    if x.shape[1] == 1:
+        return x
+    weights = torch.tensor(_LUMA, dtype=torch.float64, device=x.device).view(1, 3, 1, 1)
+    return ((x * weights).sum(1, keepdim=True) + 16 * peak) / 255
+
+
+def psnr(
+    sr: Picture,
+    hr: Picture,
+    *,
+    crop_border: int = 0,
+    luma: bool = True,
+    peak: float = 255.0,
+) -> float:
+    """Peak signal-to-noise ratio, 10 log10(peak² / MSE), in dB; ``inf`` for equal pictures.
+
+    Args:
+        sr: (N, 1 or 3, H, W) in 0..``peak``.
+        hr: The same shape and range.
+        crop_border: Pixels left out at each side.
+        luma: Compare Y; otherwise all channels together.
+        peak: Value of white.
+
+    Raises:
+        DataError: Shapes differ, or nothing is left after the crop.
+    """
+    sr, hr = _prepare(sr, hr, crop_border, luma, peak, smallest=1)
+    return _mean_over_pictures(lambda a, b: _decibel((a - b).square().mean().item(), peak), sr, hr)
+
+
+def ssim(
+    sr: Picture,
+    hr: Picture,
+    *,
+    crop_border: int = 0,
+    luma: bool = True,
+    peak: float = 255.0,
+) -> float:
+    """Structural similarity (Wang et al. 2004), in [-1, 1].
+
+    Gaussian window of 11x11 with sigma 1.5, K1 = 0.01, K2 = 0.03, population statistics, averaged
+    over the pixels whose window lies wholly inside the picture; the mean of the channels.
+
+    Args:
+        sr: (N, 1 or 3, H, W) in 0..``peak``.
+        hr: The same shape and range.
+        crop_border: Pixels left out at each side.
+        luma: Compare Y; otherwise the mean over R, G and B.
+        peak: Value of white.
+
+    Raises:
+        DataError: Shapes differ, or less than 11 pixels are left after the crop.
+    """
+    sr, hr = _prepare(sr, hr, crop_border, luma, peak, smallest=SSIM_WINDOW)
+    return _mean_over_pictures(lambda a, b: _ssim_map(a, b, peak).mean().item(), sr, hr)
+
+
+def psnr_b(
+    sr: Picture,
+    hr: Picture,
+    *,
+    crop_border: int = 0,
+    luma: bool = True,
+    peak: float = 255.0,
+) -> float:
+    """PSNR with a penalty for visible 8x8 blocks in ``sr`` (Yim and Bovik 2011), in dB.
+
+    The penalty is what neighbours across a block edge differ more than neighbours within a block.
+    The grid of blocks starts at the corner of the picture before the crop, and its edges are
+    counted as they are where a side is no multiple of 8. The mean of the channels.
+
+    Args:
+        sr: (N, 1 or 3, H, W) in 0..``peak``; its blocks are looked for.
+        hr: The same shape and range.
+        crop_border: Pixels left out at each side.
+        luma: Compare Y; otherwise the mean over R, G and B.
+        peak: Value of white.
+
+    Raises:
+        DataError: Shapes differ, or less than 10 pixels are left after the crop.
+    """
+    sr, hr = _prepare(sr, hr, crop_border, luma, peak, smallest=BLOCK + 2)
+
+    def one(a: Tensor, b: Tensor) -> float:
+        mse = (a - b).square().mean(dim=(1, 2)).tolist()
+        return float(
+            np.mean(
+                [
+                    _decibel(m + _blocking_effect(x, crop_border), peak)
+                    for m, x in zip(mse, a, strict=True)
+                ]
+            )
+        )
+
+    return _mean_over_pictures(one, sr, hr)
+
+
+def _ssim_map(a: Tensor, b: Tensor, peak: float) -> Tensor:
+    """SSIM of each pixel: (C, H, W) twice -> (C, H - 10, W - 10)."""
+    t = torch.arange(SSIM_WINDOW, dtype=a.dtype, device=a.device) - SSIM_WINDOW // 2
+    g = torch.exp(-t.square() / (2 * SSIM_SIGMA**2))
+    g = g / g.sum()
+
+    def blur(x: Tensor) -> Tensor:
+        x = F.conv2d(x.unsqueeze(1), g.view(1, 1, -1, 1))
+        return F.conv2d(x, g.view(1, 1, 1, -1)).squeeze(1)
+
+    c1, c2 = (SSIM_K1 * peak) ** 2, (SSIM_K2 * peak) ** 2
+    mean_a, mean_b = blur(a), blur(b)
+    var_a = blur(a * a) - mean_a * mean_a
+    var_b = blur(b * b) - mean_b * mean_b
+    cov = blur(a * b) - mean_a * mean_b
+    structure = (2 * cov + c2) / (var_a + var_b + c2)
+    return structure * (2 * mean_a * mean_b + c1) / (mean_a.square() + mean_b.square() + c1)
+
+
+def _blocking_effect(x: Tensor, offset: int) -> float:
+    """Blocking effect factor of a plane (H, W) whose corner lies ``offset`` into the grid."""
+    edge_sum = edge_count = inner_sum = inner_count = 0.0
+    for plane in (x, x.T):  # vertical edges of blocks, then horizontal ones
+        steps = (plane[:, 1:] - plane[:, :-1]).square()
+        edge = (torch.arange(steps.shape[1], device=x.device) + offset) % BLOCK == BLOCK - 1
+        edge_sum += steps[:, edge].sum().item()
+        inner_sum += steps[:, ~edge].sum().item()
+        edge_count += steps[:, edge].numel()
+        inner_count += steps[:, ~edge].numel()
+    excess = edge_sum / edge_count - inner_sum / inner_count
+    return max(excess, 0.0) * math.log2(BLOCK) / math.log2(min(x.shape))
+
+
+def _decibel(mse: float, peak: float) -> float:
+    return math.inf if mse == 0 else 10 * math.log10(peak**2 / mse)
+
+
+def _mean_over_pictures(one: Callable[[Tensor, Tensor], float], sr: Tensor, hr: Tensor) -> float:
+    return float(np.mean([one(a, b) for a, b in zip(sr, hr, strict=True)]))
+
+
+def _as_float64(x: Picture) -> Tensor:
+    x = torch.as_tensor(x)
+    if x.ndim != 4 or x.shape[1] not in (1, 3):
+        raise DataError(
+            f"a picture of shape {tuple(x.shape)} cannot be scored: "
+            "pass (N, 1 or 3, H, W), channels first"
+        )
+    return x.to(torch.float64) if x.device.type != "mps" else x.cpu().to(torch.float64)
+
+
+def _prepare(
+    sr: Picture, hr: Picture, crop_border: int, on_luma: bool, peak: float, *, smallest: int
+) -> tuple[Tensor, Tensor]:
+    """Check, crop, and take Y: two (N, C, H, W) float64 tensors on one device."""
+    sr, hr = _as_float64(sr), _as_float64(hr)
+    if sr.shape != hr.shape:
+        raise DataError(
+            f"pictures of shapes {tuple(sr.shape)} and {tuple(hr.shape)} cannot be compared: "
+            "crop or resize one to the other"
+        )
+    height, width = sr.shape[2] - 2 * crop_border, sr.shape[3] - 2 * crop_border
+    if crop_border < 0 or min(height, width) < smallest or sr.shape[0] == 0:
+        raise DataError(
+            f"{sr.shape[0]} pictures of {sr.shape[3]}x{sr.shape[2]} with crop_border={crop_border} "
+            f"leave {width}x{height} pixels: use larger pictures, at least {smallest}x{smallest} "
+            "must be left"
+        )
+    rows, columns = (
+        slice(crop_border, crop_border + height),
+        slice(crop_border, crop_border + width),
+    )
+    sr, hr = sr[:, :, rows, columns], hr.to(sr.device)[:, :, rows, columns]
+    return (luma(sr, peak=peak), luma(hr, peak=peak)) if on_luma else (sr, hr)
