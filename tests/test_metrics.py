@@ -125,7 +125,7 @@ def test_ssim_of_one_window_by_hand() -> None:
 
 def test_psnr_b_by_hand() -> None:
     # 16x16, left half 0, right half 10. Steps across block edges: 16 of 100 among 16 + 16, mean 50;
-    # within blocks 0. eta = log2(8) / log2(16) = 0.75, so BEF = 37.5; the MSE against x itself is 0.
+    # within blocks 0. eta = log2(8) / log2(16) = 0.75, BEF = 37.5; the MSE of x and x is 0.
     x = torch.zeros(1, 1, 16, 16)
     x[..., 8:] = 10
     assert psnr_b(x, x) == pytest.approx(10 * math.log10(255**2 / 37.5), abs=1e-9)
