@@ -1,0 +1,162 @@
+"""The command line: one file per command, each imported only when it is called.
+
+``main`` looks at the first argument. A name in ``COMMANDS`` calls that command; anything else is the
+main job (``upscale [OPTIONS] INPUT...``, the same as ``upscale run ...``).
+
+How a command is added: write ``upscale/cli/<name>.py``, which imports nothing heavier than typer and
+``upscale.errors`` at its top, and give it a line in ``COMMANDS``: ``name: (target, one line of help)``.
+The target is ``"module:attribute"``; the attribute is either a function in typer's style (its
+parameters are ``Annotated[..., typer.Option(...)]``, its docstring is the help) or a typer
+sub-application (``app = typer.Typer(add_completion=False, no_args_is_help=True)``). The function does
+one library call and prints; it may return an ``int``, which becomes the exit status.
+
+Errors end here. ``UpscaleError``: one line on stderr, ``upscale: error: ...``, and its ``exit_code``.
+Wrong usage: 2. Ctrl-C: 130. SIGTERM: 143. A closed pipe: quietly 141, as any Unix tool. Anything else is
+a bug: one line and 1, and the traceback with ``UPSCALE_DEBUG=1`` in the environment.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import Any
+
+from upscale.cli.console import Console
+from upscale.errors import UpscaleError
+
+MAIN_JOB = ("upscale.cli.run:run", "Enlarge pictures (the default command).")
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "run": MAIN_JOB,
+    "models": ("upscale.cli.models:models", "List the models that can run."),
+    "weights": ("upscale.cli.weights:app", "List, verify, pull, convert and blend checkpoints."),
+    "evaluate": ("upscale.cli.evaluate:evaluate", "PSNR and SSIM by the papers' protocols."),
+    "compare": ("upscale.cli.compare:compare", "Contact sheet, alpha sweep, HTML page."),
+    "bench": ("upscale.cli.bench:bench", "Pixels per second on this machine."),
+    "train": ("upscale.cli.train:train", "Train the networks by the recipes behind the weights."),
+    "info": ("upscale.cli.info:info", "What a picture is, and the provenance written in it."),
+    "doctor": ("upscale.cli.doctor:doctor", "What works on this machine, and what does not."),
+}
+
+INTERRUPTED, TERMINATED, BROKEN_PIPE = 130, 143, 141
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived; like ``KeyboardInterrupt``, not to be caught by accident."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line and leave with its exit status.
+
+    Args:
+        argv: The arguments after the program's name; ``None`` takes them from ``sys.argv``.
+    """
+    sys.exit(status(list(sys.argv[1:] if argv is None else argv)))
+
+
+def status(argv: list[str]) -> int:
+    """Run the command line and return its exit status; nothing but ``SystemExit`` leaves here."""
+    if "_UPSCALE_COMPLETE" in os.environ:
+        from upscale.cli.completion import complete
+
+        return complete()
+    previous = _on_sigterm(_raise_terminated)
+    try:
+        code = _call(argv)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        code = _close_pipes()
+    except KeyboardInterrupt:
+        Console().error("interrupted")
+        code = INTERRUPTED
+    except Terminated:
+        Console().error("terminated")
+        code = TERMINATED
+    finally:
+        _on_sigterm(previous)
+    return code
+
+
+def _call(argv: list[str]) -> int:
+    """Call the command that ``argv`` names; turn its errors into one line and an exit status."""
+    import typer
+
+    from upscale.cli.command import command_of, usage_error_type
+
+    usage_error = usage_error_type()
+    try:
+        command, prog, args = command_of(argv)
+        with command.make_context(prog, args) as context:
+            result = command.invoke(context)
+    except typer.Exit as done:
+        return int(done.exit_code)
+    except (typer.Abort, EOFError):
+        Console().error("aborted")
+        return 1
+    except usage_error as error:
+        return _usage(error)
+    except UpscaleError as error:
+        if os.environ.get("UPSCALE_DEBUG"):
+            raise
+        Console().error(str(error))
+        return error.exit_code
+    except (KeyboardInterrupt, BrokenPipeError):
+        raise
+    except OSError as error:
+        if os.environ.get("UPSCALE_DEBUG"):
+            raise
+        Console().error(_os_error(error))
+        return 1
+    except Exception as error:
+        if os.environ.get("UPSCALE_DEBUG"):
+            raise
+        what = f"{type(error).__name__}: {error}"
+        Console().error(f"internal error: {what}; UPSCALE_DEBUG=1 shows where")
+        return 1
+    return result if isinstance(result, int) else 0
+
+
+def _usage(error: Any) -> int:
+    """One line for wrong usage, with the command whose ``--help`` tells more."""
+    context = getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError" and context is not None:
+        print(context.get_help(), file=sys.stderr)
+        return 2
+    path = context.command_path if context is not None else "upscale"
+    message = " ".join(str(error.format_message()).split()).rstrip(".")
+    Console().error(f"{message}; see '{path} --help'")
+    return 2
+
+
+def _os_error(error: OSError) -> str:
+    """The operating system's error with the file it is about, on one line."""
+    reason = error.strerror or str(error) or type(error).__name__
+    if error.errno == errno.ENOSPC:
+        reason = "no space left on the device"
+    return f"{os.fsdecode(error.filename)}: {reason}" if error.filename else reason
+
+
+def _close_pipes() -> int:
+    """Point stdout at nothing, so that the interpreter's last flush stays quiet."""
+    try:
+        with open(os.devnull, "wb") as nothing:  # noqa: PTH123
+            os.dup2(nothing.fileno(), sys.stdout.fileno())
+    except (OSError, ValueError):
+        pass
+    return BROKEN_PIPE
+
+
+def _raise_terminated(number: int, frame: FrameType | None) -> None:
+    raise Terminated
+
+
+def _on_sigterm(handler: Any) -> Any:
+    """Set the handler of SIGTERM where that is possible (the main thread); return the previous."""
+    try:
+        return signal.signal(signal.SIGTERM, handler)
+    except ValueError:
+        return None

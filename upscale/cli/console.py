@@ -1,0 +1,85 @@
+"""What the command line says to people: lines on stderr, in which no name can act on the terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+import unicodedata
+from dataclasses import dataclass
+
+# Categories that a terminal may act on or that hide text: controls, formats (bidi overrides, zero
+# width), surrogates (undecodable bytes), private use, line and paragraph separators.
+UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+
+
+def printable(text: str) -> str:
+    r"""Return ``text`` on one line, with everything that is not plainly visible escaped.
+
+    A newline becomes ``\n``, an escape character ``\x1b``, an undecodable byte ``\xff``.
+    """
+    return "".join(_escape(c) if unicodedata.category(c) in UNPRINTABLE else c for c in text)
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8, as os.fsdecode keeps it
+        return f"\\x{code - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def shorten(text: str, width: int) -> str:
+    """Return ``text`` in at most ``width`` characters, its middle replaced by an ellipsis."""
+    if len(text) <= width:
+        return text
+    head = (width - 1) // 2
+    return text[:head] + "…" + text[len(text) - (width - 1 - head) :]
+
+
+@dataclass(frozen=True)
+class Console:
+    """Writes to stderr.
+
+    Attributes:
+        quiet: Only errors are written.
+        verbose: Details are written too.
+    """
+
+    quiet: bool = False
+    verbose: bool = False
+
+    def error(self, message: str) -> None:
+        """Write ``upscale: error: message`` on one line."""
+        self._write(f"upscale: error: {printable(message)}")
+
+    def warn(self, message: str) -> None:
+        """Write a warning, unless quiet."""
+        if not self.quiet:
+            self._write(f"upscale: warning: {printable(message)}")
+
+    def note(self, message: str) -> None:
+        """Write a line, unless quiet."""
+        if not self.quiet:
+            self._write(printable(message))
+
+    def detail(self, message: str) -> None:
+        """Write a line when verbose."""
+        if self.verbose and not self.quiet:
+            self._write(printable(message))
+
+    @staticmethod
+    def _write(line: str) -> None:
+        stream = sys.stderr
+        if stream is None:
+            return
+        try:
+            encoding = stream.encoding or "utf-8"
+            stream.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+            stream.flush()
+        except (BrokenPipeError, ValueError):  # nobody reads stderr any more
+            return
+
+    @staticmethod
+    def is_terminal() -> bool:
+        """Whether stderr is a terminal on which a progress bar can be drawn."""
+        stream = sys.stderr
+        return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
