@@ -1,1 +1,23 @@
-"""Networks."""
+"""The networks: one family per file, one line per network here."""
+
+from __future__ import annotations
+
+from upscale.models.base import Config, Network, config_from_dict
+from upscale.models.esrgan import ESRGAN, ESRGANConfig
+from upscale.models.srcnn import SRCNN, SRCNNConfig
+from upscale.models.swinir import SwinIR, SwinIRConfig
+
+MODELS: dict[str, type[Network]] = {"srcnn": SRCNN, "esrgan": ESRGAN, "swinir": SwinIR}
+
+__all__ = [
+    "ESRGAN",
+    "MODELS",
+    "SRCNN",
+    "Config",
+    "ESRGANConfig",
+    "Network",
+    "SRCNNConfig",
+    "SwinIR",
+    "SwinIRConfig",
+    "config_from_dict",
+]

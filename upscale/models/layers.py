@@ -1,0 +1,46 @@
+"""Layers that two or more networks use."""
+
+from __future__ import annotations
+
+import math
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Upsample(nn.Sequential):
+    """Sub-pixel enlargement (Shi 2016, arXiv 1609.05158): x2 stages for powers of two, one x3 for 3.
+
+    (N, channels, H, W) -> (N, channels, scale*H, scale*W). Keys ``0``, ``2``, … hold convolutions.
+    """
+
+    def __init__(self, scale: int, channels: int) -> None:
+        stages: list[nn.Module] = []
+        for factor in upsample_factors(scale):
+            stages += [
+                nn.Conv2d(channels, channels * factor**2, 3, padding=1),
+                nn.PixelShuffle(factor),
+            ]
+        super().__init__(*stages)
+
+
+def upsample_factors(scale: int) -> tuple[int, ...]:
+    """Stages whose product is ``scale``: 2s for a power of two, one 3 for 3; () for 1.
+
+    Raises:
+        ValueError: Another scale.
+    """
+    if scale == 3:
+        return (3,)
+    if scale < 1 or scale & (scale - 1):
+        raise ValueError(f"scale {scale} is not a power of two or 3")
+    return (2,) * int(math.log2(scale))
+
+
+def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
+    """Pad bottom and right of (N, C, H, W) to a multiple, by reflection, by replication where too small."""
+    bottom, right = -x.shape[-2] % multiple, -x.shape[-1] % multiple
+    if not bottom and not right:
+        return x
+    mode = "reflect" if bottom < x.shape[-2] and right < x.shape[-1] else "replicate"
+    return F.pad(x, (0, right, 0, bottom), mode=mode)
