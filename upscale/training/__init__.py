@@ -1,1 +1,1 @@
-"""Placeholder of the room; see docs/architecture.md."""
+"""The recipes behind ``weights/``: data, degradations, losses, schedules, and the loop that runs them."""

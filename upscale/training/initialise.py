@@ -1,0 +1,268 @@
+"""Initial weights that make a network give bicubic (or the identity at scale 1) at step 0.
+
+None of these networks has a global bicubic skip, so from the usual initialisation they spend their
+first thousands of steps on learning to enlarge at all. Here the first convolution copies the pixels of
+the 3x3 neighbourhood into its first features, the body leaves those alone, and the head holds Keys'
+bicubic kernel (a = -0.5) phase by phase, each offset split into a tap of the head and one of the first
+convolution. All other weights that reach the output start small, and training owns every one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from upscale.models.base import Network
+from upscale.models.esrgan import ESRGAN
+from upscale.models.layers import upsample_factors
+from upscale.models.srcnn import SRCNN
+from upscale.models.swinir import SwinIR
+from upscale.resample import cubic
+
+SMALL = 0.02  # factor on the remaining weights of the last convolution
+SHIFTS = (-1, 0, 1)
+Kernel = NDArray[np.float64]  # [shift + 1, tap + 1] of one axis
+
+
+@torch.no_grad()
+def from_interpolation(network: Network) -> None:
+    """Set the weights of ``network`` in place so that it interpolates.
+
+    Raises:
+        ValueError: The network has too few features to hold a neighbourhood per channel.
+    """
+    for kind, initialise in _INITIALISERS:
+        if isinstance(network, kind):
+            initialise(network)
+            return
+    raise ValueError(f"no interpolating initialisation for {type(network).__name__}")
+
+
+def bicubic_taps(scale: int, position: int) -> Kernel:
+    """Weights of source pixels -2 … 2 for the fine pixel ``position`` (0 is phase 0 of pixel 0)."""
+    centre = (position + 0.5) / scale - 0.5
+    weight = cubic(np.arange(-2, 3) - centre)
+    return np.asarray(weight / weight.sum())
+
+
+def split_taps(weights: Kernel) -> Kernel:
+    """Weights of offsets -2 … 2 as [shift of the copied feature + 1, tap of the convolution + 1]."""
+    kernel = np.zeros((3, 3))
+    for offset in range(-2, 3):
+        tap = int(np.clip(offset, -1, 1))
+        kernel[offset - tap + 1, tap + 1] = weights[offset + 2]
+    return kernel
+
+
+def nearest_kernel(factor: int, shift: int) -> Kernel:
+    """The 3-tap kernel after nearest-neighbour enlargement that comes closest to bicubic.
+
+    One kernel serves all phases; what source pixel a tap sees depends on the phase. Least squares over
+    the phases, exact for ``shift`` 0 at factor 2 and 3.
+
+    Args:
+        factor: Of the enlargement, 2 or 3.
+        shift: The fine pixel wanted, relative to the pixel in hand.
+
+    Returns:
+        Weights [shift of the copied feature + 1, tap + 1].
+    """
+    offsets = np.arange(-3, 4)
+    rows, wanted = [], []
+    for phase in range(factor):
+        seen = [(phase + tap) // factor for tap in (-1, 0, 1)]
+        target = np.zeros(7)
+        target[1:6] = bicubic_taps(factor, phase + shift)
+        for k, offset in enumerate(offsets):
+            rows.append([float(s + seen[t + 1] == offset) for s in SHIFTS for t in (-1, 0, 1)])
+            wanted.append(target[k])
+    rows += [[100.0] * 9]  # flat stays flat
+    wanted += [100.0]
+    return np.linalg.lstsq(np.asarray(rows), np.asarray(wanted), rcond=None)[0].reshape(3, 3)
+
+
+def _outer(rows: Kernel, columns: Kernel) -> Tensor:
+    """Two axes' kernels as (9 features, 3, 3)."""
+    both = np.einsum("st,uv->sutv", rows, columns).reshape(9, 3, 3)
+    return torch.from_numpy(both).float()
+
+
+def _copy_neighbourhood(conv: nn.Conv2d, channels: int) -> int:
+    """Let the first 9 * channels features be the pixels around; how many those are."""
+    count = 9 * channels
+    if conv.out_channels < count:
+        raise ValueError(f"{conv.out_channels} features cannot hold {count}; use at least {count}")
+    conv.weight[:count] = 0
+    _zero_bias(conv, count)
+    for c in range(channels):
+        for k in range(9):
+            conv.weight[9 * c + k, c, k // 3, k % 3] = 1
+    return count
+
+
+def _zero_bias(conv: nn.Conv2d, count: int) -> None:
+    if conv.bias is not None:
+        conv.bias[:count] = 0
+
+
+def _pass_through(conv: nn.Conv2d, count: int) -> None:
+    """The first ``count`` features go through unchanged."""
+    centre = conv.kernel_size[0] // 2
+    conv.weight[:count] = 0
+    _zero_bias(conv, count)
+    for k in range(count):
+        conv.weight[k, k, centre, centre] = 1
+
+
+def _leave_alone(block: nn.Module, count: int) -> None:
+    """The residual of the body adds nothing to the first ``count`` features, and little to the rest."""
+    convs = [m for m in block.modules() if isinstance(m, nn.Conv2d)]
+    convs[-1].weight.mul_(0.1)
+    convs[-1].weight[:count] = 0
+    _zero_bias(convs[-1], count)
+
+
+def _only_small(conv: nn.Conv2d) -> None:
+    conv.weight.mul_(SMALL)
+    if conv.bias is not None:
+        conv.bias.zero_()
+
+
+def _fill(
+    conv: nn.Conv2d, outputs: Sequence[int], kernels: Sequence[Tensor], channels: int, stride: int
+) -> None:
+    """Give each output (per channel, ``stride`` outputs apart) its kernel over the copied features."""
+    for c in range(channels):
+        for output, kernel in zip(outputs, kernels, strict=True):
+            at = output + c * stride
+            conv.weight[at] = 0
+            conv.weight[at, 9 * c : 9 * c + 9] = kernel
+            if conv.bias is not None:
+                conv.bias[at] = 0
+
+
+def _phase_kernels(scale: int, shifts: Sequence[int]) -> list[Tensor]:
+    """Kernels of a sub-pixel convolution, ordered shift row, shift column, phase row, phase column."""
+    axis = {s: [split_taps(bicubic_taps(scale, p + s)) for p in range(scale)] for s in shifts}
+    return [
+        _outer(rows, columns)
+        for sy in shifts
+        for sx in shifts
+        for rows in axis[sy]
+        for columns in axis[sx]
+    ]
+
+
+def _nearest_stages(convs: Sequence[nn.Conv2d], factors: Sequence[int], channels: int) -> None:
+    """Nearest + convolution stages: all but the last keep the neighbourhood, the last keeps pixels."""
+    for k, (conv, factor) in enumerate(zip(convs, factors, strict=True)):
+        shifts = SHIFTS if k < len(convs) - 1 else (0,)
+        kernels = [
+            _outer(nearest_kernel(factor, sy), nearest_kernel(factor, sx))
+            for sy in shifts
+            for sx in shifts
+        ]
+        _fill(conv, range(len(kernels)), kernels, channels, len(kernels))
+
+
+def _take(conv: nn.Conv2d, features: Sequence[int], offset: float) -> None:
+    """Let the outputs of the last convolution be the given features, less ``offset``."""
+    _only_small(conv)
+    for c, feature in enumerate(features):
+        conv.weight[c, feature] = 0
+        conv.weight[c, features] = 0
+        conv.weight[c, feature, 1, 1] = 1
+        if conv.bias is not None:
+            conv.bias[c] = -offset
+
+
+def _srcnn(network: Network) -> None:
+    assert isinstance(network, SRCNN)
+    count = network.channels
+    conv1, conv2, conv3 = network.conv1, network.conv2, network.conv3
+    for conv in (conv1, conv2):
+        nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+        nn.init.zeros_(conv.bias) if conv.bias is not None else None
+        _pass_through(conv, count)
+    nn.init.kaiming_normal_(conv3.weight)
+    _only_small(conv3)
+    conv3.weight.mul_(0.1)
+    conv3.weight[:, :count] = 0
+    centre = conv3.kernel_size[0] // 2
+    for c in range(count):
+        conv3.weight[c, c, centre, centre] = 1
+
+
+def _esrgan(network: Network) -> None:
+    assert isinstance(network, ESRGAN)
+    config = network.config
+    if config.unshuffle > 1:
+        raise ValueError("no interpolating initialisation behind a pixel-unshuffle")
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, a=0.2)
+            if name.startswith("body."):
+                module.weight.mul_(0.1)  # the paper's smaller initialisation, section 3.1
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    channels = config.in_channels
+    count = _copy_neighbourhood(network.conv_first, channels)
+    _leave_alone(network.conv_body, count)
+    if network.factors:
+        _nearest_stages(network.conv_ups, network.factors, channels)
+        pixels = list(range(channels))
+    else:
+        pixels = [9 * c + 4 for c in range(channels)]
+    _pass_through(network.conv_hr, count)
+    _take(network.conv_last, pixels, 0.0)
+
+
+def _swinir(network: Network) -> None:
+    assert isinstance(network, SwinIR)
+    config, channels = network.config, network.channels
+    head = config.upsampler
+    if head == "":  # residual around the whole network: the identity
+        _only_small(network.conv_last)
+        return
+    count = _copy_neighbourhood(network.conv_first, channels)
+    _leave_alone(network.conv_after_body, count)
+    if head == "pixelshuffledirect":
+        conv = network.upsample.get_submodule("0")
+        assert isinstance(conv, nn.Conv2d)
+        _only_small(conv)
+        kernels = _phase_kernels(config.scale, (0,))
+        _fill(conv, range(len(kernels)), kernels, channels, len(kernels))
+        return
+    before = network.conv_before_upsample.get_submodule("0")
+    assert isinstance(before, nn.Conv2d)
+    _pass_through(before, count)
+    offset = config.img_range  # keeps the mean-free pixels positive, so that LeakyReLU lets them pass
+    assert before.bias is not None
+    before.bias[:count] = offset
+    factors = upsample_factors(config.scale)
+    if head == "nearest+conv":
+        ups = [network.get_submodule(f"conv_up{k + 1}") for k in range(len(factors))]
+        _nearest_stages([m for m in ups if isinstance(m, nn.Conv2d)], factors, channels)
+        _pass_through(network.conv_hr, channels)
+    else:
+        _pixelshuffle_stages(network, factors, channels)
+    _take(network.conv_last, range(channels), offset)
+
+
+def _pixelshuffle_stages(network: SwinIR, factors: Sequence[int], channels: int) -> None:
+    convs = [m for m in network.upsample.modules() if isinstance(m, nn.Conv2d)]
+    for k, (conv, factor) in enumerate(zip(convs, factors, strict=True)):
+        shifts = SHIFTS if k < len(convs) - 1 else (0,)
+        kernels = _phase_kernels(factor, shifts)
+        _fill(conv, range(len(kernels)), kernels, channels, len(kernels))
+
+
+_INITIALISERS: tuple[tuple[type[Network], Callable[[Network], None]], ...] = (
+    (SRCNN, _srcnn),
+    (ESRGAN, _esrgan),
+    (SwinIR, _swinir),
+)

@@ -1,0 +1,109 @@
+"""What one optimiser step does: the plain pixel loss here, the GAN's two players in ``adversarial.py``."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from upscale.color import rgb_to_ycbcr
+from upscale.models import SRCNN, Network
+from upscale.resample import resize
+from upscale.training.data import Batch
+from upscale.training.losses import LOSSES
+from upscale.training.recipes import Recipe
+
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Objective(Protocol):
+    """One training objective; owns optimisers and any network beside the one that is trained."""
+
+    def step(self, batch: Batch, rate: float) -> dict[str, float]:
+        """Do one optimiser step at a learning rate of ``rate`` times the recipe's; named losses."""
+
+    def state(self) -> dict[str, Any]:
+        """Everything that a resumed run needs, as tensors and plain values."""
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take back what :meth:`state` gave."""
+
+
+def autocast(recipe: Recipe, device: torch.device) -> torch.autocast:
+    """The recipe's autocast on ``device``."""
+    dtype = AUTOCAST.get(recipe.precision)
+    return torch.autocast(device.type, dtype or torch.bfloat16, enabled=dtype is not None)
+
+
+def make_optimiser(
+    parameters: Any, recipe: Recipe, learning_rate: float | None = None
+) -> torch.optim.Optimizer:
+    """The recipe's optimiser over ``parameters``."""
+    rate = recipe.learning_rate if learning_rate is None else learning_rate
+    if recipe.optimiser == "sgd":
+        return torch.optim.SGD(parameters, rate, momentum=0.9)
+    return torch.optim.Adam(parameters, rate, betas=recipe.betas)
+
+
+def set_rate(optimiser: torch.optim.Optimizer, rate: float, base: float) -> None:
+    """Set the learning rate to ``rate * base``, times each group's own ``factor``."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate * base * group.get("factor", 1.0)
+
+
+def for_network(network: Network, rgb: Tensor) -> Tensor:
+    """What the network sees of an RGB batch (N, 3, H, W): all, or studio-range Y (N, 1, H, W)."""
+    return rgb_to_ycbcr(rgb)[:, :1] if network.channels == 1 else rgb
+
+
+class PixelObjective:
+    """One network, one pixel loss."""
+
+    def __init__(self, recipe: Recipe, network: Network, device: torch.device) -> None:
+        self.recipe, self.network, self.device = recipe, network, device
+        self.loss = LOSSES[recipe.loss]
+        self.optimiser = make_optimiser(_groups(recipe, network), recipe)
+
+    def step(self, batch: Batch, rate: float) -> dict[str, float]:
+        """One step of the optimiser."""
+        set_rate(self.optimiser, rate, self.recipe.learning_rate)
+        lr = for_network(self.network, batch.lr.to(self.device))
+        hr = for_network(self.network, batch.hr.to(self.device))
+        with autocast(self.recipe, self.device):
+            sr, hr = self._forward(lr, hr)
+        loss = self.loss(sr.float(), hr)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self.recipe.clip:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
+        self.optimiser.step()
+        return {"loss": float(loss.detach())}
+
+    def _forward(self, lr: Tensor, hr: Tensor) -> tuple[Tensor, Tensor]:
+        if not (self.recipe.valid and isinstance(self.network, SRCNN)):
+            if lr.is_floating_point() and self.device.type == "cpu":
+                lr = lr.contiguous(memory_format=torch.channels_last)
+            return self.network(lr), hr
+        sr = self.network.refine(resize(lr, (hr.shape[-2], hr.shape[-1])), padded=False)
+        lost = (hr.shape[-1] - sr.shape[-1]) // 2
+        return sr, hr[..., lost : hr.shape[-2] - lost, lost : hr.shape[-1] - lost]
+
+    def state(self) -> dict[str, Any]:
+        """The optimiser's state."""
+        return {"optimiser": self.optimiser.state_dict()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take back the optimiser's state."""
+        self.optimiser.load_state_dict(state["optimiser"])
+
+
+def _groups(recipe: Recipe, network: Network) -> list[dict[str, Any]]:
+    """SRCNN's last layer learns ten times slower with SGD (section 4.1 of its paper)."""
+    if recipe.optimiser == "sgd" and isinstance(network, SRCNN):
+        body = [*network.conv1.parameters(), *network.conv2.parameters()]
+        return [
+            {"params": body, "factor": 1.0},
+            {"params": list(network.conv3.parameters()), "factor": 0.1},
+        ]
+    return [{"params": list(network.parameters()), "factor": 1.0}]

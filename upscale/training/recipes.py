@@ -1,0 +1,184 @@
+"""One recipe per released checkpoint: all that decides its weights, in one frozen dataclass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from upscale.errors import UsageError
+from upscale.models import Config, ESRGANConfig, SRCNNConfig, SwinIRConfig
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a checkpoint is trained.
+
+    Attributes:
+        name: Of the released weights.
+        network: Configuration of the network.
+        architecture: Key of ``MODELS``.
+        steps: Optimiser steps of the whole run.
+        patch: Side of an LR patch in pixels (for SwinIR a multiple of the window).
+        batch: Patches per step.
+        learning_rate: After warm-up.
+        schedule: "cosine" falls to 2 % of the learning rate; "halve" halves it at ``milestones``;
+            "constant" keeps it.
+        milestones: Shares of ``steps`` at which "halve" halves.
+        warmup: Steps of linear warm-up.
+        loss: Key of ``LOSSES``.
+        degradation: Key of ``DEGRADATIONS``.
+        optimiser: "adam", or "sgd" with momentum 0.9 (SRCNN's paper).
+        betas: Of Adam.
+        ema: Decay of the exponential moving average that is released; 0 releases the last weights.
+        clip: Largest gradient norm; 0: none.
+        seed: Of initial weights and data.
+        initialise: "interpolation" starts from bicubic; "usual" from the network's own initialisation.
+        start_from: Weights to start from instead: a released name whose body fits.
+        precision: "bf16" or "fp16" autocast, or "fp32".
+        valid: SRCNN's training without padding; the loss sees the valid middle.
+        adversarial: Settings of the second stage of a GAN, or None.
+    """
+
+    name: str
+    network: Config
+    architecture: str
+    steps: int
+    patch: int
+    batch: int
+    learning_rate: float
+    schedule: Literal["cosine", "halve", "constant"] = "cosine"
+    milestones: tuple[float, ...] = ()
+    warmup: int = 200
+    loss: str = "l1"
+    degradation: str = "bicubic"
+    optimiser: Literal["adam", "sgd"] = "adam"
+    betas: tuple[float, float] = (0.9, 0.99)
+    ema: float = 0.999
+    clip: float = 1.0
+    seed: int = 0
+    initialise: Literal["interpolation", "usual"] = "interpolation"
+    start_from: str = ""
+    precision: Literal["fp32", "bf16", "fp16"] = "bf16"
+    valid: bool = False
+    adversarial: Adversarial | None = None
+
+    @property
+    def scale(self) -> int:
+        """Enlargement of the network."""
+        scale: int = getattr(self.network, "scale")  # noqa: B009 - every configuration has it
+        return scale
+
+
+@dataclass(frozen=True)
+class Adversarial:
+    """Second stage of ESRGAN (section 3.2-3.4): L_G = L_percep + lambda L_Ra + eta L_1.
+
+    Attributes:
+        perceptual: Where L_percep comes from: "vgg19" or "minc" (the user's weights), or
+            "discriminator" (features of the discriminator itself, which need no pretrained network).
+        perceptual_weight: Weight of L_percep.
+        relativistic_weight: lambda.
+        pixel_weight: eta.
+        detail_weight: Of the loss on Laplacian detail, which keeps edges where they are.
+        artefact_weight: Of the penalty on residuals that the moving average would not draw.
+        consistency_weight: Of the L1 between the downsampled output and the input.
+        discriminator_features: Features of the first layer of the VGG-style discriminator.
+        discriminator_rate: Learning rate of the discriminator.
+        discriminator_warmup: Steps in which the discriminator alone learns.
+    """
+
+    perceptual: Literal["vgg19", "minc", "discriminator"] = "discriminator"
+    perceptual_weight: float = 1.0
+    relativistic_weight: float = 5e-3
+    pixel_weight: float = 1e-2
+    detail_weight: float = 0.0
+    artefact_weight: float = 0.0
+    consistency_weight: float = 0.0
+    discriminator_features: int = 64
+    discriminator_rate: float = 1e-4
+    discriminator_warmup: int = 0
+
+
+def _srcnn(scale: int, steps: int, start_from: str = "") -> Recipe:
+    return Recipe(
+        name=f"srcnn-x{scale}",
+        network=SRCNNConfig(scale=scale, kernels=(9, 5, 5), filters=(64, 32)),
+        architecture="srcnn",
+        steps=steps,
+        patch=-(-96 // scale),
+        batch=16,
+        learning_rate=1e-3,
+        loss="mse",
+        valid=True,
+        start_from=start_from,
+    )
+
+
+def _swinir_light(scale: int, steps: int, start_from: str = "") -> Recipe:
+    return Recipe(
+        name=f"swinir-light-x{scale}",
+        network=SwinIRConfig(
+            scale=scale,
+            embed_dim=64,
+            depths=(2, 2, 2, 2),
+            num_heads=(4, 4, 4, 4),
+            upsampler="pixelshuffledirect",
+        ),
+        architecture="swinir",
+        steps=steps,
+        patch=32,
+        batch=8,
+        learning_rate=1e-3,
+        start_from=start_from,
+    )
+
+
+_ALL = (
+    _srcnn(2, 4_000),
+    _srcnn(3, 2_500, "srcnn-x2"),
+    _srcnn(4, 2_500, "srcnn-x3"),
+    # As published: 9-1-5 on 33x33 patches, valid convolutions, plain SGD with momentum; slow.
+    Recipe(
+        name="srcnn-paper-x3",
+        network=SRCNNConfig(scale=3, kernels=(9, 1, 5), filters=(64, 32)),
+        architecture="srcnn",
+        steps=1_000_000,
+        patch=11,
+        batch=128,
+        learning_rate=1e-4,
+        schedule="constant",
+        warmup=0,
+        loss="mse",
+        optimiser="sgd",
+        ema=0.0,
+        clip=0.0,
+        initialise="usual",
+        precision="fp32",
+        valid=True,
+    ),
+    _swinir_light(2, 6_000),
+    _swinir_light(3, 3_500, "swinir-light-x2"),
+    _swinir_light(4, 8_000, "swinir-light-x2"),
+    Recipe(
+        name="esrgan-light-psnr-x4",
+        network=ESRGANConfig(scale=4, num_feat=32, num_block=4, num_grow=16),
+        architecture="esrgan",
+        steps=5_500,
+        patch=32,
+        batch=16,
+        learning_rate=7e-4,
+    ),
+)
+
+RECIPES: dict[str, Recipe] = {r.name: r for r in _ALL}
+
+
+def find_recipe(name: str) -> Recipe:
+    """The recipe called ``name``.
+
+    Raises:
+        UsageError: There is none.
+    """
+    if name not in RECIPES:
+        raise UsageError(f"no recipe {name!r}; there are: {', '.join(sorted(RECIPES))}")
+    return RECIPES[name]

@@ -1,0 +1,311 @@
+"""The loop: batches, objective, moving average, curve, checkpoints; resumable to the bit."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from upscale.errors import CheckpointError, OutputError
+from upscale.metrics import psnr
+from upscale.models import MODELS, Network
+from upscale.resample import resize_uint8
+from upscale.training.data import crop_side, load_pictures, prefetch
+from upscale.training.initialise import from_interpolation
+from upscale.training.objective import Objective, PixelObjective, for_network
+from upscale.training.recipes import Recipe
+
+CHECKPOINT = "checkpoint.pt"
+LOG = "log.ndjson"
+FLOOR = 0.02  # share of the learning rate that the cosine ends at
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where and how long a recipe runs.
+
+    Attributes:
+        data: Folder of training pictures.
+        out: Folder of the run: checkpoint and log.
+        device: Where it runs.
+        resume: Go on from the checkpoint in ``out``.
+        minutes: Stop (with a checkpoint) after so many; None runs to the end.
+        watch: Folder of pictures (Set5) whose Y PSNR is logged; None: no watching.
+        watch_every: Steps between two looks at them.
+        save_every: Seconds between two checkpoints.
+        weights: State dict to start from, or None for the recipe's initialisation.
+    """
+
+    data: Path
+    out: Path
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    resume: bool = False
+    minutes: float | None = None
+    watch: Path | None = None
+    watch_every: int = 500
+    save_every: float = 120.0
+    weights: dict[str, Tensor] | None = None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One report of a running recipe: ``losses`` by name, ``psnr`` in dB where it was measured."""
+
+    step: int
+    steps: int
+    losses: dict[str, float]
+    psnr: float | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run left: the moving average's network, the step reached, seconds of training so far."""
+
+    network: Network
+    step: int
+    finished: bool
+    seconds: float
+
+
+class _Stop:
+    """Set by SIGTERM or Ctrl-C; the loop looks at it after every step."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        self.asked = True
+
+
+def build_network(recipe: Recipe, weights: dict[str, Tensor] | None = None) -> Network:
+    """The recipe's network with its initial weights, or those of ``weights`` that fit by name and shape.
+
+    Raises:
+        CheckpointError: Nothing in ``weights`` fits.
+    """
+    torch.manual_seed(recipe.seed)
+    network = MODELS[recipe.architecture](recipe.network)
+    if recipe.initialise == "interpolation":
+        from_interpolation(network)
+    if weights is not None:
+        own = network.state_dict()
+        fitting = {k: v.to(own[k].dtype) for k, v in weights.items() if _fits(k, v, own)}
+        if not fitting:
+            raise CheckpointError(f"{recipe.name}: no tensor of the weights to start from fits")
+        network.load_state_dict(own | fitting)
+    return network
+
+
+def _fits(name: str, value: Tensor, own: dict[str, Tensor]) -> bool:
+    return name in own and own[name].shape == value.shape
+
+
+def make_objective(recipe: Recipe, network: Network, ema: Network, device: torch.device) -> Objective:
+    """The objective that the recipe asks for."""
+    del ema
+    return PixelObjective(recipe, network, device)
+
+
+def rate_at(recipe: Recipe, step: int) -> float:
+    """Share of the learning rate at ``step`` (from 0)."""
+    warm = min(1.0, (step + 1) / recipe.warmup) if recipe.warmup else 1.0
+    if recipe.schedule == "constant":
+        return warm
+    share = step / recipe.steps
+    if recipe.schedule == "halve":
+        return float(warm * 0.5 ** sum(share >= m for m in recipe.milestones))
+    return warm * (FLOOR + (1 - FLOOR) * 0.5 * (1 + math.cos(math.pi * min(share, 1.0))))
+
+
+def train(
+    recipe: Recipe, run: Run, report: Callable[[Progress], None] = lambda progress: None
+) -> Outcome:
+    """Run a recipe to its end, to ``run.minutes``, or to SIGTERM / SIGINT; always leave a checkpoint.
+
+    Raises:
+        DataError: The data folder is missing, empty, or its pictures are too small.
+        CheckpointError: ``run.resume`` and the checkpoint is missing, damaged or of another recipe.
+        OutputError: The checkpoint cannot be written; the one before stays.
+    """
+    run.out.mkdir(parents=True, exist_ok=True)
+    if not run.resume and (run.out / CHECKPOINT).exists():
+        raise OutputError(
+            f"{run.out}: holds a run already; add --resume to go on, or choose another --out"
+        )
+    network = build_network(recipe, run.weights).to(run.device)
+    ema = copy.deepcopy(network).requires_grad_(False)
+    if run.device.type == "cpu":
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    objective = make_objective(recipe, network, ema, run.device)
+    step, seconds = 0, 0.0
+    if run.resume:
+        step, seconds = _restore(run.out / CHECKPOINT, recipe, network, ema, objective)
+    pieces = load_pictures(run.data, crop_side(recipe.scale, recipe.patch))
+    watched = load_watched(run.watch, recipe.scale) if run.watch else []
+    return _loop(recipe, run, report, (network, ema, objective), pieces, watched, step, seconds)
+
+
+def _loop(
+    recipe: Recipe,
+    run: Run,
+    report: Callable[[Progress], None],
+    parts: tuple[Network, Network, Objective],
+    pieces: Sequence[NDArray[np.uint8]],
+    watched: Sequence[tuple[Tensor, Tensor]],
+    first: int,
+    before: float,
+) -> Outcome:
+    network, ema, objective = parts
+    started = saved = time.monotonic()
+    step = first
+    stop = _Stop()
+    previous = {s: signal.signal(s, stop) for s in (signal.SIGTERM, signal.SIGINT)}
+    batches = prefetch(
+        pieces,
+        first,
+        recipe.steps,
+        scale=recipe.scale,
+        patch=recipe.patch,
+        batch=recipe.batch,
+        degradation=recipe.degradation,
+        seed=recipe.seed,
+    )
+    try:
+        for batch in batches:
+            losses = objective.step(batch, rate_at(recipe, step))
+            _average(ema, network, recipe.ema, step)
+            step += 1
+            now = time.monotonic()
+            late = run.minutes is not None and now - started > 60 * run.minutes
+            ending = step == recipe.steps or stop.asked or late
+            look = bool(watched) and (step % run.watch_every == 0 or ending)
+            value = watch(ema, watched, run.device) if look else None
+            progress = Progress(step, recipe.steps, losses, value, before + now - started)
+            report(progress)
+            if look or step % 100 == 0:
+                _log(run.out / LOG, progress)
+            if ending or now - saved > run.save_every:
+                _save(run.out / CHECKPOINT, recipe, network, ema, objective, progress)
+                saved = now
+            if ending:
+                break
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    return Outcome(ema, step, step == recipe.steps, before + time.monotonic() - started)
+
+
+@torch.no_grad()
+def _average(ema: Network, network: Network, decay: float, step: int) -> None:
+    """Moving average of the weights, shorter at the beginning."""
+    keep = min(decay, (1 + step) / (10 + step)) if decay else 0.0
+    for mean, value in zip(ema.parameters(), network.parameters(), strict=True):
+        mean.lerp_(value, 1 - keep)
+
+
+def load_watched(folder: Path, scale: int) -> list[tuple[Tensor, Tensor]]:
+    """Pairs (lr, hr), (1, 3, H, W) with whole numbers 0..255, of a folder of ground truth."""
+    pairs = []
+    for hr in load_pictures_whole(folder):
+        height, width = hr.shape[0] // scale * scale, hr.shape[1] // scale * scale
+        truth = torch.from_numpy(hr[:height, :width].copy()).permute(2, 0, 1)[None].float()
+        pairs.append((resize_uint8(truth, (height // scale, width // scale)), truth))
+    return pairs
+
+
+def load_pictures_whole(folder: Path) -> list[NDArray[np.uint8]]:
+    """Every picture below ``folder`` as one array."""
+    return load_pictures(folder, 1, whole=True)
+
+
+@torch.no_grad()
+def watch(network: Network, pairs: Sequence[tuple[Tensor, Tensor]], device: torch.device) -> float:
+    """Mean Y PSNR in dB over the pairs, crop = scale, output rounded to 8 bit."""
+    values = []
+    for lr, hr in pairs:
+        sr = network(for_network(network, lr.to(device) / 255)).float().cpu()
+        truth = for_network(network, hr / 255)
+        values.append(psnr_of(sr, truth, network.scale, network.channels))
+    return sum(values) / len(values)
+
+
+def psnr_of(sr: Tensor, hr: Tensor, border: int, channels: int) -> float:
+    """Y PSNR of [0, 1] pictures; RGB is rounded to 8 bit first, Y is compared as it is."""
+    rounded = sr.clamp(0, 1) * 255 if channels == 1 else (sr.clamp(0, 1) * 255).round()
+    return psnr(rounded, hr * 255, crop_border=border)
+
+
+def _log(path: Path, progress: Progress) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(asdict(progress)) + "\n")
+
+
+def _save(
+    path: Path,
+    recipe: Recipe,
+    network: Network,
+    ema: Network,
+    objective: Objective,
+    progress: Progress,
+) -> None:
+    """Write the checkpoint under a temporary name, flush, rename: there is always a whole one."""
+    state = {
+        "recipe": recipe.name,
+        "settings": repr(recipe),
+        "step": progress.step,
+        "seconds": progress.seconds,
+        "network": network.state_dict(),
+        "ema": ema.state_dict(),
+        "objective": objective.state(),
+        "rng": torch.get_rng_state(),
+    }
+    temporary = path.with_suffix(".part")
+    try:
+        with temporary.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except (OSError, RuntimeError) as error:
+        temporary.unlink(missing_ok=True)
+        raise OutputError(
+            f"{path}: cannot write the checkpoint ({error}); the one before it is whole, free some "
+            "space and use --resume"
+        ) from error
+
+
+def _restore(
+    path: Path, recipe: Recipe, network: Network, ema: Network, objective: Objective
+) -> tuple[int, float]:
+    """Load a checkpoint into the parts; the step and the seconds of training it stands for."""
+    if not path.exists():
+        raise CheckpointError(f"{path}: no checkpoint to resume; leave out --resume to begin")
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise CheckpointError(f"{path}: cannot be read ({type(error).__name__}); begin anew") from error
+    if state.get("recipe") != recipe.name or state.get("settings") != repr(recipe):
+        raise CheckpointError(
+            f"{path}: was made by recipe {state.get('recipe')!r} with other settings than "
+            f"{recipe.name!r} has now; choose another --out"
+        )
+    network.load_state_dict(state["network"])
+    ema.load_state_dict(state["ema"])
+    objective.load_state(state["objective"])
+    torch.set_rng_state(state["rng"])
+    return int(state["step"]), float(state["seconds"])
