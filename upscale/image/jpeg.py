@@ -1,0 +1,172 @@
+"""JPEG (ITU-T T.81): segments read and written here, pixels by Pillow's libjpeg-turbo.
+
+Pillow's decoder is silent (OpenCV's prints libjpeg's warnings to the terminal) and reads CMYK and YCCK.
+It is given only the segments that make pixels. In a file of one scan the end marker is replaced by the
+one bit pattern that is no Huffman code, so that a scan which ends too early is an error and not gray.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+from dataclasses import dataclass, field
+
+import numpy as np
+from PIL import Image as PIL
+from PIL import JpegImagePlugin
+
+from upscale.errors import ImageError
+from upscale.image.model import Image, Info, Metadata, Pixels, check_size
+
+MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
+FRAMES = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}  # baseline, extended, progressive, arithmetic
+TABLES = {0xC4, 0xDB, 0xDD, 0xCC}  # DHT, DQT, DRI, DAC
+NOT_A_CODE = b"\xff\x00" * 16
+
+
+@dataclass
+class Segments:
+    """The segments of a file, sorted by use."""
+
+    width: int = 0
+    height: int = 0
+    depth: int = 8
+    components: int = 0
+    process: int = 0xC0
+    sampling: tuple[tuple[int, int], ...] = ()
+    scans: int = 0
+    entropy: int = 0  # bytes of entropy-coded data
+    pixels: list[bytes] = field(default_factory=list)
+    app: list[tuple[int, bytes]] = field(default_factory=list)
+
+
+def parse(data: bytes) -> Segments:
+    """Check the structure from SOI to EOI and sort the segments.
+
+    Raises:
+        ImageError: Truncated, damaged, or of a process that is not supported.
+    """
+    s, at = Segments(), 2
+    while True:
+        found = MARKER.search(data, at)
+        if found is None:
+            raise ImageError("the JPEG is cut short: it ends before its end marker; fetch it again")
+        marker, at = data[found.end() - 1], found.end()
+        if marker == 0xD9:
+            break
+        if marker in (0x01, 0xD8):
+            continue
+        length = int.from_bytes(data[at : at + 2], "big")
+        body = data[at + 2 : at + length]
+        if length < 2 or len(body) < length - 2:
+            raise ImageError("the JPEG is cut short inside its header; fetch it again")
+        at += length
+        if marker in TABLES or marker in FRAMES or marker == 0xDA:
+            s.pixels.append(bytes([0xFF, marker]) + data[at - length : at])
+        if marker in FRAMES:
+            _frame(s, marker, body)
+        elif 0xC0 <= marker <= 0xCF and marker not in TABLES and marker != 0xC8:
+            raise ImageError(
+                f"this JPEG uses process 0x{marker:02X} (lossless or hierarchical); save it as PNG"
+            )
+        elif 0xE0 <= marker <= 0xEF or marker == 0xFE:
+            s.app.append((marker, body))
+        elif marker == 0xDA:
+            end = MARKER.search(data, at)
+            if end is None:
+                raise ImageError("the JPEG is cut short inside its pixels; fetch it again")
+            s.pixels.append(data[at : end.start()])
+            s.entropy += end.start() - at
+            s.scans += 1
+            at = end.start()
+    _check(s)
+    return s
+
+
+def _frame(s: Segments, marker: int, body: bytes) -> None:
+    if s.components:
+        raise ImageError("the JPEG has two frames (hierarchical or damaged); save it as PNG")
+    if len(body) < 6 or len(body) < 6 + 3 * body[5]:
+        raise ImageError("the JPEG frame header is cut short; fetch it again")
+    s.depth, s.height, s.width, s.components = struct.unpack(">BHHB", body[:6])
+    s.process = marker
+    s.sampling = tuple((body[7 + 3 * i] >> 4, body[7 + 3 * i] & 15) for i in range(s.components))
+
+
+def _check(s: Segments) -> None:
+    if not s.components or not s.scans:
+        raise ImageError("the JPEG has no picture in it; fetch it again")
+    if s.components not in (1, 3, 4) or s.depth != 8:
+        raise ImageError(
+            f"this JPEG has {s.components} components of {s.depth} bits; save it as PNG or TIFF"
+        )
+    if not all(1 <= h <= 4 and 1 <= v <= 4 for h, v in s.sampling):
+        raise ImageError("the JPEG sampling factors are invalid; the file is damaged")
+    if s.process < 0xC9:  # Huffman: at least one bit a block
+        most_h, most_v = (max(f[i] for f in s.sampling) for i in (0, 1))
+        units = -(-s.width // (8 * most_h)) * -(-s.height // (8 * most_v))
+        blocks = units * (sum(h * v for h, v in s.sampling) if s.components > 1 else 1)
+        if s.entropy * 8 < blocks:
+            raise ImageError(
+                f"the JPEG is damaged: {s.entropy} bytes cannot hold {s.width} x {s.height} pixels"
+            )
+
+
+def _kind(s: Segments) -> str:
+    if s.components == 4:
+        return "CMYK"
+    if s.components == 1:
+        return ""
+    (h, v), (ch, cv) = s.sampling[0], s.sampling[1]
+    return {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0"}.get((h // ch, v // cv), "subsampled")
+
+
+def probe(data: bytes) -> Info:
+    """What the segments say."""
+    s = parse(data)
+    channels = 1 if s.components == 1 else 3
+    return Info("jpeg", s.width, s.height, 8, channels, kind=_kind(s), metadata=_metadata(s))
+
+
+def decode(data: bytes, max_pixels: int) -> Image:
+    """Bytes of a JPEG to a picture.
+
+    Raises:
+        ImageError: Damaged, truncated, of an unsupported process, or larger than ``max_pixels``.
+    """
+    s = parse(data)
+    check_size(s.width, s.height, max_pixels)
+    if s.components == 4:
+        raise ImageError("this JPEG is CMYK; convert it to RGB")
+    return Image(_pixels(s), _metadata(s))
+
+
+def _pixels(s: Segments) -> Pixels:
+    adobe = [b"\xff\xee" + struct.pack(">H", len(b) + 2) + b for m, b in s.app if m == 0xEE]
+    strict = s.scans == 1 and s.process in (0xC0, 0xC1)
+    tail = NOT_A_CODE if strict else b"\xff\xd9"
+    raw = b"".join([b"\xff\xd8", *adobe[:1], *s.pixels, tail])
+    try:
+        # The class and not PIL.Image.open: one known decoder, and check_size has set the limit.
+        with JpegImagePlugin.JpegImageFile(io.BytesIO(raw)) as picture:
+            picture.load()
+            pixels = np.array(picture)
+    except (OSError, SyntaxError, ValueError, struct.error, IndexError, TypeError) as error:
+        raise ImageError(
+            "the JPEG is damaged or cut short in its pixels; fetch it again"
+        ) from error
+    return pixels if pixels.ndim == 3 else pixels[:, :, None]
+
+
+def _metadata(s: Segments) -> Metadata:
+    return Metadata(format="jpeg")
+
+
+def encode(image: Image, quality: int = 95) -> bytes:
+    """A picture (8 bit, without alpha) to the bytes of a JPEG."""
+    p = image.pixels
+    buffer = io.BytesIO()
+    picture = PIL.fromarray(p[:, :, 0] if p.shape[2] == 1 else p)
+    picture.save(buffer, "JPEG", quality=quality, subsampling=0 if quality >= 90 else 2)
+    return buffer.getvalue()

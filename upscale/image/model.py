@@ -1,0 +1,214 @@
+"""What a picture is once decoded, and what each file format can hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from upscale.errors import ImageError
+
+MAX_PIXELS = 2**28  # default limit of a decoded picture: 268 million pixels, 0.8 GB as 8-bit RGB
+
+Pixels = NDArray[Any]  # (H, W, C) uint8, uint16 or float32
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What travels with the pixels.
+
+    Attributes:
+        format: Name of the format that the picture came from (a key of ``FORMATS``), or "".
+        icc: ICC profile of the pixels as they stand; None means sRGB (gray: its tone curve).
+        exif: EXIF block, beginning with its TIFF header ("II*" or "MM"), orientation already 1.
+        xmp: XMP packet (UTF-8 XML).
+        iptc: IPTC-IIM records.
+        dpi: Horizontal and vertical resolution in pixels per inch.
+        text: Keyword and text of PNG text chunks and of JPEG and GIF comments ("Comment").
+        palette: The file held palette indices.
+        bilevel: The file held one bit per pixel.
+        premultiplied: Colour is multiplied by alpha (associated alpha of TIFF and EXR).
+        linear: Values are scene-linear light (Radiance, EXR), without a transfer curve.
+        cmyk: CMYK profile of the separations that the file held; the pixels are sRGB.
+        notes: What the file held and the picture does not, one sentence each.
+    """
+
+    format: str = ""
+    icc: bytes | None = field(default=None, repr=False)
+    exif: bytes | None = field(default=None, repr=False)
+    xmp: bytes | None = field(default=None, repr=False)
+    iptc: bytes | None = field(default=None, repr=False)
+    dpi: tuple[float, float] | None = None
+    text: tuple[tuple[str, str], ...] = ()
+    palette: bool = False
+    bilevel: bool = False
+    premultiplied: bool = False
+    linear: bool = False
+    cmyk: bytes | None = field(default=None, repr=False)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """A picture: pixels in RGB order and what came with them.
+
+    Attributes:
+        pixels: (H, W, C); C is 1 gray, 2 gray and alpha, 3 RGB, 4 RGB and alpha; uint8, uint16, or
+            float32 as stored in the file (nominal range [0, 1]). Alpha is straight unless
+            ``metadata.premultiplied``.
+        metadata: Profile, EXIF and the rest.
+
+    Raises:
+        ImageError: The array has another shape or dtype.
+    """
+
+    pixels: Pixels
+    metadata: Metadata = Metadata()
+
+    def __post_init__(self) -> None:
+        shape, dtype = self.pixels.shape, self.pixels.dtype
+        if self.pixels.ndim != 3 or shape[2] not in (1, 2, 3, 4) or 0 in shape:
+            raise ImageError(
+                f"array of shape {shape} is no picture; give (H, W, C) with H, W >= 1 and C 1 to 4"
+            )
+        if dtype not in (np.uint8, np.uint16, np.float32):
+            raise ImageError(f"array of {dtype} is no picture; convert to uint8, uint16 or float32")
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+        return int(self.pixels.shape[0])
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return int(self.pixels.shape[1])
+
+    @property
+    def has_alpha(self) -> bool:
+        """Whether the last channel is alpha."""
+        return self.pixels.shape[2] in (2, 4)
+
+    @property
+    def is_gray(self) -> bool:
+        """Whether colour is one channel."""
+        return self.pixels.shape[2] <= 2
+
+    @property
+    def depth(self) -> int:
+        """Bits per channel: 8, 16, or 32 (float)."""
+        return int(self.pixels.dtype.itemsize) * 8
+
+    def with_pixels(self, pixels: Pixels) -> Image:
+        """The same metadata around other pixels (H, W, C)."""
+        return Image(pixels, self.metadata)
+
+    def with_metadata(self, **changes: Any) -> Image:
+        """The same pixels with some fields of ``Metadata`` changed."""
+        return Image(self.pixels, replace(self.metadata, **changes))
+
+
+@dataclass(frozen=True)
+class Info:
+    """What the header of a file says, read without decoding a pixel.
+
+    ``width`` and ``height`` are as stored, before ``orientation`` (EXIF, 1 to 8) is applied;
+    ``channels`` counts colour and alpha as they will be decoded.
+    """
+
+    format: str
+    width: int
+    height: int
+    depth: int
+    channels: int
+    frames: int = 1
+    kind: str = ""  # e.g. "palette", "1 bit", "CMYK", "4:2:0"
+    orientation: int = 1
+    metadata: Metadata = Metadata()
+
+
+@dataclass(frozen=True)
+class Format:
+    """What a file format can hold, for pictures written by this package.
+
+    Attributes:
+        name: Key in ``FORMATS``.
+        extensions: Extensions without the dot, the preferred one first.
+        depths: Bits per channel that can be written: 8, 16, 32 (float).
+        alpha: Whether alpha can be written.
+        gray: Whether one channel can be written.
+        metadata: Kinds that are written: icc, exif, xmp, iptc, dpi, text.
+        max_side: Largest width and height.
+        lossy: Whether ``quality`` applies.
+        lossless: Whether the pixels can come back exactly.
+        writable: Whether this package writes the format.
+    """
+
+    name: str
+    extensions: tuple[str, ...]
+    depths: tuple[int, ...] = (8,)
+    alpha: bool = True
+    gray: bool = True
+    metadata: frozenset[str] = frozenset()
+    max_side: int = 2**31 - 1
+    lossy: bool = False
+    lossless: bool = True
+    writable: bool = True
+
+
+def _format(name: str, extensions: str, metadata: str = "", **more: Any) -> Format:
+    return Format(name, tuple(extensions.split()), metadata=frozenset(metadata.split()), **more)
+
+
+FORMATS: dict[str, Format] = {
+    f.name: f
+    for f in (
+        _format("png", "png apng", "icc exif xmp iptc dpi text", depths=(8, 16)),
+        _format(
+            "jpeg",
+            "jpg jpeg jpe jfif",
+            "icc exif xmp iptc dpi text",
+            alpha=False,
+            max_side=65535,
+            lossy=True,
+            lossless=False,
+        ),
+        _format("webp", "webp", "icc exif xmp", gray=False, max_side=16383, lossy=True),
+        _format("tiff", "tif tiff", "icc exif xmp iptc dpi", depths=(8, 16, 32)),
+        _format("bmp", "bmp dib", "icc dpi"),
+    )
+}
+
+
+def format_of(name: object) -> str:
+    """The format that a path, an extension or a format name stands for.
+
+    Args:
+        name: For example ``"a/b.JPG"``, ``".tif"``, ``"webp"``, or a ``Path``.
+
+    Raises:
+        ImageError: No format has that extension.
+    """
+    extension = str(name).replace("\\", "/").rsplit("/", 1)[-1].rsplit(".", 1)[-1].lower()
+    for format_ in FORMATS.values():
+        if extension == format_.name or extension in format_.extensions:
+            return format_.name
+    known = ", ".join(f.extensions[0] for f in FORMATS.values() if f.writable)
+    raise ImageError(f"no picture format is named {extension!r}; use one of {known}")
+
+
+def check_size(width: int, height: int, max_pixels: int) -> None:
+    """Refuse a picture without pixels or with more than ``max_pixels``, before anything is allocated.
+
+    Raises:
+        ImageError: With the size and the option that raises the limit.
+    """
+    if width < 1 or height < 1:
+        raise ImageError(f"the header promises {width} x {height} pixels; the file is damaged")
+    if width * height > max_pixels:
+        raise ImageError(
+            f"{width} x {height} is {width * height / 1e6:.0f} million pixels, above the limit of "
+            f"{max_pixels / 1e6:.0f} million; raise it with --max-pixels {width * height}"
+        )

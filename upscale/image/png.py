@@ -1,0 +1,264 @@
+"""PNG (W3C, third edition): chunks read and written here, pixels by OpenCV.
+
+OpenCV's libpng reads and writes 16-bit colour, which Pillow cuts to 8 bits. It is given only the chunks
+that make pixels, after their checksums and the length of the inflated data were checked here: a
+truncated or lying file is refused before a picture is allocated.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from upscale.errors import ImageError
+from upscale.image.model import Image, Info, Metadata, Pixels, check_size
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # samples per pixel of each colour type
+DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
+ADAM7 = (
+    (0, 0, 8, 8),
+    (4, 0, 8, 8),
+    (0, 4, 4, 8),
+    (2, 0, 4, 4),
+    (0, 2, 2, 4),
+    (1, 0, 2, 2),
+    (0, 1, 1, 2),
+)
+
+
+@dataclass
+class Chunks:
+    """The chunks of a file, sorted by use."""
+
+    width: int
+    height: int
+    depth: int
+    colour: int
+    interlaced: bool
+    palette: bytes = b""
+    transparency: bytes | None = None
+    data: list[bytes] = field(default_factory=list)
+    other: dict[bytes, list[bytes]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
+    """Type, content, and whether the checksum is right, up to IEND.
+
+    Raises:
+        ImageError: The file ends before IEND.
+    """
+    at = len(SIGNATURE)
+    while True:
+        head = data[at : at + 8]
+        if len(head) < 8:
+            raise ImageError("the PNG is cut short: it ends before its IEND chunk; fetch it again")
+        length, kind = struct.unpack(">I4s", head)
+        body = data[at + 8 : at + 8 + length]
+        crc = data[at + 8 + length : at + 12 + length]
+        if len(body) < length or len(crc) < 4:
+            raise ImageError(f"the PNG is cut short in chunk {kind!r}; fetch it again")
+        yield kind, body, zlib.crc32(body, zlib.crc32(kind)) == int.from_bytes(crc, "big")
+        if kind == b"IEND":
+            return
+        at += 12 + length
+
+
+def parse(data: bytes) -> Chunks:
+    """Check the structure and sort the chunks.
+
+    Raises:
+        ImageError: Truncated, damaged, or not a still PNG.
+    """
+    found: Chunks | None = None
+    for kind, body, intact in chunks(data):
+        if not intact:
+            if kind[0] & 0x20:  # ancillary: the pixels do not depend on it
+                if found:
+                    found.notes.append(f"damaged {kind.decode('latin-1')} chunk left out")
+                continue
+            raise ImageError(
+                f"the PNG is damaged: wrong checksum in chunk {kind!r}; fetch it again"
+            )
+        if found is None:
+            found = _header(kind, body)
+        elif kind == b"PLTE":
+            found.palette = body
+        elif kind == b"tRNS":
+            found.transparency = body
+        elif kind == b"IDAT":
+            found.data.append(body)
+        else:
+            found.other.setdefault(kind, []).append(body)
+    if found is None or not found.data:
+        raise ImageError("the PNG has no image data (IDAT); fetch it again")
+    if found.colour == 3 and (not found.palette or len(found.palette) % 3):
+        raise ImageError("the PNG has palette pixels and no valid palette (PLTE); fetch it again")
+    return found
+
+
+def _header(kind: bytes, body: bytes) -> Chunks:
+    if kind != b"IHDR" or len(body) != 13:
+        raise ImageError("the PNG does not begin with a valid IHDR chunk; fetch it again")
+    width, height, depth, colour, method, filtering, interlace = struct.unpack(">IIBBBBB", body)
+    if depth not in DEPTHS.get(colour, ()) or method or filtering or interlace > 1:
+        raise ImageError(
+            f"the PNG header is invalid (colour type {colour}, {depth} bits); save the picture again"
+        )
+    return Chunks(width, height, depth, colour, bool(interlace))
+
+
+def inflated_length(c: Chunks) -> int:
+    """Bytes that the image data inflate to: a filter byte and the packed samples of every row."""
+    bits = c.depth * CHANNELS[c.colour]
+    passes = ADAM7 if c.interlaced else ((0, 0, 1, 1),)
+    total = 0
+    for x, y, dx, dy in passes:
+        w, h = -(-(c.width - x) // dx), -(-(c.height - y) // dy)
+        if w > 0 and h > 0:
+            total += h * (1 + (w * bits + 7) // 8)
+    return total
+
+
+def check_data(c: Chunks) -> None:
+    """Inflate the image data in small pieces and check their length and checksum.
+
+    Raises:
+        ImageError: Damaged, or more or less than the header promises.
+    """
+    want, got, inflate = inflated_length(c), 0, zlib.decompressobj()
+    try:
+        for body in c.data:
+            piece = body
+            while piece and not inflate.eof:
+                got += len(inflate.decompress(piece, 1 << 20))
+                piece = inflate.unconsumed_tail
+            if got > want:
+                break
+    except zlib.error as error:
+        raise ImageError(f"the PNG is damaged: {error}; fetch it again") from error
+    if got != want or not inflate.eof:
+        raise ImageError(
+            f"the PNG is damaged: its data hold {got} bytes and its header promises {want}; "
+            "fetch it again"
+        )
+
+
+def probe(data: bytes) -> Info:
+    """What the chunks say, without inflating the pixels."""
+    c = parse(data)
+    alpha = c.transparency is not None and c.colour in (0, 2, 3)
+    colour = 3 if c.colour == 3 else CHANNELS[c.colour]
+    kind = "palette" if c.colour == 3 else "1 bit" if c.depth == 1 else ""
+    return Info(
+        "png", c.width, c.height, max(8, c.depth), colour + alpha, kind=kind, metadata=_metadata(c)
+    )
+
+
+def decode(data: bytes, max_pixels: int) -> Image:
+    """Bytes of a PNG to a picture.
+
+    Raises:
+        ImageError: Damaged, animated, larger than ``max_pixels``, or in a transfer curve that cannot
+            be honoured.
+    """
+    c = parse(data)
+    check_size(c.width, c.height, max_pixels)
+    if b"acTL" in c.other:
+        raise ImageError("this is an animated PNG; give its frames as single pictures")
+    check_data(c)
+    return Image(_pixels(c), _metadata(c))
+
+
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def _pixels(c: Chunks) -> Pixels:
+    head = struct.pack(">IIBBBBB", c.width, c.height, c.depth, c.colour, 0, 0, c.interlaced)
+    parts = [SIGNATURE, _chunk(b"IHDR", head)]
+    if c.colour == 3:
+        parts.append(_chunk(b"PLTE", c.palette))
+    if c.transparency is not None and c.colour in (2, 3):
+        parts.append(_chunk(b"tRNS", c.transparency))
+    parts += [_chunk(b"IDAT", body) for body in c.data]
+    raw = np.frombuffer(b"".join([*parts, _chunk(b"IEND", b"")]), np.uint8)
+    try:
+        found = cv2.imdecode(raw, cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        raise ImageError("the PNG is damaged: libpng refuses it; save the picture again") from error
+    if found is None or found.shape[:2] != (c.height, c.width):
+        raise ImageError("the PNG is damaged: libpng refuses it; save the picture again")
+    return _arrange(found, c)
+
+
+def _arrange(found: Pixels, c: Chunks) -> Pixels:
+    """What OpenCV gives (gray, BGR, BGRA) to the channels that the file has, in RGB order."""
+    if found.ndim == 2:
+        gray = found[:, :, None]
+        if c.transparency is None or len(c.transparency) < 2:
+            return gray
+        key = int.from_bytes(c.transparency[:2], "big")
+        key = key * (255 // (2**c.depth - 1)) if c.depth < 8 else key
+        top = 65535 if c.depth == 16 else 255
+        alpha = np.where(gray == key, 0, top).astype(found.dtype)
+        return np.concatenate([gray, alpha], 2)
+    if c.colour == 4:
+        return np.ascontiguousarray(found[:, :, [0, 3]])
+    code = cv2.COLOR_BGRA2RGBA if found.shape[2] == 4 else cv2.COLOR_BGR2RGB
+    return np.asarray(cv2.cvtColor(found, code))
+
+
+def _metadata(c: Chunks) -> Metadata:
+    dpi = None
+    for body in c.other.get(b"pHYs", ()):
+        if len(body) == 9 and body[8] == 1:
+            x, y = struct.unpack(">II", body[:8])
+            dpi = (x * 0.0254, y * 0.0254)
+    return Metadata(
+        format="png",
+        dpi=dpi,
+        palette=c.colour == 3,
+        bilevel=c.depth == 1,
+        notes=tuple(c.notes),
+    )
+
+
+def encode(image: Image, compression: int = 6) -> bytes:
+    """A picture (8 or 16 bit) to the bytes of a PNG."""
+    p = image.pixels
+    if p.shape[2] == 2:
+        return _encode_gray_alpha(p, compression)
+    codes = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}
+    bgr = cv2.cvtColor(p, codes[p.shape[2]]) if p.shape[2] > 1 else p
+    ok, out = cv2.imencode(".png", bgr, [cv2.IMWRITE_PNG_COMPRESSION, compression])
+    if not ok:
+        raise ImageError(f"libpng cannot write {image.width} x {image.height}; choose -f tiff")
+    return bytes(out)
+
+
+def _encode_gray_alpha(p: Pixels, compression: int) -> bytes:
+    """Gray with alpha, which OpenCV does not write; every row filtered by Sub (type 1)."""
+    height, width = p.shape[:2]
+    depth = p.dtype.itemsize * 8
+    step = 2 * p.dtype.itemsize
+    pack = zlib.compressobj(compression)
+    body = []
+    for y in range(0, height, 256):
+        rows = p[y : y + 256].astype(p.dtype.newbyteorder(">")).view(np.uint8)
+        rows = rows.reshape(len(rows), width * step)
+        filtered = np.empty((len(rows), 1 + width * step), np.uint8)
+        filtered[:, 0] = 1
+        filtered[:, 1:] = rows
+        filtered[:, 1 + step :] -= rows[:, :-step]
+        body.append(pack.compress(filtered.tobytes()))
+    body.append(pack.flush())
+    head = struct.pack(">IIBBBBB", width, height, depth, 4, 0, 0, 0)
+    parts = [_chunk(b"IHDR", head), _chunk(b"IDAT", b"".join(body)), _chunk(b"IEND", b"")]
+    return SIGNATURE + b"".join(parts)
