@@ -58,7 +58,8 @@ class SwinIRConfig(Config):
 @lru_cache(maxsize=8)
 def relative_position_index(window: int) -> Tensor:
     """Row of the bias table for every pair of tokens of a window: (window**2, window**2) int64."""
-    at = torch.stack(torch.meshgrid(torch.arange(window), torch.arange(window), indexing="ij"))
+    along = torch.arange(window, device="cpu")  # also when the network itself is built on "meta"
+    at = torch.stack(torch.meshgrid(along, along, indexing="ij"))
     flat = at.flatten(1)
     offset = flat[:, :, None] - flat[:, None, :] + window - 1  # 2, w*w, w*w
     return offset[0] * (2 * window - 1) + offset[1]
