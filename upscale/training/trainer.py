@@ -23,6 +23,7 @@ from upscale.errors import CheckpointError, OutputError
 from upscale.metrics import psnr
 from upscale.models import MODELS, Network
 from upscale.resample import resize_uint8
+from upscale.training.adversarial import AdversarialObjective
 from upscale.training.data import crop_side, load_pictures, prefetch
 from upscale.training.initialise import from_interpolation
 from upscale.training.objective import Objective, PixelObjective, for_network
@@ -47,6 +48,7 @@ class Run:
         watch_every: Steps between two looks at them.
         save_every: Seconds between two checkpoints.
         weights: State dict to start from, or None for the recipe's initialisation.
+        perceptual_weights: safetensors file of the feature network that a GAN recipe asks for.
     """
 
     data: Path
@@ -58,6 +60,7 @@ class Run:
     watch_every: int = 500
     save_every: float = 120.0
     weights: dict[str, Tensor] | None = None
+    perceptual_weights: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -115,10 +118,11 @@ def _fits(name: str, value: Tensor, own: dict[str, Tensor]) -> bool:
     return name in own and own[name].shape == value.shape
 
 
-def make_objective(recipe: Recipe, network: Network, ema: Network, device: torch.device) -> Objective:
+def make_objective(recipe: Recipe, run: Run, network: Network, ema: Network) -> Objective:
     """The objective that the recipe asks for."""
-    del ema
-    return PixelObjective(recipe, network, device)
+    if recipe.adversarial is not None:
+        return AdversarialObjective(recipe, network, ema, run.device, run.perceptual_weights)
+    return PixelObjective(recipe, network, run.device)
 
 
 def rate_at(recipe: Recipe, step: int) -> float:
@@ -151,7 +155,7 @@ def train(
     ema = copy.deepcopy(network).requires_grad_(False)
     if run.device.type == "cpu":
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    objective = make_objective(recipe, network, ema, run.device)
+    objective = make_objective(recipe, run, network, ema)
     step, seconds = 0, 0.0
     if run.resume:
         step, seconds = _restore(run.out / CHECKPOINT, recipe, network, ema, objective)

@@ -1,0 +1,145 @@
+"""ESRGAN's second stage: generator and relativistic discriminator in turn (arXiv 1809.00219, section 3).
+
+L_G = L_percep + lambda L_Ra + eta L_1, where L_percep is the feature distance of a pretrained VGG (the
+paper) or, where none is at hand, feature matching on the discriminator itself; plus three terms that
+keep the result honest: Laplacian detail, an artefact map, and consistency with the input.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from upscale.errors import UsageError
+from upscale.models import Network
+from upscale.resample import resize
+from upscale.training import losses
+from upscale.training.data import Batch
+from upscale.training.discriminator import VGGDiscriminator
+from upscale.training.objective import autocast, make_optimiser, set_rate
+from upscale.training.perceptual import VGGFeatures, feature_distance, load_perceptual
+from upscale.training.recipes import Adversarial, Recipe
+
+
+class AdversarialObjective:
+    """Generator and discriminator, one step each per batch."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        network: Network,
+        ema: Network,
+        device: torch.device,
+        perceptual_weights: Path | None = None,
+    ) -> None:
+        if recipe.adversarial is None:
+            raise UsageError(f"recipe {recipe.name!r} has no adversarial stage")
+        self.recipe, self.settings = recipe, recipe.adversarial
+        self.network, self.ema, self.device = network, ema, device
+        self.perceptual = _perceptual(self.settings, perceptual_weights, device)
+        self.discriminator = VGGDiscriminator(
+            recipe.patch * recipe.scale, self.settings.discriminator_features
+        ).to(device)
+        self.optimiser = make_optimiser(network.parameters(), recipe)
+        self.optimiser_d = make_optimiser(
+            self.discriminator.parameters(), recipe, self.settings.discriminator_rate
+        )
+        self.steps = 0
+
+    def step(self, batch: Batch, rate: float) -> dict[str, float]:
+        """One step of the generator (after the warm-up of the discriminator), one of the discriminator."""
+        lr, hr = batch.lr.to(self.device), batch.hr.to(self.device)
+        set_rate(self.optimiser, rate, self.recipe.learning_rate)
+        set_rate(self.optimiser_d, rate, self.settings.discriminator_rate)
+        warm = self.steps >= self.settings.discriminator_warmup
+        with autocast(self.recipe, self.device):
+            sr = self.network(lr)
+        parts: dict[str, Tensor] = {}
+        if warm:
+            parts = self._generator_losses(lr, sr.float(), hr)
+            total = torch.stack(list(parts.values())).sum()
+            self._update(total, self.optimiser, self.network)
+        loss_d = self._discriminator_loss(sr.detach().float(), hr)
+        self._update(loss_d, self.optimiser_d, self.discriminator)
+        self.steps += 1
+        return {k: float(v.detach()) for k, v in (parts | {"discriminator": loss_d}).items()}
+
+    def _update(self, loss: Tensor, optimiser: torch.optim.Optimizer, module: nn.Module) -> None:
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self.recipe.clip:
+            nn.utils.clip_grad_norm_(module.parameters(), self.recipe.clip)
+        optimiser.step()
+
+    def _generator_losses(self, lr: Tensor, sr: Tensor, hr: Tensor) -> dict[str, Tensor]:
+        """The terms of L_G, each with its weight; those with weight 0 are left out."""
+        s = self.settings
+        self.discriminator.requires_grad_(False)
+        with autocast(self.recipe, self.device):
+            fake = self.discriminator.features(sr)
+            fake_logits = self.discriminator.judge(fake[-1]).float()
+            with torch.no_grad():
+                real = self.discriminator.features(hr)
+                real_logits = self.discriminator.judge(real[-1]).float()
+        self.discriminator.requires_grad_(True)
+        parts = {
+            "relativistic": s.relativistic_weight
+            * losses.relativistic_generator(real_logits, fake_logits),
+            "pixel": s.pixel_weight * F.l1_loss(sr, hr),
+        }
+        if s.perceptual_weight:
+            distance = (
+                feature_distance(self.perceptual, sr, hr)
+                if self.perceptual is not None
+                else losses.feature_matching([f.float() for f in fake], [r.float() for r in real])
+            )
+            parts["perceptual"] = s.perceptual_weight * distance
+        if s.detail_weight:
+            parts["detail"] = s.detail_weight * losses.laplacian_detail(sr, hr)
+        if s.artefact_weight:
+            with torch.no_grad(), autocast(self.recipe, self.device):
+                steady = self.ema(lr).float()
+            parts["artefact"] = s.artefact_weight * losses.artefacts(sr, steady, hr)
+        if s.consistency_weight:
+            shrunk = resize(sr, (lr.shape[-2], lr.shape[-1]))
+            inner = (..., slice(2, -2), slice(2, -2))  # the border's kernel reads beyond the patch
+            parts["consistency"] = s.consistency_weight * F.l1_loss(shrunk[inner], lr[inner])
+        return parts
+
+    def _discriminator_loss(self, sr: Tensor, hr: Tensor) -> Tensor:
+        with autocast(self.recipe, self.device):
+            real, fake = self.discriminator(hr), self.discriminator(sr)
+        return losses.relativistic_discriminator(real.float(), fake.float())
+
+    def state(self) -> dict[str, Any]:
+        """Discriminator, both optimisers, steps done."""
+        return {
+            "discriminator": self.discriminator.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "optimiser_d": self.optimiser_d.state_dict(),
+            "steps": self.steps,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take back what :meth:`state` gave."""
+        self.discriminator.load_state_dict(state["discriminator"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.optimiser_d.load_state_dict(state["optimiser_d"])
+        self.steps = int(state["steps"])
+
+
+def _perceptual(
+    settings: Adversarial, weights: Path | None, device: torch.device
+) -> VGGFeatures | None:
+    if settings.perceptual == "discriminator":
+        return None
+    if weights is None:
+        raise UsageError(
+            f"this recipe compares features of {settings.perceptual}; name its weights with "
+            "--perceptual-weights FILE.safetensors"
+        )
+    return load_perceptual(settings.perceptual, weights).to(device)
