@@ -1,3 +1,52 @@
-"""Image super-resolution for the shell and for Python."""
+"""Image super-resolution for the shell and for Python.
+
+>>> import upscale
+>>> up = upscale.load("esrgan", alpha=0.8)
+>>> big = up.image(array)
+
+The names below are imported on first use, so that ``import upscale`` does not import PyTorch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from upscale import errors
+    from upscale.errors import UpscaleError
+    from upscale.image import Image, Metadata, decode, encode
+    from upscale.upscaler import Result, Upscaler, load
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Image",
+    "Metadata",
+    "Result",
+    "UpscaleError",
+    "Upscaler",
+    "__version__",
+    "decode",
+    "encode",
+    "errors",
+    "load",
+]
+
+_HOMES = {
+    **dict.fromkeys(("Image", "Metadata", "decode", "encode"), "upscale.image"),
+    **dict.fromkeys(("Result", "Upscaler", "load"), "upscale.upscaler"),
+    "UpscaleError": "upscale.errors",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "errors":
+        return importlib.import_module("upscale.errors")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'upscale' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

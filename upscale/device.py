@@ -1,0 +1,323 @@
+"""Where networks run and in which precision; memory figures; the allocator's settings."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import logging
+import os
+import sys
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from upscale.errors import DeviceError
+
+logger = logging.getLogger(__name__)
+
+DTYPES: dict[str, torch.dtype] = {
+    "fp32": torch.float32,
+    "fp16": torch.float16,
+    "bf16": torch.bfloat16,
+}
+
+_MIB = 2**20
+_UNKNOWN_MEMORY = 4 * 2**30  # bytes assumed free where the system does not say
+_SIGNS = (  # of exhausted memory in the RuntimeErrors of PyTorch, cuDNN, cuBLAS and Metal
+    "can't allocate memory",
+    "not enough memory",
+    "out of memory",
+    "STATUS_ALLOC_FAILED",
+    "could not create a memory",
+)
+_UNLIMITED = 2**60  # cgroup v1 writes "no limit" as a number near 2**63
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device called ``name``: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+
+    ``auto`` takes CUDA, else MPS, else the CPU, and logs a warning when it falls back to the CPU.
+
+    Raises:
+        DeviceError: The name is unknown, or this machine has no such device.
+    """
+    if name == "auto":
+        return _best_device()
+    kind, _, index = name.partition(":")
+    if name == "cpu":
+        return torch.device("cpu")
+    if name == "mps":
+        if not torch.backends.mps.is_available():
+            raise DeviceError("device 'mps' is not available here: use --device cpu or auto")
+        return torch.device("mps")
+    if kind == "cuda" and (index.isdecimal() or name == "cuda"):
+        return _cuda(name, int(index or 0))
+    raise DeviceError(f"device {name!r} is unknown: use auto, cpu, cuda, cuda:N, or mps")
+
+
+def _cuda(name: str, index: int) -> torch.device:
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if count == 0:
+        raise DeviceError(
+            f"device {name!r} is not available: this PyTorch finds no CUDA GPU; use --device cpu"
+        )
+    if index >= count:
+        raise DeviceError(f"device {name!r} does not exist: use cuda:0 to cuda:{count - 1}")
+    return torch.device("cuda", index)
+
+
+def _best_device() -> torch.device:
+    if torch.cuda.is_available():
+        device = torch.device("cuda", 0)
+        trouble = _cuda_trouble(device)
+        if not trouble:
+            return device
+        _say_once(f"the CUDA GPU cannot be used ({trouble}); running on the CPU")
+        return torch.device("cpu")
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    _say_once("no GPU that PyTorch can use; running on the CPU")
+    return torch.device("cpu")
+
+
+@functools.cache
+def _cuda_trouble(device: torch.device) -> str:
+    """Why a first small computation on ``device`` fails, in one line; empty where it works."""
+    try:
+        torch.ones(8, device=device).add_(1).sum().item()
+    except RuntimeError as error:
+        return str(error).partition("\n")[0]
+    return ""
+
+
+@functools.cache
+def _say_once(message: str) -> None:
+    logger.warning(message)
+
+
+def choose_dtype(
+    name: str, device: torch.device, precisions: tuple[torch.dtype, ...] = (torch.float32,)
+) -> torch.dtype:
+    """The precision called ``name`` (``auto``, ``fp32``, ``fp16``, ``bf16``) on ``device``.
+
+    Args:
+        name: ``auto`` takes the best half precision of ``precisions`` on CUDA, fp32 elsewhere.
+        device: The device that runs.
+        precisions: What the network is trusted in, best first after float32.
+
+    Raises:
+        DeviceError: The name is unknown, or the device cannot compute in it.
+    """
+    if name == "auto":
+        if device.type != "cuda":
+            return torch.float32
+        halves = (d for d in precisions if d != torch.float32 and _supports(device, d))
+        return next(halves, torch.float32)
+    if name not in DTYPES:
+        raise DeviceError(f"dtype {name!r} is unknown: use auto, {', '.join(DTYPES)}")
+    dtype = DTYPES[name]
+    if not _supports(device, dtype):
+        raise DeviceError(f"dtype {name!r} cannot run on {device}: use --dtype fp32")
+    if dtype not in (*precisions, torch.float32):
+        _say_once(f"{name} is not trusted with this network; tiles that fail are redone in fp32")
+    return dtype
+
+
+def _supports(device: torch.device, dtype: torch.dtype) -> bool:
+    if dtype == torch.float32:
+        return True
+    if device.type == "cuda":
+        return dtype == torch.float16 or torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        return dtype == torch.bfloat16
+    return dtype == torch.float16
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """The short name of a precision: the inverse of :data:`DTYPES`."""
+    return {value: key for key, value in DTYPES.items()}[dtype]
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that new tensors on ``device`` can take now.
+
+    On CUDA this counts what PyTorch holds in reserve; on the CPU it respects cgroup and address
+    space limits, so that it is right inside a container.
+    """
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        reserve = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return free + reserve
+    if device.type == "mps":
+        used = torch.mps.driver_allocated_memory()
+        return max(0, torch.mps.recommended_max_memory() - used)
+    return min(_system_free(), *_limits(), _UNLIMITED)
+
+
+def total_memory(device: torch.device) -> int:
+    """Bytes of memory that ``device`` has (the CPU: that this process may use)."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    if device.type == "mps":
+        return torch.mps.recommended_max_memory()
+    limits = (_read_int(folder / name) for folder, name, _ in _cgroups())
+    return min(_physical(), *(limit for limit in limits if limit is not None), _UNLIMITED)
+
+
+def _physical() -> int:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return _UNKNOWN_MEMORY
+
+
+def _system_free() -> int:
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        for line in meminfo.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return _physical() // 2
+
+
+def _limits() -> Iterator[int]:
+    """Bytes left under each limit that binds this process."""
+    for folder, maximum, current in _cgroups():
+        limit, used = _read_int(folder / maximum), _read_int(folder / current)
+        if limit is not None and used is not None:
+            yield max(0, limit - used + _reclaimable(folder))
+    if sys.platform != "win32":
+        import resource  # not on Windows
+
+        soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+        statm = Path("/proc/self/statm")
+        if soft != resource.RLIM_INFINITY and statm.exists():
+            used = int(statm.read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+            yield max(0, soft - used)
+
+
+def _cgroups() -> Iterator[tuple[Path, str, str]]:
+    """Folders of the memory cgroups around this process, with their limit and usage file names."""
+    own = Path("/proc/self/cgroup")
+    if not own.exists():
+        return
+    for line in own.read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            root, names = Path("/sys/fs/cgroup"), ("memory.max", "memory.current")
+        elif "memory" in controllers.split(","):
+            root = Path("/sys/fs/cgroup/memory")
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes")
+        else:
+            continue
+        folder = root / path.lstrip("/")
+        for candidate in (folder, *folder.parents):
+            if candidate.is_relative_to(root):
+                yield candidate, *names
+
+
+def _reclaimable(folder: Path) -> int:
+    """Bytes of file cache that the kernel gives back before it refuses memory to a cgroup."""
+    stat = folder / "memory.stat"
+    try:
+        lines = stat.read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))
+
+
+def _read_int(path: Path) -> int | None:
+    """The number in a cgroup file; None where there is no file or no limit."""
+    try:
+        text = path.read_text().strip()
+    except OSError:
+        return None
+    return int(text) if text.isdecimal() and int(text) < _UNLIMITED else None
+
+
+@functools.cache
+def keep_large_blocks() -> bool:
+    """Tell glibc to keep large freed blocks instead of giving them back to the kernel.
+
+    A network's feature maps are freed and allocated again hundreds of times per tile; with the
+    default settings each one is mapped anew and its pages fault in one by one. Nothing is changed
+    where the user has set ``MALLOC_MMAP_THRESHOLD_`` or ``MALLOC_TRIM_THRESHOLD_`` or the C library
+    is another one. Returns whether the settings are in force.
+    """
+    if "MALLOC_MMAP_THRESHOLD_" in os.environ or "MALLOC_TRIM_THRESHOLD_" in os.environ:
+        return False
+    if not sys.platform.startswith("linux"):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return False
+    trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
+    kept = mallopt(mmap_threshold, 1024 * _MIB) and mallopt(trim_threshold, 2048 * _MIB - 1)
+    return bool(kept)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that memory ran out, on any device."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS)
+
+
+def release(device: torch.device) -> None:
+    """Give memory that PyTorch keeps in reserve back to ``device``, after an out-of-memory."""
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
+
+
+def peak_bytes(work: Callable[[], object]) -> int:
+    """The most bytes that tensors made by ``work()`` in this thread take at one time.
+
+    What PyTorch's kernels take for themselves and give back (scratch space) is not seen.
+    """
+    tally = _Tally()
+    with tally:
+        work()
+    return tally.peak
+
+
+class _Tally(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the storages that operations make, from their making to their end."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.live = self.peak = 0
+        self.known: set[int] = set()
+
+    def __torch_dispatch__(
+        self,
+        func: Callable[..., object],
+        types: object,
+        args: tuple[object, ...] = (),
+        kwargs: dict[str, object] | None = None,
+    ) -> object:
+        """Run ``func`` and take note of the memory of its results."""
+        result = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, torch.Tensor):
+                self._add(leaf.untyped_storage())
+        return result
+
+    def _add(self, storage: torch.UntypedStorage) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        if key in self.known:
+            return
+        self.known.add(key)
+        self.live += size
+        self.peak = max(self.peak, self.live)
+        weakref.finalize(storage, self._remove, key, size)
+
+    def _remove(self, key: int, size: int) -> None:
+        self.known.discard(key)
+        self.live -= size

@@ -1,0 +1,401 @@
+"""Run a network over a picture: tiles, batches, precision, memory.
+
+Picture and result stay on the CPU, tiles go to the device and back. Finished rows leave as strips:
+of the result, only the rows still being blended exist here.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from upscale.device import dtype_name, free_memory, is_out_of_memory, peak_bytes, release
+from upscale.errors import ImageError, OutOfMemoryError, UpscaleError, UsageError
+from upscale.models import Network
+from upscale.tiling import MIN_TILE, Plan, Tile, check, crop, default_overlap, pad, plan
+
+logger = logging.getLogger(__name__)
+
+TileOption = int | Literal["auto", "off"]
+Progress = Callable[[int, int], None]  # tiles done, tiles in all
+Strip = tuple[int, int, Tensor]  # output rows [y0, y1), (1, C, y1 - y0, W') float32 on the CPU
+
+SIDES = (1024, 768, 512, 384, 256, 192, 128, 96, 64, 48, 32, 16)  # automatic tiles, LR pixels
+LARGEST_AUTO = {
+    "cpu": 512,
+    "mps": 512,
+    "cuda": 1024,
+}  # beyond it the halo costs a few per cent only
+MEMORY_SHARE = {"cpu": 0.5, "mps": 0.5, "cuda": 0.8}  # of the free memory, for one batch of tiles
+SCRATCH = 1.25  # what kernels take for themselves, over the tensors that can be counted
+MAX_BATCH = 16
+BATCH_PIXELS = 512 * 512  # a GPU is busy with that many LR pixels at once
+_SMALL = 128 * 128  # LR pixels that are tried without asking for memory first
+_PROBE = 32  # side of the picture on which memory is measured, LR pixels
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Where the noise of a network with noise channels comes from.
+
+    Attributes:
+        seed: The same seed gives the same picture; addressed by position, whatever the tiles.
+        temperature: Standard deviation of the noise; 1 is the prior, 0 its mean.
+    """
+
+    seed: int = 0
+    temperature: float = 0.8
+
+    def draw(self, channels: int, height: int, width: int) -> Tensor:
+        """Noise for a picture, (1, channels, height, width) float32; a prefix of any larger one."""
+        rows = np.empty((channels, height, width), np.float32)
+        for c in range(channels):
+            for y in range(height):
+                bits = np.random.Philox(key=self.seed, counter=[0, 0, y, c])
+                rows[c, y] = np.random.Generator(bits).standard_normal(width, np.float32)
+        return torch.from_numpy(rows * np.float32(self.temperature))[None]
+
+
+@dataclass
+class RunReport:
+    """What happened in a run; filled while its strips are taken.
+
+    Attributes:
+        tile: Useful side of the tiles in LR pixels at the end of the run; None: the picture whole.
+        overlap: LR pixels that neighbouring tiles share.
+        tiles: Tiles of the plan that are done.
+        out_of_memory: How often a batch or a tile did not fit and was made smaller.
+        not_finite: Tiles that came out with NaN or infinity and were redone in float32.
+    """
+
+    tile: int | None = None
+    overlap: int = 0
+    tiles: int = 0
+    out_of_memory: int = 0
+    not_finite: int = 0
+
+    @property
+    def retries(self) -> int:
+        """All repeated attempts."""
+        return self.out_of_memory + self.not_finite
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A network on its device in its precision; can serve several threads at once.
+
+    Attributes:
+        network: In ``dtype`` on ``device``, for inference only.
+        fallback: The same in float32 (the same object where ``dtype`` is float32).
+    """
+
+    network: Network
+    fallback: Network
+    device: torch.device
+    dtype: torch.dtype
+
+    @cached_property
+    def bytes_per_pixel(self) -> int:
+        """Bytes that one LR pixel of a tile takes on the device while the network runs."""
+        multiple = self.network.multiple_of
+        side = -(-_PROBE // multiple) * multiple
+        channels = self.network.channels + self.network.noise_channels
+        lr = torch.zeros(1, channels, side, side, device=self.device, dtype=self.dtype)
+        with torch.inference_mode():
+            return int(SCRATCH * peak_bytes(lambda: self.network(lr))) // side**2 + 1
+
+
+def prepare(
+    network: Network,
+    device: torch.device | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Prepared:
+    """Take ``network`` (float32) over for inference: it is moved, and no longer trains.
+
+    Feature maps go channels last, which the convolutions of CPUs and GPUs like better; the form for
+    inference is the network's own ``optimized()``.
+    """
+    device = device or torch.device("cpu")
+    network = network.eval().requires_grad_(False)
+    network.to(device=device)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    fallback = network.optimized()
+    if dtype == torch.float32:
+        return Prepared(fallback, fallback, device, dtype)
+    half = copy.deepcopy(network).to(dtype=dtype).optimized()
+    return Prepared(half, fallback, device, dtype)
+
+
+def run(
+    network: Network | Prepared,
+    lr: Tensor,
+    *,
+    device: torch.device | None = None,
+    dtype: torch.dtype = torch.float32,
+    tile: TileOption = "auto",
+    overlap: int | None = None,
+    tta: bool = False,
+    noise: Noise | None = None,
+    progress: Progress | None = None,
+    report: RunReport | None = None,
+) -> Iterator[Strip]:
+    """Enlarge a picture and hand out its finished rows.
+
+    Args:
+        network: A :class:`Prepared` network, or a plain one: it is copied and prepared for
+            ``device`` (default: the CPU) and ``dtype``, which are ignored otherwise.
+        lr: (1, channels, H, W) float32 in [0, 1] on the CPU; any H and W from 1.
+        device: See ``network``.
+        dtype: See ``network``.
+        tile: Useful side of a tile in LR pixels, at least 16; ``"off"``: the picture whole;
+            ``"auto"``: as large as pays and free memory allows.
+        overlap: LR pixels that neighbouring tiles share; None: what the network's halo needs.
+        tta: Mean over the eight flips and turns of each tile.
+        noise: For networks with noise channels; None: ``Noise()``.
+        progress: Called after each tile with the tiles done and all tiles.
+        report: Filled in while the strips are taken.
+
+    Returns:
+        Strips (y0, y1, rows), top to bottom without gaps, rows (1, channels, y1 - y0, scale*W)
+        float32 on the CPU, not clipped to [0, 1].
+
+    Raises:
+        ImageError: ``lr`` has another shape or holds NaN or infinity.
+        OutOfMemoryError: Not even the smallest tile fits (while strips are taken).
+        UpscaleError: The network's result is not finite in float32 (while strips are taken).
+        UsageError: ``tile`` or ``overlap`` cannot be used.
+    """
+    if isinstance(network, Prepared):
+        prepared = network
+    else:
+        prepared = prepare(copy.deepcopy(network), device, dtype)
+    _check_picture(lr, prepared.network.channels)
+    report = RunReport() if report is None else report
+    job = _Run(prepared, _overlap(prepared.network, overlap), tta=tta, report=report)
+    job.choose_tile(tile, lr.shape[-2], lr.shape[-1])
+    return _crop(job, lr, noise or Noise(), progress)
+
+
+def _crop(job: _Run, lr: Tensor, noise: Noise, progress: Progress | None) -> Iterator[Strip]:
+    """Pad, run, and crop the strips again."""
+    network = job.prepared.network
+    height, width = lr.shape[-2] * network.scale, lr.shape[-1] * network.scale
+    padded = pad(lr, network.multiple_of)
+    if network.noise_channels:
+        extra = noise.draw(network.noise_channels, padded.shape[-2], padded.shape[-1])
+        padded = torch.cat((padded, extra), 1)
+
+    def count(done: int, total: int) -> None:
+        job.report.tiles = done
+        if progress is not None:
+            progress(done, total)
+
+    for y0, y1, rows in job.strips(padded, count):
+        yield y0, min(y1, height), crop(rows, height - y0, width)
+
+
+def _check_picture(lr: Tensor, channels: int) -> None:
+    if lr.ndim != 4 or lr.shape[0] != 1 or lr.shape[1] != channels or 0 in lr.shape:
+        raise ImageError(
+            f"a tensor of shape {tuple(lr.shape)} is no picture for this network; "
+            f"give (1, {channels}, H, W)"
+        )
+    if not bool(torch.isfinite(lr.sum(dtype=torch.float64))):
+        raise ImageError("the picture holds NaN or infinite values; replace them first")
+
+
+def _overlap(network: Network, overlap: int | None) -> int:
+    multiple = network.multiple_of
+    if overlap is None:
+        return default_overlap(network.halo, multiple, exact=network.halo_is_exact)
+    return -(-overlap // multiple) * multiple
+
+
+@dataclass
+class _Run:
+    """One run: the network, and the tile and batch sizes that have proved to fit so far."""
+
+    prepared: Prepared
+    overlap: int
+    tta: bool
+    report: RunReport
+    tile: int = MIN_TILE
+    batch: int = 1
+    scale: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.scale = self.prepared.network.scale
+
+    def choose_tile(self, option: TileOption, height: int, width: int) -> None:
+        """Settle tile and batch size from the option and the free memory.
+
+        A CPU's memory is checked even for a tile that was asked for: the system would not refuse it
+        but end the process. A GPU refuses, and is asked.
+        """
+        kind = self.prepared.device.type
+        if option == "off":
+            self.tile = max(height, width, MIN_TILE)
+        elif option == "auto":
+            self.tile = LARGEST_AUTO.get(kind, LARGEST_AUTO["cpu"])
+        elif isinstance(option, int):
+            self.tile = option
+        else:
+            raise UsageError(f"tile {option!r} is unknown: use auto, off, or a number of pixels")
+        check(self.tile, self.overlap)
+        self.report.overlap = self.overlap
+        if kind == "cuda":
+            self.batch = max(1, min(MAX_BATCH, BATCH_PIXELS // self._seen(height, width)))
+        if self._seen(height, width) > _SMALL and (option == "auto" or kind != "cuda"):
+            self._fit_memory(option, height, width)
+
+    def _seen(self, height: int, width: int) -> int:
+        """LR pixels of a picture of ``height`` x ``width`` that one tile shows the network."""
+        limit = self.tile + self.overlap
+        return min(height, limit) * min(width, limit)
+
+    def _fit_memory(self, option: TileOption, height: int, width: int) -> None:
+        share = MEMORY_SHARE.get(self.prepared.device.type, MEMORY_SHARE["cpu"])
+        budget = free_memory(self.prepared.device) * (share if option == "auto" else 0.9)
+        asked, need = self.tile, self.prepared.bytes_per_pixel
+        for side in (side for side in SIDES if side < asked):
+            if self._seen(height, width) * need <= budget:
+                break
+            self.tile, self.batch = side, 1
+        if option != "auto" and self.tile < asked:
+            self.report.out_of_memory += 1
+            logger.warning("tile %s does not fit in memory; going on with %d", option, self.tile)
+
+    def strips(self, lr: Tensor, progress: Progress | None = None) -> Iterator[Strip]:
+        """Rows of the result of a padded picture (1, channels + noise, H, W), as they finish."""
+        grid = self._plan(lr)
+        width, channels = lr.shape[-1] * self.scale, self.prepared.network.channels
+        top = done = 0
+        carried: Tensor | None = None
+        for rows, tiles in grid.bands():
+            band = torch.zeros(1, channels, (rows.end - rows.first) * self.scale, width)
+            if carried is not None:
+                band[..., : carried.shape[-2], :] = carried
+            for tile, sr in self._results(lr, tiles):
+                band[..., tile.cols.first * self.scale : tile.cols.end * self.scale] += sr
+                if progress is not None:
+                    done += 1
+                    progress(done, len(grid))
+            ready = (rows.end - rows.first - rows.fall) * self.scale
+            self._note(grid)
+            yield top, top + ready, band[..., :ready, :]
+            top, carried = top + ready, band[..., ready:, :]
+
+    def _plan(self, lr: Tensor) -> Plan:
+        network = self.prepared.network
+        return plan(
+            lr.shape[-2],
+            lr.shape[-1],
+            tile=self.tile,
+            overlap=self.overlap,
+            multiple_of=network.multiple_of,
+            halo=network.halo,
+        )
+
+    def _note(self, grid: Plan) -> None:
+        whole = len(grid) == 1 and not self._too_large(next(grid.bands())[1][0])
+        if not whole or self.report.tile is not None:
+            self.report.tile = self.tile
+
+    def _results(self, lr: Tensor, tiles: list[Tile]) -> Iterator[tuple[Tile, Tensor]]:
+        """Each tile with its weighed result on the CPU; makes batch or tile smaller as needed."""
+        at = 0
+        while at < len(tiles):
+            group = tiles[at : at + self.batch]
+            if self._too_large(group[0]):
+                yield group[0], group[0].weigh(self._in_parts(group[0].cut(lr)), self.scale)
+                at += 1
+                continue
+            try:
+                pieces = self._compute(lr, group)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                pieces = None
+            if pieces is None:  # outside of the handler: its traceback holds the tensors
+                self._shrink(group)
+                continue
+            yield from zip(group, pieces, strict=True)
+            at += len(group)
+
+    def _too_large(self, tile: Tile) -> bool:
+        limit = max(self.tile + self.overlap, self.prepared.network.multiple_of)
+        return max(tile.rows.size, tile.cols.size) > limit
+
+    def _in_parts(self, lr: Tensor) -> Tensor:
+        """The network's result for a tile that is too large to run at once."""
+        return torch.cat([rows for _, _, rows in self.strips(lr)], -2)
+
+    def _shrink(self, group: list[Tile]) -> None:
+        """After an out-of-memory: half the batch, or half the tile; finished tiles stay."""
+        device = self.prepared.device
+        release(device)
+        self.report.out_of_memory += 1
+        if len(group) > 1:
+            self.batch = len(group) // 2
+            return
+        seen = max(group[0].rows.size, group[0].cols.size)
+        tile = min(self.tile, seen)
+        while tile > MIN_TILE:
+            tile = max(MIN_TILE, tile // 2)
+            if tile + self.overlap < seen:
+                self.tile = tile
+                logger.warning("out of memory on %s; going on with tiles of %d", device, tile)
+                return
+        raise OutOfMemoryError(
+            f"a tile of {group[0].rows.size} x {group[0].cols.size} pixels does not fit in the "
+            f"memory of {device} ({free_memory(device) >> 20} MiB free): end other programs, or "
+            f"use a smaller --overlap, a smaller model, or another --device"
+        )
+
+    @torch.inference_mode()
+    def _compute(self, lr: Tensor, group: list[Tile]) -> list[Tensor]:
+        """Weighed results (1, C, h, w) float32 on the CPU for tiles of one size."""
+        batch = torch.cat([tile.cut(lr) for tile in group]).to(self.prepared.device)
+        sr = self._forward(self.prepared.network, batch.to(self.prepared.dtype))
+        sums = sr.sum((1, 2, 3), dtype=torch.float32)
+        pieces = []
+        for k, (tile, finite) in enumerate(zip(group, sums.isfinite().tolist(), strict=True)):
+            result = sr[k : k + 1] if finite else self._again(batch[k : k + 1], tile)
+            pieces.append(tile.weigh(result, self.scale).float().cpu())
+        return pieces
+
+    def _again(self, lr: Tensor, tile: Tile) -> Tensor:
+        """The result in float32 of a tile that came out not finite."""
+        if self.prepared.dtype != torch.float32:
+            self.report.not_finite += 1
+            logger.warning(
+                "a tile was not finite in %s; redone in fp32", dtype_name(self.prepared.dtype)
+            )
+            sr = self._forward(self.prepared.fallback, lr)
+            if bool(torch.isfinite(sr.sum())):
+                return sr
+        raise UpscaleError(
+            f"the network's result is not finite in fp32 at LR row {tile.rows.first}, column "
+            f"{tile.cols.first}: its weights are damaged or the picture is far outside [0, 1]"
+        )
+
+    def _forward(self, network: Network, lr: Tensor) -> Tensor:
+        """(N, channels + noise, H, W) to (N, channels, scale*H, scale*W), with or without TTA."""
+        if not self.tta:
+            return network(lr.contiguous(memory_format=torch.channels_last))
+        total = torch.zeros((), device=lr.device)
+        for turned in (False, True):
+            for flips in ([], [-1], [-2], [-2, -1]):
+                x = lr.transpose(-2, -1) if turned else lr
+                x = x.flip(flips).contiguous(memory_format=torch.channels_last)
+                y = network(x).flip(flips).float()
+                total = total + (y.transpose(-2, -1) if turned else y)
+        return total / 8

@@ -1,0 +1,75 @@
+"""Picture files in and out: read, refuse early, write whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from pathlib import Path
+
+from upscale.checkpoints.files import cannot_write, publish, refuse_existing
+from upscale.errors import ImageError, OutputError
+from upscale.image import probe
+
+
+def read(source: Path) -> bytes:
+    """The content of a picture file.
+
+    Raises:
+        ImageError: It is missing or cannot be read.
+    """
+    try:
+        return source.read_bytes()
+    except FileNotFoundError as error:
+        raise ImageError(f"no such file: {source}; check the path") from error
+    except OSError as error:
+        raise ImageError(f"{source}: cannot be read ({error.strerror}); check the path") from error
+
+
+def check_target(source: Path, target: Path, overwrite: bool) -> None:
+    """Refuse, before any work, an output that could not be written in the end.
+
+    Raises:
+        OutputError: It is the input; it exists and ``overwrite`` is false; its folder is missing or
+            read-only.
+    """
+    with contextlib.suppress(OSError):
+        if source.samefile(target):
+            raise OutputError(f"{target} is the input itself; give another output name")
+    refuse_existing(target, overwrite)
+    if not os.access(target.parent, os.W_OK):
+        raise OutputError(f"the folder {target.parent} is read-only; give another output")
+
+
+def write(target: Path, data: bytes, size: tuple[int, int], *, overwrite: bool) -> None:
+    """Write an encoded picture of ``size`` so that it appears whole or not at all.
+
+    To a temporary name in the same folder, flushed to the disk, re-opened and checked, renamed.
+
+    ``size`` is height and width.
+
+    Raises:
+        OutputError: It exists and ``overwrite`` is false; the folder is missing or read-only; the
+            disk is full; what was written does not read back.
+    """
+    refuse_existing(target, overwrite)
+    temporary = target.with_name(f".upscale-{secrets.token_hex(6)}.part")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        _check_written(temporary, target, data, size)
+        publish(temporary, target, overwrite=overwrite)
+    except OSError as error:
+        raise cannot_write(target, error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def _check_written(temporary: Path, target: Path, data: bytes, size: tuple[int, int]) -> None:
+    written = temporary.read_bytes()
+    info = probe(written)
+    if written != data or (info.height, info.width) != size:
+        raise OutputError(f"{target}: what was written does not read back; check the disk")

@@ -1,0 +1,49 @@
+"""How a picture was enlarged."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a picture was enlarged; the fields of the command line's JSON report.
+
+    Attributes:
+        model: The model as it was asked for.
+        weights: SHA-256 of each checkpoint that took part, by its name.
+        alpha: Share of the GAN net; None where the model is no pair.
+        scale: Final enlargement (of the longer ratio, where a size was asked for).
+        device: Where it was computed.
+        dtype: In which precision: "fp32", "fp16", "bf16".
+        tile: Useful side of the tiles in LR pixels; None: the picture whole.
+        retries: Tiles computed again, for want of memory or because they were not finite.
+        width: Columns of the input.
+        height: Rows of the input.
+        out_width: Columns of the output.
+        out_height: Rows of the output.
+        seconds: Wall time; of :meth:`Upscaler.file` with reading and writing.
+        input: Path of the input, of :meth:`Upscaler.file`.
+        output: Path of the output, of :meth:`Upscaler.file`.
+    """
+
+    model: str
+    weights: dict[str, str]
+    alpha: float | None
+    scale: float
+    device: str
+    dtype: str
+    tile: int | None
+    retries: int
+    width: int
+    height: int
+    out_width: int
+    out_height: int
+    seconds: float
+    input: str | None = None
+    output: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields by name, ready for JSON."""
+        return asdict(self)

@@ -1,0 +1,375 @@
+"""The model in use: :func:`load` and :class:`Upscaler`."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from upscale import color
+from upscale.checkpoints import families
+from upscale.checkpoints.index import normal
+from upscale.color import AlphaMode
+from upscale.device import choose_device, dtype_name, free_memory, keep_large_blocks
+from upscale.errors import OutOfMemoryError, UsageError
+from upscale.image import FORMATS, MAX_PIXELS, Image, Pixels, decode, encode, format_of
+from upscale.inference import Noise, Progress, RunReport, TileOption, run
+from upscale.resample import resize_strips
+from upscale.upscaler.files import check_target, read, write
+from upscale.upscaler.loading import Loaded, Options, load_native
+from upscale.upscaler.result import Result
+
+MAX_SCALE = 64.0
+Size = tuple[int, int]  # height, width
+
+
+def load(
+    name: str | os.PathLike[str] = "esrgan",
+    *,
+    alpha: float | None = None,
+    scale: float | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    tile: TileOption = "auto",
+    overlap: int | None = None,
+    tta: bool = False,
+    alpha_mode: AlphaMode = "network",
+    seed: int = 0,
+    temperature: float = 0.8,
+) -> Upscaler:
+    """Load a model.
+
+    Args:
+        name: A family (``srcnn``, ``esrgan``, ``swinir``), a weights name (``swinir-light-x2``), or
+            the path of a safetensors checkpoint.
+        alpha: Share of the GAN net where the model is a pair, in [0, 1]; None for 0.8.
+        scale: Final enlargement; None for the model's own.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``, ``mps``.
+        dtype: ``auto``, ``fp32``, ``fp16``, ``bf16``.
+        tile: Useful side of a tile in LR pixels, ``auto``, or ``off``.
+        overlap: LR pixels that neighbouring tiles share; None for what the network needs.
+        tta: Mean over the eight flips and turns; eight times the work.
+        alpha_mode: Enlarge a picture's alpha channel by the ``network`` or ``bicubic``.
+        seed: Of the noise, for networks that take noise.
+        temperature: Of the noise.
+
+    Raises:
+        CheckpointError: There is no such model, or its file is damaged or not the recorded one.
+        DeviceError: This machine has no such device or precision.
+        UsageError: A value is out of range.
+    """
+    keep_large_blocks()
+    return Upscaler(
+        Options(
+            os.fspath(name),
+            dtype,
+            alpha=alpha,
+            scale=None if scale is None else _check_scale(scale),
+            tile=tile,
+            overlap=overlap,
+            tta=tta,
+            alpha_mode=alpha_mode,
+            noise=Noise(seed, temperature),
+        ),
+        choose_device(device),
+    )
+
+
+class Upscaler:
+    """A loaded model; made by :func:`load`. It can be used from several threads at once.
+
+    A family of several native scales runs the nearest one at or above the enlargement asked for; it
+    is loaded when it is first needed. The rest of the way is bicubic.
+    """
+
+    def __init__(self, options: Options, device: torch.device) -> None:
+        self.options = options
+        self.device = device
+        self._lock = threading.Lock()
+        self._loaded: dict[int, Loaded] = {}
+        self._family = {entry.scale for entry in families().get(normal(options.name), ())}
+        first = self._load(options.scale)
+        self.native_scale = first.scale
+        self.scale = float(options.scale or first.scale)
+
+    def _load(self, wanted: float | None) -> Loaded:
+        loaded = load_native(self.options, self.device, wanted)
+        self._family.add(loaded.scale)
+        self._loaded[loaded.scale] = loaded
+        return loaded
+
+    def native(self, scale: float | None = None) -> Loaded:
+        """The network that runs for an enlargement of ``scale`` (None: the default)."""
+        wanted = self.scale if scale is None else scale
+        with self._lock:
+            scales = sorted(self._family)
+            chosen = next((s for s in scales if s >= wanted), scales[-1])
+            return self._loaded.get(chosen) or self._load(chosen)
+
+    def image(
+        self,
+        picture: Image | Pixels,
+        *,
+        scale: float | None = None,
+        size: Size | None = None,
+        progress: Progress | None = None,
+    ) -> Image | Pixels:
+        """Enlarge a picture.
+
+        Args:
+            picture: An :class:`Image`, or an array (H, W) or (H, W, C) of uint8, uint16, or float32
+                in [0, 1]; C is 1 gray, 2 gray and alpha, 3 RGB, 4 RGB and alpha.
+            scale: Final enlargement; None for the default.
+            size: Final (height, width) instead of a scale.
+            progress: Called with the tiles done and all tiles.
+
+        Returns:
+            What was given, enlarged: same type, channels, dtype, metadata.
+
+        Raises:
+            ImageError: The array is no picture, or holds NaN.
+            OutOfMemoryError: Not even the smallest tile fits.
+            UsageError: ``scale`` or ``size`` is out of range.
+        """
+        if isinstance(picture, Image):
+            return self.enlarge(picture, scale=scale, size=size, progress=progress)[0]
+        array = np.asarray(picture)
+        flat = array.ndim == 2
+        image = Image(array[:, :, None] if flat else array)
+        pixels = self.enlarge(image, scale=scale, size=size, progress=progress)[0].pixels
+        return pixels[:, :, 0] if flat else pixels
+
+    def bytes(
+        self,
+        data: bytes,
+        *,
+        format: str | None = None,  # noqa: A002 - the name of the option
+        quality: int | None = None,
+        lossless: bool = False,
+        scale: float | None = None,
+        size: Size | None = None,
+        max_pixels: int = MAX_PIXELS,
+        progress: Progress | None = None,
+    ) -> bytes:
+        """Enlarge an encoded picture.
+
+        Args:
+            data: A picture file's content, in any format that can be read.
+            format: Output format; None: the input's where it can be written, else PNG.
+            quality: Of lossy formats, 1 to 100.
+            lossless: Where the format has both.
+            scale: See :meth:`image`.
+            size: See :meth:`image`.
+            max_pixels: Largest width times height of the input that is accepted.
+            progress: See :meth:`image`.
+
+        Raises:
+            ImageError: ``data`` is no picture, or the format cannot hold the result.
+        """
+        image = decode(data, max_pixels=max_pixels)
+        big, _ = self.enlarge(image, scale=scale, size=size, progress=progress)
+        return encode(big, _format(format, image), quality=quality, lossless=lossless)
+
+    def file(
+        self,
+        src: str | os.PathLike[str],
+        dst: str | os.PathLike[str],
+        *,
+        overwrite: bool = False,
+        format: str | None = None,  # noqa: A002 - the name of the option
+        quality: int | None = None,
+        lossless: bool = False,
+        scale: float | None = None,
+        size: Size | None = None,
+        max_pixels: int = MAX_PIXELS,
+        progress: Progress | None = None,
+    ) -> Result:
+        """Enlarge a picture file into another; the output appears whole or not at all.
+
+        Args:
+            src: The input file.
+            dst: The output file; its extension names the format.
+            overwrite: Replace an output that exists. The input itself is never overwritten.
+            format: Output format where the extension is not to decide.
+            quality: See :meth:`bytes`.
+            lossless: See :meth:`bytes`.
+            scale: See :meth:`image`.
+            size: See :meth:`image`.
+            max_pixels: See :meth:`bytes`.
+            progress: See :meth:`image`.
+
+        Raises:
+            ImageError: The input cannot be read, or the format cannot hold the result.
+            OutputError: The output exists, is the input, or cannot be written.
+        """
+        started = time.perf_counter()
+        source, target = Path(src), Path(dst)
+        kind = format_of(format or target.name)
+        check_target(source, target, overwrite)
+        image = decode(read(source), max_pixels=max_pixels)
+        big, result = self.enlarge(image, scale=scale, size=size, progress=progress)
+        data = encode(big, kind, quality=quality, lossless=lossless)
+        write(target, data, (big.height, big.width), overwrite=overwrite)
+        return replace(
+            result,
+            input=str(source),
+            output=str(target),
+            seconds=time.perf_counter() - started,
+        )
+
+    def enlarge(
+        self,
+        image: Image,
+        *,
+        scale: float | None = None,
+        size: Size | None = None,
+        progress: Progress | None = None,
+    ) -> tuple[Image, Result]:
+        """Enlarge a picture and say how; see :meth:`image`.
+
+        The result is made in strips: beside input and output in their own depth, memory holds the
+        float picture that the network sees and a few rows of tiles.
+        """
+        started = time.perf_counter()
+        final = self.final_size(image.height, image.width, scale=scale, size=size)
+        loaded = self.native(max(final[0] / image.height, final[1] / image.width))
+        lr, rest = color.split(image, loaded.channels, alpha_mode=self.options.alpha_mode)
+        reports = [RunReport(), RunReport()]
+        streams = [self._rows(loaded, lr, final, progress, reports[0])]
+        if rest.alpha_lr is not None:
+            streams.append(self._rows(loaded, rest.alpha_lr, final, None, reports[1]))
+        pixels = _allocate(final, image)
+        top = 0
+        for strips in _aligned(streams):
+            rows = (top, top + strips[0].shape[-2])
+            pixels[rows[0] : rows[1]] = color.merge_rows(strips[0], rest, final, rows, *strips[1:])
+            top = rows[1]
+        result = self._result(loaded, image, final, reports, time.perf_counter() - started)
+        return Image(pixels, rest.metadata), result
+
+    def tensor(self, lr: Tensor, *, scale: float | None = None) -> Tensor:
+        """Run the native network on (1, channels, H, W) in [0, 1].
+
+        Returns (1, channels, native scale * H, native scale * W) float32 on the CPU. ``scale`` chooses among the native scales of a family; nothing is resampled or clipped.
+        """
+        loaded = self.native(scale)
+        return torch.cat([rows for _, _, rows in self._run(loaded, lr, None, RunReport())], -2)
+
+    def final_size(
+        self, height: int, width: int, *, scale: float | None = None, size: Size | None = None
+    ) -> Size:
+        """Height and width of the result for an input of ``height`` x ``width``.
+
+        Raises:
+            UsageError: Both or impossible values are given.
+        """
+        if size is not None:
+            if scale is not None:
+                raise UsageError(f"scale {scale:g} and size {size} are both given; give one")
+            if min(size) < 1:
+                raise UsageError(f"size {size} is not a picture's; give at least 1 x 1")
+            return size
+        factor = self.scale if scale is None else _check_scale(scale)
+        return max(1, int(height * factor + 0.5)), max(1, int(width * factor + 0.5))
+
+    def _run(
+        self, loaded: Loaded, lr: Tensor, progress: Progress | None, report: RunReport
+    ) -> Iterator[tuple[int, int, Tensor]]:
+        options = self.options
+        return run(
+            loaded.prepared,
+            lr,
+            tile=options.tile,
+            overlap=options.overlap,
+            tta=options.tta,
+            noise=options.noise,
+            progress=progress,
+            report=report,
+        )
+
+    def _rows(
+        self,
+        loaded: Loaded,
+        lr: Tensor,
+        final: Size,
+        progress: Progress | None,
+        report: RunReport,
+    ) -> Iterator[Tensor]:
+        """Strips (1, channels, h, W') of the result at its final size."""
+        native = (lr.shape[-2] * loaded.scale, lr.shape[-1] * loaded.scale)
+        strips = (rows for _, _, rows in self._run(loaded, lr, progress, report))
+        return strips if native == final else resize_strips(strips, native, final)
+
+    def _result(
+        self,
+        loaded: Loaded,
+        image: Image,
+        final: Size,
+        reports: list[RunReport],
+        seconds: float,
+    ) -> Result:
+        return Result(
+            model=self.options.name,
+            weights=loaded.weights,
+            alpha=loaded.alpha,
+            scale=max(final[0] / image.height, final[1] / image.width),
+            device=str(self.device),
+            dtype=dtype_name(loaded.prepared.dtype),
+            tile=reports[0].tile,
+            retries=sum(report.retries for report in reports),
+            width=image.width,
+            height=image.height,
+            out_width=final[1],
+            out_height=final[0],
+            seconds=seconds,
+        )
+
+
+def _check_scale(scale: float) -> float:
+    if not 0 < scale <= MAX_SCALE:
+        raise UsageError(
+            f"scale {scale:g} is out of range; give more than 0 and at most {MAX_SCALE:g}"
+        )
+    return scale
+
+
+def _format(name: str | None, image: Image) -> str:
+    if name is not None:
+        return format_of(name)
+    own = FORMATS.get(image.metadata.format)
+    return own.name if own is not None and own.writable else "png"
+
+
+def _allocate(final: Size, image: Image) -> NDArray[Any]:
+    """Room for the result, if memory has it: the system would end the process later."""
+    channels, dtype = image.pixels.shape[2], image.pixels.dtype
+    need, free = final[0] * final[1] * channels * dtype.itemsize, free_memory(torch.device("cpu"))
+    if need > free:
+        raise OutOfMemoryError(
+            f"the result of {final[1]} x {final[0]} pixels takes {need >> 20} MiB and {free >> 20} "
+            f"MiB are free; choose a smaller --scale or end other programs"
+        )
+    return np.empty((*final, channels), dtype)
+
+
+def _aligned(streams: Iterable[Iterator[Tensor]]) -> Iterator[tuple[Tensor, ...]]:
+    """Strips of several streams cut to the same rows."""
+    sources = list(streams)
+    heads = [next(source, None) for source in sources]
+    while all(head is not None for head in heads):
+        strips = [head for head in heads if head is not None]
+        rows = min(strip.shape[-2] for strip in strips)
+        yield tuple(strip[..., :rows, :] for strip in strips)
+        heads = [
+            strip[..., rows:, :] if strip.shape[-2] > rows else next(source, None)
+            for strip, source in zip(strips, sources, strict=True)
+        ]
