@@ -2,7 +2,8 @@
 
 All functions take ``sr`` and ``hr`` as (N, C, H, W) tensors or arrays of equal shape, C = 1 (gray,
 or Y already) or 3 (RGB), with values in 0..``peak`` (255 for 8-bit pictures; nothing is rounded or
-clipped here), and give the mean over the N pictures as a float. Arithmetic is float64.
+clipped here), and give the mean over the N pictures as a float. Arithmetic is float64, on the CPU
+and in numpy, whose single thread does not suffer when others are at work.
 
 ``crop_border`` pixels are left out at each side; super-resolution tables use the scale. With
 ``luma`` RGB is compared on Y of BT.601 in the studio range (MATLAB ``rgb2ycbcr``), kept as float,
@@ -12,16 +13,18 @@ not rounded: such figures lie 20 log10(255 / 219) = 1.32 dB above those of a ful
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from upscale.errors import DataError
 
-Picture = Tensor | np.ndarray
+Picture = Tensor | NDArray[Any]
+Planes = NDArray[np.float64]
 
 SSIM_WINDOW = 11  # pixels
 SSIM_SIGMA = 1.5  # pixels
@@ -44,11 +47,14 @@ def luma(x: Picture, *, peak: float = 255.0) -> Tensor:
     Raises:
         DataError: ``x`` has other axes or channels.
     """
-    x = _as_float64(x)
+    return torch.from_numpy(_luma(_as_float64(x), peak))
+
+
+def _luma(x: Planes, peak: float) -> Planes:
     if x.shape[1] == 1:
         return x
-    weights = torch.tensor(_LUMA, dtype=torch.float64, device=x.device).view(1, 3, 1, 1)
-    return ((x * weights).sum(1, keepdim=True) + 16 * peak) / 255
+    r, g, b = (weight * x[:, c : c + 1] for c, weight in enumerate(_LUMA))
+    return (16 * peak + r + g + b) / 255
 
 
 def psnr(
@@ -71,8 +77,8 @@ def psnr(
     Raises:
         DataError: Shapes differ, or nothing is left after the crop.
     """
-    sr, hr = _prepare(sr, hr, crop_border, luma, peak, smallest=1)
-    return _mean_over_pictures(lambda a, b: _decibel((a - b).square().mean().item(), peak), sr, hr)
+    a, b = _prepare(sr, hr, crop_border, luma, peak, smallest=1)
+    return _mean_over_pictures(lambda x, y: _decibel(float(np.square(x - y).mean()), peak), a, b)
 
 
 def ssim(
@@ -98,8 +104,8 @@ def ssim(
     Raises:
         DataError: Shapes differ, or less than 11 pixels are left after the crop.
     """
-    sr, hr = _prepare(sr, hr, crop_border, luma, peak, smallest=SSIM_WINDOW)
-    return _mean_over_pictures(lambda a, b: _ssim_map(a, b, peak).mean().item(), sr, hr)
+    a, b = _prepare(sr, hr, crop_border, luma, peak, smallest=SSIM_WINDOW)
+    return _mean_over_pictures(lambda x, y: float(_ssim_map(x, y, peak).mean()), a, b)
 
 
 def psnr_b(
@@ -126,10 +132,10 @@ def psnr_b(
     Raises:
         DataError: Shapes differ, or less than 10 pixels are left after the crop.
     """
-    sr, hr = _prepare(sr, hr, crop_border, luma, peak, smallest=BLOCK + 2)
+    a, b = _prepare(sr, hr, crop_border, luma, peak, smallest=BLOCK + 2)
 
-    def one(a: Tensor, b: Tensor) -> float:
-        mse = (a - b).square().mean(dim=(1, 2)).tolist()
+    def one(a: Planes, b: Planes) -> float:
+        mse = np.square(a - b).mean((1, 2))
         return float(
             np.mean(
                 [
@@ -139,39 +145,47 @@ def psnr_b(
             )
         )
 
-    return _mean_over_pictures(one, sr, hr)
+    return _mean_over_pictures(one, a, b)
 
 
-def _ssim_map(a: Tensor, b: Tensor, peak: float) -> Tensor:
+def _ssim_map(a: Planes, b: Planes, peak: float) -> Planes:
     """SSIM of each pixel: (C, H, W) twice -> (C, H - 10, W - 10)."""
-    t = torch.arange(SSIM_WINDOW, dtype=a.dtype, device=a.device) - SSIM_WINDOW // 2
-    g = torch.exp(-t.square() / (2 * SSIM_SIGMA**2))
-    g = g / g.sum()
-
-    def blur(x: Tensor) -> Tensor:
-        x = F.conv2d(x.unsqueeze(1), g.view(1, 1, -1, 1))
-        return F.conv2d(x, g.view(1, 1, 1, -1)).squeeze(1)
-
     c1, c2 = (SSIM_K1 * peak) ** 2, (SSIM_K2 * peak) ** 2
-    mean_a, mean_b = blur(a), blur(b)
-    var_a = blur(a * a) - mean_a * mean_a
-    var_b = blur(b * b) - mean_b * mean_b
-    cov = blur(a * b) - mean_a * mean_b
+    mean_a, mean_b = _blur(a), _blur(b)
+    var_a = _blur(a * a) - mean_a * mean_a
+    var_b = _blur(b * b) - mean_b * mean_b
+    cov = _blur(a * b) - mean_a * mean_b
     structure = (2 * cov + c2) / (var_a + var_b + c2)
-    return structure * (2 * mean_a * mean_b + c1) / (mean_a.square() + mean_b.square() + c1)
+    similarity: Planes = structure * (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
+    return similarity
 
 
-def _blocking_effect(x: Tensor, offset: int) -> float:
+def _blur(x: Planes) -> Planes:
+    """Gaussian means of the windows inside the picture: (C, H, W) -> (C, H - 10, W - 10)."""
+    t = np.arange(SSIM_WINDOW) - SSIM_WINDOW // 2
+    bell = np.exp(-(t**2) / (2 * SSIM_SIGMA**2))
+    bell /= bell.sum()
+    height, width = x.shape[1] - SSIM_WINDOW + 1, x.shape[2] - SSIM_WINDOW + 1
+    x = _sum(g * x[:, k : k + height] for k, g in enumerate(bell))
+    return _sum(g * x[:, :, k : k + width] for k, g in enumerate(bell))
+
+
+def _sum(terms: Iterator[Planes]) -> Planes:
+    total = next(terms)
+    for term in terms:
+        total += term
+    return total
+
+
+def _blocking_effect(x: Planes, offset: int) -> float:
     """Blocking effect factor of a plane (H, W) whose corner lies ``offset`` into the grid."""
-    edge_sum = edge_count = inner_sum = inner_count = 0.0
+    edges, inner = [], []
     for plane in (x, x.T):  # vertical edges of blocks, then horizontal ones
-        steps = (plane[:, 1:] - plane[:, :-1]).square()
-        edge = (torch.arange(steps.shape[1], device=x.device) + offset) % BLOCK == BLOCK - 1
-        edge_sum += steps[:, edge].sum().item()
-        inner_sum += steps[:, ~edge].sum().item()
-        edge_count += steps[:, edge].numel()
-        inner_count += steps[:, ~edge].numel()
-    excess = edge_sum / edge_count - inner_sum / inner_count
+        steps = np.diff(plane, axis=1) ** 2
+        on_edge = (np.arange(steps.shape[1]) + offset) % BLOCK == BLOCK - 1
+        edges.append(steps[:, on_edge].ravel())
+        inner.append(steps[:, ~on_edge].ravel())
+    excess = float(np.concatenate(edges).mean() - np.concatenate(inner).mean())
     return max(excess, 0.0) * math.log2(BLOCK) / math.log2(min(x.shape))
 
 
@@ -179,34 +193,35 @@ def _decibel(mse: float, peak: float) -> float:
     return math.inf if mse == 0 else 10 * math.log10(peak**2 / mse)
 
 
-def _mean_over_pictures(one: Callable[[Tensor, Tensor], float], sr: Tensor, hr: Tensor) -> float:
+def _mean_over_pictures(one: Callable[[Planes, Planes], float], sr: Planes, hr: Planes) -> float:
     return float(np.mean([one(a, b) for a, b in zip(sr, hr, strict=True)]))
 
 
-def _as_float64(x: Picture) -> Tensor:
-    x = torch.as_tensor(x)
+def _as_float64(x: Picture) -> Planes:
+    x = x.detach().cpu() if isinstance(x, Tensor) else x
+    x = x.float().numpy() if isinstance(x, Tensor) and x.dtype == torch.bfloat16 else np.asarray(x)
     if x.ndim != 4 or x.shape[1] not in (1, 3):
         raise DataError(
             f"a picture of shape {tuple(x.shape)} cannot be scored: "
             "pass (N, 1 or 3, H, W), channels first"
         )
-    return x.to(torch.float64) if x.device.type != "mps" else x.cpu().to(torch.float64)
+    return x.astype(np.float64)
 
 
 def _prepare(
     sr: Picture, hr: Picture, crop_border: int, on_luma: bool, peak: float, *, smallest: int
-) -> tuple[Tensor, Tensor]:
-    """Check, crop, and take Y: two (N, C, H, W) float64 tensors on one device."""
-    sr, hr = _as_float64(sr), _as_float64(hr)
-    if sr.shape != hr.shape:
+) -> tuple[Planes, Planes]:
+    """Check, crop, and take Y: two (N, C, H, W) float64 arrays."""
+    a, b = _as_float64(sr), _as_float64(hr)
+    if a.shape != b.shape:
         raise DataError(
-            f"pictures of shapes {tuple(sr.shape)} and {tuple(hr.shape)} cannot be compared: "
+            f"pictures of shapes {tuple(a.shape)} and {tuple(b.shape)} cannot be compared: "
             "crop or resize one to the other"
         )
-    height, width = sr.shape[2] - 2 * crop_border, sr.shape[3] - 2 * crop_border
-    if crop_border < 0 or min(height, width) < smallest or sr.shape[0] == 0:
+    height, width = a.shape[2] - 2 * crop_border, a.shape[3] - 2 * crop_border
+    if crop_border < 0 or min(height, width) < smallest or a.shape[0] == 0:
         raise DataError(
-            f"{sr.shape[0]} pictures of {sr.shape[3]}x{sr.shape[2]} with crop_border={crop_border} "
+            f"{a.shape[0]} pictures of {a.shape[3]}x{a.shape[2]} with crop_border={crop_border} "
             f"leave {width}x{height} pixels: use larger pictures, at least {smallest}x{smallest} "
             "must be left"
         )
@@ -214,5 +229,5 @@ def _prepare(
         slice(crop_border, crop_border + height),
         slice(crop_border, crop_border + width),
     )
-    sr, hr = sr[:, :, rows, columns], hr.to(sr.device)[:, :, rows, columns]
-    return (luma(sr, peak=peak), luma(hr, peak=peak)) if on_luma else (sr, hr)
+    a, b = a[:, :, rows, columns], b[:, :, rows, columns]
+    return (_luma(a, peak), _luma(b, peak)) if on_luma else (a, b)

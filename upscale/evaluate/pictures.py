@@ -1,0 +1,138 @@
+"""The pictures of an evaluation: folders of ground truth, and low-resolution partners."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from upscale import metrics
+from upscale.errors import DataError, ImageError, UpscaleError, UsageError
+from upscale.evaluate.protocol import border_of
+from upscale.image import FORMATS, decode, probe, to_depth
+
+Pixels = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class PictureSet:
+    """A folder of ground truth.
+
+    Attributes:
+        name: The folder's name, with its parent's where that is needed to tell what it is.
+        pictures: Sorted by name.
+    """
+
+    name: str
+    pictures: tuple[Path, ...] = field(repr=False)
+
+
+_GENERIC = frozenset({"hr", "gt", "original", "images"})  # folder names that name no set
+
+
+def find_sets(folders: Sequence[Path]) -> list[PictureSet]:
+    """The pictures that lie directly in each folder.
+
+    Raises:
+        UsageError: A folder does not exist, or is a file.
+        DataError: A folder holds no picture.
+    """
+    names = [f.resolve().name for f in folders]
+    extensions = {e for f in FORMATS.values() for e in f.extensions}
+    sets = []
+    for folder, name in zip(folders, names, strict=True):
+        if not folder.is_dir():
+            what = "is a file" if folder.is_file() else "does not exist"
+            raise UsageError(f"{str(folder)!r} {what}: give folders of ground-truth pictures")
+        found = sorted(
+            p for p in folder.iterdir() if p.suffix[1:].lower() in extensions and p.is_file()
+        )
+        if not found:
+            raise DataError(
+                f"{str(folder)!r} holds no picture: give a folder with files of the formats "
+                f"{', '.join(FORMATS)} directly in it"
+            )
+        full = name.lower() in _GENERIC or names.count(name) > 1
+        sets.append(
+            PictureSet(f"{folder.resolve().parent.name}/{name}" if full else name, tuple(found))
+        )
+    return sets
+
+
+def read_8bit(path: Path) -> Pixels:
+    """Decode a picture to (H, W, 1 or 3) uint8; 16 bits are rounded to 8, alpha is left out.
+
+    Raises:
+        ImageError: The file cannot be read or decoded, or holds floating-point pixels.
+    """
+    pixels = decode(_read(path)).pixels
+    if pixels.dtype == np.float32:
+        raise ImageError(f"{str(path)!r} has floating-point pixels: scores need 8 or 16 bits")
+    colours = 1 if pixels.shape[2] <= 2 else 3
+    return np.ascontiguousarray(to_depth(pixels[..., :colours], 8))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"{str(path)!r} cannot be read: {error.strerror}") from error
+
+
+def named(path: Path, error: UpscaleError) -> UpscaleError:
+    """The same error with the file's path at the beginning of its message."""
+    text = str(error)
+    return error if str(path) in text else type(error)(f"{str(path)!r}: {text}")
+
+
+def lr_path(lr_dir: Path, hr: Path, set_name: str, scale: int) -> Path:
+    """The low-resolution partner of ``hr`` in ``lr_dir``.
+
+    Looked for in ``lr_dir`` and its folders ``X4``, ``x4`` and those in ``<set>``, under the names
+    ``baby``, ``babyx4``, ``baby_x4``, ``baby-x4`` and ``baby_LRBI_x4``, with any extension that is
+    a picture's.
+
+    Raises:
+        DataError: There is none.
+    """
+    stems = [f"{hr.stem}{tail}" for tail in (f"x{scale}", f"_x{scale}", f"-x{scale}")]
+    stems += [f"{hr.stem}_LRBI_x{scale}", hr.stem]
+    extensions = [hr.suffix, *(f".{e}" for f in FORMATS.values() for e in f.extensions)]
+    for folder in (lr_dir / set_name, lr_dir):
+        for place in (folder / f"X{scale}", folder / f"x{scale}", folder):
+            for stem in stems:
+                for extension in extensions:
+                    path = place / f"{stem}{extension}"
+                    if path.is_file() and not path.samefile(hr):
+                        return path
+    raise DataError(
+        f"{str(lr_dir)!r} holds no low-resolution picture for {hr.name!r} at x{scale}: "
+        f"name it {stems[0]}.png"
+    )
+
+
+def check(sets: Sequence[PictureSet], scale: int, lr_dir: Path | None = None) -> None:
+    """Read the headers of all pictures, before any work, and look for their partners.
+
+    Raises:
+        ImageError: A file is no picture.
+        DataError: A picture is too small, or its low-resolution partner is missing.
+    """
+    least = metrics.SSIM_WINDOW + 2 * border_of(scale)
+    for group in sets:
+        for path in group.pictures:
+            try:
+                info = probe(_read(path))
+            except ImageError as error:
+                raise named(path, error) from error
+            if min(info.width, info.height) // scale * scale < least:
+                raise DataError(
+                    f"{str(path)!r} has {info.width}x{info.height} pixels, too few to be scored at "
+                    f"x{scale}: take it away or lower the scale"
+                )
+            if lr_dir is not None:
+                lr_path(lr_dir, path, group.name, scale)

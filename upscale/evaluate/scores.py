@@ -1,0 +1,204 @@
+"""Scores of one picture and means over sets."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from upscale import metrics
+from upscale.errors import DataError, ImageError, UsageError
+from upscale.evaluate.candidates import Candidate
+from upscale.evaluate.pictures import PictureSet, check, lr_path, named, read_8bit
+from upscale.evaluate.protocol import (
+    PROTOCOLS,
+    Pair,
+    as_rgb,
+    bicubic,
+    border_of,
+    make_pair,
+    round_8bit,
+    to_pixels,
+    to_tensor,
+)
+from upscale.resample import resize, resize_uint8
+
+
+@dataclass(frozen=True)
+class Score:
+    """Scores of one picture, or (``picture`` None) the means over a set.
+
+    PSNR in dB. ``lr_consistency`` is the PSNR on Y between the low-resolution picture and the
+    result made small again, without a border of one pixel. ``seconds`` is the time of the network
+    with its conversions alone and ``megapixels`` the size of the result; over a set they are sums.
+    """
+
+    set: str
+    picture: str | None
+    model: str
+    weights: tuple[dict[str, str], ...]
+    scale: int
+    alpha: float | None
+    protocol: str
+    psnr_y: float
+    ssim_y: float
+    psnr_rgb: float | None
+    bicubic_psnr_y: float
+    bicubic_ssim_y: float
+    lr_consistency: float
+    seconds: float
+    megapixels: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields for JSON, where an infinite PSNR (equal pictures) is null."""
+
+        def plain(value: Any) -> Any:
+            if isinstance(value, float):
+                return round(value, 6) if math.isfinite(value) else None
+            return list(value) if isinstance(value, tuple) else value
+
+        return {key: plain(value) for key, value in asdict(self).items()}
+
+
+def enlarge(candidate: Candidate, pair: Pair, protocol: str) -> Tensor:
+    """Run the candidate on the low-resolution picture.
+
+    Returns:
+        (1, C, H, W) float64 in 0..255; whole values where the protocol is ``edsr``.
+
+    Raises:
+        DataError: The result has another size than the ground truth.
+    """
+    if protocol == "edsr":
+        sr = to_tensor(candidate.rgb(to_pixels(pair.lr).astype(np.uint8)))
+    elif pair.lr.shape[1] == 1 and candidate.y is not None:
+        sr = candidate.y((pair.lr / 255).float()).double().cpu() * 255
+    else:
+        small = (as_rgb(pair.lr) / 255).float()
+        sr = to_tensor(candidate.rgb(to_pixels(small)).astype(np.float64) * 255)
+        sr = sr[:, :1] if pair.lr.shape[1] == 1 else sr
+    if sr.shape[2:] != pair.hr.shape[2:]:
+        raise DataError(
+            f"{candidate.model} made {sr.shape[3]}x{sr.shape[2]} pixels where "
+            f"{pair.hr.shape[3]}x{pair.hr.shape[2]} are the truth: it does not enlarge "
+            f"{candidate.scale} times"
+        )
+    return sr
+
+
+def consistency(sr: Tensor, lr: Tensor, protocol: str) -> float:
+    """PSNR on Y in dB between ``lr`` and ``sr`` made small again, without a border of one pixel."""
+    size = (lr.shape[2], lr.shape[3])
+    small = resize_uint8(sr, size) if protocol == "edsr" else resize(sr.double(), size)
+    border = 1 if min(size) > 2 else 0
+    return metrics.psnr(small, lr, crop_border=border)
+
+
+def score(candidate: Candidate, pair: Pair, protocol: str) -> Score:
+    """Enlarge one picture and score it; the names of set and picture are left empty."""
+    start = time.perf_counter()
+    sr = enlarge(candidate, pair, protocol)
+    seconds = time.perf_counter() - start
+    border = border_of(candidate.scale)
+    base = bicubic(pair.lr, candidate.scale, protocol)
+    truth = pair.hr
+    if protocol == "srcnn":
+        sr, base, truth = (round_8bit(metrics.luma(t)) for t in (sr, base, truth))
+    lr = pair.lr if protocol == "edsr" else metrics.luma(pair.lr)
+    rgb = metrics.psnr(sr, truth, crop_border=border, luma=False) if protocol == "edsr" else None
+    return Score(
+        set="",
+        picture="",
+        model=candidate.model,
+        weights=candidate.weights,
+        scale=candidate.scale,
+        alpha=candidate.alpha,
+        protocol=protocol,
+        psnr_y=metrics.psnr(sr, truth, crop_border=border),
+        ssim_y=metrics.ssim(sr, truth, crop_border=border),
+        psnr_rgb=rgb,
+        bicubic_psnr_y=metrics.psnr(base, truth, crop_border=border),
+        bicubic_ssim_y=metrics.ssim(base, truth, crop_border=border),
+        lr_consistency=consistency(sr, lr, protocol),
+        seconds=seconds,
+        megapixels=sr.shape[2] * sr.shape[3] / 1e6,
+    )
+
+
+def evaluate(
+    sets: Sequence[PictureSet],
+    candidates: Iterable[Candidate],
+    *,
+    protocol: str = "edsr",
+    lr_dir: Path | None = None,
+) -> Iterator[Score]:
+    """Score candidates on sets of ground truth.
+
+    Args:
+        sets: From ``find_sets``.
+        candidates: Taken one after another, so that a generator holds one network at a time.
+        protocol: ``edsr`` or ``srcnn``.
+        lr_dir: Low-resolution pictures to take instead of making them (see ``lr_path``).
+
+    Yields:
+        For each candidate and set: a score per picture as soon as it is known, then the means with
+        ``picture`` None.
+
+    Raises:
+        UsageError: The protocol is unknown, or scale 1 has no ``lr_dir``.
+        ImageError: A file cannot be decoded.
+        DataError: A picture is too small, or its low-resolution partner is missing or has another
+            size. No means are given for a set with such a picture.
+    """
+    if protocol not in PROTOCOLS:
+        raise UsageError(f"protocol {protocol!r} is unknown: use {' or '.join(PROTOCOLS)}")
+    for candidate in candidates:
+        if candidate.scale == 1 and lr_dir is None:
+            raise UsageError("at scale 1 the degraded pictures are needed: give --lr-dir")
+        check(sets, candidate.scale, lr_dir)
+        for group in sets:
+            scores = []
+            for path in group.pictures:
+                try:
+                    pair = _load_pair(path, group.name, candidate, protocol, lr_dir)
+                except (DataError, ImageError) as error:
+                    raise named(path, error) from error
+                one = replace(score(candidate, pair, protocol), set=group.name, picture=path.name)
+                scores.append(one)
+                yield one
+            yield mean(scores)
+
+
+def _load_pair(
+    path: Path, set_name: str, candidate: Candidate, protocol: str, lr_dir: Path | None
+) -> Pair:
+    scale = candidate.scale
+    lr = None if lr_dir is None else read_8bit(lr_path(lr_dir, path, set_name, scale))
+    return make_pair(read_8bit(path), scale, protocol, lr=lr, y_only=candidate.y is not None)
+
+
+def mean(scores: Sequence[Score]) -> Score:
+    """The means of the scores of one set; seconds and megapixels are added up."""
+
+    def over(name: str) -> float:
+        return float(np.mean([getattr(s, name) for s in scores]))
+
+    rgb = None if any(s.psnr_rgb is None for s in scores) else over("psnr_rgb")
+    return replace(
+        scores[0],
+        picture=None,
+        psnr_y=over("psnr_y"),
+        ssim_y=over("ssim_y"),
+        psnr_rgb=rgb,
+        bicubic_psnr_y=over("bicubic_psnr_y"),
+        bicubic_ssim_y=over("bicubic_ssim_y"),
+        lr_consistency=over("lr_consistency"),
+        seconds=sum(s.seconds for s in scores),
+        megapixels=sum(s.megapixels for s in scores),
+    )
