@@ -167,9 +167,10 @@ def evaluate(
             for path in group.pictures:
                 try:
                     pair = _load_pair(path, group.name, candidate, protocol, lr_dir)
+                    one = score(candidate, pair, protocol)
                 except (DataError, ImageError) as error:
                     raise named(path, error) from error
-                one = replace(score(candidate, pair, protocol), set=group.name, picture=path.name)
+                one = replace(one, set=group.name, picture=path.name)
                 scores.append(one)
                 yield one
             yield mean(scores)
