@@ -1,0 +1,268 @@
+"""Foreign checkpoints to safetensors: PyTorch's, MATLAB's, and safetensors in foreign layouts.
+
+A pickle is a program. It is read by ``torch.load(weights_only=True)``, which knows tensors and
+plain containers and runs nothing else; a file that needs more is refused.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import re
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from upscale.checkpoints.checkpoint import Checkpoint, Metadata, Saved, Source, load, save
+from upscale.checkpoints.files import digest, looks_foreign, read_bytes, refuse_existing
+from upscale.checkpoints.index import by_path
+from upscale.checkpoints.layouts import Hints, recognise
+from upscale.errors import ArchitectureError, CheckpointError, UsageError
+
+WRAPPERS = (
+    "model_state_dict",
+    "state_dict",
+    "params_ema",
+    "params-ema",
+    "params",
+    "model",
+    "net",
+)
+_KERNELS = {f"weights_conv{k}" for k in (1, 2, 3)} | {f"biases_conv{k}" for k in (1, 2, 3)}
+
+
+@dataclass(frozen=True)
+class Converted:
+    """The result of :func:`convert`.
+
+    Attributes:
+        checkpoint: What the file holds.
+        saved: The file written.
+    """
+
+    checkpoint: Checkpoint
+    saved: Saved
+
+
+def convert(
+    src: str | os.PathLike[str],
+    dst: str | os.PathLike[str],
+    *,
+    hints: Hints | None = None,
+    metadata: Metadata | None = None,
+    half: bool = False,
+    overwrite: bool = False,
+) -> Converted:
+    """Write a foreign checkpoint as self-describing safetensors under native keys.
+
+    Args:
+        src: ``.pth``, ``.pt``, ``.pth.tar``, ``.ckpt``, ``.bin``, ``.mat``, or ``.safetensors``.
+        dst: The ``.safetensors`` file to write.
+        hints: What the file cannot tell. The scale of an SRCNN may also stand in its name (``x3``).
+        metadata: What the header is to say; origin, layout and rules are added.
+        half: Store floats as float16.
+        overwrite: Replace an existing file.
+
+    Raises:
+        ArchitectureError: Another network, by name where it is known.
+        CheckpointError: Missing, empty, damaged, or holding objects other than tensors.
+        OutputError: The output exists or cannot be written.
+    """
+    refuse_existing(Path(dst), overwrite)
+    if Path(src).exists() and Path(dst).exists() and Path(src).samefile(dst):
+        raise UsageError(f"{dst} is the input itself; give another name")
+    checkpoint = read_foreign(src, hints)
+    note = replace(
+        _described(checkpoint, metadata),
+        layout=checkpoint.layout,
+        rules="; ".join(checkpoint.rules),
+        source_sha256=checkpoint.sha256,
+    )
+    checkpoint = replace(checkpoint, metadata=note)
+    return Converted(checkpoint, save(dst, checkpoint, half=half, overwrite=overwrite))
+
+
+def _described(checkpoint: Checkpoint, metadata: Metadata | None) -> Metadata:
+    described = metadata or checkpoint.metadata
+    name = checkpoint.path.name if checkpoint.path else checkpoint.name
+    return replace(described, source=described.source or name, title=described.title or name)
+
+
+def read_foreign(path: str | os.PathLike[str], hints: Hints | None = None) -> Checkpoint:
+    """Read a checkpoint in any format and layout that is known; its content decides, not its name.
+
+    Raises:
+        ArchitectureError: Another network, by name where it is known.
+        CheckpointError: Missing, empty, damaged, or holding objects other than tensors.
+    """
+    file = Path(path)
+    data = read_bytes(file)
+    if not data:
+        raise CheckpointError(f"{file}: the file is empty; fetch it again")
+    kind = looks_foreign(data[:16])
+    try:
+        if kind in ("a PyTorch (zip) file", "a pickle file"):
+            tensors = unwrap(read_pickle(data))
+        elif kind == "a MATLAB file" or file.suffix.lower() == ".mat":
+            tensors = read_mat(data)
+        elif kind:
+            raise CheckpointError(f"it is {kind}, no checkpoint; fetch it again")
+        else:
+            return load(by_path(file), hints)
+        found = recognise(tensors, _with_name(hints or Hints(), file, tensors))
+    except CheckpointError as error:
+        shown = str(error) if str(error).startswith(f"{file}: ") else f"{file}: {error}"
+        raise type(error)(shown) from error
+    return Checkpoint(
+        found.architecture,
+        found.config,
+        found.state,
+        name=file.stem,
+        sources=(Source(file.stem, digest(file)),),
+        path=file,
+        layout=found.layout,
+        rules=found.rules,
+    )
+
+
+def _with_name(hints: Hints, file: Path, tensors: Mapping[str, Tensor]) -> Hints:
+    """SRCNN's scale from the file's name: the one thing that only the name may tell."""
+    if hints.scale is not None or len(tensors) != 6:
+        return hints
+    named = re.search(r"(?:^|[^0-9a-z])x([2-8])(?![0-9])", file.name.lower())
+    return replace(hints, scale=int(named[1])) if named else hints
+
+
+def read_pickle(data: bytes) -> Any:
+    """What a PyTorch file holds, by ``torch.load(weights_only=True)``; no code of the file is run.
+
+    Raises:
+        CheckpointError: Damaged, or it holds objects other than tensors and plain containers.
+    """
+    try:
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_harmless()):
+            warnings.simplefilter("ignore")
+            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        named = re.search(r"(?:GLOBAL|global|type) `?([\w.]+)`? ", str(error))
+        if named or "nsupported" in str(error):
+            what = named[1] if named else "objects"
+            raise CheckpointError(
+                f"it asks to run {what}, which is not loaded: a checkpoint needs tensors alone; "
+                f"do not trust it, or save its state_dict alone"
+            ) from error
+        raise CheckpointError("it is damaged, or no PyTorch file; fetch it again") from error
+    except (
+        RuntimeError,
+        EOFError,
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        OSError,
+    ) as error:
+        first = str(error).strip().partition("\n")[0][:120]
+        raise CheckpointError(
+            f"it is truncated, damaged, or no PyTorch state dict ({first}); fetch it again"
+        ) from error
+
+
+def _harmless() -> list[Any]:
+    """NumPy scalars, which trainers store beside the tensors (a best PSNR); they run nothing."""
+    kinds = [type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "?")]
+    return [np._core.multiarray.scalar, np.dtype, *kinds]  # type: ignore[attr-defined]
+
+
+def unwrap(loaded: Any) -> dict[str, Tensor]:
+    """The state dict inside the dictionaries that trainers put around it.
+
+    Wrappers are opened in the order of ``WRAPPERS`` (``params_ema`` before ``params``), then any
+    dictionary of one dictionary. Values beside the tensors are left out.
+
+    Raises:
+        CheckpointError: There is no state dict.
+    """
+    current = loaded
+    for _ in range(8):
+        if not isinstance(current, Mapping):
+            break
+        tensors = {k: v for k, v in current.items() if isinstance(v, Tensor)}
+        inner = {k: v for k, v in current.items() if isinstance(v, Mapping)}
+        wrapper = next((w for w in WRAPPERS if w in inner), None)
+        if wrapper is not None:
+            current = inner[wrapper]
+        elif tensors:
+            return _checked(tensors)
+        elif len(inner) == 1:
+            current = next(iter(inner.values()))
+        else:
+            break
+    kind = type(current).__name__
+    raise CheckpointError(f"there is no state dict in it, only a {kind}; give a file of tensors")
+
+
+def _checked(tensors: Mapping[Any, Tensor]) -> dict[str, Tensor]:
+    for key, tensor in tensors.items():
+        if not isinstance(key, str):
+            raise CheckpointError(f"its key {key!r} is no text; it is no state dict")
+        dense = tensor.layout is torch.strided and not tensor.is_quantized
+        if not dense or tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise CheckpointError(f"its tensor {key} is no plain array; fetch it again")
+    return {key: tensor.detach() for key, tensor in tensors.items()}
+
+
+def read_mat(data: bytes) -> dict[str, Tensor]:
+    """The SRCNN authors' ``.mat``: kernels flattened column by column, as MATLAB reshapes.
+
+    Returns:
+        ``conv1..3.weight`` (out, in, side, side) and ``.bias``.
+
+    Raises:
+        CheckpointError: scipy is missing, or the file is damaged.
+        ArchitectureError: Other variables.
+    """
+    try:
+        from scipy.io import loadmat
+    except ImportError as error:
+        raise CheckpointError("a .mat needs scipy: pip install 'upscale[convert]'") from error
+    try:
+        found = {k: v for k, v in loadmat(io.BytesIO(data)).items() if not k.startswith("__")}
+    except Exception as error:
+        raise CheckpointError(
+            f"it is damaged, or no MATLAB 5 file ({type(error).__name__}); fetch it again"
+        ) from error
+    if not set(found) >= _KERNELS:
+        names = ", ".join(sorted(found)[:4]) or "nothing"
+        raise ArchitectureError(f"it holds {names}, not an SRCNN's weights_conv1 to biases_conv3")
+    arrays = {key: np.asarray(found[key], dtype=np.float32) for key in _KERNELS}
+    try:
+        return _from_matlab(arrays)
+    except ValueError as error:
+        raise ArchitectureError(
+            f"its kernels are no SRCNN's ({error}); it is another network"
+        ) from error
+
+
+def _from_matlab(arrays: Mapping[str, np.ndarray[Any, np.dtype[np.float32]]]) -> dict[str, Tensor]:
+    n1, n2 = arrays["biases_conv1"].size, arrays["biases_conv2"].size
+    f1, f2, f3 = (
+        round((arrays[f"weights_conv{k}"].size / count) ** 0.5)
+        for k, count in ((1, n1), (2, n1 * n2), (3, n2))
+    )
+    first = arrays["weights_conv1"].reshape(f1, f1, n1, order="F").transpose(2, 0, 1)[:, None]
+    second = arrays["weights_conv2"].reshape(n1, f2, f2, n2, order="F").transpose(3, 0, 1, 2)
+    third = arrays["weights_conv3"].reshape(n2, f3, f3, order="F")[None]
+    tensors = {
+        f"conv{k}.weight": torch.from_numpy(np.ascontiguousarray(array))
+        for k, array in enumerate((first, second, third), 1)
+    }
+    for k in (1, 2, 3):
+        tensors[f"conv{k}.bias"] = torch.from_numpy(arrays[f"biases_conv{k}"].reshape(-1).copy())
+    return tensors

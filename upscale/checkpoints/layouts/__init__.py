@@ -1,0 +1,133 @@
+"""Key layouts: from a dict of tensors to an architecture, its configuration, and native keys.
+
+Published files name the layers of one network in several ways. A layout recognises its keys, reads
+the sizes from the shapes, and renames; nothing else is used. What no file stores is decided by
+these rules, and ``Hints`` override them:
+
+* SwinIR's ``img_range`` is 255 for window 7 (the JPEG nets) and 1 otherwise.
+* One nearest-neighbour stage of an ESRGAN or of SwinIR's nearest+conv head enlarges by 2, not 3.
+* SRCNN's scale is in no file: it must be given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from upscale.checkpoints.layouts import esrgan, srcnn, swinir
+from upscale.checkpoints.layouts.foreign import foreign_name
+from upscale.checkpoints.layouts.form import Hints, Recognised
+from upscale.errors import ArchitectureError, CheckpointError
+from upscale.models import MODELS, Config
+
+__all__ = ["Hints", "Recognised", "check_state", "recognise"]
+
+PREFIXES = (
+    "module.",
+    "netG.",
+    "net_g.",
+    "generator.",
+    "params_ema.",
+    "params.",
+    "network.",
+    "net.",
+)
+GENERATORS = ("generator_ema.", "netG.", "net_g.", "generator.")
+MAX_SIZE = 1 << 14  # no channel count, depth or kernel of a real network comes near
+LAYOUTS = (esrgan.OLD, esrgan.NEW, esrgan.BASICSR, swinir.OFFICIAL, srcnn.NAMED, srcnn.ROLES)
+
+
+def recognise(tensors: Mapping[str, Tensor], hints: Hints | None = None) -> Recognised:
+    """Find the network that ``tensors`` belong to.
+
+    Args:
+        tensors: A state dict in any layout that is known, prefixes included.
+        hints: What the file cannot tell, when it is known.
+
+    Returns:
+        Architecture, configuration and the state under native keys, floats as float32.
+
+    Raises:
+        ArchitectureError: Another network (by name where it is known), or sizes that do not fit it.
+        CheckpointError: Values that are not finite.
+    """
+    if not tensors:
+        raise ArchitectureError("there are no tensors in it; give a file that holds a network")
+    stripped = strip_prefixes(tensors)
+    for layout in LAYOUTS:
+        if layout.matches(stripped):
+            found = layout.read(stripped, hints or Hints())
+            check_state(found.architecture, found.config, found.state)
+            return found
+    name = foreign_name(stripped)
+    if name:
+        raise ArchitectureError(f"it is a {name}; upscale runs {', '.join(MODELS)} networks")
+    first = ", ".join(sorted(stripped)[:3])
+    raise ArchitectureError(
+        f"its {len(stripped)} tensors ({first}, …) are those of no network known here; "
+        f"upscale runs {', '.join(MODELS)} networks"
+    )
+
+
+def strip_prefixes(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Drop prefixes that wrappers put before every key; of a GAN's pair keep the generator."""
+    kept = dict(tensors)
+    for prefix in GENERATORS:
+        if any(key.startswith(prefix) for key in kept):
+            kept = {k.removeprefix(prefix): v for k, v in kept.items() if k.startswith(prefix)}
+            break
+    found = True
+    while found and kept:
+        found = False
+        for prefix in PREFIXES:
+            if all(key.startswith(prefix) for key in kept):
+                kept = {k.removeprefix(prefix): v for k, v in kept.items()}
+                found = True
+    return kept
+
+
+def check_state(architecture: str, config: Config, state: Mapping[str, Tensor]) -> None:
+    """Compare keys and shapes with those of the network, without allocating it.
+
+    Raises:
+        ArchitectureError: An impossible configuration, a key missing or unknown, another shape.
+        CheckpointError: A value is not finite.
+    """
+    sizes = [n for v in vars(config).values() for n in (v if isinstance(v, tuple) else (v,))]
+    if len(sizes) > MAX_SIZE or any(isinstance(n, int) and n > MAX_SIZE for n in sizes):
+        raise ArchitectureError(f"its configuration has a size above {MAX_SIZE}; it is damaged")
+    try:
+        with torch.device("meta"):
+            wanted = MODELS[architecture](config).state_dict()
+    except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
+        raise ArchitectureError(
+            f"{architecture} cannot be built as {config}: {error}; fetch or save the file again"
+        ) from error
+    _compare(architecture, wanted, state)
+    for key, tensor in state.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise CheckpointError(
+                f"its tensor {key} holds values that are not finite; take another checkpoint"
+            )
+
+
+def _compare(architecture: str, wanted: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
+    missing = [k for k in wanted if k not in state]
+    unexpected = [k for k in state if k not in wanted]
+    if missing or unexpected:
+        words = []
+        for kind, keys in (("lacks", missing), ("has the unknown", unexpected)):
+            if keys:
+                more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
+                words.append(f"{kind} {keys[0]}{more}")
+        raise ArchitectureError(
+            f"as {architecture} it {' and '.join(words)}; it is a variant that is not supported"
+        )
+    for key, tensor in wanted.items():
+        if tensor.shape != state[key].shape:
+            raise ArchitectureError(
+                f"as {architecture}, its {key} is {list(state[key].shape)} and should be "
+                f"{list(tensor.shape)}; the file is damaged, or a hint is wrong"
+            )
