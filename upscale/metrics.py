@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from upscale.color.ycbcr import FORWARD, OFFSET
 from upscale.errors import DataError
 
 Picture = Tensor | NDArray[Any]
@@ -30,8 +31,6 @@ SSIM_WINDOW = 11  # pixels
 SSIM_SIGMA = 1.5  # pixels
 SSIM_K1, SSIM_K2 = 0.01, 0.03
 BLOCK = 8  # pixels, the side of a JPEG block
-
-_LUMA = (65.481, 128.553, 24.966)  # for R, G, B in 0..1; 16 is added
 
 
 def luma(x: Picture, *, peak: float = 255.0) -> Tensor:
@@ -53,8 +52,9 @@ def luma(x: Picture, *, peak: float = 255.0) -> Tensor:
 def _luma(x: Planes, peak: float) -> Planes:
     if x.shape[1] == 1:
         return x
-    r, g, b = (weight * x[:, c : c + 1] for c, weight in enumerate(_LUMA))
-    return (16 * peak + r + g + b) / 255
+    r, g, b = (weight * x[:, c : c + 1] for c, weight in enumerate(FORWARD[0]))
+    y: Planes = (OFFSET[0] * peak + r + g + b) / 255
+    return y
 
 
 def psnr(

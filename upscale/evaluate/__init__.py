@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from upscale.evaluate.candidates import BICUBIC, Candidate, bicubic_candidate
+from upscale.evaluate.candidates import (
+    BICUBIC,
+    Candidate,
+    Entrant,
+    RunOptions,
+    bicubic_candidate,
+    candidate_of,
+    entrants,
+    load_candidate,
+    parse_alphas,
+    parse_scales,
+)
 from upscale.evaluate.pictures import PictureSet, find_sets, lr_path, read_8bit
 from upscale.evaluate.protocol import PROTOCOLS, Pair, make_pair
 from upscale.evaluate.published import published
@@ -12,15 +23,22 @@ __all__ = [
     "BICUBIC",
     "PROTOCOLS",
     "Candidate",
+    "Entrant",
     "Pair",
     "PictureSet",
+    "RunOptions",
     "Score",
     "bicubic_candidate",
+    "candidate_of",
+    "entrants",
     "evaluate",
     "find_sets",
+    "load_candidate",
     "lr_path",
     "make_pair",
     "mean",
+    "parse_alphas",
+    "parse_scales",
     "published",
     "read_8bit",
     "score",

@@ -42,7 +42,7 @@ class Score:
     set: str
     picture: str | None
     model: str
-    weights: tuple[dict[str, str], ...]
+    weights: dict[str, str]
     scale: int
     alpha: float | None
     protocol: str
@@ -61,7 +61,7 @@ class Score:
         def plain(value: Any) -> Any:
             if isinstance(value, float):
                 return round(value, 6) if math.isfinite(value) else None
-            return list(value) if isinstance(value, tuple) else value
+            return value
 
         return {key: plain(value) for key, value in asdict(self).items()}
 
