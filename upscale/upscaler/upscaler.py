@@ -259,7 +259,8 @@ class Upscaler:
     def tensor(self, lr: Tensor, *, scale: float | None = None) -> Tensor:
         """Run the native network on (1, channels, H, W) in [0, 1].
 
-        Returns (1, channels, native scale * H, native scale * W) float32 on the CPU. ``scale`` chooses among the native scales of a family; nothing is resampled or clipped.
+        Returns (1, channels, native scale * H, native scale * W) float32 on the CPU. ``scale``
+        chooses among the native scales of a family; nothing is resampled or clipped.
         """
         loaded = self.native(scale)
         return torch.cat([rows for _, _, rows in self._run(loaded, lr, None, RunReport())], -2)
