@@ -47,11 +47,11 @@ _SCORES = {
 # The first pattern that a weights name matches says whose row it is.
 _ROWS = (
     (r"^bicubic$", "bicubic"),
-    (r"srcnn", "srcnn"),
-    (r"swinir-light|lightweightsr", "swinir-light"),
-    (r"swinir.*df2k|df2k.*swinir", "swinir-df2k"),
-    (r"swinir.*div2k|div2k.*swinir", "swinir-div2k"),
-    (r"(esrgan|rrdb).*psnr|psnr.*(esrgan|rrdb)|^rrdb$", "esrgan-psnr"),
+    (r"^srcnn(-x\d)?$|^srcnn-955", "srcnn"),
+    (r"^swinir-light|^swinir-s-|lightweightsr", "swinir-light"),
+    (r"^swinir-m-df2k|classicalsr_df2k", "swinir-df2k"),
+    (r"^swinir-m-div2k|classicalsr_div2k", "swinir-div2k"),
+    (r"^(esrgan|rrdb).*psnr", "esrgan-psnr"),
 )
 
 

@@ -1,0 +1,42 @@
+"""A plain bar that counts steps on a terminal, and nothing elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from upscale.cli.console import Console, printable, shorten
+
+NAME_WIDTH = 28
+
+Step = Callable[[str], None]
+
+
+@contextmanager
+def counting(console: Console, total: int, what: str) -> Iterator[Step]:
+    """A bar over ``total`` steps; call what it gives with the name of each finished step.
+
+    Args:
+        console: Where it is quiet there is no bar, nor where stderr is no terminal.
+        total: How many steps there are.
+        what: What is counted, for people.
+    """
+    if console.quiet or not Console.is_terminal():
+        yield lambda name: None
+        return
+    from rich import progress
+    from rich.console import Console as RichConsole
+
+    bar = progress.Progress(
+        progress.TextColumn("{task.fields[name]}", markup=False),
+        progress.BarColumn(bar_width=None),
+        progress.MofNCompleteColumn(),
+        progress.TextColumn(what, markup=False),
+        progress.TimeElapsedColumn(),
+        progress.TimeRemainingColumn(),
+        console=RichConsole(stderr=True, highlight=False, emoji=False),
+        transient=True,
+    )
+    task = bar.add_task("", total=total, name="")
+    with bar:
+        yield lambda name: bar.update(task, advance=1, name=shorten(printable(name), NAME_WIDTH))

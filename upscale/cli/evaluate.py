@@ -1,0 +1,213 @@
+"""``upscale evaluate HR_DIR...``: scores by the protocols of the papers."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from upscale.cli.console import Console, printable
+from upscale.cli.options import COMPUTE, Dtype, Overlap, Quiet, Tile, Tta
+from upscale.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from upscale.evaluate import Entrant, PictureSet, RunOptions, Score
+
+PIPE_WIDTH = 200  # columns of a table that does not go to a terminal
+
+Folders = Annotated[
+    list[Path],
+    typer.Argument(metavar="HR_DIR", help="Folders of ground truth, each a set of its own."),
+]
+Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-m",
+        "--model",
+        metavar="NAME",
+        show_default="esrgan",
+        help="Family, weights name, checkpoint file, or bicubic; may be repeated.",
+    ),
+]
+Scales = Annotated[
+    str | None,
+    typer.Option(
+        "-s",
+        "--scale",
+        metavar="N,N,...",
+        show_default="the model's",
+        help="Whole scales, like 2,3,4.",
+    ),
+]
+Alphas = Annotated[
+    str | None,
+    typer.Option(
+        "--alpha",
+        metavar="A,A,...",
+        show_default="0.8",
+        help="esrgan: a list like 0,0.5,1 or a range like 0:1:0.2.",
+    ),
+]
+Protocol = Annotated[
+    str,
+    typer.Option(
+        metavar="edsr|srcnn",
+        help="edsr: 8-bit RGB made small with rounding. srcnn: Y alone, made small without.",
+    ),
+]
+LrDir = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        show_default="made from the ground truth",
+        help="Low-resolution pictures to start from: baby.png, babyx4.png, X4/baby.png, ...",
+    ),
+]
+Paper = Annotated[
+    bool, typer.Option("--paper", help="Set the published scores beside the measured ones.")
+]
+Device = Annotated[
+    str,
+    typer.Option(metavar="NAME", rich_help_panel=COMPUTE, help="auto, cpu, cuda, cuda:N, or mps."),
+]
+Json = Annotated[
+    bool,
+    typer.Option("--json", help="One JSON object per picture, and one per set, on stdout."),
+]
+Verbose = Annotated[
+    bool, typer.Option("-v", "--verbose", help="A row for each picture, not only for each set.")
+]
+
+
+def evaluate(
+    hr_dir: Folders,
+    model: Models = None,
+    scale: Scales = None,
+    alpha: Alphas = None,
+    protocol: Protocol = "edsr",
+    lr_dir: LrDir = None,
+    paper: Paper = False,
+    json_lines: Json = False,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    tile: Tile = "auto",
+    overlap: Overlap = None,
+    tta: Tta = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """Score models on folders of pictures: PSNR and SSIM on Y, beside bicubic."""
+    from upscale.evaluate import RunOptions, find_sets
+
+    sets = find_sets(hr_dir)
+    if lr_dir is not None and not lr_dir.is_dir():
+        raise UsageError(f"--lr-dir {str(lr_dir)!r} is no folder: give the low-resolution pictures")
+    options = RunOptions(device, dtype, tile_of(tile), overlap, tta)
+    entrants = _entrants(model, scale, alpha)
+    scores = _scores(Console(quiet), sets, entrants, options, protocol, lr_dir)
+    if json_lines:
+        for score in scores:
+            print(json.dumps(_record(score, paper)), flush=True)
+    else:
+        _print_table([s for s in scores if verbose or s.picture is None], paper)
+    return 0
+
+
+def tile_of(text: str) -> Any:
+    """``auto``, ``off`` or a number, as the library takes it; what is none of them is passed on."""
+    return int(text) if text.isdecimal() else text
+
+
+def _entrants(model: list[str] | None, scale: str | None, alpha: str | None) -> list[Entrant]:
+    from upscale.evaluate import entrants, parse_alphas, parse_scales
+
+    return entrants(
+        model or ["esrgan"],
+        parse_scales(scale) if scale else [None],
+        parse_alphas(alpha) if alpha else [],
+    )
+
+
+def _scores(
+    console: Console,
+    sets: list[PictureSet],
+    entrants: list[Entrant],
+    options: RunOptions,
+    protocol: str,
+    lr_dir: Path | None,
+) -> Iterator[Score]:
+    """The scores as they come, with a bar on a terminal."""
+    from upscale.cli.bar import counting
+    from upscale.evaluate import evaluate as score_all
+    from upscale.evaluate import load_candidate
+
+    candidates = (load_candidate(entrant, options) for entrant in entrants)
+    total = len(entrants) * sum(len(s.pictures) for s in sets)
+    with counting(console, total, "pictures") as step:
+        for score in score_all(sets, candidates, protocol=protocol, lr_dir=lr_dir):
+            if score.picture is not None:
+                step(f"{score.model} x{score.scale} {score.picture}")
+            yield score
+
+
+def _published(score: Score) -> tuple[float, float] | None:
+    from upscale.evaluate import published
+
+    return published([*score.weights, score.model], score.set, score.scale, score.alpha)
+
+
+def _record(score: Score, paper: bool) -> dict[str, Any]:
+    record = score.as_dict()
+    if paper:
+        row = _published(score) if score.picture is None else None
+        record["paper_psnr_y"], record["paper_ssim_y"] = row or (None, None)
+    return record
+
+
+def _print_table(scores: list[Score], paper: bool) -> None:
+    from rich.console import Console as RichConsole
+
+    width = None if sys.stdout.isatty() else PIPE_WIDTH
+    RichConsole(width=width, highlight=False, emoji=False).print(_table(scores, paper))
+
+
+def _table(scores: list[Score], paper: bool) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    protocol = scores[0].protocol
+    table = Table(box=box.SIMPLE_HEAD, title=f"PSNR in dB and SSIM on Y, protocol {protocol}")
+    for name in ("set", "model"):
+        table.add_column(name, overflow="fold")
+    columns = ["scale", "alpha", "PSNR", "SSIM", *(["paper"] if paper else [])]
+    for name in (*columns, "bicubic", "RGB PSNR", "LR PSNR", "MP/s"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for score in scores:
+        table.add_row(*(Text(cell) for cell in _cells(score, paper)))
+    return table
+
+
+def _cells(score: Score, paper: bool) -> list[str]:
+    name = score.set if score.picture is None else f"{score.set}/{score.picture}"
+    cells = [
+        printable(name),
+        printable(", ".join(score.weights) or score.model),
+        f"x{score.scale}",
+        "" if score.alpha is None else f"{score.alpha:g}",
+        f"{score.psnr_y:.2f}",
+        f"{score.ssim_y:.4f}",
+    ]
+    if paper:
+        row = _published(score) if score.picture is None else None
+        cells.append("" if row is None else f"{row[0]:.2f} {row[1]:.4f}")
+    rgb = "" if score.psnr_rgb is None else f"{score.psnr_rgb:.2f}"
+    speed = f"{score.megapixels / score.seconds:.3g}" if score.seconds else ""
+    bicubic = f"{score.bicubic_psnr_y:.2f} {score.bicubic_ssim_y:.4f}"
+    return [*cells, bicubic, rgb, f"{score.lr_consistency:.2f}", speed]
