@@ -1,18 +1,19 @@
 """The command line: one file per command, each imported only when it is called.
 
-``main`` looks at the first argument. A name in ``COMMANDS`` calls that command; anything else is the
-main job (``upscale [OPTIONS] INPUT...``, the same as ``upscale run ...``).
+``main`` looks at the first argument. A name in ``COMMANDS`` calls that command; anything else is
+the main job (``upscale [OPTIONS] INPUT...``, the same as ``upscale run ...``).
 
-How a command is added: write ``upscale/cli/<name>.py``, which imports nothing heavier than typer and
-``upscale.errors`` at its top, and give it a line in ``COMMANDS``: ``name: (target, one line of help)``.
-The target is ``"module:attribute"``; the attribute is either a function in typer's style (its
-parameters are ``Annotated[..., typer.Option(...)]``, its docstring is the help) or a typer
-sub-application (``app = typer.Typer(add_completion=False, no_args_is_help=True)``). The function does
-one library call and prints; it may return an ``int``, which becomes the exit status.
+How a command is added: write ``upscale/cli/<name>.py``, which imports nothing heavier than typer
+and ``upscale.errors`` at its top, and give it a line in ``COMMANDS``: ``name: (target, one line of
+help)``. The target is ``"module:attribute"``; the attribute is either a function in typer's style
+(its parameters are ``Annotated[..., typer.Option(...)]``, its docstring is the help) or a typer
+sub-application (``app = typer.Typer(add_completion=False, no_args_is_help=True)``). The function
+does one library call and prints; it may return an ``int``, which becomes the exit status.
 
-Errors end here. ``UpscaleError``: one line on stderr, ``upscale: error: ...``, and its ``exit_code``.
-Wrong usage: 2. Ctrl-C: 130. SIGTERM: 143. A closed pipe: quietly 141, as any Unix tool. Anything else is
-a bug: one line and 1, and the traceback with ``UPSCALE_DEBUG=1`` in the environment.
+Errors end here. ``UpscaleError``: one line on stderr, ``upscale: error: ...``, and its
+``exit_code``. Wrong usage: 2. Ctrl-C: 130. SIGTERM: 143. A closed pipe: quietly 141, as any Unix
+tool. Anything else is a bug: one line and 1, and the traceback with ``UPSCALE_DEBUG=1`` in the
+environment.
 """
 
 from __future__ import annotations

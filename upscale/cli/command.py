@@ -53,7 +53,7 @@ def load(name: str | None) -> Any:
     except ModuleNotFoundError as error:
         if error.name != module:
             raise UsageError(
-                f"'upscale {name}' needs the Python package {error.name!r}: pip install {error.name}"
+                f"'upscale {name}' needs the package {error.name!r}: pip install {error.name}"
             ) from error
         raise UsageError(f"'upscale {name}' is not part of this installation") from error
     if isinstance(found, typer.Typer):

@@ -11,7 +11,7 @@ from upscale.cli.command import load
 
 
 class CompletionTree(TyperGroup):
-    """The commands as a tree, for completion alone; words that name no command go to the main job."""
+    """The commands as a tree, for completion; words that name no command go to the main job."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of all commands."""
@@ -46,7 +46,9 @@ class CompletionTree(TyperGroup):
 
 def complete() -> int:
     """Answer a shell that asks for completions or for its script; return the exit status."""
-    from typer.completion import completion_init
+    from typer.completion import (  # type: ignore[attr-defined]
+        completion_init,
+    )
 
     completion_init()
     tree = CompletionTree(name="upscale")

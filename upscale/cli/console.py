@@ -1,4 +1,4 @@
-"""What the command line says to people: lines on stderr, in which no name can act on the terminal."""
+"""What the command line says to people: lines on stderr, where no name can act on the terminal."""
 
 from __future__ import annotations
 

@@ -2,19 +2,86 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
+from upscale.cli import options as o
 from upscale.cli.command import VersionOption
-from upscale.errors import UsageError
+from upscale.cli.console import Console
 
 
 def run(
-    inputs: Annotated[
-        list[str] | None, typer.Argument(metavar="INPUT...", help="Pictures.")
-    ] = None,
+    inputs: o.Inputs = None,
+    output: o.Output = None,
+    format: o.Format = None,  # noqa: A002 - the name of the option
+    quality: o.Quality = None,
+    lossless: o.Lossless = False,
+    strip_metadata: o.StripMetadata = False,
+    overwrite: o.Overwrite = False,
+    skip_existing: o.SkipExisting = False,
+    model: o.Model = "esrgan",
+    scale: o.Scale = None,
+    size: o.SizeOption = None,
+    width: o.Width = None,
+    height: o.Height = None,
+    max_side: o.MaxSide = None,
+    alpha: o.Alpha = None,
+    tta: o.Tta = False,
+    tile: o.Tile = "auto",
+    overlap: o.Overlap = None,
+    device: o.Device = "auto",
+    dtype: o.Dtype = "auto",
+    jobs: o.Jobs = 0,
+    max_pixels: o.MaxPixels = None,
+    recursive: o.Recursive = False,
+    include: o.Include = None,
+    exclude: o.Exclude = None,
+    files_from: o.FilesFrom = None,
+    null: o.Null = False,
+    shard: o.Shard = None,
+    json: o.Json = False,
+    report: o.Report = None,
+    dry_run: o.DryRun = False,
+    fail_fast: o.FailFast = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
     version: VersionOption = False,
 ) -> int:
-    """Enlarge pictures."""
-    raise UsageError("the main job is not built yet")
+    """Enlarge pictures with super-resolution networks.
+
+    Writes IMAGE_esrgan_x4.png beside IMAGE.png unless -o says otherwise. Nothing that exists is
+    replaced silently, an output appears whole or not at all, and the same command resumes.
+    """
+    from upscale.batch.job import Job
+    from upscale.batch.plan import Request
+    from upscale.batch.settings import Settings
+    from upscale.cli import main_job
+
+    settings = Settings(
+        model=model,
+        alpha=alpha,
+        scale=scale,
+        size=main_job.parse_size(size, width, height, max_side),
+        tile=main_job.parse_tile(tile),
+        overlap=overlap,
+        device=device,
+        dtype=dtype,
+        tta=tta,
+        format=format,
+        quality=quality,
+        lossless=lossless,
+        strip_metadata=strip_metadata,
+    )
+    request = Request(output, overwrite, skip_existing, main_job.parse_shard(shard))
+    job = Job(
+        inputs=tuple(inputs or ()),
+        listed=main_job.read_listed(files_from, null=null),
+        settings=settings,
+        request=request,
+        recursive=recursive,
+        include=tuple(include or ()),
+        exclude=tuple(exclude or ()),
+    )
+    show = main_job.Show(Console(quiet, verbose), json=json, report=report)
+    if dry_run:
+        return main_job.rehearse(job, show)
+    return main_job.execute(
+        job, show, main_job.How(jobs=jobs, fail_fast=fail_fast, max_pixels=max_pixels)
+    )

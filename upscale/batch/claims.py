@@ -1,0 +1,79 @@
+"""Claims, so that two processes on one output folder never do the same picture twice.
+
+A claim is a lock on one byte of one file, ``.upscale/claims``; which byte is told by a hash of the
+output's name. The system lets go of it when the process ends, however it ends, so nothing is left
+to clean up. Within one process a set does the same. Object stores have no locks: there every claim
+is granted, and ``--shard`` divides the work instead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import threading
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+_held: set[tuple[str, int]] = set()
+_files: dict[str, tuple[int, int]] = {}  # path -> (file descriptor, users)
+_guard = threading.Lock()
+
+
+def _byte_of(key: str) -> int:
+    return int.from_bytes(hashlib.sha256(os.fsencode(key)).digest()[:8], "big") >> 2
+
+
+class Claims:
+    """The claims of this process on the outputs of one local folder."""
+
+    def __init__(self, folder: str) -> None:
+        """Open (and make) the lock file.
+
+        Args:
+            folder: The folder for the journal and the locks, ``<output folder>/.upscale``.
+        """
+        self._path = os.path.realpath(os.path.join(folder, "claims"))
+        with _guard:
+            number, users = _files.get(self._path, (-1, 0))
+            if users == 0:
+                os.makedirs(folder, exist_ok=True)
+                number = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            _files[self._path] = (number, users + 1)
+        self._number = number
+
+    def take(self, key: str) -> bool:
+        """Claim an output; ``False`` when another process or thread has it in hand."""
+        byte = _byte_of(key)
+        with _guard:
+            if (self._path, byte) in _held:
+                return False
+            if fcntl is not None:
+                try:
+                    fcntl.lockf(self._number, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
+                except (BlockingIOError, PermissionError):
+                    return False
+            _held.add((self._path, byte))
+        return True
+
+    def release(self, key: str) -> None:
+        """Let go of an output."""
+        byte = _byte_of(key)
+        with _guard:
+            _held.discard((self._path, byte))
+            if fcntl is not None:
+                fcntl.lockf(self._number, fcntl.LOCK_UN, 1, byte)
+
+    def close(self) -> None:
+        """Let go of everything, once nobody in this process uses the file any more."""
+        with _guard:
+            number, users = _files[self._path]
+            if users > 1:
+                _files[self._path] = (number, users - 1)
+                return
+            del _files[self._path]
+            with contextlib.suppress(OSError):
+                os.close(number)

@@ -1,0 +1,305 @@
+"""From what was named (files, folders, globs, lists, URLs) to pictures, in a fixed order."""
+
+from __future__ import annotations
+
+import fnmatch
+import glob
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from upscale.batch import storage
+from upscale.batch.journal import FOLDER
+from upscale.batch.storage import Stat, is_url, localize
+from upscale.errors import ImageError, UsageError
+
+STDIN = "-"
+GLOB = frozenset("*?[")
+MAX_LIST_BYTES = 2**30
+
+
+@dataclass(frozen=True)
+class Source:
+    """A picture to enlarge.
+
+    Attributes:
+        location: Path or URL; ``-`` is stdin.
+        relative: Its place in the tree it was found in, with forward slashes; the output folder
+            mirrors it.
+        stat: Size and stamp; ``None`` for stdin and for what cannot be reached.
+        tree: The folder that was searched, or ``None`` for a picture named itself.
+        error: Why it cannot be read, or empty.
+        data: The content, where it is stdin.
+    """
+
+    location: str
+    relative: str
+    stat: Stat | None = None
+    tree: str | None = None
+    error: str = ""
+    data: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What a search of folders takes.
+
+    Attributes:
+        recursive: Folders in folders too.
+        include: Globs, of which one must match the name or the path in the tree; empty: all.
+        exclude: Globs, of which none may match; a folder that matches is not entered.
+        extensions: Extensions of pictures, lower case, without dot.
+        skip: A folder not to be searched (the output folder), or ``None``.
+    """
+
+    recursive: bool = False
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    extensions: frozenset[str] = frozenset()
+    skip: str | None = None
+
+    def takes(self, relative: str) -> bool:
+        """Whether a file at this place in the tree is a picture to enlarge."""
+        name = relative.rpartition("/")[2]
+        if name.startswith(".") or name.rpartition(".")[2].lower() not in self.extensions:
+            return False
+        if self.include and not _matches(relative, name, self.include):
+            return False
+        return not any(_matches(part, part, self.exclude) for part in _prefixes(relative))
+
+    def enters(self, relative: str) -> bool:
+        """Whether a folder at this place in the tree is searched."""
+        name = relative.rpartition("/")[2]
+        return not name.startswith(".") and not _matches(relative, name, self.exclude)
+
+
+def _prefixes(relative: str) -> list[str]:
+    parts = relative.split("/")
+    return ["/".join(parts[: end + 1]) for end in range(len(parts))]
+
+
+def _matches(relative: str, name: str, patterns: tuple[str, ...]) -> bool:
+    name = name.rpartition("/")[2]
+    return any(
+        fnmatch.fnmatchcase(relative, pattern) or fnmatch.fnmatchcase(name, pattern)
+        for pattern in patterns
+    )
+
+
+def discover(inputs: Iterable[str], listed: Iterable[str], filters: Filters) -> list[Source]:
+    """Return the pictures that were named.
+
+    Args:
+        inputs: Files, folders, globs, URLs, or ``-``, as named on the command line.
+        listed: Files from a list; their own paths are mirrored, folders among them are left out.
+        filters: What a search of folders and globs takes.
+    """
+    sources: list[Source] = []
+    for name in inputs:
+        sources.extend(_expand(localize(name), filters))
+    for name in listed:
+        sources.extend(_listed(localize(name), filters))
+    return _without_repeats(sources)
+
+
+def _expand(name: str, filters: Filters) -> Iterator[Source]:
+    if name == STDIN:
+        yield _stdin()
+    elif name == "":
+        raise UsageError("an input is the empty string; name a file, a folder, or -")
+    elif is_url(name):
+        yield from _expand_url(name, filters)
+    elif os.path.isdir(name):
+        yield from _walk(name, filters)
+    elif not os.path.lexists(name) and GLOB & set(name):
+        yield from _glob(name, filters)
+    else:
+        yield _file(name, _last(name), None)
+
+
+def _stdin() -> Source:
+    if sys.stdin is None or sys.stdin.isatty():
+        raise UsageError("- is stdin, which is a terminal; pipe a picture into it")
+    data = sys.stdin.buffer.read()
+    return Source(STDIN, "stdin", Stat(len(data), ""), data=data)
+
+
+def _last(path: str) -> str:
+    return path.replace(os.sep, "/").rstrip("/").rpartition("/")[2] or path
+
+
+def _file(location: str, relative: str, tree: str | None) -> Source:
+    try:
+        return Source(location, relative, storage.stat(location), tree)
+    except (OSError, ImageError) as error:
+        return Source(location, relative, None, tree, f"{storage.reason(error)}")
+
+
+def _walk(root: str, filters: Filters) -> Iterator[Source]:
+    """Search a folder, depth first, names sorted; each folder once, however links lead to it."""
+    skip = None if filters.skip is None else os.path.realpath(filters.skip)
+    seen: set[tuple[int, int]] = set()
+
+    def visit(folder: str, prefix: str) -> Iterator[Source]:
+        status = os.stat(folder)
+        if (status.st_dev, status.st_ino) in seen:
+            return
+        seen.add((status.st_dev, status.st_ino))
+        with os.scandir(folder) as entries:
+            found = sorted(entries, key=lambda entry: os.fsencode(entry.name))
+        folders = []
+        for entry in found:
+            relative = prefix + entry.name
+            if _is_folder(entry):
+                if filters.recursive and filters.enters(relative):
+                    folders.append((entry.path, relative))
+            elif filters.takes(relative):
+                yield _file(entry.path, relative, root)
+        for path, relative in folders:
+            if os.path.realpath(path) == skip:
+                continue
+            try:
+                yield from visit(path, relative + "/")
+            except OSError as error:
+                yield Source(path, relative, None, root, f"folder: {storage.reason(error)}")
+
+    try:
+        yield from visit(root, "")
+    except OSError as error:
+        yield Source(root, _last(root), None, root, f"folder: {storage.reason(error)}")
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _glob(pattern: str, filters: Filters) -> Iterator[Source]:
+    base = os.path.dirname(pattern[: min(pattern.find(c) for c in GLOB if c in pattern)])
+    seen: set[str] = set()
+    found = sorted(glob.glob(pattern, recursive=True), key=os.fsencode)
+    taken = 0
+    for path in found:
+        relative = os.path.relpath(path, base or ".").replace(os.sep, "/")
+        real = os.path.realpath(path)
+        if os.path.isdir(path) or real in seen or not filters.takes(relative):
+            continue
+        if filters.skip is not None and real.startswith(os.path.realpath(filters.skip) + os.sep):
+            continue
+        seen.add(real)
+        taken += 1
+        yield _file(path, relative, base or ".")
+    if not taken:
+        yield Source(pattern, _last(pattern), None, None, "no picture matches")
+
+
+def _expand_url(url: str, filters: Filters) -> Iterator[Source]:
+    try:
+        file_system, path = storage.open_url(url)
+        if storage.scheme(url) in {"http", "https"}:
+            yield _file(url, _last(url.partition("?")[0]), None)
+        elif GLOB & set(path):
+            base = path[: min(path.find(c) for c in GLOB if c in path)].rpartition("/")[0]
+            yield from _url_files(
+                url, file_system, file_system.glob(path, detail=True), base, filters
+            )
+        elif file_system.isdir(path) or path in {"", "/"}:
+            depth = None if filters.recursive else 1
+            found = file_system.find(path, maxdepth=depth, detail=True)
+            yield from _url_files(url, file_system, found, path, filters)
+        else:
+            yield _file(url, _last(url.partition("::")[0]), None)
+    except (OSError, ImageError) as error:
+        yield Source(url, _last(url.partition("::")[0]), None, None, storage.reason(error))
+
+
+def _url_files(
+    url: str, file_system: object, found: dict[str, dict[str, object]], base: str, filters: Filters
+) -> Iterator[Source]:
+    chain = url.partition("::")[2]
+    prefix = base.strip("/")
+    for path, info in sorted(found.items()):
+        inner = path.strip("/")
+        relative = inner[len(prefix) :].lstrip("/") if inner.startswith(prefix) else inner
+        parents = _prefixes(relative)[:-1]
+        if info.get("type") == "directory" or not filters.takes(relative):
+            continue
+        if not all(filters.enters(parent) for parent in parents):
+            continue
+        location = f"{storage.scheme(url)}://{path}" + (f"::{chain}" if chain else "")
+        yield Source(location, relative, storage.url_stat(info), url)
+
+
+def _listed(name: str, filters: Filters) -> Iterator[Source]:
+    if name in {"", STDIN}:
+        return
+    if is_url(name):
+        yield _file(name, _last(name.partition("::")[0]), None)
+        return
+    if os.path.isdir(name):
+        return
+    inside = os.path.abspath(name)
+    if filters.skip is not None and inside.startswith(os.path.abspath(filters.skip) + os.sep):
+        return
+    relative = os.path.normpath(name).replace(os.sep, "/").lstrip("/")
+    parts = relative.split("/")
+    if FOLDER in parts or _matches(relative, parts[-1], filters.exclude):
+        return
+    if filters.include and not _matches(relative, parts[-1], filters.include):
+        return
+    yield _file(name, "/".join(part for part in parts if part != ".."), ".")
+
+
+def _without_repeats(sources: list[Source]) -> list[Source]:
+    seen: set[str] = set()
+    kept = []
+    for source in sources:
+        if source.location in seen:
+            continue
+        seen.add(source.location)
+        kept.append(source)
+    return kept
+
+
+def read_list(stream: BinaryIO, *, null: bool) -> list[str]:
+    """Return the names in a list, separated by newlines or by NUL.
+
+    A report of an earlier run (one JSON object a line) may be given instead: its failures are
+    taken.
+
+    Raises:
+        UsageError: The list is larger than 1 GiB.
+    """
+    data = stream.read(MAX_LIST_BYTES + 1)
+    if len(data) > MAX_LIST_BYTES:
+        raise UsageError(f"the list of files is larger than {MAX_LIST_BYTES} bytes; divide it")
+    if null:
+        return [os.fsdecode(name) for name in data.split(b"\0") if name]
+    lines = [line.removesuffix(b"\r") for line in data.split(b"\n")]
+    lines = [line for line in lines if line]
+    if lines and all(line.startswith(b'{"input":') for line in lines):
+        return _failures(lines)
+    return [os.fsdecode(line) for line in lines]
+
+
+def _failures(lines: list[bytes]) -> list[str]:
+    """Return the inputs that failed in a report and were not done later in it."""
+    failed: dict[str, None] = {}
+    for line in lines:
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise UsageError(f"the report has a damaged line: {line[:60]!r}") from error
+        name = record.get("input")
+        if not isinstance(name, str):
+            continue
+        if record.get("status") == "failed":
+            failed[name] = None
+        else:
+            failed.pop(name, None)
+    return list(failed)

@@ -1,0 +1,59 @@
+"""From settings to models: one on each device that was named."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+
+from upscale.batch.naming import Labels
+from upscale.batch.settings import Settings
+from upscale.errors import UsageError
+from upscale.upscaler import Upscaler, load
+
+
+def load_engines(settings: Settings) -> list[Upscaler]:
+    """Load the model once on each of the settings' devices.
+
+    Raises:
+        CheckpointError: There is no such model, or its file is damaged.
+        DeviceError: There is no such device.
+        UsageError: A device is named twice.
+    """
+    devices = [name.strip() for name in settings.device.split(",")]
+    if len(set(devices)) < len(devices) or "" in devices:
+        raise UsageError(f"device {settings.device!r}: name each device once, with commas between")
+    return [_load(settings, device) for device in devices]
+
+
+def _load(settings: Settings, device: str) -> Upscaler:
+    return load(
+        settings.model,
+        alpha=settings.alpha,
+        scale=settings.scale,
+        device=device,
+        dtype=settings.dtype,
+        tile=settings.tile,  # type: ignore[arg-type]
+        overlap=settings.overlap,
+        tta=settings.tta,
+        seed=settings.seed,
+        temperature=settings.temperature,
+    )
+
+
+def labels_of(settings: Settings, upscaler: Upscaler) -> Labels:
+    """Return what names of outputs are made from."""
+    name = PurePath(settings.model)
+    is_path = len(name.parts) > 1 or name.suffix == ".safetensors"
+    scale = f"{upscaler.scale:g}" if settings.size is None else str(settings.size)
+    alpha = upscaler.native().alpha
+    return Labels(
+        model=name.stem if is_path else settings.model,
+        scale=scale,
+        alpha="" if alpha is None else f"{alpha:g}",
+    )
+
+
+def digest_of(settings: Settings, upscaler: Upscaler) -> str:
+    """Return the digest of settings and weights, for the journal."""
+    native = upscaler.native()
+    weights = tuple(f"{name}:{sha256}" for name, sha256 in native.weights.items())
+    return settings.resolved(native.alpha, upscaler.scale).digest(weights)

@@ -1,0 +1,246 @@
+"""The journal of an output folder: which picture was made from what, so that a run resumes.
+
+Locally it is ``.upscale/journal.ndjson`` in the output folder, one line per picture, appended
+*before* the output gets its final name. A line counts only while the output's size and time are
+those that it names (or, where a copy changed the time, its SHA-256), so that a line whose rename
+never happened, a half-written line, and a file changed by someone else all mean what they should.
+
+In an object store, which cannot append, it is one small object per picture,
+``.upscale/journal/<hash>.json``, written before the output (without its tag: the output may then be
+replaced) and again after it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Protocol
+
+from upscale.batch import storage
+from upscale.batch.storage import Stat
+from upscale.errors import ImageError
+
+FOLDER = ".upscale"
+NAME = "journal.ndjson"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line: what an output was made from, and what it is.
+
+    Attributes:
+        output: Location of the output relative to the journal's folder, with forward slashes.
+        input: Location of the input.
+        input_size: Bytes of the input.
+        input_stamp: Time or tag of the input.
+        input_sha256: SHA-256 of the input.
+        settings: Digest of settings and weights (``Settings.digest``).
+        output_size: Bytes of the output.
+        output_stamp: Time or tag of the output; empty when it is not known yet.
+        output_sha256: SHA-256 of the output.
+    """
+
+    output: str
+    input: str
+    input_size: int
+    input_stamp: str
+    input_sha256: str
+    settings: str
+    output_size: int
+    output_stamp: str
+    output_sha256: str
+
+    def made_from(self, location: str, now: Stat) -> bool:
+        """Whether ``location``, which has the stat ``now``, still is the input of this line."""
+        if now.size != self.input_size:
+            return False
+        if now.stamp and now.stamp == self.input_stamp:
+            return True
+        return _hash_is(location, self.input_sha256)
+
+    def is_output(self, location: str, now: Stat) -> bool:
+        """Whether the file at ``location``, which has the stat ``now``, is what this line says."""
+        if now.size != self.output_size:
+            return False
+        if now.stamp and now.stamp == self.output_stamp:
+            return True
+        return _hash_is(location, self.output_sha256)
+
+
+def _hash_is(location: str, expected: str) -> bool:
+    try:
+        return storage.sha256(storage.read(location)[0]) == expected
+    except (OSError, ImageError):
+        return False
+
+
+class Journal(Protocol):
+    """What a journal can do, wherever it lies."""
+
+    def get(self, output: str) -> Entry | None:
+        """Return the last line about an output, as of the last ``refresh``."""
+
+    def add(self, entry: Entry) -> None:
+        """Write a line."""
+
+    def refresh(self) -> None:
+        """Take in what other processes wrote since."""
+
+    def is_news(self, output: str) -> bool:
+        """Whether the last line about an output was written by another process since opening."""
+
+    def close(self) -> None:
+        """Release what is open."""
+
+
+def open_journal(root: str) -> Journal:
+    """Open the journal of an output folder; nothing is written before the first ``add``."""
+    return UrlJournal(root) if storage.is_url(root) else LocalJournal(root)
+
+
+def folder_of(root: str) -> str:
+    """Return the folder for the journal and the locks of an output folder."""
+    if storage.is_url(root):
+        return root.rstrip("/") + "/" + FOLDER
+    return os.path.join(root, FOLDER)
+
+
+def _parse(line: bytes) -> Entry | None:
+    """Return the entry on a line; ``None`` for a torn or foreign one."""
+    try:
+        value = json.loads(line)
+        if not isinstance(value, dict):
+            return None
+        return Entry(**{field.name: value[field.name] for field in fields(Entry)})
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+class LocalJournal:
+    """A journal in a local folder; several processes may append to it at once."""
+
+    def __init__(self, root: str) -> None:
+        """Read what is there.
+
+        Args:
+            root: The output folder; it need not exist.
+        """
+        self._path = os.path.join(folder_of(root), NAME)
+        self._entries: dict[str, Entry] = {}
+        self._read = 0  # bytes taken in; always at the beginning of a line
+        self._number = -1
+        self._lock = threading.Lock()
+        self._news: set[str] = set()
+        self.refresh()
+        self._news.clear()
+
+    def get(self, output: str) -> Entry | None:
+        """Return the last line about an output."""
+        return self._entries.get(output)
+
+    def is_news(self, output: str) -> bool:
+        """Whether the last line about an output came from another process since opening."""
+        return output in self._news
+
+    def refresh(self) -> None:
+        """Take in the lines that were appended since the last call."""
+        with self._lock:
+            try:
+                with open(self._path, "rb") as file:
+                    if os.fstat(file.fileno()).st_size <= self._read:
+                        return
+                    file.seek(self._read)
+                    data = file.read()
+            except (FileNotFoundError, NotADirectoryError):
+                return
+            whole = data.rfind(b"\n") + 1
+            for line in data[:whole].splitlines():
+                entry = _parse(line)
+                if entry is not None and self._entries.get(entry.output) != entry:
+                    self._entries[entry.output] = entry
+                    self._news.add(entry.output)
+            self._read += whole
+
+    def add(self, entry: Entry) -> None:
+        """Append a line.
+
+        Raises:
+            OSError: The disk is full, the folder read-only.
+        """
+        with self._lock:
+            if self._number < 0:
+                os.makedirs(os.path.dirname(self._path), exist_ok=True)
+                flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
+                self._number = os.open(self._path, flags, 0o666)
+            line = json.dumps(asdict(entry)).encode("ascii") + b"\n"
+            if self._ends_torn():
+                line = b"\n" + line
+            written = os.write(self._number, line)
+            if written != len(line):  # the disk is full: this raises, and the torn line is ignored
+                os.write(self._number, line[written:])
+            self._entries[entry.output] = entry
+
+    def _ends_torn(self) -> bool:
+        size = os.fstat(self._number).st_size
+        return size > 0 and os.pread(self._number, 1, size - 1) != b"\n"
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            if self._number >= 0:
+                os.close(self._number)
+                self._number = -1
+
+
+class UrlJournal:
+    """A journal of one object per picture."""
+
+    def __init__(self, root: str) -> None:
+        """Read what is there.
+
+        Args:
+            root: The URL of the output folder; it need not exist.
+        """
+        self._base = folder_of(root) + "/journal"
+        self._file_system, self._path = storage.open_url(self._base)
+        self._entries: dict[str, Entry] = {}
+        self._read_all()
+
+    def get(self, output: str) -> Entry | None:
+        """Return the line about an output."""
+        return self._entries.get(output)
+
+    def is_news(self, output: str) -> bool:
+        """Never: an object store is not watched; ``--shard`` divides the work instead."""
+        return False
+
+    def refresh(self) -> None:
+        """Nothing: reading every object again for each picture would cost more than it saves."""
+
+    def _read_all(self) -> None:
+        """Read all objects, in parallel where the file system can."""
+        self._file_system.invalidate_cache()
+        try:
+            names = self._file_system.ls(self._path, detail=False)
+        except FileNotFoundError:
+            return
+        found: Any = self._file_system.cat(names, on_error="omit") if names else {}
+        for data in found.values() if isinstance(found, dict) else [found]:
+            entry = _parse(data)
+            if entry is not None:
+                self._entries[entry.output] = entry
+
+    def add(self, entry: Entry) -> None:
+        """Write the object of a picture."""
+        name = storage.sha256(entry.output.encode("utf-8", "surrogateescape"))[:32]
+        with contextlib.suppress(NotImplementedError):
+            self._file_system.makedirs(self._path, exist_ok=True)
+        data = json.dumps(asdict(entry)).encode("ascii") + b"\n"
+        self._file_system.pipe_file(f"{self._path}/{name}.json", data)
+        self._entries[entry.output] = entry
+
+    def close(self) -> None:
+        """Nothing is open."""

@@ -1,0 +1,163 @@
+"""From an input to the name of its output, which never leaves the output folder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import unicodedata
+from dataclasses import dataclass
+from string import Formatter
+
+from upscale.batch import storage
+from upscale.errors import UsageError
+
+FIELDS = ("stem", "parent", "model", "scale", "alpha", "ext")
+MAX_NAME_BYTES = 255
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What a template may name besides the input.
+
+    Attributes:
+        model: Name of the model; of a checkpoint file its stem.
+        scale: Final scale (``4``, ``2.5``), or the size asked for (``1920x1080``).
+        alpha: Interpolation, or empty.
+    """
+
+    model: str
+    scale: str
+    alpha: str = ""
+
+    @property
+    def suffix(self) -> str:
+        """What an output beside its input has in its name: ``_esrgan_x4``."""
+        is_factor = self.scale.replace(".", "", 1).isdigit()
+        scale = f"x{self.scale}" if is_factor else self.scale
+        return f"_{component(self.model)}_{component(scale)}"
+
+
+def component(name: str) -> str:
+    """Return ``name`` as one harmless component of a path.
+
+    Separators and NUL become ``_``; ``.`` and ``..`` too. Control characters stay: they are legal
+    in a name, and an output is to be found under the name of its input.
+    """
+    name = re.sub(r"[/\x00]" if os.sep == "/" else r'[/\\:*?"<>|\x00-\x1f]', "_", name)
+    return "_" * len(name) if name in {".", ".."} else name
+
+
+def relative(path: str) -> str:
+    """Return a relative path with forward slashes that has no empty, ``.`` or ``..`` component."""
+    parts = path.replace(os.sep, "/").split("/")
+    return "/".join(component(part) for part in parts if part not in {"", ".", ".."})
+
+
+def split_name(path: str) -> tuple[str, str, str]:
+    """Return (parent folder, stem, extension without dot) of a location."""
+    if storage.is_url(path):
+        path = path.partition("::")[0]
+        path = path.partition("?")[0] if path.startswith(("http:", "https:")) else path
+        path = path.partition("://")[2]
+    parts = [part for part in path.replace(os.sep, "/").split("/") if part not in {"", "."}]
+    stem, ext = os.path.splitext(parts[-1] if parts else "")
+    return (parts[-2] if len(parts) > 1 else ""), stem, ext[1:]
+
+
+def fit(name: str) -> str:
+    """Return ``name`` in at most 255 bytes; a longer one ends in a hash of the whole."""
+    encoded = os.fsencode(name)
+    if len(encoded) <= MAX_NAME_BYTES:
+        return name
+    stem, ext = os.path.splitext(name)
+    tail = f"~{hashlib.sha256(encoded).hexdigest()[:8]}{ext}"
+    room = MAX_NAME_BYTES - len(os.fsencode(tail))
+    while len(os.fsencode(stem)) > room:
+        stem = stem[:-1]
+    return stem + tail
+
+
+def is_template(output: str) -> bool:
+    """Whether an output names fields in braces."""
+    return "{" in output or "}" in output
+
+
+def check_template(template: str) -> None:
+    """Refuse a template that cannot be filled.
+
+    Raises:
+        UsageError: Unbalanced braces, or a field that does not exist.
+    """
+    known = ", ".join("{" + field + "}" for field in FIELDS)
+    try:
+        parts = list(Formatter().parse(template))
+    except ValueError as error:
+        raise UsageError(f"output {template!r}: {error}; a brace itself is written {{{{") from error
+    for _, field, spec, conversion in parts:
+        if field is None:
+            continue
+        if field not in FIELDS or spec or conversion:
+            raise UsageError(f"output {template!r}: {{{field}}} is not one of {known}")
+
+
+def fill(template: str, location: str, ext: str, labels: Labels) -> str:
+    """Return a template filled for one input; what is filled in is one component each."""
+    if not storage.is_url(location) and not os.path.isabs(location):
+        location = os.path.abspath(location)
+    parent, stem, _ = split_name(location)
+    values = {"stem": stem, "parent": parent, "ext": ext}
+    values |= {"model": labels.model, "scale": labels.scale, "alpha": labels.alpha}
+    filled = template.format(**{key: component(value) for key, value in values.items()})
+    head, separator, name = filled.rpartition("/")
+    return head + separator + fit(name)
+
+
+def template_root(template: str) -> str:
+    """Return the folder that a template's outputs lie in: what stands before its first field."""
+    head = template.partition("{")[0]
+    if storage.is_url(template):
+        return head.rpartition("/")[0] or head
+    return os.path.dirname(head) or "."
+
+
+def beside(location: str, ext: str, labels: Labels) -> str:
+    """Return the default output of an input: beside it, ``{stem}_{model}_x{scale}.{ext}``."""
+    _, stem, _ = split_name(location)
+    name = fit(f"{component(stem)}{labels.suffix}.{ext}")
+    if storage.is_url(location):
+        head, separator, chain = location.partition("::")
+        return f"{head.rpartition('/')[0]}/{name}{separator}{chain}"
+    return os.path.join(os.path.dirname(location), name)
+
+
+def within(root: str, rel: str, ext: str) -> str:
+    """Return the output in a folder for an input at ``rel`` in its own tree: same name, ``ext``."""
+    rel = relative(rel)
+    head, separator, name = rel.rpartition("/")
+    stem = os.path.splitext(name)[0] or "_"
+    path = head + separator + fit(f"{stem}.{ext}")
+    if storage.is_url(root):
+        return f"{root.rstrip('/')}/{path}"
+    return os.path.join(root, *path.split("/"))
+
+
+def is_inside(path: str, root: str) -> bool:
+    """Whether a location lies in a folder, both taken literally (links are not followed)."""
+    if storage.is_url(path) or storage.is_url(root):
+        return ".." not in path.split("/") and path.startswith(root.rstrip("/") + "/")
+    inner, outer = os.path.abspath(path), os.path.abspath(root)
+    return inner.startswith(outer.rstrip(os.sep) + os.sep)
+
+
+def key(path: str) -> str:
+    """Return what identifies a location on a case-sensitive file system."""
+    if storage.is_url(path):
+        return path
+    folder, name = os.path.split(os.path.abspath(path))
+    return os.path.join(os.path.realpath(folder), name)
+
+
+def folded(path: str) -> str:
+    """Return what identifies a location on a file system that ignores case and Unicode forms."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())

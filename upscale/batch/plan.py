@@ -1,0 +1,329 @@
+"""Which picture becomes which file: what can be refused is refused here, before any work."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from upscale.batch import naming, storage
+from upscale.batch.collisions import refuse_collisions, refuse_folders
+from upscale.batch.discover import STDIN, Source
+from upscale.batch.journal import FOLDER, Journal, open_journal
+from upscale.batch.naming import Labels
+from upscale.batch.storage import Stat, is_url
+from upscale.batch.task import STDOUT, Action, Task
+from upscale.errors import ImageError, UsageError
+
+DEFAULT_FORMAT = "png"
+
+Kind = Literal["beside", "stdout", "template", "folder", "file"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """Where outputs go and what may happen to what is there.
+
+    Attributes:
+        output: File, folder, template, ``-``, or ``None`` (beside the input).
+        overwrite: Existing outputs are replaced.
+        skip_existing: Existing outputs are left alone.
+        shard: (i, N): only the i-th (from 1) of N parts is done.
+        settings: Digest of settings and weights.
+        labels: What templates may name.
+        format: Output format (an extension), or ``None``: the input's.
+    """
+
+    output: str | None = None
+    overwrite: bool = False
+    skip_existing: bool = False
+    shard: tuple[int, int] | None = None
+    settings: str = ""
+    labels: Labels = field(default_factory=lambda: Labels("esrgan", "4"))
+    format: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.overwrite and self.skip_existing:
+            raise UsageError("--overwrite and --skip-existing: give one of them")
+        if self.shard is not None and not 1 <= self.shard[0] <= self.shard[1]:
+            raise UsageError(f"shard {self.shard[0]}/{self.shard[1]}: give i/N with i from 1 to N")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All pictures of a run, in order, and the settings they are made with."""
+
+    tasks: tuple[Task, ...]
+    request: Request
+
+    def count(self, action: Action) -> int:
+        """Return how many tasks have this action."""
+        return sum(task.action == action for task in self.tasks)
+
+    @property
+    def roots(self) -> list[str]:
+        """The folders that have a journal."""
+        return list(dict.fromkeys(task.root for task in self.tasks if task.root is not None))
+
+
+def make_plan(
+    sources: Sequence[Source], request: Request, *, case_sensitive: bool | None = None
+) -> Plan:
+    """Name the output of every source and decide what happens to it.
+
+    Args:
+        sources: From ``discover``.
+        request: Where outputs go.
+        case_sensitive: Whether the outputs' file system tells ``A`` from ``a``; ``None``: find out.
+
+    Raises:
+        UsageError: Two sources have one output, an output is a source, an output exists, or its
+            folder cannot be written; nothing was started.
+    """
+    if not sources:
+        raise UsageError("no picture found: name files, folders, globs, URLs, or -")
+    tasks = [_name(source, request, many=_are_many(sources)) for source in sources]
+    journals = {root: open_journal(root) for root in {task.root for task in tasks} if root}
+    try:
+        tasks = _without_own_outputs(tasks, journals)
+        refuse_collisions(tasks, case_sensitive)
+        refuse_folders(tasks)
+        tasks = _decide(tasks, journals, request)
+    finally:
+        for journal in journals.values():
+            journal.close()
+    return Plan(tuple(_shard(tasks, request.shard)), request)
+
+
+def _are_many(sources: Sequence[Source]) -> bool:
+    return len(sources) > 1 or sources[0].tree is not None
+
+
+def kind_of(output: str | None, *, many: bool) -> Kind:
+    """Return what an ``--output`` means for one picture or for many."""
+    if output is None:
+        return "beside"
+    if output == STDOUT:
+        return "stdout"
+    if not is_url(output) and os.path.isdir(output):
+        return "folder"
+    if naming.is_template(output):
+        return "template"
+    return "folder" if many or output.endswith(("/", os.sep)) else "file"
+
+
+def _name(source: Source, request: Request, *, many: bool) -> Task:
+    """Return the task of a source, its output named."""
+    kind = kind_of(request.output, many=many)
+    if kind == "beside" and source.location == STDIN:
+        kind = "stdout"
+    if source.location == STDIN and many:
+        raise UsageError("- (stdin) is one picture; other inputs need a run of their own")
+    if kind == "stdout":
+        if many:
+            raise UsageError("-o - (stdout) takes one picture; give a folder: -o DIR/")
+        return Task(source, STDOUT, _format(request.format) if request.format else "")
+    ext = _extension(source, request.format)
+    output, root = _place(kind, source, ext, request, many=many)
+    relative = "" if root is None else _relative(output, root)
+    return Task(source, output, _format_of_output(output, request.format), root, relative)
+
+
+def _place(
+    kind: str, source: Source, ext: str, request: Request, *, many: bool
+) -> tuple[str, str | None]:
+    """Return (output, root)."""
+    target = storage.localize(request.output or "")
+    if is_url(target) and storage.scheme(target) in storage.READ_ONLY_SCHEMES:
+        raise UsageError(f"output {target}: {storage.scheme(target)} can be read, not written")
+    if kind == "beside":
+        if is_url(source.location) and storage.scheme(source.location) in storage.READ_ONLY_SCHEMES:
+            raise UsageError(f"{source.location}: nothing can be written beside it; give -o")
+        output = naming.beside(source.location, ext, request.labels)
+        root = source.tree or naming_parent(source.location)
+        return output, root if many else None
+    if kind == "template":
+        naming.check_template(target)
+        output = naming.fill(target, source.location, ext, request.labels)
+        root = naming.template_root(target)
+        if not naming.is_inside(output, root):
+            raise UsageError(f"output {output} lies outside of {root}; change the template")
+        return output, root if many else None
+    if kind == "folder":
+        return naming.within(target, source.relative, ext), target
+    return target, None
+
+
+def naming_parent(location: str) -> str:
+    """Return the folder that a location lies in."""
+    if is_url(location):
+        return location.partition("::")[0].rpartition("/")[0]
+    return os.path.dirname(location) or "."
+
+
+def _relative(output: str, root: str) -> str:
+    if is_url(output):
+        return output[len(root.rstrip("/")) :].lstrip("/")
+    return os.path.relpath(output, root).replace(os.sep, "/")
+
+
+def _format(name: str) -> str:
+    """Return the format that a name or extension stands for; it must be one that can be written."""
+    from upscale.image import FORMATS, format_of
+
+    try:
+        found = format_of(name)
+    except ImageError as error:
+        raise UsageError(f"format: {error}") from error
+    if not FORMATS[found].writable:
+        raise UsageError(f"format {name!r} can be read, not written; use -f png")
+    return found
+
+
+def _extension(source: Source, wanted: str | None) -> str:
+    """Return an output's extension: the one asked for, else the input's if it can be written."""
+    from upscale.image import FORMATS, format_of
+
+    if wanted is not None:
+        _format(wanted)
+        return wanted.lstrip(".").lower()
+    ext = naming.split_name(source.relative)[2]
+    try:
+        return ext if ext and FORMATS[format_of("x." + ext)].writable else DEFAULT_FORMAT
+    except ImageError:
+        return DEFAULT_FORMAT
+
+
+def _format_of_output(output: str, wanted: str | None) -> str:
+    if wanted is not None:
+        return _format(wanted)
+    ext = naming.split_name(output)[2]
+    if not ext:
+        raise UsageError(
+            f"output {output!r} has no extension: add one, give -f, or end it with / for a folder"
+        )
+    try:
+        return _format("x." + ext)
+    except UsageError as error:
+        raise UsageError(f"output {output}: {error}") from error
+
+
+def _without_own_outputs(tasks: list[Task], journals: dict[str, Journal]) -> list[Task]:
+    """Leave out sources that a journal knows as outputs: a folder that holds both runs again."""
+    kept = []
+    for task in tasks:
+        journal = journals.get(task.root or "")
+        if journal is not None and task.source.tree is not None and task.source.stat is not None:
+            entry = journal.get(_relative_or_empty(task))
+            if entry is not None and entry.input != task.source.location:
+                continue
+        kept.append(task)
+    if not kept:
+        raise UsageError("no picture found that is not itself an output of an earlier run")
+    return kept
+
+
+def _relative_or_empty(task: Task) -> str:
+    location, root = task.source.location, task.root or ""
+    if is_url(location) != is_url(root):
+        return ""
+    if not naming.is_inside(location, root):
+        return ""
+    return _relative(location, root)
+
+
+def _decide(tasks: list[Task], journals: dict[str, Journal], request: Request) -> list[Task]:
+    """Decide what is done, skipped and failed; refuse outputs that exist and are not ours."""
+    listings = {root: _listing(root) for root in journals if is_url(root)}
+    decided, existing = [], []
+    for task in tasks:
+        if task.source.error:
+            decided.append(replace(task, action="fail", reason=task.source.error))
+            continue
+        now = _output_stat(task, listings)
+        result = _decide_one(task, now, journals.get(task.root or ""), request)
+        if result is None:
+            existing.append(task)
+        else:
+            decided.append(result)
+    if existing:
+        first = existing[0].output
+        more = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
+        raise UsageError(f"{first}{more} exists; give --overwrite or --skip-existing")
+    return decided
+
+
+def _listing(root: str) -> dict[str, Stat]:
+    """Return the stat of everything in a folder of an object store, by relative path."""
+    file_system, path = storage.open_url(root)
+    file_system.invalidate_cache()
+    try:
+        found = file_system.find(path, detail=True)
+    except FileNotFoundError:
+        return {}
+    start = len(path.rstrip("/")) + 1
+    return {name[start:]: storage.url_stat(info) for name, info in found.items()}
+
+
+def _output_stat(task: Task, listings: dict[str, dict[str, Stat]]) -> Stat | None:
+    if task.output == STDOUT:
+        return None
+    if task.root in listings:
+        return listings[task.root].get(task.relative)
+    try:
+        found = storage.try_stat(task.output)
+    except IsADirectoryError as error:
+        raise UsageError(f"output {task.output} is a folder; end it with /") from error
+    except OSError as error:
+        raise UsageError(f"output {task.output}: {storage.reason(error)}") from error
+    if found is None and storage.exists(task.output):
+        return Stat(-1, "")  # a dangling link
+    return found
+
+
+def _decide_one(
+    task: Task, now: Stat | None, journal: Journal | None, request: Request
+) -> Task | None:
+    """Return the task with its action, or ``None`` where an output is in the way."""
+    if now is None:
+        return task
+    if request.overwrite:
+        return replace(task, replace=True)
+    if request.skip_existing:
+        return replace(task, action="skip", reason="exists")
+    if journal is None:
+        return None
+    if is_done(task, now, journal, request.settings):
+        return replace(task, action="skip", reason="done before")
+    entry = journal.get(task.relative)
+    if entry is not None and (not entry.output_stamp or entry.is_output(task.output, now)):
+        return replace(task, replace=True)  # ours, from another input or with other settings
+    return None
+
+
+def is_done(task: Task, now: Stat, journal: Journal, settings: str) -> bool:
+    """Whether the journal records the output as made from this very input with these settings."""
+    entry = journal.get(task.relative)
+    if entry is None or entry.settings != settings or task.source.stat is None:
+        return False
+    if not entry.is_output(task.output, now):
+        return False
+    return entry.made_from(task.source.location, task.source.stat)
+
+
+def _shard(tasks: list[Task], shard: tuple[int, int] | None) -> list[Task]:
+    """Return the tasks of one part; which part a task is in depends on its place alone."""
+    if shard is None:
+        return tasks
+    index, count = shard
+
+    def part(task: Task) -> int:
+        digest = hashlib.sha256(os.fsencode(task.relative or task.source.relative)).digest()
+        return int.from_bytes(digest[:8], "big") % count
+
+    return [task for task in tasks if part(task) == index - 1]
+
+
+__all__ = ["FOLDER", "STDOUT", "Plan", "Request", "Task", "is_done", "kind_of", "make_plan"]

@@ -1,0 +1,152 @@
+"""What a run will need and where it will fail, from the headers of the pictures alone."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from upscale.batch import stages, storage
+from upscale.batch.plan import Plan
+from upscale.batch.settings import Settings
+from upscale.batch.task import STDOUT, Task
+from upscale.errors import ImageError
+from upscale.image import Info, probe
+from upscale.upscaler import Upscaler
+
+HEAD_BYTES = 1 << 16
+PROBE_SIDE = 96  # of the picture that the speed is measured on, LR pixels
+# Bytes of an output for each byte of its pixels: for photographs, generously.
+CODED_SHARE = {"png": 0.75, "jpeg": 0.25, "webp": 0.25, "tiff": 1.0, "bmp": 1.0}
+FLOAT_BYTES = 4
+
+
+@dataclass(frozen=True)
+class Line:
+    """One picture of a survey.
+
+    Attributes:
+        task: The picture.
+        width: Columns of the input; 0 where it is not known.
+        height: Rows of the input.
+        out_width: Columns of the output.
+        out_height: Rows of the output.
+        disk: Bytes of the output, estimated.
+        memory: Bytes in memory while it is in the network, estimated.
+        problem: Why it will fail, or empty.
+    """
+
+    task: Task
+    width: int = 0
+    height: int = 0
+    out_width: int = 0
+    out_height: int = 0
+    disk: int = 0
+    memory: int = 0
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """All pictures of a plan and their sum.
+
+    Attributes:
+        lines: One for each task.
+        seconds: Time in the network, estimated from a small picture.
+        free: Bytes free for the outputs, by folder.
+        memory_free: Bytes of memory free now.
+    """
+
+    lines: tuple[Line, ...]
+    seconds: float
+    free: dict[str, int]
+    memory_free: int
+
+    @property
+    def todo(self) -> list[Line]:
+        """The pictures that will be done."""
+        return [line for line in self.lines if line.task.action == "do" and not line.problem]
+
+    @property
+    def problems(self) -> list[Line]:
+        """The pictures that will fail."""
+        return [line for line in self.lines if line.problem]
+
+
+def survey(plan: Plan, settings: Settings, upscaler: Upscaler) -> Survey:
+    """Read the headers of a plan's pictures and estimate what the run needs."""
+    lines = tuple(_line(task, settings, upscaler) for task in plan.tasks)
+    pixels = sum(line.width * line.height for line in lines if not line.problem)
+    from upscale.device import free_memory
+
+    return Survey(
+        lines=lines,
+        seconds=pixels / _pixels_per_second(upscaler) if pixels else 0.0,
+        free=dict(_free(plan)),
+        memory_free=free_memory(torch.device("cpu")),
+    )
+
+
+def _line(task: Task, settings: Settings, upscaler: Upscaler) -> Line:
+    if task.action != "do":
+        return Line(task, problem=task.reason if task.action == "fail" else "")
+    try:
+        info = _probe(task)
+    except (OSError, ImageError) as error:
+        return Line(task, problem=stages.describe(error))
+    turned = info.orientation >= 5
+    width, height = (info.height, info.width) if turned else (info.width, info.height)
+    size = stages.final_size(settings, upscaler, width, height)
+    name = task.format or info.format
+    pixels, sample = size[0] * size[1], info.channels * info.depth // 8
+    disk = int(pixels * sample * CODED_SHARE.get(name, 1.0))
+    rows = FLOAT_BYTES * width * height * upscaler.native().channels
+    memory = width * height * sample + rows + pixels * sample * 2
+    problem = ""
+    try:
+        stages.check_format(name, *size)
+    except ImageError as error:
+        problem = str(error)
+    return Line(task, width, height, *size, disk, memory, problem)
+
+
+def _probe(task: Task) -> Info:
+    """Return what the header says, from the first bytes where they are enough."""
+    if task.source.data is not None:
+        return probe(task.source.data)
+    head = storage.read_head(task.source.location, HEAD_BYTES)
+    try:
+        return probe(head)
+    except ImageError:
+        if len(head) < HEAD_BYTES:
+            raise
+        return probe(storage.read(task.source.location)[0])
+
+
+def _pixels_per_second(upscaler: Upscaler) -> float:
+    """Return LR pixels per second, measured on a small picture after a first one."""
+    channels = upscaler.native().channels
+    lr = torch.zeros(1, channels, PROBE_SIDE, PROBE_SIDE)
+    upscaler.tensor(lr)
+    started = time.perf_counter()
+    upscaler.tensor(lr)
+    return PROBE_SIDE**2 / max(1e-6, time.perf_counter() - started)
+
+
+def _free(plan: Plan) -> Iterator[tuple[str, int]]:
+    """Yield the folders that outputs go to, by file system, and the bytes free there."""
+    seen: set[int] = set()
+    for task in plan.tasks:
+        if task.action != "do" or task.output == STDOUT or storage.is_url(task.output):
+            continue
+        folder = os.path.dirname(task.output) or "."
+        while not os.path.isdir(folder):
+            folder = os.path.dirname(folder) or "."
+        device = os.stat(folder).st_dev
+        if device not in seen:
+            seen.add(device)
+            yield folder, shutil.disk_usage(folder).free

@@ -1,0 +1,93 @@
+"""What happened to each picture: one record, one line of JSON, and the sum of them all."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Literal
+
+Status = Literal["ok", "skipped", "failed"]
+
+
+@dataclass(frozen=True)
+class Record:
+    """The result of one picture, in the order of the fields of a report.
+
+    Attributes:
+        input: Location of the input.
+        output: Location of the output.
+        status: ``ok``, ``skipped`` (it was there), or ``failed``.
+        error: Why it failed or was skipped; ``None`` when all is well.
+        model: Name of the model.
+        weights: Names of the checkpoints and their SHA-256.
+        alpha: Interpolation, where the model has one.
+        scale: Final scale.
+        device: Where it was computed.
+        dtype: In which precision.
+        tile: Side of the tiles in LR pixels; ``None``: not tiled.
+        retries: Tiles that were computed again (memory, values that are not finite).
+        width: Columns of the input.
+        height: Rows of the input.
+        out_width: Columns of the output.
+        out_height: Rows of the output.
+        seconds: From the first byte read to the last byte written.
+    """
+
+    input: str
+    output: str
+    status: Status
+    error: str | None = None
+    model: str | None = None
+    weights: dict[str, str] = field(default_factory=dict)
+    alpha: float | None = None
+    scale: float | None = None
+    device: str | None = None
+    dtype: str | None = None
+    tile: int | None = None
+    retries: int = 0
+    width: int | None = None
+    height: int | None = None
+    out_width: int | None = None
+    out_height: int | None = None
+    seconds: float = 0.0
+
+    def line(self) -> str:
+        """Return the record as one line of ASCII JSON, with its newline."""
+        return json.dumps(asdict(self), allow_nan=False) + "\n"
+
+
+@dataclass
+class Summary:
+    """Counts over a run."""
+
+    done: int = 0
+    skipped: int = 0
+    failures: list[Record] = field(default_factory=list)
+    pixels: int = 0
+
+    def add(self, record: Record) -> None:
+        """Count one record."""
+        if record.status == "ok":
+            self.done += 1
+            self.pixels += (record.width or 0) * (record.height or 0)
+        elif record.status == "skipped":
+            self.skipped += 1
+        else:
+            self.failures.append(record)
+
+    @property
+    def total(self) -> int:
+        """Pictures counted."""
+        return self.done + self.skipped + len(self.failures)
+
+    def text(self, seconds: float) -> str:
+        """Return the sum on one line."""
+        parts = [f"{self.done} done"]
+        if self.skipped:
+            parts.append(f"{self.skipped} already there")
+        if self.failures:
+            parts.append(f"{len(self.failures)} failed")
+        speed = (
+            f", {self.pixels / 1e6 / seconds:.2f} MP/s in" if self.pixels and seconds > 0 else ""
+        )
+        return f"{', '.join(parts)}; {seconds:.1f} s{speed}"

@@ -1,0 +1,346 @@
+"""Where pictures lie: local files and every file system that fsspec knows, by the same functions.
+
+A location is a string: a local path (as ``os.fsdecode`` gives it, so any bytes are possible) or a
+URL (``s3://bucket/a.png``, ``zip://a.png::pictures.zip``, ``memory://a.png``); ``file://`` is a
+local path.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import itertools
+import os
+import re
+import socket
+import stat as stat_bits
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+from urllib.parse import unquote
+
+from upscale.errors import ImageError, OutputError
+
+URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+(://|::)")
+READ_ONLY_SCHEMES = frozenset({"zip", "tar", "http", "https", "git", "github", "libarchive"})
+TEMPORARY = re.compile(r"^\.upscale-(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-\d+\.tmp$")
+STALE_SECONDS = 24 * 3600.0
+STAMPS = (
+    "ETag",
+    "etag",
+    "mtime",
+    "LastModified",
+    "last_modified",
+    "md5",
+    "checksum",
+    "CRC",
+    "created",
+)
+_numbers = itertools.count()
+_own: set[str] = set()  # temporary files of this process
+
+
+@dataclass(frozen=True)
+class Stat:
+    """Size in bytes, and a stamp that changes when the content does (mtime, ETag, CRC)."""
+
+    size: int
+    stamp: str
+
+
+def is_url(location: str) -> bool:
+    """Whether a location is a URL of fsspec and no local path."""
+    return bool(URL.match(location))
+
+
+def localize(location: str) -> str:
+    """Return a ``file://`` URL as the local path that it is; anything else unchanged."""
+    for prefix in ("file://", "local://"):
+        if location.startswith(prefix):
+            return unquote(location[len(prefix) :])
+    return location
+
+
+def scheme(url: str) -> str:
+    """Return the (first) scheme of a URL."""
+    return re.split(r"://|::", url, maxsplit=1)[0].lower()
+
+
+@lru_cache(maxsize=256)
+def _file_system(base: str) -> Any:
+    import fsspec
+
+    return fsspec.core.url_to_fs(base)[0]
+
+
+def open_url(url: str) -> tuple[Any, str]:
+    """Return fsspec's file system and the path in it.
+
+    Raises:
+        ImageError: The scheme is unknown or the package that speaks it is missing.
+    """
+    import fsspec
+
+    try:
+        if "::" in url:  # opening an archive costs its index: once per archive
+            path, _, container = url.partition("::")
+            file_system = _file_system(f"{scheme(url)}://::{container}")
+            return file_system, path.partition("://")[2]
+        file_system, path = fsspec.core.url_to_fs(url)
+    except (ImportError, ValueError) as error:
+        raise ImageError(f"{url}: {_one_line(error)}") from error
+    return file_system, path
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def reason(error: BaseException) -> str:
+    """Return why an operation failed, on one line and without the location."""
+    if isinstance(error, OSError) and error.errno is not None:
+        known = {
+            errno.ENOSPC: "no space left on the device",
+            errno.EDQUOT: "the disk quota is used up",
+            errno.ENOENT: "no such file",
+            errno.EACCES: "permission denied",
+            errno.EROFS: "the file system is read-only",
+            errno.ENAMETOOLONG: "the name is too long",
+        }
+        return known.get(error.errno) or error.strerror or type(error).__name__
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    return _one_line(error)
+
+
+def stat(location: str) -> Stat:
+    """Return size and stamp of a file.
+
+    Raises:
+        OSError: It does not exist, is a folder, or cannot be reached.
+    """
+    if not is_url(location):
+        return _local_stat(os.stat(location))
+    file_system, path = open_url(location)
+    return url_stat(file_system.info(path))
+
+
+def _local_stat(result: os.stat_result) -> Stat:
+    if stat_bits.S_ISDIR(result.st_mode):
+        raise IsADirectoryError(errno.EISDIR, "is a folder")
+    if not (stat_bits.S_ISREG(result.st_mode) or stat_bits.S_ISFIFO(result.st_mode)):
+        raise OSError(errno.EINVAL, "is a device or a socket, not a file")
+    return Stat(result.st_size, str(result.st_mtime_ns))
+
+
+def url_stat(info: dict[str, Any]) -> Stat:
+    """Return size and stamp from what fsspec tells about a file."""
+    stamp = next((str(info[key]) for key in STAMPS if info.get(key) is not None), "")
+    return Stat(int(info.get("size") or 0), stamp)
+
+
+def read(location: str) -> tuple[bytes, Stat]:
+    """Return the whole content of a file and its stat, both of one moment.
+
+    Raises:
+        OSError: It cannot be read.
+        ImageError: It changed while it was read, twice.
+    """
+    if is_url(location):
+        file_system, path = open_url(location)
+        before = url_stat(file_system.info(path))
+        return bytes(file_system.cat_file(path)), before
+    for _ in range(2):
+        with open(location, "rb") as file:
+            before = _local_stat(os.fstat(file.fileno()))
+            data = file.read()
+            after = _local_stat(os.fstat(file.fileno()))
+        if before == after and (len(data) == before.size or before.size == 0):
+            return data, Stat(len(data), before.stamp)
+        time.sleep(0.05)
+    raise ImageError(f"{location}: changed while it was read; run again when it is at rest")
+
+
+def read_head(location: str, count: int) -> bytes:
+    """Return at most ``count`` bytes from the beginning of a file."""
+    if is_url(location):
+        file_system, path = open_url(location)
+        return bytes(file_system.cat_file(path, start=0, end=count))
+    with open(location, "rb") as file:
+        return file.read(count)
+
+
+def exists(location: str) -> bool:
+    """Whether a file (or a dangling link, or a folder) bears this name."""
+    if is_url(location):
+        file_system, path = open_url(location)
+        return bool(file_system.exists(path))
+    return os.path.lexists(location)
+
+
+def try_stat(location: str) -> Stat | None:
+    """Return size and stamp of a file, or ``None`` where there is none."""
+    try:
+        return stat(location)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def sha256(data: bytes | memoryview) -> str:
+    """Return the SHA-256 of ``data`` in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def make_folder(location: str) -> None:
+    """Make the folder that a file is to lie in."""
+    if is_url(location):
+        file_system, path = open_url(location)
+        with contextlib.suppress(NotImplementedError, PermissionError):
+            file_system.makedirs(file_system._parent(path), exist_ok=True)
+        return
+    os.makedirs(os.path.dirname(location) or ".", exist_ok=True)
+
+
+def write(
+    location: str, data: bytes, *, replace: bool, promise: Callable[[Stat], None] | None = None
+) -> Stat:
+    """Write a file so that it appears whole or not at all, checked, under its final name.
+
+    Locally: a temporary name in the same folder, flushed to the disk, re-opened and compared,
+    renamed. An object store shows an object only once it is whole.
+
+    Args:
+        location: The final name.
+        data: The content.
+        replace: Whether an existing file may be replaced.
+        promise: Called with the stat of the finished temporary file, just before it is renamed.
+
+    Raises:
+        OutputError: It exists and may not be replaced, or reads back differently.
+        OSError: The disk is full, the folder read-only, ...
+    """
+    if is_url(location):
+        return _write_url(location, data, replace=replace, promise=promise)
+    with temporary(location) as name:
+        with open(name, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        with open(name, "rb") as file:
+            if file.read() != data:
+                raise OutputError(f"{location}: what was written reads back differently")
+        result = stat(name)
+        if promise is not None:
+            promise(result)
+        publish(name, location, replace=replace)
+    return result
+
+
+def _write_url(
+    location: str, data: bytes, *, replace: bool, promise: Callable[[Stat], None] | None
+) -> Stat:
+    file_system, path = open_url(location)
+    if not replace and file_system.exists(path):
+        raise OutputError(f"{location}: exists; --overwrite replaces it")
+    if promise is not None:
+        promise(Stat(len(data), ""))
+    file_system.pipe_file(path, data)
+    file_system.invalidate_cache(file_system._parent(path))
+    result = url_stat(file_system.info(path))
+    if result.size != len(data):
+        raise OutputError(f"{location}: {result.size} of {len(data)} bytes arrived")
+    return result
+
+
+@contextlib.contextmanager
+def temporary(location: str) -> Iterator[str]:
+    """Give a temporary name in the folder of ``location``; what bears it at the end is removed."""
+    folder = os.path.dirname(location) or "."
+    name = os.path.join(folder, f".upscale-{_host()}-{os.getpid()}-{next(_numbers)}.tmp")
+    _own.add(name)
+    try:
+        yield name
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+        _own.discard(name)
+
+
+def remove_own() -> None:
+    """Remove the temporary files of this process, which is about to end at once."""
+    for name in list(_own):
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+
+
+def publish(name: str, location: str, *, replace: bool) -> None:
+    """Give a finished temporary file its final name, and make that last.
+
+    Raises:
+        OutputError: ``location`` exists and ``replace`` is false.
+    """
+    if replace:
+        os.replace(name, location)
+    else:
+        try:
+            os.link(name, location)
+        except FileExistsError as error:
+            raise OutputError(f"{location}: exists; --overwrite replaces it") from error
+        except OSError as error:  # a file system without hard links
+            if os.path.lexists(location):
+                raise OutputError(f"{location}: exists; --overwrite replaces it") from error
+            os.replace(name, location)
+    _sync_folder(os.path.dirname(location) or ".")
+
+
+def _sync_folder(folder: str) -> None:
+    with contextlib.suppress(OSError):  # not every system can
+        number = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
+
+
+@lru_cache(maxsize=1)
+def _host() -> str:
+    return sha256(socket.gethostname().encode())[:8]
+
+
+def remove_stale(folder: str) -> int:
+    """Remove the temporary files that dead processes left in a local folder; return how many."""
+    removed = 0
+    try:
+        entries = list(os.scandir(folder))
+    except OSError:
+        return 0
+    for entry in entries:
+        match = TEMPORARY.match(entry.name)
+        if match and _is_stale(match["host"], int(match["pid"]), entry):
+            with contextlib.suppress(OSError):
+                os.unlink(entry.path)
+                removed += 1
+    return removed
+
+
+def _is_stale(host: str, pid: int, entry: os.DirEntry[str]) -> bool:
+    if host == _host():
+        return pid != os.getpid() and not is_alive(pid)
+    try:
+        return time.time() - entry.stat().st_mtime > STALE_SECONDS
+    except OSError:
+        return False
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process with this number runs on this machine."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

@@ -1,0 +1,37 @@
+"""One picture and its output."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from upscale.batch.discover import Source
+
+STDOUT = "-"
+
+Action = Literal["do", "skip", "fail"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One picture and its output.
+
+    Attributes:
+        source: The input.
+        output: Location of the output; ``-`` is stdout.
+        format: Name of the output's format; empty: the input's, known once it is read.
+        root: Folder whose journal records it, or ``None``.
+        relative: The output's place in ``root``, with forward slashes.
+        action: ``do``, ``skip``, or ``fail`` (the input cannot be read).
+        reason: Why it is skipped or failed.
+        replace: Whether an existing output may be replaced.
+    """
+
+    source: Source
+    output: str
+    format: str
+    root: str | None = None
+    relative: str = ""
+    action: Action = "do"
+    reason: str = ""
+    replace: bool = False

@@ -1,0 +1,278 @@
+"""The options of the main job: names, meanings, and the panels that ``--help`` shows them in."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+OUTPUT, MODEL, COMPUTE = "Output", "Model and size", "Computing"
+FILES, RUNNING = "Many pictures", "Running and reporting"
+
+Inputs = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="INPUT...",
+        help="Files, folders, globs, URLs of any fsspec file system, or - (one picture on stdin).",
+        show_default=False,
+    ),
+]
+Output = Annotated[
+    str | None,
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="PATH",
+        rich_help_panel=OUTPUT,
+        show_default="beside the input: {stem}_{model}_x{scale}.{ext}",
+        help="A file (one input), a folder (the tree is mirrored), - (stdout), or a template with "
+        "{stem} {parent} {model} {scale} {alpha} {ext}.",
+    ),
+]
+Format = Annotated[
+    str | None,
+    typer.Option(
+        "-f",
+        "--format",
+        metavar="EXT",
+        rich_help_panel=OUTPUT,
+        show_default="the input's where it can hold the result",
+        help="Output format: png, jpg, webp, tif, ...",
+    ),
+]
+Quality = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        rich_help_panel=OUTPUT,
+        show_default=False,
+        help="Quality of lossy formats, 1 to 100.",
+    ),
+]
+Lossless = Annotated[
+    bool,
+    typer.Option(
+        "--lossless", rich_help_panel=OUTPUT, help="Lossless coding where the format has both."
+    ),
+]
+StripMetadata = Annotated[
+    bool,
+    typer.Option(
+        "--strip-metadata",
+        rich_help_panel=OUTPUT,
+        help="Drop EXIF, XMP, and provenance; the ICC profile stays.",
+    ),
+]
+Overwrite = Annotated[
+    bool,
+    typer.Option("--overwrite", rich_help_panel=OUTPUT, help="Replace outputs that exist."),
+]
+SkipExisting = Annotated[
+    bool,
+    typer.Option(
+        "--skip-existing",
+        rich_help_panel=OUTPUT,
+        help="Leave outputs that exist. With neither, an output that exists is refused before any "
+        "work, unless the folder's journal records it: then it is done already, or made anew when "
+        "its input or the settings have changed.",
+    ),
+]
+Model = Annotated[
+    str,
+    typer.Option(
+        "-m",
+        "--model",
+        metavar="NAME",
+        rich_help_panel=MODEL,
+        help="Family (srcnn, esrgan, swinir), weights name (swinir-light-x2), or checkpoint file.",
+    ),
+]
+Scale = Annotated[
+    float | None,
+    typer.Option(
+        "-s",
+        "--scale",
+        metavar="FLOAT",
+        rich_help_panel=MODEL,
+        show_default="the model's",
+        help="Final scale; the nearest native scale at or above it runs, the rest is bicubic.",
+    ),
+]
+SizeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--size",
+        metavar="WxH",
+        rich_help_panel=MODEL,
+        show_default=False,
+        help="Final size instead of a scale.",
+    ),
+]
+Width = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        rich_help_panel=MODEL,
+        show_default=False,
+        help="Final width; the height follows.",
+    ),
+]
+Height = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        rich_help_panel=MODEL,
+        show_default=False,
+        help="Final height; the width follows.",
+    ),
+]
+MaxSide = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        rich_help_panel=MODEL,
+        show_default=False,
+        help="Final length of the longer side.",
+    ),
+]
+Alpha = Annotated[
+    float | None,
+    typer.Option(
+        metavar="FLOAT",
+        rich_help_panel=MODEL,
+        show_default="0.8",
+        help="esrgan: (1 - A) x PSNR net + A x GAN net, in [0, 1]: 0 is faithful, 1 is crisp.",
+    ),
+]
+Tta = Annotated[
+    bool,
+    typer.Option(
+        "-x", "--tta", rich_help_panel=MODEL, help="Mean over the eight flips and turns: 8x slower."
+    ),
+]
+Tile = Annotated[
+    str,
+    typer.Option(
+        "-t",
+        "--tile",
+        metavar="auto|off|N",
+        rich_help_panel=COMPUTE,
+        help="Side of a tile in input pixels.",
+    ),
+]
+Overlap = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        rich_help_panel=COMPUTE,
+        show_default="what the network needs",
+        help="Pixels that neighbouring tiles share.",
+    ),
+]
+Device = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        rich_help_panel=COMPUTE,
+        help="auto, cpu, cuda, cuda:N, mps; several with commas: cuda:0,cuda:1.",
+    ),
+]
+Dtype = Annotated[
+    str,
+    typer.Option(metavar="NAME", rich_help_panel=COMPUTE, help="auto, fp16, bf16, or fp32."),
+]
+Jobs = Annotated[
+    int,
+    typer.Option(
+        "-j",
+        "--jobs",
+        metavar="N",
+        min=0,
+        rich_help_panel=COMPUTE,
+        show_default="auto",
+        help="Threads that decode, and as many that encode.",
+    ),
+]
+MaxPixels = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=1,
+        rich_help_panel=COMPUTE,
+        show_default="268 million",
+        help="Largest input that is decoded, in pixels.",
+    ),
+]
+Recursive = Annotated[
+    bool,
+    typer.Option("-r", "--recursive", rich_help_panel=FILES, help="Folders in folders too."),
+]
+Include = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="GLOB",
+        rich_help_panel=FILES,
+        show_default=False,
+        help="Take only names or paths in a folder that match; may be repeated.",
+    ),
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="GLOB",
+        rich_help_panel=FILES,
+        show_default=False,
+        help="Leave out names, paths, or folders that match; may be repeated.",
+    ),
+]
+FilesFrom = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE|-",
+        rich_help_panel=FILES,
+        show_default=False,
+        help="Read inputs from a list, or the failures from an earlier --report.",
+    ),
+]
+Null = Annotated[
+    bool,
+    typer.Option("-0", "--null", rich_help_panel=FILES, help="The list is separated by NUL."),
+]
+Shard = Annotated[
+    str | None,
+    typer.Option(
+        metavar="I/N",
+        rich_help_panel=FILES,
+        show_default=False,
+        help="Do the I-th of N parts: one for each job of an array.",
+    ),
+]
+Json = Annotated[
+    bool,
+    typer.Option("--json", rich_help_panel=RUNNING, help="One JSON object per picture on stdout."),
+]
+Report = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        rich_help_panel=RUNNING,
+        show_default=False,
+        help="The same in a file.",
+    ),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        rich_help_panel=RUNNING,
+        help="Show outputs, sizes, memory, disk, and what will fail; write nothing.",
+    ),
+]
+FailFast = Annotated[
+    bool, typer.Option("--fail-fast", rich_help_panel=RUNNING, help="Stop at the first failure.")
+]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", rich_help_panel=RUNNING, help="Only errors.")]
+Verbose = Annotated[
+    bool,
+    typer.Option("-v", "--verbose", rich_help_panel=RUNNING, help="One line for each picture."),
+]
