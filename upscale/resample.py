@@ -54,7 +54,7 @@ def taps(in_len: int, out_len: int) -> tuple[NDArray[np.int64], NDArray[np.float
 
 
 def _gather(x: Tensor, dim: int, index: NDArray[np.int64], weight: NDArray[np.float64]) -> Tensor:
-    """Weighted sum of slices of ``x`` along ``dim``; the order of the taps is fixed, so is the result."""
+    """Weighted sum of slices of ``x`` along ``dim``, the taps always in the same order."""
     shape = [1] * x.dim()
     shape[dim] = index.shape[0]
     at = torch.from_numpy(index.T.copy()).to(x.device)
@@ -66,7 +66,7 @@ def _gather(x: Tensor, dim: int, index: NDArray[np.int64], weight: NDArray[np.fl
 
 
 def _axes(in_size: tuple[int, int], out_size: tuple[int, int]) -> tuple[int, ...]:
-    """The two axes in the order in which they are resized; an axis that keeps its length is left out."""
+    """The axes in the order in which they are resized, without those that keep their length."""
     scales = (out_size[0] / in_size[0], out_size[1] / in_size[1])
     order = (0, 1) if scales[0] <= scales[1] else (1, 0)
     return tuple(a for a in order if in_size[a] != out_size[a])
@@ -102,8 +102,8 @@ def resize(x: Tensor, size: tuple[int, int], *, rows: tuple[int, int] | None = N
         rows: Give only output rows [y0, y1) of that size; only the source rows they need are read.
 
     Returns:
-        (N, C, H', W') of ``x``'s dtype and device, H' = y1 - y0 with ``rows``; ``x`` itself where the
-        size is unchanged.
+        (N, C, H', W') of ``x``'s dtype and device, H' = y1 - y0 with ``rows``; ``x`` itself where
+        the size is unchanged.
     """
     exact = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
     return _separable(exact, size, rows, lambda t: t).to(x.dtype)

@@ -40,7 +40,7 @@ def rrdb(scale: int) -> ESRGANConfig:
     return ESRGANConfig(scale=scale, num_feat=32, num_block=1, num_grow=8)
 
 
-# decibels between the network at step 0 and MATLAB's bicubic on a smooth picture, away from the border
+# least decibels between the network at step 0 and MATLAB's bicubic, away from the border
 CASES = [
     *((f"srcnn-x{s}", SRCNNConfig(scale=s), 45.0) for s in (2, 3, 4)),
     ("srcnn-rgb", SRCNNConfig(scale=2, channels=3), 45.0),

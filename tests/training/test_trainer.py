@@ -176,7 +176,9 @@ def test_schedules_by_hand() -> None:
 
 
 def test_start_from_weights_that_fit_in_part() -> None:
-    other_scale = build_network(recipe(network=replace(TINY["swinir"].network, scale=3), architecture="swinir"))
+    other_scale = build_network(
+        recipe(network=replace(TINY["swinir"].network, scale=3), architecture="swinir")
+    )
     started = build_network(TINY["swinir"], dict(other_scale.state_dict()))
     assert torch.equal(started.conv_first.weight, other_scale.conv_first.weight)
     assert started.upsample[0].out_channels == 12

@@ -12,15 +12,15 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Config:
-    """Base of the frozen configuration of a network; its fields are written in checkpoint headers."""
+    """Base of a network's frozen configuration; checkpoint headers hold its fields."""
 
 
 class Network(nn.Module):
     """A super-resolution or restoration network.
 
-    ``forward(lr)`` takes (N, channels + noise_channels, H, W) in [0, 1] (the noise channels, which come
-    last, are standard normal) and gives (N, channels, scale * H, scale * W), in [0, 1] up to overshoot.
-    Mean subtraction and value range live inside the network; so does padding of H and W.
+    ``forward(lr)`` takes (N, channels + noise_channels, H, W) in [0, 1] (the noise channels, which
+    come last, are standard normal) and gives (N, channels, scale * H, scale * W), in [0, 1] up to
+    overshoot. Mean subtraction and value range live inside the network; so does padding of H and W.
 
     Attributes:
         config: The frozen configuration that the network was built from.
@@ -47,7 +47,7 @@ class Network(nn.Module):
 
     @abstractmethod
     def forward(self, lr: Tensor) -> Tensor:
-        """Enlarge ``lr`` (N, channels + noise_channels, H, W) to (N, channels, scale*H, scale*W)."""
+        """(N, channels + noise_channels, H, W) to (N, channels, scale*H, scale*W)."""
 
     def __call__(self, lr: Tensor) -> Tensor:
         """Typed call."""
@@ -55,7 +55,7 @@ class Network(nn.Module):
         return result
 
     def optimized(self) -> Network:
-        """A form for inference that gives the same numbers; the network itself where there is none."""
+        """A form for inference with the same numbers; the network itself where there is none."""
         return self
 
     def extra_repr(self) -> str:
@@ -64,6 +64,6 @@ class Network(nn.Module):
 
 
 def config_from_dict(config_type: type[Config], values: dict[str, Any]) -> Config:
-    """Build a configuration from header values; lists become tuples, unknown keys raise TypeError."""
+    """The configuration of header values; lists become tuples, unknown keys a TypeError."""
     frozen = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     return config_type(**frozen)

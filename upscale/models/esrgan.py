@@ -100,7 +100,9 @@ class ESRGAN(Network):
         self.scale = config.scale
         self.channels = config.in_channels
         self.multiple_of = config.unshuffle
-        reach = 15 * config.num_block + 8  # 15 trunk convolutions a block; the head's reach is below 8
+        reach = (
+            15 * config.num_block + 8
+        )  # 15 trunk convolutions a block; the head's reach is below 8
         self.halo = min(reach, 16) * config.unshuffle
         self.halo_is_exact = self.halo == reach * config.unshuffle
         self.factors = upsample_factors(config.scale * config.unshuffle)
@@ -130,5 +132,5 @@ class ESRGAN(Network):
         x = shallow + self.conv_body(self.body(shallow))
         for factor, conv in zip(self.factors, self.conv_ups, strict=True):
             x = F.leaky_relu(conv(F.interpolate(x, scale_factor=factor, mode="nearest")), SLOPE)
-        x = self.conv_last(F.leaky_relu(self.conv_hr(x), SLOPE))
-        return x[..., :height, :width]
+        out: Tensor = self.conv_last(F.leaky_relu(self.conv_hr(x), SLOPE))
+        return out[..., :height, :width]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class Upsample(nn.Sequential):
-    """Sub-pixel enlargement (Shi 2016, arXiv 1609.05158): x2 stages for powers of two, one x3 for 3.
+    """Sub-pixel enlargement (Shi 2016, arXiv 1609.05158): x2 stages, or one x3 for 3.
 
     (N, channels, H, W) -> (N, channels, scale*H, scale*W). Keys ``0``, ``2``, … hold convolutions.
     """
@@ -38,7 +38,7 @@ def upsample_factors(scale: int) -> tuple[int, ...]:
 
 
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
-    """Pad bottom and right of (N, C, H, W) to a multiple, by reflection, by replication where too small."""
+    """Reflect (replicate where too small) bottom and right of (N, C, H, W) to a multiple."""
     bottom, right = -x.shape[-2] % multiple, -x.shape[-1] % multiple
     if not bottom and not right:
         return x

@@ -1,9 +1,9 @@
-"""SRCNN: Dong, Loy, He, Tang, "Image Super-Resolution Using Deep Convolutional Networks", arXiv 1501.00092.
+"""SRCNN: Dong et al., "Image Super-Resolution Using Deep Convolutional Networks", 1501.00092.
 
-Differs from the paper in nothing but where the work is done: bicubic enlargement is the first step of
-``forward``, so that the network takes the low-resolution picture like the others. Every convolution
-pads by replicating the edge, as the authors' test code does (``imfilter(…, 'replicate')``); their
-training used no padding (``valid=True``).
+Differs from the paper in nothing but where the work is done: bicubic enlargement is the first step
+of ``forward``, so that the network takes the low-resolution picture like the others. Every
+convolution pads by replicating the edge, as the authors' test code does (``imfilter(…,
+'replicate')``); their training used no padding (``valid=True``).
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ class SRCNN(Network):
     def refine(self, enlarged: Tensor, *, padded: bool = True) -> Tensor:
         """The three convolutions on the enlarged picture (N, channels, H, W).
 
-        ``padded=False`` is the paper's training form: the output loses ``sum(f - 1)`` rows and columns.
+        ``padded=False`` is the paper's training form: the output loses ``sum(f - 1)`` rows and
+        columns.
         """
         x = F.relu(self._convolve(self.conv1, enlarged, padded))
         x = F.relu(self._convolve(self.conv2, x, padded))

@@ -1,8 +1,8 @@
 """SwinIR: Liang et al., "Image Restoration Using Swin Transformer", arXiv 2108.10257.
 
 Keys are those of the published checkpoints. ``attn_mask`` and ``relative_position_index``, which
-those files store, follow from the sizes and are made here: the picture may have any size. Dropout and
-the unused options of the Swin backbone (absolute position, patch merging) are left out.
+those files store, follow from the sizes and are made here: the picture may have any size. Dropout
+and the unused options of the Swin backbone (absolute position, patch merging) are left out.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ def relative_position_index(window: int) -> Tensor:
 def shift_mask(height: int, width: int, window: int, shift: int) -> Tensor:
     """Mask of shifted windows: 0 between tokens of one region, -100 between regions.
 
-    After the cyclic shift a window may hold pixels from opposite edges of the picture; they must not
-    see each other (Swin, arXiv 2103.14030, section 3.2).
+    After the cyclic shift a window may hold pixels from opposite edges of the picture; they must
+    not see each other (Swin, arXiv 2103.14030, section 3.2).
 
     Returns:
         (number of windows, window**2, window**2) float32.
@@ -162,7 +162,7 @@ class MLP(nn.Module):
 
 
 class SwinLayer(nn.Module):
-    """Swin transformer layer (STL, fig. 2): attention and MLP, each with LayerNorm and a residual."""
+    """Swin transformer layer (STL, fig. 2): attention, MLP, each with norm and residual."""
 
     def __init__(self, dim: int, heads: int, window: int, shift: int, mlp_ratio: float) -> None:
         super().__init__()
@@ -188,7 +188,7 @@ class SwinLayer(nn.Module):
 
 
 def residual_convolution(dim: int, kind: str) -> nn.Module:
-    """The convolution at the end of a group: one 3x3, or 3x3 - 1x1 - 3x3 with a quarter of the width."""
+    """The convolution at a group's end: one 3x3, or 3x3 - 1x1 - 3x3 of a quarter's width."""
     if kind == "1conv":
         return nn.Conv2d(dim, dim, 3, padding=1)
     return nn.Sequential(
@@ -225,7 +225,8 @@ class RSTB(nn.Module):
         y = x
         for layer in self.residual_group.blocks:
             y = layer(y, mask)
-        return x + self.conv(y.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        out: Tensor = x + self.conv(y.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        return out
 
 
 class PatchEmbed(nn.Module):
@@ -312,24 +313,29 @@ class SwinIR(Network):
         x = self.patch_embed.norm(shallow.permute(0, 2, 3, 1))
         for layer in self.layers:
             x = layer(x, mask)
-        return self.norm(x).permute(0, 3, 1, 2)
+        out: Tensor = self.norm(x).permute(0, 3, 1, 2)
+        return out
 
     def _reconstruct(self, x: Tensor) -> Tensor:
         shallow = self.conv_first(x)
         deep = self.conv_after_body(self.features(shallow))
-        head = self.config.upsampler
-        if head == "":
-            return x + self.conv_last(shallow + deep)
-        y = shallow + deep
-        if head == "pixelshuffledirect":
-            return self.upsample(y)  # type: ignore[no-any-return]
-        y = self.conv_before_upsample(y)
-        if head == "pixelshuffle":
-            return self.conv_last(self.upsample(y))  # type: ignore[no-any-return]
+        if self.config.upsampler == "":
+            out: Tensor = x + self.conv_last(shallow + deep)
+        elif self.config.upsampler == "pixelshuffledirect":
+            out = self.upsample(shallow + deep)
+        else:
+            out = self._enlarge(self.conv_before_upsample(shallow + deep))
+        return out
+
+    def _enlarge(self, y: Tensor) -> Tensor:
+        if self.config.upsampler == "pixelshuffle":
+            shuffled: Tensor = self.conv_last(self.upsample(y))
+            return shuffled
         for k, factor in enumerate(upsample_factors(self.scale), 1):
-            enlarged = F.interpolate(y, scale_factor=factor, mode="nearest")
-            y = F.leaky_relu(self.get_submodule(f"conv_up{k}")(enlarged), 0.2)
-        return self.conv_last(F.leaky_relu(self.conv_hr(y), 0.2))  # type: ignore[no-any-return]
+            nearest = F.interpolate(y, scale_factor=factor, mode="nearest")
+            y = F.leaky_relu(self.get_submodule(f"conv_up{k}")(nearest), 0.2)
+        out: Tensor = self.conv_last(F.leaky_relu(self.conv_hr(y), 0.2))
+        return out
 
 
 @lru_cache(maxsize=8)

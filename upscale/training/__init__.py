@@ -1,1 +1,1 @@
-"""The recipes behind ``weights/``: data, degradations, losses, schedules, and the loop that runs them."""
+"""The recipes behind ``weights/``: data, degradations, losses, schedules, the loop."""

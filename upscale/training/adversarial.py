@@ -1,8 +1,9 @@
-"""ESRGAN's second stage: generator and relativistic discriminator in turn (arXiv 1809.00219, section 3).
+"""ESRGAN's second stage: generator and relativistic discriminator in turn (1809.00219).
 
-L_G = L_percep + lambda L_Ra + eta L_1, where L_percep is the feature distance of a pretrained VGG (the
-paper) or, where none is at hand, feature matching on the discriminator itself; plus three terms that
-keep the result honest: Laplacian detail, an artefact map, and consistency with the input.
+L_G = L_percep + lambda L_Ra + eta L_1, where L_percep is the feature distance of a pretrained VGG
+(the paper) or, where none is at hand, feature matching on the discriminator itself; plus three
+terms that keep the result honest: Laplacian detail, an artefact map, and consistency with the
+input.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class AdversarialObjective:
         self.steps = 0
 
     def step(self, batch: Batch, rate: float) -> dict[str, float]:
-        """One step of the generator (after the warm-up of the discriminator), one of the discriminator."""
+        """One step of the generator (once the discriminator is warm), one of the other."""
         lr, hr = batch.lr.to(self.device), batch.hr.to(self.device)
         set_rate(self.optimiser, rate, self.recipe.learning_rate)
         set_rate(self.optimiser_d, rate, self.settings.discriminator_rate)

@@ -33,7 +33,7 @@ class Batch:
 
 
 def load_pictures(folder: Path, side: int, *, whole: bool = False) -> list[NDArray[np.uint8]]:
-    """Read every picture below ``folder`` as RGB pieces (H, W, 3) uint8 of at least ``side`` pixels.
+    """Read every picture below ``folder`` as pieces (H, W, 3) RGB of ``side`` pixels or more.
 
     ``whole`` gives every picture uncut.
 
@@ -51,8 +51,8 @@ def load_pictures(folder: Path, side: int, *, whole: bool = False) -> list[NDArr
         pieces += [picture] if whole else _pieces(picture, side)
     if not pieces:
         raise DataError(
-            f"{folder}: none of the {len(files)} pictures is {side} pixels wide and high, as a patch "
-            "with its margin is; use larger pictures or a recipe with smaller patches"
+            f"{folder}: none of the {len(files)} pictures is {side} pixels wide and high, "
+            "as a patch with its margin is; use larger pictures or a recipe with smaller patches"
         )
     return pieces
 
@@ -78,7 +78,9 @@ def _pieces(picture: NDArray[np.uint8], side: int) -> list[NDArray[np.uint8]]:
     piece = max(PIECE, side)
     rows = range(0, max(height - piece, 0) + 1, piece)
     columns = range(0, max(width - piece, 0) + 1, piece)
-    return [np.ascontiguousarray(picture[y : y + piece, x : x + piece]) for y in rows for x in columns]
+    return [
+        np.ascontiguousarray(picture[y : y + piece, x : x + piece]) for y in rows for x in columns
+    ]
 
 
 def make_batch(
@@ -104,7 +106,9 @@ def make_batch(
     """
     rng = np.random.default_rng((seed, step))
     side = crop_side(scale, patch)
-    crops = np.stack([_crop(pieces[rng.integers(len(pieces))], side, rng) for _ in range(batch)])
+    crops = np.stack(
+        [_crop(pieces[int(rng.integers(len(pieces)))], side, rng) for _ in range(batch)]
+    )
     hr = torch.from_numpy(crops).permute(0, 3, 1, 2).float().div_(255)
     lr = DEGRADATIONS[degradation](hr, scale, rng)
     inner, outer = slice(MARGIN, -MARGIN), slice(MARGIN * scale, -MARGIN * scale)
@@ -116,12 +120,10 @@ def crop_side(scale: int, patch: int) -> int:
     return (patch + 2 * MARGIN) * scale
 
 
-def _crop(
-    piece: NDArray[np.uint8], side: int, rng: np.random.Generator
-) -> NDArray[np.uint8]:
+def _crop(piece: NDArray[np.uint8], side: int, rng: np.random.Generator) -> NDArray[np.uint8]:
     y = rng.integers(piece.shape[0] - side + 1)
     x = rng.integers(piece.shape[1] - side + 1)
-    turned = np.rot90(piece[y : y + side, x : x + side], rng.integers(4))
+    turned: NDArray[np.uint8] = np.rot90(piece[y : y + side, x : x + side], int(rng.integers(4)))
     return turned[:, ::-1] if rng.integers(2) else turned
 
 
@@ -137,9 +139,16 @@ def prefetch(
     seed: int,
 ) -> Iterator[Batch]:
     """Batches of steps first .. last - 1, each made in a thread while the step before it runs."""
+
     def make(step: int) -> Batch:
         return make_batch(
-            pieces, scale=scale, patch=patch, batch=batch, degradation=degradation, seed=seed, step=step
+            pieces,
+            scale=scale,
+            patch=patch,
+            batch=batch,
+            degradation=degradation,
+            seed=seed,
+            step=step,
         )
 
     with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:

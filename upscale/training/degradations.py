@@ -1,8 +1,8 @@
 """From ground truth to the low-resolution picture that a network learns to enlarge.
 
-A degradation is a function ``(hr, scale, rng) -> lr`` on batches (N, 3, s*H, s*W) -> (N, 3, H, W), both
-float32 in [0, 1]; :data:`DEGRADATIONS` names them for recipes. A blind chain (blur, resize, noise, JPEG)
-is one more function.
+A degradation is a function ``(hr, scale, rng) -> lr`` on batches (N, 3, s*H, s*W) -> (N, 3, H, W),
+both float32 in [0, 1]; :data:`DEGRADATIONS` names them for recipes. A blind chain (blur, resize,
+noise, JPEG) is one more function.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from upscale.resample import resize
 
 Degradation = Callable[[Tensor, int, np.random.Generator], Tensor]
 
-MARGIN = 4  # LR pixels around a patch that the antialiased bicubic kernel reads (support 4, so 2 suffice)
+MARGIN = 4  # LR pixels around a patch; the antialiased bicubic kernel reads 2 of them
 
 
 def to_8_bit(x: Tensor) -> Tensor:
@@ -24,7 +24,7 @@ def to_8_bit(x: Tensor) -> Tensor:
     return x.mul_(255).add_(0.5).floor_().clamp_(0, 255).div_(255)
 
 
-def bicubic(hr: Tensor, scale: int, rng: np.random.Generator) -> Tensor:  # noqa: ARG001
+def bicubic(hr: Tensor, scale: int, rng: np.random.Generator) -> Tensor:
     """MATLAB's antialiased bicubic with 8-bit rounding, the setting of the papers' tables."""
     height, width = hr.shape[-2] // scale, hr.shape[-1] // scale
     return to_8_bit(resize(hr, (height, width)))

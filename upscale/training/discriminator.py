@@ -1,8 +1,8 @@
 """The discriminator of ESRGAN's second stage: VGG style, with BatchNorm.
 
-Architecture of SRGAN (Ledig 2017, arXiv 1609.04802, fig. 4) as ESRGAN uses it on patches of 128 pixels:
-ten convolutions, 3x3 with stride 1 and 4x4 with stride 2 in turn, then two linear layers. No pixel range
-is assumed but [0, 1].
+Architecture of SRGAN (Ledig 2017, arXiv 1609.04802, fig. 4) as ESRGAN uses it on patches of 128
+pixels: ten convolutions, 3x3 with stride 1 and 4x4 with stride 2 in turn, then two linear layers.
+No pixel range is assumed but [0, 1].
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ class VGGDiscriminator(nn.Module):
     """Realness of a picture: (N, channels, side, side) to (N, 1) logits.
 
     Args:
-        side: Side of the pictures in pixels, a multiple of 32 (the paper: 128); 0 for any size at least
-            32, where the features are averaged over the picture before the linear layers.
+        side: Side of the pictures in pixels, a multiple of 32 (the paper: 128); 0 for any size at
+            least 32, where the features are averaged over the picture before the linear layers.
         features: Channels of the first layer (the paper: 64); they grow to eight times that.
         channels: Of the pictures.
 

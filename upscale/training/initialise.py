@@ -1,10 +1,11 @@
 """Initial weights that make a network give bicubic (or the identity at scale 1) at step 0.
 
 None of these networks has a global bicubic skip, so from the usual initialisation they spend their
-first thousands of steps on learning to enlarge at all. Here the first convolution copies the pixels of
-the 3x3 neighbourhood into its first features, the body leaves those alone, and the head holds Keys'
-bicubic kernel (a = -0.5) phase by phase, each offset split into a tap of the head and one of the first
-convolution. All other weights that reach the output start small, and training owns every one of them.
+first thousands of steps on learning to enlarge at all. Here the first convolution copies the pixels
+of the 3x3 neighbourhood into its first features, the body leaves those alone, and the head holds
+Keys' bicubic kernel (a = -0.5) phase by phase, each offset split into a tap of the head and one of
+the first convolution. All other weights that reach the output start small, and training owns every
+one of them.
 """
 
 from __future__ import annotations
@@ -45,12 +46,12 @@ def from_interpolation(network: Network) -> None:
 def bicubic_taps(scale: int, position: int) -> Kernel:
     """Weights of source pixels -2 … 2 for the fine pixel ``position`` (0 is phase 0 of pixel 0)."""
     centre = (position + 0.5) / scale - 0.5
-    weight = cubic(np.arange(-2, 3) - centre)
+    weight = cubic(np.arange(-2, 3, dtype=np.float64) - centre)
     return np.asarray(weight / weight.sum())
 
 
 def split_taps(weights: Kernel) -> Kernel:
-    """Weights of offsets -2 … 2 as [shift of the copied feature + 1, tap of the convolution + 1]."""
+    """Weights of offsets -2 … 2 as [shift of the copied feature + 1, tap + 1]."""
     kernel = np.zeros((3, 3))
     for offset in range(-2, 3):
         tap = int(np.clip(offset, -1, 1))
@@ -61,8 +62,8 @@ def split_taps(weights: Kernel) -> Kernel:
 def nearest_kernel(factor: int, shift: int) -> Kernel:
     """The 3-tap kernel after nearest-neighbour enlargement that comes closest to bicubic.
 
-    One kernel serves all phases; what source pixel a tap sees depends on the phase. Least squares over
-    the phases, exact for ``shift`` 0 at factor 2 and 3.
+    One kernel serves all phases; what source pixel a tap sees depends on the phase. Least squares
+    over the phases, exact for ``shift`` 0 at factor 2 and 3.
 
     Args:
         factor: Of the enlargement, 2 or 3.
@@ -82,7 +83,8 @@ def nearest_kernel(factor: int, shift: int) -> Kernel:
             wanted.append(target[k])
     rows += [[100.0] * 9]  # flat stays flat
     wanted += [100.0]
-    return np.linalg.lstsq(np.asarray(rows), np.asarray(wanted), rcond=None)[0].reshape(3, 3)
+    found: Kernel = np.linalg.lstsq(np.asarray(rows), np.asarray(wanted), rcond=None)[0]
+    return found.reshape(3, 3)
 
 
 def _outer(rows: Kernel, columns: Kernel) -> Tensor:
@@ -119,7 +121,7 @@ def _pass_through(conv: nn.Conv2d, count: int) -> None:
 
 
 def _leave_alone(block: nn.Module, count: int) -> None:
-    """The residual of the body adds nothing to the first ``count`` features, and little to the rest."""
+    """The body adds nothing to the first ``count`` features, and little to the rest."""
     convs = [m for m in block.modules() if isinstance(m, nn.Conv2d)]
     convs[-1].weight.mul_(0.1)
     convs[-1].weight[:count] = 0
@@ -135,7 +137,7 @@ def _only_small(conv: nn.Conv2d) -> None:
 def _fill(
     conv: nn.Conv2d, outputs: Sequence[int], kernels: Sequence[Tensor], channels: int, stride: int
 ) -> None:
-    """Give each output (per channel, ``stride`` outputs apart) its kernel over the copied features."""
+    """Give the outputs, ``stride`` apart per channel, their kernels over the copied features."""
     for c in range(channels):
         for output, kernel in zip(outputs, kernels, strict=True):
             at = output + c * stride
@@ -146,7 +148,7 @@ def _fill(
 
 
 def _phase_kernels(scale: int, shifts: Sequence[int]) -> list[Tensor]:
-    """Kernels of a sub-pixel convolution, ordered shift row, shift column, phase row, phase column."""
+    """Kernels of a sub-pixel convolution: shift row, shift column, phase row, phase column."""
     axis = {s: [split_taps(bicubic_taps(scale, p + s)) for p in range(scale)] for s in shifts}
     return [
         _outer(rows, columns)
@@ -158,7 +160,7 @@ def _phase_kernels(scale: int, shifts: Sequence[int]) -> list[Tensor]:
 
 
 def _nearest_stages(convs: Sequence[nn.Conv2d], factors: Sequence[int], channels: int) -> None:
-    """Nearest + convolution stages: all but the last keep the neighbourhood, the last keeps pixels."""
+    """Nearest + convolution stages; all but the last keep the whole neighbourhood."""
     for k, (conv, factor) in enumerate(zip(convs, factors, strict=True)):
         shifts = SHIFTS if k < len(convs) - 1 else (0,)
         kernels = [
@@ -240,7 +242,9 @@ def _swinir(network: Network) -> None:
     before = network.conv_before_upsample.get_submodule("0")
     assert isinstance(before, nn.Conv2d)
     _pass_through(before, count)
-    offset = config.img_range  # keeps the mean-free pixels positive, so that LeakyReLU lets them pass
+    offset = (
+        config.img_range
+    )  # keeps the mean-free pixels positive, so that LeakyReLU lets them pass
     assert before.bias is not None
     before.bias[:count] = offset
     factors = upsample_factors(config.scale)

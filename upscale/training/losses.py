@@ -34,7 +34,7 @@ def relativistic_discriminator(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def relativistic_generator(real: Tensor, fake: Tensor) -> Tensor:
-    """L_G of the relativistic average GAN (ESRGAN, eq. 2): the two parts with their roles exchanged."""
+    """L_G of the relativistic average GAN (ESRGAN, eq. 2): the roles exchanged."""
     return _relativistic(fake, real)
 
 
@@ -56,10 +56,10 @@ def laplacian(x: Tensor) -> Tensor:
 
 
 def artefact_map(sr: Tensor, steady: Tensor, hr: Tensor, window: int = 7) -> Tensor:
-    """Where a GAN draws artefacts rather than texture (LDL: Liang 2022, arXiv 2203.09195, eq. 2 to 5).
+    """Where a GAN draws artefacts, not texture (LDL: Liang 2022, 2203.09195, eq. 2 to 5).
 
-    Local variance of the residual, times its global variance to the power 1/5; zero where the moving
-    average of the network (``steady``) is further from the truth than the network itself.
+    Local variance of the residual, times its global variance to the power 1/5; zero where the
+    moving average of the network (``steady``) is further from the truth than the network itself.
 
     Args:
         sr: Result of the network, (N, C, H, W).
@@ -86,7 +86,7 @@ def artefacts(sr: Tensor, steady: Tensor, hr: Tensor) -> Tensor:
 
 
 def feature_matching(fake: list[Tensor], real: list[Tensor]) -> Tensor:
-    """Mean L1 between the features of a discriminator, each layer scaled by the real one's mean size.
+    """Mean L1 between features of a discriminator, each layer over its mean absolute value.
 
     Wang 2018 (pix2pixHD, arXiv 1711.11585, eq. 4), scaled so that no layer outweighs the others.
     """

@@ -1,4 +1,4 @@
-"""What one optimiser step does: the plain pixel loss here, the GAN's two players in ``adversarial.py``."""
+"""What one optimiser step does; the GAN's two players are in ``adversarial.py``."""
 
 from __future__ import annotations
 

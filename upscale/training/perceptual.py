@@ -1,8 +1,8 @@
-"""Networks whose features a perceptual loss compares: VGG19-54 and MINC-VGG16-53, before activation.
+"""Feature networks of a perceptual loss: VGG19-54 and MINC-VGG16-53, before activation.
 
 ESRGAN (arXiv 1809.00219, section 3.3) compares features before the activation, which are denser and
-keep brightness: ``54`` means the fourth convolution of the fifth block, before its ReLU. The weights are
-the user's own; keys are those of torchvision's VGG (``features.N.weight``).
+keep brightness: ``54`` means the fourth convolution of the fifth block, before its ReLU. The
+weights are the user's own; keys are those of torchvision's VGG (``features.N.weight``).
 """
 
 from __future__ import annotations
@@ -63,7 +63,9 @@ def load_perceptual(kind: str, path: Path) -> VGGFeatures:
     try:
         weights = load_file(path)
     except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: no such file; it should hold the weights of {kind}") from error
+        raise CheckpointError(
+            f"{path}: no such file; it should hold the weights of {kind}"
+        ) from error
     except (OSError, safetensors.SafetensorError) as error:
         raise CheckpointError(f"{path}: cannot be read as safetensors ({error})") from error
     network = VGGFeatures(kind)
@@ -79,7 +81,7 @@ def load_perceptual(kind: str, path: Path) -> VGGFeatures:
 
 
 def feature_distance(network: VGGFeatures, sr: Tensor, hr: Tensor) -> Tensor:
-    """L1 between the features of two pictures (N, 3, H, W) in [0, 1]; gradients reach ``sr`` alone."""
+    """L1 between features of pictures (N, 3, H, W) in [0, 1]; gradients reach ``sr`` alone."""
     with torch.no_grad():
         target = network(hr)
     return F.l1_loss(network(sr), target)

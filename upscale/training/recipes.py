@@ -32,7 +32,8 @@ class Recipe:
         ema: Decay of the exponential moving average that is released; 0 releases the last weights.
         clip: Largest gradient norm; 0: none.
         seed: Of initial weights and data.
-        initialise: "interpolation" starts from bicubic; "usual" from the network's own initialisation.
+        initialise: "interpolation" starts from bicubic; "usual" from the network's own
+            initialisation.
         start_from: Weights to start from instead: a released name whose body fits.
         precision: "bf16" or "fp16" autocast, or "fp32".
         valid: SRCNN's training without padding; the loss sees the valid middle.
@@ -75,7 +76,7 @@ class Adversarial:
 
     Attributes:
         perceptual: Where L_percep comes from: "vgg19" or "minc" (the user's weights), or
-            "discriminator" (features of the discriminator itself, which need no pretrained network).
+            "discriminator" (its own features, which need no pretrained network).
         perceptual_weight: Weight of L_percep.
         relativistic_weight: lambda.
         pixel_weight: eta.
@@ -133,6 +134,8 @@ def _swinir_light(scale: int, steps: int, start_from: str = "") -> Recipe:
     )
 
 
+LIGHT = ESRGANConfig(scale=4, num_feat=32, num_block=4, num_grow=16)
+
 _ALL = (
     _srcnn(2, 4_000),
     _srcnn(3, 2_500, "srcnn-x2"),
@@ -161,12 +164,64 @@ _ALL = (
     _swinir_light(4, 8_000, "swinir-light-x2"),
     Recipe(
         name="esrgan-light-psnr-x4",
-        network=ESRGANConfig(scale=4, num_feat=32, num_block=4, num_grow=16),
+        network=LIGHT,
         architecture="esrgan",
         steps=5_500,
         patch=32,
         batch=16,
         learning_rate=7e-4,
+    ),
+    Recipe(
+        name="esrgan-light-gan-x4",
+        network=LIGHT,
+        architecture="esrgan",
+        steps=2_500,
+        patch=32,
+        batch=8,
+        learning_rate=2e-4,
+        warmup=50,
+        start_from="esrgan-light-psnr-x4",
+        betas=(0.9, 0.999),
+        ema=0.998,
+        adversarial=Adversarial(
+            perceptual="discriminator",
+            perceptual_weight=0.05,
+            relativistic_weight=5e-3,
+            pixel_weight=0.5,
+            detail_weight=0.1,
+            artefact_weight=1.0,
+            consistency_weight=1.0,
+            discriminator_features=24,
+            discriminator_rate=2e-4,
+            discriminator_warmup=100,
+        ),
+    ),
+    # As published (arXiv 1809.00219, section 4.1): for a GPU and the user's own VGG weights.
+    Recipe(
+        name="esrgan-psnr-x4",
+        network=ESRGANConfig(scale=4),
+        architecture="esrgan",
+        steps=1_000_000,
+        patch=32,
+        batch=16,
+        learning_rate=2e-4,
+        schedule="halve",
+        milestones=(0.2, 0.4, 0.6, 0.8),
+        betas=(0.9, 0.999),
+    ),
+    Recipe(
+        name="esrgan-gan-x4",
+        network=ESRGANConfig(scale=4),
+        architecture="esrgan",
+        steps=400_000,
+        patch=32,
+        batch=16,
+        learning_rate=1e-4,
+        schedule="halve",
+        milestones=(0.125, 0.25, 0.5, 0.75),
+        start_from="esrgan-psnr-x4",
+        betas=(0.9, 0.999),
+        adversarial=Adversarial(perceptual="vgg19"),
     ),
 )
 

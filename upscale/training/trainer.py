@@ -76,7 +76,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run left: the moving average's network, the step reached, seconds of training so far."""
+    """What a run left: the moving average, the step reached, seconds of training so far."""
 
     network: Network
     step: int
@@ -96,7 +96,7 @@ class _Stop:
 
 
 def build_network(recipe: Recipe, weights: dict[str, Tensor] | None = None) -> Network:
-    """The recipe's network with its initial weights, or those of ``weights`` that fit by name and shape.
+    """The recipe's network with its initial weights, or with what fits of ``weights``.
 
     Raises:
         CheckpointError: Nothing in ``weights`` fits.
@@ -139,7 +139,7 @@ def rate_at(recipe: Recipe, step: int) -> float:
 def train(
     recipe: Recipe, run: Run, report: Callable[[Progress], None] = lambda progress: None
 ) -> Outcome:
-    """Run a recipe to its end, to ``run.minutes``, or to SIGTERM / SIGINT; always leave a checkpoint.
+    """Run a recipe to its end, to ``run.minutes``, or to a signal; always leave a checkpoint.
 
     Raises:
         DataError: The data folder is missing, empty, or its pictures are too small.
@@ -302,7 +302,9 @@ def _restore(
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise CheckpointError(f"{path}: cannot be read ({type(error).__name__}); begin anew") from error
+        raise CheckpointError(
+            f"{path}: cannot be read ({type(error).__name__}); begin anew"
+        ) from error
     if state.get("recipe") != recipe.name or state.get("settings") != repr(recipe):
         raise CheckpointError(
             f"{path}: was made by recipe {state.get('recipe')!r} with other settings than "

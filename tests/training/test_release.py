@@ -1,0 +1,89 @@
+"""A finished run's files: checkpoint, index row, card; a better one stays."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.training.tiny import TINY, recipe
+from upscale import checkpoints
+from upscale.checkpoints.index import read_index
+from upscale.training import curve, release
+from upscale.training.release import run_recipe, write_card
+from upscale.training.trainer import Run, load_watched, watch
+
+
+def test_a_finished_run_can_be_loaded_and_scores_as_its_card_says(
+    pictures: Path, tmp_path: Path
+) -> None:
+    settings = recipe(name="esrgan-tiny-psnr-x2", steps=3)
+    run = Run(pictures, tmp_path / "run", watch=pictures)
+    done = run_recipe(settings, run, folder=tmp_path / "weights", data_note="made pictures")
+    assert done.saved is not None
+    assert done.psnr is not None
+    entry = read_index(tmp_path / "weights", "embedded")[settings.name]
+    assert entry.verify() == done.saved.sha256
+    assert (entry.role, entry.family, entry.scale) == ("psnr", "esrgan", 2)
+    assert entry.scores == {"set5_psnr_y": round(done.psnr, 3)}
+    loaded = checkpoints.load(done.saved.path)
+    assert loaded.config == settings.network
+    assert loaded.metadata.data == "made pictures"
+    assert json.loads(loaded.metadata.training)["steps"] == 3
+    network = checkpoints.build(loaded)
+    found = watch(network, load_watched(pictures, 2), torch.device("cpu"))
+    assert found == done.psnr
+    card = (tmp_path / "weights" / "README.md").read_text()
+    assert f"{done.psnr:.2f} dB" in card
+    assert "made pictures" in card
+
+
+def test_a_better_checkpoint_stays(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = recipe(steps=2)
+    folder = tmp_path / "weights"
+    first = run_recipe(settings, Run(pictures, tmp_path / "a", watch=pictures), folder=folder)
+    assert first.saved is not None
+    before = first.saved.path.read_bytes()
+    worse = replace(settings, seed=1, learning_rate=0.1)
+    second = run_recipe(worse, Run(pictures, tmp_path / "b", watch=pictures), folder=folder)
+    assert second.saved is None
+    assert "it stays" in second.reason
+    assert first.saved.path.read_bytes() == before
+
+
+def test_an_unfinished_run_releases_nothing(pictures: Path, tmp_path: Path) -> None:
+    done = run_recipe(TINY["esrgan"], Run(pictures, tmp_path, minutes=0.0))
+    assert done.saved is None
+    assert "stopped at step 1 of 6" in done.reason
+    assert not list(tmp_path.glob("*.safetensors"))
+
+
+def test_card_is_replaced_between_its_markers(tmp_path: Path) -> None:
+    path = tmp_path / "README.md"
+    path.write_text("# Weights\n\nWritten by hand.\n")
+    write_card(path, "a", "first")
+    write_card(path, "b", "other")
+    write_card(path, "a", "second")
+    text = path.read_text()
+    assert text.startswith("# Weights\n\nWritten by hand.\n")
+    assert "first" not in text
+    assert text.count("second") == text.count("other") == 1
+
+
+def test_curve_is_drawn(pictures: Path, tmp_path: Path) -> None:
+    run = Run(pictures, tmp_path, watch=pictures, watch_every=2)
+    run_recipe(recipe(steps=4), run)
+    (tmp_path / "log.ndjson").open("a").write('{"step": 5, "cut o')
+    curve.plot(tmp_path / "log.ndjson", tmp_path / "curve.png", "tiny")
+    assert (tmp_path / "curve.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    assert not list(tmp_path.glob("*.part*"))
+
+
+def test_titles() -> None:
+    assert release.title(recipe(name="esrgan-light-gan-x4")) == "ESRGAN light x2, textured (GAN)"
+    assert release.title(TINY["srcnn"]) == "SRCNN x2"

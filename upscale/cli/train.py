@@ -1,0 +1,162 @@
+"""``upscale train RECIPE --data DIR``: the recipes behind the weights."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from upscale.cli.console import Console
+from upscale.errors import UsageError
+
+if TYPE_CHECKING:
+    from upscale.training.trainer import Progress
+
+
+def train(
+    recipe: Annotated[
+        str | None, typer.Argument(help="Name of a recipe; --list shows them.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of training pictures, searched recursively.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Folder of the run.  [default: runs/RECIPE]")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the run's checkpoint.")
+    ] = False,
+    minutes: Annotated[
+        float | None, typer.Option(help="Stop after so many minutes, with a checkpoint to resume.")
+    ] = None,
+    watch: Annotated[
+        Path | None, typer.Option(help="Folder of ground truth (Set5) whose Y PSNR is followed.")
+    ] = None,
+    release: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the finished weights, index row and card.  [default: --out]"),
+    ] = None,
+    start_from: Annotated[
+        str | None,
+        typer.Option(help="Weights name or file to start from, instead of the recipe's."),
+    ] = None,
+    perceptual_weights: Annotated[
+        Path | None, typer.Option(help="VGG19 or MINC weights (safetensors) for a perceptual loss.")
+    ] = None,
+    data_note: Annotated[
+        str, typer.Option(help="What the data are and their terms; written in the weights' header.")
+    ] = "",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    threads: Annotated[int | None, typer.Option(help="CPU threads.", min=1)] = None,
+    list_recipes: Annotated[bool, typer.Option("--list", help="List the recipes and end.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but errors.")] = False,
+) -> int:
+    """Train a network by a recipe; Ctrl-C or SIGTERM leaves a checkpoint for --resume."""
+    if list_recipes:
+        return _list()
+    if recipe is None or data is None:
+        raise UsageError(
+            "name a recipe and its pictures: upscale train RECIPE --data DIR (or --list)"
+        )
+    from upscale.training.release import prepare, run_recipe
+
+    plan, run = prepare(
+        recipe,
+        data=data,
+        out=out,
+        device=_device(device, threads),
+        resume=resume,
+        minutes=minutes,
+        watch_folder=watch,
+        start_from=start_from,
+        perceptual_weights=perceptual_weights,
+    )
+    with _Bar(Console(quiet), plan.name, plan.steps) as bar:
+        done = run_recipe(plan, run, folder=release, data_note=data_note, report=bar)
+    return _finish(Console(quiet), run.out, plan.name, done)
+
+
+def _device(name: str, threads: int | None) -> Any:
+    import torch
+
+    from upscale.device import choose_device
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return choose_device(name)
+
+
+def _list() -> int:
+    from upscale.training.recipes import RECIPES
+
+    width = max(map(len, RECIPES))
+    for name, recipe in RECIPES.items():
+        start = f", from {recipe.start_from}" if recipe.start_from else ""
+        print(f"{name:<{width}}  {recipe.steps:>9,} steps of {recipe.batch} patches{start}")
+    return 0
+
+
+def _finish(console: Console, out: Path, name: str, done: Any) -> int:
+    from upscale.errors import UpscaleError
+    from upscale.training.curve import plot
+    from upscale.training.trainer import LOG
+
+    try:
+        plot(out / LOG, out / "curve.png", name)
+    except UpscaleError as error:
+        console.detail(str(error))
+    score = "" if done.psnr is None else f", {done.psnr:.2f} dB on the watched pictures"
+    if done.saved is not None:
+        console.note(f"{done.saved.path}: {done.outcome.step} steps{score}")
+    elif not done.outcome.finished:
+        console.note(f"{name}: {done.reason}; go on with --resume")
+    else:
+        console.note(f"{name}: {done.reason}")
+    return 0
+
+
+class _Bar:
+    """A progress bar on a terminal, a line every half minute elsewhere."""
+
+    def __init__(self, console: Console, name: str, steps: int) -> None:
+        self.console, self.name, self.steps = console, name, steps
+        self.progress: Any = None
+        self.task: Any = None
+        self.said = time.monotonic()
+        self.psnr = ""
+
+    def __enter__(self) -> _Bar:
+        if self.console.is_terminal() and not self.console.quiet:
+            from rich.console import Console as RichConsole
+            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self.progress = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.completed:.0f}/{task.total:.0f}  {task.fields[note]}"),
+                TimeRemainingColumn(),
+                console=RichConsole(stderr=True),
+            )
+            self.progress.start()
+            self.task = self.progress.add_task(self.name, total=self.steps, note="")
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.progress is not None:
+            self.progress.stop()
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.psnr is not None:
+            self.psnr = f"{progress.psnr:.2f} dB"
+        if self.progress is not None:
+            loss = sum(progress.losses.values())
+            self.progress.update(
+                self.task, completed=progress.step, note=f"loss {loss:.4f}  {self.psnr}"
+            )
+        elif time.monotonic() - self.said > 30 or progress.psnr is not None:
+            from upscale.training.release import describe
+
+            self.console.note(f"{self.name}: {describe(progress)}")
+            self.said = time.monotonic()

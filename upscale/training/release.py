@@ -1,0 +1,267 @@
+"""What a run leaves: a self-describing checkpoint, its index row, its measured card."""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+from upscale.checkpoints import Entry, Metadata, Saved, build, load, save, update_index
+from upscale.checkpoints.checkpoint import Checkpoint
+from upscale.checkpoints.files import write_bytes
+from upscale.errors import UsageError
+from upscale.training.recipes import Recipe, find_recipe
+from upscale.training.trainer import Outcome, Progress, Run, load_watched, train, watch
+
+LICENSE = "Apache-2.0"
+CARDS = "README.md"
+TITLES = {"srcnn": "SRCNN", "swinir": "SwinIR", "esrgan": "ESRGAN"}
+
+
+@dataclass(frozen=True)
+class Released:
+    """A finished run's files.
+
+    Attributes:
+        saved: The checkpoint; None while the run is not finished.
+        outcome: How far the run came.
+        psnr: Y PSNR in dB on the watched pictures, of the weights as stored; None without any.
+        reason: Why nothing was released, or "".
+    """
+
+    saved: Saved | None
+    outcome: Outcome
+    psnr: float | None
+    reason: str = ""
+
+
+def starting_weights(recipe: Recipe, start_from: str | None) -> dict[str, torch.Tensor] | None:
+    """The state dict that the recipe (or ``start_from``: a weights name or a file) starts from.
+
+    Raises:
+        CheckpointError: It is missing or damaged.
+    """
+    name = recipe.start_from if start_from is None else start_from
+    if not name:
+        return None
+    return load(name).state
+
+
+def run_recipe(
+    recipe: Recipe,
+    run: Run,
+    *,
+    folder: Path | None = None,
+    data_note: str = "",
+    report: Callable[[Progress], None] = lambda progress: None,
+) -> Released:
+    """Train, and when the recipe is finished write its files into ``folder`` (None: the run's own).
+
+    A checkpoint of that name in ``folder`` gives way only to one that scores better on the same
+    pictures.
+    """
+    outcome = train(recipe, run, report)
+    if not outcome.finished:
+        return Released(None, outcome, None, f"stopped at step {outcome.step} of {recipe.steps}")
+    return release(recipe, run, outcome, folder or run.out, data_note)
+
+
+def release(recipe: Recipe, run: Run, outcome: Outcome, folder: Path, data_note: str) -> Released:
+    """Write checkpoint, index row and card of a finished run.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+    stored = copy_in_half(outcome)
+    score = _score(stored, run)
+    kept = folder / f"{recipe.name}.safetensors"
+    if kept.exists() and score is not None:
+        before = _score(replace(outcome, network=build(load(kept))), run)
+        if before is not None and before >= score:
+            reason = f"{kept} scores {before:.3f} dB, this run {score:.3f} dB; it stays"
+            return Released(None, outcome, score, reason)
+    folder.mkdir(parents=True, exist_ok=True)
+    saved = save(
+        kept,
+        outcome.network,
+        _metadata(recipe, outcome, score, data_note),
+        half=True,
+        overwrite=True,
+    )
+    scores = {} if score is None else {"set5_psnr_y": round(score, 3)}
+    update_index(folder, _entry(recipe, saved, outcome, scores, data_note))
+    write_card(folder / CARDS, recipe.name, card(recipe, outcome, score, data_note))
+    return Released(saved, outcome, score)
+
+
+def copy_in_half(outcome: Outcome) -> Outcome:
+    """The outcome with weights rounded to float16, as they are stored."""
+    network = build(
+        Checkpoint(
+            architecture=outcome.network.architecture,
+            config=outcome.network.config,
+            state={
+                k: v.detach().cpu().half().float() for k, v in outcome.network.state_dict().items()
+            },
+        )
+    )
+    return replace(outcome, network=network)
+
+
+def _score(outcome: Outcome, run: Run) -> float | None:
+    if run.watch is None:
+        return None
+    pairs = load_watched(run.watch, outcome.network.scale)
+    return watch(outcome.network.to(run.device), pairs, run.device)
+
+
+def _metadata(recipe: Recipe, outcome: Outcome, score: float | None, data_note: str) -> Metadata:
+    training = {
+        "steps": outcome.step,
+        "seconds": round(outcome.seconds),
+        "hardware": hardware(),
+        "set5_psnr_y": None if score is None else round(score, 3),
+    }
+    return Metadata(
+        title=title(recipe),
+        description=f"{TITLES[recipe.architecture]} trained by the recipe {recipe.name}",
+        author="the upscale project",
+        date=datetime.now(UTC).date().isoformat(),
+        license=LICENSE,
+        recipe=recipe.name,
+        data=data_note,
+        training=json.dumps(training),
+    )
+
+
+def title(recipe: Recipe) -> str:
+    """One line for lists: the network, its task, its scale."""
+    kind = TITLES[recipe.architecture]
+    light = " light" if "-light-" in recipe.name else ""
+    goal = {"psnr": ", faithful (PSNR)", "gan": ", textured (GAN)", "": ""}[role(recipe)]
+    return f"{kind}{light} x{recipe.scale}{goal}"
+
+
+def role(recipe: Recipe) -> str:
+    """The half of a pair that the recipe makes, psnr or gan; else an empty string."""
+    found = re.search(r"-(psnr|gan)-", recipe.name)
+    return found.group(1) if found else ""
+
+
+def _entry(
+    recipe: Recipe, saved: Saved, outcome: Outcome, scores: dict[str, float], data_note: str
+) -> Entry:
+    half = role(recipe)
+    return Entry(
+        name=recipe.name,
+        file=saved.path.name,
+        sha256=saved.sha256,
+        bytes=saved.bytes,
+        architecture=recipe.architecture,
+        scale=recipe.scale,
+        family=recipe.architecture,
+        role="psnr" if half == "psnr" else "gan" if half == "gan" else "",
+        title=title(recipe),
+        license=LICENSE,
+        parameters=sum(p.numel() for p in outcome.network.parameters()),
+        dtype="float16",
+        recipe=recipe.name,
+        data=data_note,
+        scores=scores,
+        origin="embedded",
+    )
+
+
+def hardware() -> str:
+    """Processor and number of threads, or the GPU's name."""
+    if torch.cuda.is_available():
+        return str(torch.cuda.get_device_name())
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = re.findall(r"model name\s*:\s*(.+)", cpuinfo.read_text("utf-8", "replace"))
+        model = names[0] if names else model
+    return f"{model}, {torch.get_num_threads()} thread(s)"
+
+
+def card(recipe: Recipe, outcome: Outcome, score: float | None, data_note: str) -> str:
+    """The measured part of a model card, as Markdown."""
+    parameters = sum(p.numel() for p in outcome.network.parameters())
+    patch = f"{recipe.patch}x{recipe.patch}"
+    network = f"{TITLES[recipe.architecture]}, {parameters:,} parameters, x{recipe.scale}"
+    rows = [
+        ("network", network),
+        ("data", data_note or "not recorded"),
+        ("steps", f"{outcome.step:,} of {recipe.batch} patches of {patch} LR pixels"),
+        ("loss", "GAN (see the recipe)" if recipe.adversarial else recipe.loss),
+        ("started from", recipe.start_from or recipe.initialise),
+        ("hardware", hardware()),
+        ("time", f"{outcome.seconds / 60:.0f} minutes"),
+        ("Set5, Y PSNR", "not measured" if score is None else f"{score:.2f} dB"),
+        ("again with", f"`upscale train {recipe.name} --data DIR`"),
+    ]
+    return "\n".join(["| | |", "|---|---|", *(f"| {k} | {v} |" for k, v in rows)])
+
+
+def write_card(path: Path, name: str, text: str) -> None:
+    """Put the measured part of a card between its markers in ``path``, or at the end of the file.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    begin, end = f"<!-- measured: {name} -->", f"<!-- /measured: {name} -->"
+    block = f"{begin}\n{text}\n{end}"
+    old = path.read_text("utf-8") if path.exists() else ""
+    if begin in old and end in old:
+        head, rest = old.split(begin, 1)
+        new = head + block + rest.split(end, 1)[1]
+    else:
+        new = f"{old.rstrip()}\n\n## {name}\n\n{block}\n".lstrip("\n")
+    write_bytes(path, [new.encode()], overwrite=True)
+
+
+def prepare(
+    name: str,
+    *,
+    data: Path,
+    out: Path | None,
+    device: torch.device,
+    resume: bool,
+    minutes: float | None,
+    watch_folder: Path | None,
+    start_from: str | None,
+    perceptual_weights: Path | None,
+) -> tuple[Recipe, Run]:
+    """A recipe by name and the run that the options describe.
+
+    Raises:
+        UsageError: No such recipe, or options that do not fit together.
+        CheckpointError: The weights to start from cannot be loaded.
+    """
+    recipe = find_recipe(name)
+    if minutes is not None and minutes <= 0:
+        raise UsageError(f"--minutes {minutes:g} is not positive; leave it out to run to the end")
+    run = Run(
+        data=data,
+        out=out or Path("runs") / name,
+        device=device,
+        resume=resume,
+        minutes=minutes,
+        watch=watch_folder,
+        weights=None if resume else starting_weights(recipe, start_from),
+        perceptual_weights=perceptual_weights,
+    )
+    return recipe, run
+
+
+def describe(progress: Progress) -> str:
+    """One line of progress for logs."""
+    losses = ", ".join(f"{k} {v:.4g}" for k, v in progress.losses.items())
+    score = "" if progress.psnr is None else f", {progress.psnr:.2f} dB"
+    return f"step {progress.step}/{progress.steps}: {losses}{score}"
