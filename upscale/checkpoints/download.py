@@ -350,7 +350,7 @@ def _remember(part: Path, answer: Any) -> None:
 class _Redirects(urllib.request.HTTPRedirectHandler):
     """Follows redirects, but not from https to http."""
 
-    def redirect_request(  # noqa: PLR0917 - the library's signature
+    def redirect_request(
         self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
     ) -> Any:
         if urlsplit(req.full_url).scheme == "https" and urlsplit(newurl).scheme != "https":

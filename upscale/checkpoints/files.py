@@ -196,6 +196,13 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def content_digest(path: Path, start: int) -> str:
+    """SHA-256 of what follows the first ``start`` bytes, as ModelSpec's ``hash_sha256`` counts."""
+    with open_checkpoint(path) as file, _reading(path):
+        file.seek(start)
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def check_sha256(path: Path, found: str, wanted: str, remedy: str) -> None:
     """Raise :class:`HashError` unless ``found`` begins with ``wanted``."""
     if not wanted or not found.startswith(wanted.lower()):

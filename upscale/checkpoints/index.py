@@ -277,10 +277,7 @@ def unknown_name(name: str) -> CheckpointError:
         if entry.answers_to(name):
             return _not_pulled(entry.name)
         if entry.family and normal(name) == entry.family:
-            return CheckpointError(
-                f"the family {entry.family} is not in the cache; pull its members "
-                f"({', '.join(e.name for e in official().values() if e.family == entry.family)})"
-            )
+            return _not_pulled(entry.family)
     return CheckpointError(f"no model or weights named {name!r}; {suggestion(name)}")
 
 

@@ -101,6 +101,16 @@ def require(name: str) -> Official:
     return found
 
 
+def members(name: str) -> list[Official]:
+    """The published checkpoint of that name, or all of the family of that name.
+
+    Raises:
+        CheckpointError: There is none; close names are in the message.
+    """
+    family = [entry for entry in official().values() if entry.family == normal(name)]
+    return family or [require(name)]
+
+
 def refused(name: str) -> str | None:
     """Why a published checkpoint of that name cannot be had here; None for other names."""
     for row in _tables()["refused"].values():

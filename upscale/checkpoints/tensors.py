@@ -103,8 +103,3 @@ def write_tensors(
     for part in parts:
         whole.update(part)
     return whole.hexdigest(), 8 + len(text) + at
-
-
-def content_hash(path: Path, header: Header) -> str:
-    """SHA-256 of the data section, ``0x`` before it, as ModelSpec's ``hash_sha256`` wants it."""
-    return f"0x{hashlib.sha256(read_bytes(path)[header.start :]).hexdigest()}"

@@ -1,0 +1,63 @@
+"""Whether files are what they were: against the SHA-256 of an index, or of their own header."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Literal
+
+from upscale.checkpoints.files import content_digest, digest, read_header
+from upscale.checkpoints.index import Entry, entries, find
+from upscale.errors import CheckpointError
+
+CONTENT_HASH = "modelspec.hash_sha256"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The result for one file.
+
+    Attributes:
+        name: Weights name or path.
+        status: "ok" the hash agrees; "unknown" nothing to compare with; "failed".
+        sha256: Of the file; empty where it cannot be read.
+        detail: What it was compared with, or what is wrong.
+    """
+
+    name: str
+    status: Literal["ok", "unknown", "failed"]
+    sha256: str
+    detail: str
+
+
+def check_all() -> list[Verdict]:
+    """Every embedded and cached file."""
+    return [check(entry) for entry in entries()]
+
+
+def check(what: str | os.PathLike[str] | Entry) -> Verdict:
+    """One file, by weights name, path or entry; damage is a verdict, not an error.
+
+    Raises:
+        CheckpointError: There is no such name or file.
+    """
+    entry = what if isinstance(what, Entry) else find(what)
+    name = str(entry.path) if entry.origin == "file" else entry.name
+    try:
+        if entry.sha256:
+            return Verdict(name, "ok", entry.verify(), f"as in the {entry.origin} index")
+        return _by_header(name, entry)
+    except CheckpointError as error:
+        found = digest(entry.path) if entry.path.is_file() else ""
+        return Verdict(name, "failed", found, str(error))
+
+
+def _by_header(name: str, entry: Entry) -> Verdict:
+    header = read_header(entry.path)
+    found = digest(entry.path)
+    recorded = header.metadata.get(CONTENT_HASH, "").removeprefix("0x").lower()
+    if not recorded:
+        return Verdict(name, "unknown", found, "in no index, and its header has no hash")
+    if content_digest(entry.path, header.start) == recorded:
+        return Verdict(name, "ok", found, "the tensors are as its header says; in no index")
+    return Verdict(name, "failed", found, "the tensors are not those its header was written for")

@@ -1,0 +1,116 @@
+"""``upscale models``: what can run now, and what can be fetched."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from upscale.cli.console import Console
+from upscale.cli.table import Column, count_text, show_json, show_table
+
+if TYPE_CHECKING:
+    from upscale.checkpoints import Entry, Official
+
+COLUMNS = (
+    Column("model"),
+    Column("scales"),
+    Column("where"),
+    Column("alpha", rank=3),
+    Column("parameters", "right", rank=4),
+    Column("Set5 PSNR", rank=5),
+    Column("licence", rank=2, wrap=True),
+    Column("what it is", rank=1, wrap=True),
+)
+
+
+def models(
+    installed: Annotated[
+        bool, typer.Option("--installed", help="Only what runs now, without a download.")
+    ] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="One JSON object for each set of weights, a line each.")
+    ] = False,
+) -> None:
+    """List what --model takes: embedded and fetched weights, and those that can be fetched.
+
+    The scale is chosen from a model's scales. Where "alpha" says so, --alpha runs from its PSNR net
+    to its GAN net.
+    """
+    rows = catalogue(installed=installed)
+    if json:
+        show_json(rows)
+        return
+    show_table(COLUMNS, [_cells(group) for group in grouped(rows)])
+    if not installed:
+        Console().note("Fetch what says pull: upscale weights pull MODEL")
+
+
+def catalogue(*, installed: bool) -> list[dict[str, Any]]:
+    """One row for each set of weights: embedded, cached, then what can be fetched."""
+    from upscale.checkpoints import entries, official
+
+    present = entries()
+    rows = [_of_entry(entry) for entry in present]
+    if not installed:
+        names = {entry.name for entry in present}
+        rows += [_of_official(o) for o in official().values() if o.name not in names]
+    return rows
+
+
+def grouped(rows: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """The rows by model, in the order in which models first occur; each by scale."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(row["model"], []).append(row)
+    return [sorted(group, key=lambda row: row["scale"]) for group in groups.values()]
+
+
+def _of_entry(entry: Entry) -> dict[str, Any]:
+    return {
+        **_both(entry),
+        "where": entry.origin,
+        "parameters": entry.parameters or None,
+        "scores": dict(entry.scores),
+    }
+
+
+def _of_official(entry: Official) -> dict[str, Any]:
+    return {**_both(entry), "where": "pull", "parameters": None, "scores": {}}
+
+
+def _both(entry: Entry | Official) -> dict[str, Any]:
+    return {
+        "model": entry.family or entry.name,
+        "weights": entry.name,
+        "architecture": entry.architecture,
+        "scale": entry.scale,
+        "role": entry.role,
+        "bytes": entry.bytes or None,
+        "license": entry.license,
+        "title": entry.title,
+    }
+
+
+def _cells(group: list[dict[str, Any]]) -> list[str]:
+    scales = sorted({row["scale"] for row in group})
+    scores = [row["scores"]["set5_psnr_y"] for row in group if "set5_psnr_y" in row["scores"]]
+    return [
+        group[0]["model"],
+        " ".join(f"x{scale}" for scale in scales),
+        ", ".join(dict.fromkeys(row["where"] for row in group)),
+        "0 to 1" if {"psnr", "gan"} <= {row["role"] for row in group} else "",
+        count_text(max(row["parameters"] or 0 for row in group)),
+        " ".join(f"{score:.2f}" for score in scores),
+        group[0]["license"],
+        _title(group),
+    ]
+
+
+def _title(group: list[dict[str, Any]]) -> str:
+    """The title of the first; of several, without the scale and the role, which differ."""
+    title = str(group[0]["title"])
+    if len(group) == 1:
+        return title
+    return re.sub(r" x\d+|, (?:the )?(?:PSNR|GAN) net", "", title)

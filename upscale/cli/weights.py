@@ -1,0 +1,284 @@
+"""``upscale weights``: list, look into, verify, fetch, convert and blend checkpoints."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from upscale.cli.console import Console
+from upscale.cli.table import Column, count_text, show_json, show_table, size_text
+from upscale.errors import UsageError
+
+if TYPE_CHECKING:
+    from upscale.checkpoints import Checkpoint, Entry, Official, Saved
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Checkpoints.")
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")]
+Half = Annotated[bool, typer.Option("--half", help="Store as float16: half the size, rounded.")]
+Scale = Annotated[
+    int | None,
+    typer.Option("--scale", "-s", min=1, help="Scale, where no layer tells it (SRCNN; x3 or x2)."),
+]
+ImgRange = Annotated[
+    float | None, typer.Option("--img-range", help="SwinIR's value range: 1, or 255 (JPEG nets).")
+]
+
+LIST = (
+    Column("weights"),
+    Column("network", rank=1),
+    Column("scale", "right"),
+    Column("parameters", "right", rank=2),
+    Column("size", "right"),
+    Column("where"),
+    Column("licence", rank=3, wrap=True),
+    Column("sha256", rank=4),
+)
+PAIRS = (Column("", wrap=False), Column("", wrap=True))
+
+
+@app.command("list")
+def list_weights(json: Json = False) -> None:
+    """List the weights on this machine: embedded ones and those that were fetched."""
+    from upscale.checkpoints import entries
+
+    rows = entries()
+    if json:
+        show_json(_entry_row(entry) for entry in rows)
+    else:
+        show_table(LIST, [_entry_cells(entry) for entry in rows])
+
+
+def _entry_row(entry: Entry) -> dict[str, Any]:
+    row = {k: v for k, v in asdict(entry).items() if v not in ("", {}, 0, False)}
+    return {**row, "path": str(entry.path), "scores": dict(entry.scores)}
+
+
+def _entry_cells(entry: Entry) -> list[str]:
+    return [
+        entry.name,
+        entry.architecture,
+        f"x{entry.scale}",
+        count_text(entry.parameters),
+        size_text(entry.bytes),
+        entry.origin,
+        entry.license,
+        entry.sha256[:16],
+    ]
+
+
+@app.command()
+def info(
+    file: Annotated[str, typer.Argument(help="A weights name or a checkpoint file.")],
+    scale: Scale = None,
+    img_range: ImgRange = None,
+    json: Json = False,
+) -> None:
+    """Show what a checkpoint is: network, sizes, origin, licence. Foreign files are recognised."""
+    checkpoint = _read(file, scale, img_range)
+    if json:
+        show_json([_description(checkpoint)])
+    else:
+        rows = [(k, v) for k, v in _lines(_description(checkpoint)) if v]
+        show_table(PAIRS, rows)
+
+
+def _read(file: str, scale: int | None, img_range: float | None) -> Checkpoint:
+    from upscale.checkpoints import Hints, find, load
+    from upscale.checkpoints.conversion import read_foreign
+
+    entry = find(file)
+    hints = Hints(scale, img_range)
+    return load(entry, hints) if entry.sha256 else read_foreign(entry.path, hints)
+
+
+def _description(checkpoint: Checkpoint) -> dict[str, Any]:
+    return {
+        "name": checkpoint.name,
+        "path": str(checkpoint.path),
+        "architecture": checkpoint.architecture,
+        "scale": checkpoint.scale,
+        "channels": checkpoint.channels,
+        "parameters": checkpoint.parameters,
+        "tensors": len(checkpoint.state),
+        "layout": checkpoint.layout,
+        "rules": list(checkpoint.rules),
+        "sha256": checkpoint.sha256,
+        "config": asdict(checkpoint.config),
+        "metadata": {k: v for k, v in asdict(checkpoint.metadata).items() if v},
+    }
+
+
+def _lines(description: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Pairs for people; what configuration and metadata repeat is shown once."""
+    for key, value in description.items():
+        if isinstance(value, dict):
+            yield from ((k, str(v)) for k, v in value.items() if k not in description)
+        elif isinstance(value, list):
+            yield key, "; ".join(value)
+        else:
+            yield key, f"{value:,}" if key == "parameters" else str(value)
+
+
+@app.command()
+def verify(
+    files: Annotated[
+        list[str] | None, typer.Argument(metavar="[FILE]...", help="Weights names or files.")
+    ] = None,
+    json: Json = False,
+) -> int:
+    """Compare files with the SHA-256 of their index or header; without names, all there are."""
+    from upscale.checkpoints.verification import check, check_all
+
+    results = [check(file) for file in files] if files else check_all()
+    if json:
+        show_json(asdict(result) for result in results)
+    else:
+        cells = [[r.name, r.status, r.sha256[:16], r.detail] for r in results]
+        show_table((Column("weights"), Column("status"), Column("sha256", rank=1), DETAIL), cells)
+    return 1 if any(result.status == "failed" for result in results) else 0
+
+
+DETAIL = Column("", wrap=True)
+
+
+@app.command()
+def pull(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="See 'upscale models'.")],
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Never touch the network; cached files only.")
+    ] = False,
+    url: Annotated[
+        str | None, typer.Option("--url", help="Another address of the same file.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Fetch it again.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only errors.")] = False,
+    json: Json = False,
+) -> None:
+    """Fetch published checkpoints into the cache, verify them, and convert them to safetensors.
+
+    The name of a family fetches all of it.
+    """
+    from upscale.checkpoints.published import members
+
+    console = Console(quiet=quiet)
+    chosen = [entry for name in names for entry in members(name)]
+    if url and len(chosen) > 1:
+        raise UsageError(f"--url is the address of one checkpoint, not {len(chosen)}; name one")
+    for wanted in chosen:
+        entry = _pull(wanted, url, offline, overwrite, console)
+        if json:
+            show_json([_entry_row(entry)])
+
+
+def _pull(
+    wanted: Official, url: str | None, offline: bool, overwrite: bool, console: Console
+) -> Entry:
+    from upscale.checkpoints.download import pull as fetch
+
+    console.note(_announcement(wanted))
+    with _progress(wanted.name, quiet=console.quiet) as progress:
+        entry = fetch(wanted, url=url, offline=offline, overwrite=overwrite, progress=progress)
+    console.note(f"{entry.name}: verified, in {entry.path}")
+    return entry
+
+
+def _announcement(wanted: Official) -> str:
+    size = f", {size_text(wanted.bytes)}" if wanted.bytes else ""
+    proof = "" if wanted.sha256 else "; no whole SHA-256 is published for it"
+    note = f"; {wanted.note}" if wanted.note else ""
+    return f"{wanted.name}: {wanted.title}{size}; licence {wanted.license}{proof}{note}"
+
+
+@contextmanager
+def _progress(name: str, *, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
+    """A progress bar on a terminal; none elsewhere."""
+    if quiet or not Console.is_terminal():
+        yield None
+        return
+    from tqdm import tqdm
+
+    with tqdm(desc=name, unit="B", unit_scale=True, file=sys.stderr, leave=False) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total or None
+            bar.update(done - bar.n)
+
+        yield progress
+
+
+@app.command()
+def convert(
+    src: Annotated[Path, typer.Argument(help=".pth, .pt, .pth.tar, .ckpt, .mat, .safetensors.")],
+    dst: Annotated[Path, typer.Argument(help="The .safetensors file to write.")],
+    scale: Scale = None,
+    img_range: ImgRange = None,
+    title: Annotated[str, typer.Option(help="Title for the header.")] = "",
+    license: Annotated[str, typer.Option(help="Licence for the header.")] = "",  # noqa: A002
+    half: Half = False,
+    overwrite: Overwrite = False,
+    json: Json = False,
+) -> None:
+    """Convert a checkpoint to self-describing safetensors; nothing of a pickle is ever run."""
+    from upscale.checkpoints import Hints, Metadata
+    from upscale.checkpoints.conversion import convert as write
+
+    given = Metadata(title=title, license=license) if title or license else None
+    hints = Hints(scale, img_range)
+    done = write(src, dst, hints=hints, metadata=given, half=half, overwrite=overwrite)
+    _report(done.checkpoint, done.saved, json)
+
+
+def _report(checkpoint: Checkpoint, saved: Saved, json: bool) -> None:
+    """What was written: a line on stderr, or the description as JSON on stdout."""
+    if json:
+        wrote = {"path": str(saved.path), "sha256": saved.sha256, "bytes": saved.bytes}
+        show_json([{**_description(checkpoint), **wrote}])
+        return
+    console = Console()
+    for rule in checkpoint.rules:
+        console.note(f"note: {rule}")
+    console.note(
+        f"{saved.path}: {checkpoint.architecture} x{checkpoint.scale}, "
+        f"{count_text(checkpoint.parameters)} parameters, {size_text(saved.bytes)}, "
+        f"SHA-256 {saved.sha256[:16]}…"
+    )
+
+
+@app.command()
+def blend(
+    parts: Annotated[list[str], typer.Argument(metavar="A=0.2 B=0.8...", help="Weights=share.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DST", help="What to write.")],
+    half: Half = False,
+    overwrite: Overwrite = False,
+    json: Json = False,
+) -> None:
+    """Interpolate between checkpoints of one layout; the shares sum to 1."""
+    from upscale.checkpoints import blend as mean
+    from upscale.checkpoints import load, save
+    from upscale.checkpoints.files import refuse_existing
+
+    refuse_existing(output, overwrite)
+    names, shares = zip(*map(_part, parts), strict=True)
+    blended = mean([load(name) for name in names], shares)
+    _report(blended, save(output, blended, half=half, overwrite=overwrite), json)
+
+
+def _part(text: str) -> tuple[str, float]:
+    """``NAME=SHARE`` as a pair; the name may hold ``=`` itself."""
+    name, _, share = text.rpartition("=")
+    try:
+        if not name:
+            raise ValueError
+        return name, float(share)
+    except ValueError as error:
+        raise UsageError(
+            f"{text!r} is no NAME=SHARE such as esrgan-psnr-x4=0.2; give a share to each"
+        ) from error
