@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.toys import Greedy, Overflowing, Toy, ToyConfig
-from upscale import inference
 from upscale.errors import ImageError, OutOfMemoryError, UpscaleError, UsageError
-from upscale.inference import Noise, RunReport, TileOption, prepare, run
+from upscale.inference import Noise, RunReport, TileOption, engine, prepare, run
 from upscale.models import ESRGAN, SRCNN, ESRGANConfig, Network, SRCNNConfig, SwinIR, SwinIRConfig
 
 CPU_OOM = RuntimeError(
@@ -92,7 +91,7 @@ def test_inexact_halos_stay_within_a_level(network: object, tile: int) -> None:
     net: Network = network()  # type: ignore[operator]
     lr = picture(101, 93)
     difference = (joined(run(net, lr, tile=tile)) - whole(net, lr)).abs().max()
-    print(f"{type(net).__name__}, tile {tile}: worst {difference * 255:.4f} levels")  # noqa: T201
+    print(f"{type(net).__name__}, tile {tile}: worst {difference * 255:.4f} levels")
     assert difference < 1 / 255
 
 
@@ -166,7 +165,7 @@ def test_a_batch_is_halved_before_a_tile() -> None:
     lr = picture(40, 300)
     network = Greedy(3 * 46 * 46, CUDA_OOM)
     prepared = prepare(network)
-    job = inference._Run(prepared, 6, tta=False, report=RunReport(), tile=40, batch=8)
+    job = engine._Run(prepared, 6, tta=False, report=RunReport(), tile=40, batch=8)
     got = torch.cat([rows for _, _, rows in job.strips(lr)], -2)
     assert_close(got, whole(Toy(), lr), 1e-6)
     assert job.tile == 40
@@ -189,7 +188,7 @@ def test_the_automatic_tile_follows_free_memory(monkeypatch: pytest.MonkeyPatch)
     prepared = prepare(Toy())
     tiles = []
     for mib in (1024, 16, 8, 4, 1):
-        monkeypatch.setattr(inference, "free_memory", lambda _, mib=mib: mib << 20)
+        monkeypatch.setattr(engine, "free_memory", lambda _, mib=mib: mib << 20)
         report = RunReport()
         strips = run(prepared, lr, report=report)
         next(strips)
@@ -198,14 +197,14 @@ def test_the_automatic_tile_follows_free_memory(monkeypatch: pytest.MonkeyPatch)
     assert tiles == sorted(tiles, reverse=True)
     assert tiles[0] == 300
     assert tiles[-1] < 100
-    assert set(tiles[1:]) <= {*inference.SIDES, 300}
+    assert set(tiles[1:]) <= {*engine.SIDES, 300}
 
 
 def test_a_tile_beyond_the_memory_of_the_cpu_is_lowered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inference, "free_memory", lambda _: 4 << 20)
+    monkeypatch.setattr(engine, "free_memory", lambda _: 4 << 20)
     report = RunReport()
     list(run(Toy(), picture(200, 200), tile="off", report=report))
-    assert report.tile in inference.SIDES
+    assert report.tile in engine.SIDES
     assert report.out_of_memory == 1
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import get_args
 
 import torch
 
 from upscale.checkpoints import DEFAULT_ALPHA, build, resolve
 from upscale.color import AlphaMode
 from upscale.device import choose_dtype
-from upscale.inference import Noise, Prepared, TileOption, prepare
+from upscale.errors import UsageError
+from upscale.inference import Noise, Prepared, TileOption, check_options, prepare
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,11 @@ class Options:
     tta: bool = False
     alpha_mode: AlphaMode = "network"
     noise: Noise = field(default_factory=Noise)
+
+    def __post_init__(self) -> None:
+        check_options(self.tile, self.overlap)
+        if self.alpha_mode not in get_args(AlphaMode):
+            raise UsageError(f"alpha mode {self.alpha_mode!r} is unknown: use network or bicubic")
 
 
 @dataclass(frozen=True)

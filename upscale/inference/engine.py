@@ -10,15 +10,15 @@ import copy
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from upscale.device import dtype_name, free_memory, is_out_of_memory, peak_bytes, release
+from upscale.device import dtype_name, free_memory, is_out_of_memory, release
 from upscale.errors import ImageError, OutOfMemoryError, UpscaleError, UsageError
+from upscale.inference.noise import Noise
+from upscale.inference.prepared import Prepared, prepare
 from upscale.models import Network
 from upscale.tiling import MIN_TILE, Plan, Tile, check, crop, default_overlap, pad, plan
 
@@ -35,33 +35,9 @@ LARGEST_AUTO = {
     "cuda": 1024,
 }  # beyond it the halo costs a few per cent only
 MEMORY_SHARE = {"cpu": 0.5, "mps": 0.5, "cuda": 0.8}  # of the free memory, for one batch of tiles
-SCRATCH = 1.25  # what kernels take for themselves, over the tensors that can be counted
 MAX_BATCH = 16
 BATCH_PIXELS = 512 * 512  # a GPU is busy with that many LR pixels at once
 _SMALL = 128 * 128  # LR pixels that are tried without asking for memory first
-_PROBE = 32  # side of the picture on which memory is measured, LR pixels
-
-
-@dataclass(frozen=True)
-class Noise:
-    """Where the noise of a network with noise channels comes from.
-
-    Attributes:
-        seed: The same seed gives the same picture; addressed by position, whatever the tiles.
-        temperature: Standard deviation of the noise; 1 is the prior, 0 its mean.
-    """
-
-    seed: int = 0
-    temperature: float = 0.8
-
-    def draw(self, channels: int, height: int, width: int) -> Tensor:
-        """Noise for a picture, (1, channels, height, width) float32; a prefix of any larger one."""
-        rows = np.empty((channels, height, width), np.float32)
-        for c in range(channels):
-            for y in range(height):
-                bits = np.random.Philox(key=self.seed, counter=[0, 0, y, c])
-                rows[c, y] = np.random.Generator(bits).standard_normal(width, np.float32)
-        return torch.from_numpy(rows * np.float32(self.temperature))[None]
 
 
 @dataclass
@@ -86,52 +62,6 @@ class RunReport:
     def retries(self) -> int:
         """All repeated attempts."""
         return self.out_of_memory + self.not_finite
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A network on its device in its precision; can serve several threads at once.
-
-    Attributes:
-        network: In ``dtype`` on ``device``, for inference only.
-        fallback: The same in float32 (the same object where ``dtype`` is float32).
-    """
-
-    network: Network
-    fallback: Network
-    device: torch.device
-    dtype: torch.dtype
-
-    @cached_property
-    def bytes_per_pixel(self) -> int:
-        """Bytes that one LR pixel of a tile takes on the device while the network runs."""
-        multiple = self.network.multiple_of
-        side = -(-_PROBE // multiple) * multiple
-        channels = self.network.channels + self.network.noise_channels
-        lr = torch.zeros(1, channels, side, side, device=self.device, dtype=self.dtype)
-        with torch.inference_mode():
-            return int(SCRATCH * peak_bytes(lambda: self.network(lr))) // side**2 + 1
-
-
-def prepare(
-    network: Network,
-    device: torch.device | None = None,
-    dtype: torch.dtype = torch.float32,
-) -> Prepared:
-    """Take ``network`` (float32) over for inference: it is moved, and no longer trains.
-
-    Feature maps go channels last, which the convolutions of CPUs and GPUs like better; the form for
-    inference is the network's own ``optimized()``.
-    """
-    device = device or torch.device("cpu")
-    network = network.eval().requires_grad_(False)
-    network.to(device=device)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    fallback = network.optimized()
-    if dtype == torch.float32:
-        return Prepared(fallback, fallback, device, dtype)
-    half = copy.deepcopy(network).to(dtype=dtype).optimized()
-    return Prepared(half, fallback, device, dtype)
 
 
 def run(
@@ -177,11 +107,19 @@ def run(
         prepared = network
     else:
         prepared = prepare(copy.deepcopy(network), device, dtype)
+    check_options(tile, overlap)
     _check_picture(lr, prepared.network.channels)
     report = RunReport() if report is None else report
     job = _Run(prepared, _overlap(prepared.network, overlap), tta=tta, report=report)
     job.choose_tile(tile, lr.shape[-2], lr.shape[-1])
     return _crop(job, lr, noise or Noise(), progress)
+
+
+def check_options(tile: object, overlap: int | None) -> None:
+    """Refuse tile options that no picture can be run with (:class:`UsageError`)."""
+    if tile not in ("auto", "off") and (isinstance(tile, bool) or not isinstance(tile, int)):
+        raise UsageError(f"tile {tile!r} is unknown: use auto, off, or a number of pixels")
+    check(tile if isinstance(tile, int) else MIN_TILE, overlap or 0)
 
 
 def _crop(job: _Run, lr: Tensor, noise: Noise, progress: Progress | None) -> Iterator[Strip]:
@@ -241,15 +179,12 @@ class _Run:
         but end the process. A GPU refuses, and is asked.
         """
         kind = self.prepared.device.type
-        if option == "off":
-            self.tile = max(height, width, MIN_TILE)
-        elif option == "auto":
-            self.tile = LARGEST_AUTO.get(kind, LARGEST_AUTO["cpu"])
-        elif isinstance(option, int):
+        if isinstance(option, int):
             self.tile = option
+        elif option == "off":
+            self.tile = max(height, width, MIN_TILE)
         else:
-            raise UsageError(f"tile {option!r} is unknown: use auto, off, or a number of pixels")
-        check(self.tile, self.overlap)
+            self.tile = LARGEST_AUTO.get(kind, LARGEST_AUTO["cpu"])
         self.report.overlap = self.overlap
         if kind == "cuda":
             self.batch = max(1, min(MAX_BATCH, BATCH_PIXELS // self._seen(height, width)))

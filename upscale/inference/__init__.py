@@ -1,0 +1,24 @@
+"""Run a network over a picture: tiles, batches, precision, memory."""
+
+from upscale.inference.engine import (
+    Progress,
+    RunReport,
+    Strip,
+    TileOption,
+    check_options,
+    run,
+)
+from upscale.inference.noise import Noise
+from upscale.inference.prepared import Prepared, prepare
+
+__all__ = [
+    "Noise",
+    "Prepared",
+    "Progress",
+    "RunReport",
+    "Strip",
+    "TileOption",
+    "check_options",
+    "prepare",
+    "run",
+]
