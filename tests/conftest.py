@@ -130,9 +130,7 @@ def command(tiny_cache: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]
     started: list[subprocess.Popen[bytes]] = []
     environment = dict(os.environ, UPSCALE_CACHE=str(tiny_cache), OMP_NUM_THREADS="1")
 
-    def start(
-        *arguments: str | bytes | os.PathLike[str], **more: object
-    ) -> subprocess.Popen[bytes]:
+    def start(*arguments: str | bytes | Path, **more: object) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
             [sys.executable, "-m", "upscale", *arguments],
             stdin=more.get("stdin", subprocess.DEVNULL),  # type: ignore[call-overload]
@@ -148,19 +146,18 @@ def command(tiny_cache: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]
     for process in started:
         if process.poll() is None:
             process.kill()
-        process.communicate()
+        if process.stdin is not None and process.stdin.closed:
+            process.stdin = None
+        process.wait()
 
 
 def draw(height: int, width: int, channels: int = 3, seed: int = 0) -> np.ndarray:
     """A seeded picture of smooth shapes and noise, (H, W, C) uint8."""
     random = np.random.default_rng(seed)
-    y, x = np.mgrid[:height, :width][..., None] if height and width else np.zeros((2, 0, 0, 1))
+    y, x = np.mgrid[:height, :width][..., None]
     phase = random.uniform(0, 6, channels)
-    waves = (
-        np.sin(x / 7 + phase)
-        + np.cos(y / 5 - phase)
-        + random.normal(0, 0.2, (height, width, channels))
-    )
+    waves = np.sin(x / 7 + phase) + np.cos(y / 5 - phase)
+    waves = waves + random.normal(0, 0.2, (height, width, channels))
     return np.clip(waves * 50 + 128, 0, 255).astype(np.uint8)
 
 

@@ -87,7 +87,5 @@ class Summary:
             parts.append(f"{self.skipped} already there")
         if self.failures:
             parts.append(f"{len(self.failures)} failed")
-        speed = (
-            f", {self.pixels / 1e6 / seconds:.2f} MP/s in" if self.pixels and seconds > 0 else ""
-        )
-        return f"{', '.join(parts)}; {seconds:.1f} s{speed}"
+        speed = f" ({self.pixels / 1e6:.2f} MP of input)" if self.pixels else ""
+        return f"{', '.join(parts)} in {seconds:.1f} s{speed}"

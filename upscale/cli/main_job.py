@@ -180,7 +180,7 @@ def execute(job: Job, show: Show, how: How) -> int:
                 summary.add(payload.record)
                 records.write(payload.record)
                 progress.record(payload.record)
-    return _finish(summary, show.console, started, interrupt)
+    return _finish(summary, show.console, started, interrupt, resumes=bool(plan.roots))
 
 
 def _prepare(
@@ -194,13 +194,20 @@ def _prepare(
     return job.run(plan, upscalers, options)
 
 
-def _finish(summary: Summary, console: Console, started: float, interrupt: Interrupt | None) -> int:
+def _finish(
+    summary: Summary,
+    console: Console,
+    started: float,
+    interrupt: Interrupt | None,
+    *,
+    resumes: bool = False,
+) -> int:
     """Write the failures and the sum; return the exit status."""
     for record in summary.failures:
         console.error(f"{record.input}: {record.error}")
     seconds = time.monotonic() - started
     if interrupt is not None and interrupt.status:
-        left = "the same command resumes" if summary.total > 1 else "nothing half-done is left"
+        left = "the same command resumes" if resumes else "nothing half-done is left"
         console.error(f"{interrupt.name}; {summary.text(seconds)}; {left}")
         return interrupt.status
     if summary.total > 1:

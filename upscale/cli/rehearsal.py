@@ -24,8 +24,8 @@ def write_survey(survey: Survey, show: Show) -> int:
             sys.stdout.write(_text(line) + "\n")
     for line in survey.problems:
         show.console.error(f"{line.task.source.location}: {line.problem}")
-    for problem in short:
-        show.console.error(problem)
+    for shortage in short:
+        show.console.error(shortage)
     show.console.note(_sum(survey))
     return 1 if survey.problems or short else 0
 
@@ -93,11 +93,11 @@ def _sum(survey: Survey) -> str:
 
 
 def _size(count: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+    for unit in ("KiB", "MiB", "GiB"):
         count /= 1024
-    return f"{count:.1f} TiB"
+        if count < 1024:
+            break
+    return f"{count:.1f} {unit}"
 
 
 def _time(seconds: float) -> str:

@@ -1,0 +1,158 @@
+"""Pipes: stdout holds the picture or the records alone, and a closed pipe ends quietly."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Finished, png
+from upscale.image import probe
+
+Cli = Callable[..., Finished]
+Command = Callable[..., subprocess.Popen[bytes]]
+
+
+def test_stdin_to_stdout(cli: Cli, tiny: str) -> None:
+    result = cli("-", "-o", "-", "-m", tiny, stdin=png(7, 5))
+    assert result.code == 0, result.err
+    info = probe(result.out)
+    assert (info.format, info.width, info.height) == ("png", 10, 14)
+
+
+def test_stdin_needs_no_output(cli: Cli, tiny: str) -> None:
+    assert probe(cli("-", "-m", tiny, stdin=png(7, 5)).out).width == 10
+
+
+def test_stdin_keeps_the_format_of_the_content(cli: Cli, tiny: str) -> None:
+    from tests.conftest import draw
+    from upscale.image import Image, encode
+
+    jpeg = encode(Image(draw(9, 9)), "jpeg")
+    assert probe(cli("-", "-m", tiny, stdin=jpeg).out).format == "jpeg"
+    assert probe(cli("-", "-m", tiny, "-f", "webp", stdin=jpeg).out).format == "webp"
+
+
+def test_two_in_a_row(command: Command, tmp_path: Path) -> None:
+    """``cat a.png | upscale - -o - -m A | upscale - -o out.webp -m B``."""
+    first = command("-", "-o", "-", "-m", "tiny", "-s", "2", stdin=subprocess.PIPE)
+    assert first.stdin is not None
+    second = command("-", "-o", tmp_path / "out.webp", "-m", "duo", stdin=first.stdout)
+    first.stdin.write(png(16, 12))
+    first.stdin.close()
+    assert second.wait(120) == 0, second.communicate()
+    assert first.wait(10) == 0
+    info = probe((tmp_path / "out.webp").read_bytes())
+    assert (info.format, info.width, info.height) == ("webp", 48, 64)
+
+
+def test_closed_pipe_is_quiet(command: Command, tmp_path: Path) -> None:
+    """``upscale - -o - | head -c 10``: no traceback, no message."""
+    (tmp_path / "in.png").write_bytes(png(300, 300))
+    process = command(tmp_path / "in.png", "-o", "-", "-m", "tiny", "-q", "-f", "bmp")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert len(os.read(process.stdout.fileno(), 10)) == 10
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait(60) == 141
+
+
+def test_list_from_find_to_records(command: Command, tmp_path: Path) -> None:
+    """``find . -print0 | upscale --files-from - -0 -o out/ --json``, run twice."""
+    for name in ("a.png", "b/a.png", "b/new\nline.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(png(6, 6, seed=len(name)))
+    (tmp_path / "b" / "notes.txt").write_text("no picture")
+    find = shutil.which("find")
+    if find is None:
+        pytest.skip("needs find")
+    for status in ("ok", "skipped"):
+        found = subprocess.run(
+            [find, ".", "-name", "*.png", "-print0"], cwd=tmp_path, capture_output=True, check=True
+        )
+        process = command(
+            *("--files-from", "-", "-0", "-o", "out/", "--json", "-m", "tiny"),
+            stdin=subprocess.PIPE,
+            cwd=tmp_path,
+        )
+        out, err = process.communicate(found.stdout, timeout=120)
+        assert process.returncode == 0, err
+        records = [json.loads(line) for line in out.splitlines()]
+        assert {r["status"] for r in records} == {status}
+        assert sorted(r["output"] for r in records) == [
+            "out/a.png",
+            "out/b/a.png",
+            "out/b/new\nline.png",
+        ]
+
+
+def test_records_on_stdout_lines_on_stderr(cli: Cli, tiny: str, picture: Path) -> None:
+    result = cli(picture, "-m", tiny, "--json", "-v")
+    record = json.loads(result.out)
+    assert list(record) == [
+        *("input", "output", "status", "error", "model", "weights", "alpha", "scale"),
+        *("device", "dtype", "tile", "retries", "width", "height", "out_width", "out_height"),
+        "seconds",
+    ]
+    assert record["status"] == "ok"
+    assert (record["width"], record["height"]) == (9, 12)
+    assert (record["out_width"], record["out_height"]) == (18, 24)
+    assert len(record["weights"]["tiny-x2"]) == 64
+    assert "picture_tiny_x2.png" in result.err
+
+
+def test_stdout_twice_is_refused(cli: Cli, tiny: str, picture: Path) -> None:
+    assert cli(picture, "-m", tiny, "-o", "-", "--json").code == 2
+    second = picture.with_name("second.png")
+    second.write_bytes(png())
+    assert cli(picture, second, "-m", tiny, "-o", "-").code == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_leave_nothing_half_done(
+    command: Command, tmp_path: Path, number: int, code: int
+) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    for index in range(60):
+        (source / f"{index:03}.png").write_bytes(png(150, 150, seed=index))
+    process = command(source, "-o", tmp_path / "out", "-r", "-m", "tiny", "--json", "-x")
+    assert process.stdout is not None
+    process.stdout.readline()  # the first picture is done
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == code, err
+    assert b"resumes" in err
+    done = [p for p in (tmp_path / "out").glob("*") if p.is_file()]
+    assert 0 < len(done) < 60
+    for path in done:
+        assert probe(path.read_bytes()).width == 300
+        assert not path.name.startswith(".")
+    again = command(source, "-o", tmp_path / "out", "-r", "-m", "tiny", "--json")
+    out, err = again.communicate(timeout=100)
+    assert again.returncode == 0, err
+    assert len(out.splitlines()) == 60
+
+
+def test_second_signal_ends_at_once(command: Command, tmp_path: Path) -> None:
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("needs a named pipe")
+    os.mkfifo(tmp_path / "slow.png")  # nobody writes: reading it never ends
+    (tmp_path / "a.png").write_bytes(png())
+    process = command(tmp_path / "a.png", tmp_path / "slow.png", "-m", "tiny", "--json")
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 130
