@@ -1,6 +1,8 @@
 """Pictures: ``decode`` bytes to an ``Image``, ``encode`` it back, numpy only."""
 
-from upscale.image.codec import decode, encode, identify, probe, to_depth
+from upscale.image.codec import decode, encode, probe, upright
+from upscale.image.fit import check_output, losses, to_depth, to_srgb
+from upscale.image.identify import identify
 from upscale.image.model import (
     FORMATS,
     MAX_PIXELS,
@@ -21,11 +23,15 @@ __all__ = [
     "Info",
     "Metadata",
     "Pixels",
+    "check_output",
     "check_size",
     "decode",
     "encode",
     "format_of",
     "identify",
+    "losses",
     "probe",
     "to_depth",
+    "to_srgb",
+    "upright",
 ]

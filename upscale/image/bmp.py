@@ -4,30 +4,61 @@ from __future__ import annotations
 
 import io
 import struct
+from dataclasses import replace
 
 import numpy as np
 from PIL import BmpImagePlugin
 
 from upscale.errors import ImageError
 from upscale.image.model import Image, Info, Metadata, Pixels, check_size
+from upscale.image.pillow import array_of, load
 
-SRGB = 0x73524742  # "sRGB"
+SRGB, EMBEDDED = b"BGRs", b"DEBM"  # kinds of colour space of the version 5 header
 INCH = 39.3700787  # pixels per metre of one pixel per inch
 
 
 def probe(data: bytes) -> Info:
-    """What the header says."""
+    """What the header says.
+
+    Raises:
+        ImageError: Damaged, or promising more pixels than the file can hold.
+    """
     if len(data) < 26:
         raise ImageError("the BMP is cut short inside its header; fetch it again")
-    size = int.from_bytes(data[14:18], "little")
+    offset, size = struct.unpack("<II", data[10:18])
+    compression, dpi = 0, None
     if size == 12:
         width, height, _, bits = struct.unpack("<HHHH", data[18:26])
+    elif size >= 40 and len(data) >= 14 + size:
+        width, height, _, bits, compression = struct.unpack("<iiHHI", data[18:34])
+        x, y = struct.unpack("<ii", data[38:46])
+        dpi = (x / INCH, y / INCH) if x > 0 and y > 0 else None
     else:
-        width, height, _, bits = struct.unpack("<iiHH", data[18:30])
-    return Info("bmp", width, abs(height), 8, 4 if bits == 32 else 3, metadata=Metadata("bmp"))
+        raise ImageError(f"the BMP has a header of {size} bytes; save the picture again")
+    height = abs(height)
+    most = len(data) * 1000 if compression in (1, 2) else (len(data) - offset) * 8 // max(bits, 1)
+    if width * height > most:
+        raise ImageError(f"the BMP is cut short: it cannot hold {width} x {height}; fetch it again")
+    metadata = Metadata("bmp", icc=_profile(data, size), dpi=dpi)
+    kind = "palette" if bits <= 8 else ""
+    return Info(
+        "bmp", width, height, 8, 4 if _has_alpha(data, size) else 3, 1, kind, metadata=metadata
+    )
 
 
-def decode(data: bytes, max_pixels: int) -> Image:
+def _has_alpha(data: bytes, size: int) -> bool:
+    return size >= 56 and data[66:70] != b"\0\0\0\0" and data[28] == 32
+
+
+def _profile(data: bytes, size: int) -> bytes | None:
+    """The embedded profile of a version 5 header."""
+    if size < 124 or data[70:74] != EMBEDDED:
+        return None
+    offset, length = struct.unpack("<II", data[126:134])
+    return data[14 + offset : 14 + offset + length] or None
+
+
+def decode(data: bytes, max_pixels: int, assume: bytes | None) -> Image:
     """Bytes of a BMP to a picture.
 
     Raises:
@@ -35,20 +66,9 @@ def decode(data: bytes, max_pixels: int) -> Image:
     """
     info = probe(data)
     check_size(info.width, info.height, max_pixels)
-    try:
-        with BmpImagePlugin.BmpImageFile(io.BytesIO(data)) as picture:
-            picture.load()
-            palette = picture.mode == "P"
-            bilevel = picture.mode == "1"
-            if palette:
-                picture = picture.convert("RGB")
-            elif bilevel:
-                picture = picture.convert("L")
-            pixels = np.array(picture)
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error) as error:
-        raise ImageError("the BMP is damaged or cut short; fetch it again") from error
-    metadata = Metadata("bmp", palette=palette, bilevel=bilevel)
-    return Image(pixels if pixels.ndim == 3 else pixels[:, :, None], metadata)
+    picture = load(lambda: BmpImagePlugin.BmpImageFile(io.BytesIO(data)), "BMP")
+    metadata = replace(info.metadata, palette=picture.mode == "P", bilevel=picture.mode == "1")
+    return Image(array_of(picture), metadata)
 
 
 def encode(image: Image) -> bytes:
@@ -62,28 +82,19 @@ def encode(image: Image) -> bytes:
     table = b"".join(bytes((i, i, i, 0)) for i in range(256)) if channels == 1 else b""
     offset = 14 + 124 + len(table)
     size = stride * height
-    if offset + size >= 2**32:
+    profile = image.metadata.icc or b""
+    if offset + size + len(profile) >= 2**32:
         raise ImageError(f"{width} x {height} does not fit in a BMP (4 GB); choose -f tiff")
     x, y = (round(d * INCH) for d in image.metadata.dpi or (0, 0))
     compression = 3 if channels == 4 else 0  # bit fields
-    head = struct.pack(
-        "<IiiHHIIiiII",
-        124,
-        width,
-        height,
-        1,
-        8 * channels,
-        compression,
-        size,
-        x,
-        y,
-        256 if channels == 1 else 0,
-        0,
-    )
-    masks = struct.pack("<IIIII", 0xFF0000, 0xFF00, 0xFF, 0xFF000000 if channels == 4 else 0, SRGB)
-    head += masks + bytes(48) + struct.pack("<IIII", 4, 0, 0, 0)
-    file = struct.pack("<2sIHHI", b"BM", offset + size, 0, 0, offset)
-    return b"".join([file, head, table, _rows(p, stride)])
+    colours = 256 if channels == 1 else 0
+    numbers = (124, width, height, 1, 8 * channels, compression, size, x, y, colours, 0)
+    head = struct.pack("<IiiHHIIiiII", *numbers)
+    head += struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, 0xFF000000 if channels == 4 else 0)
+    head += (EMBEDDED if profile else SRGB) + bytes(48)
+    head += struct.pack("<IIII", 4, offset - 14 + size if profile else 0, len(profile), 0)
+    file = struct.pack("<2sIHHI", b"BM", offset + size + len(profile), 0, 0, offset)
+    return b"".join([file, head, table, _rows(p, stride), profile])
 
 
 def _rows(p: Pixels, stride: int) -> bytes:

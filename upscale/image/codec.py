@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
 from upscale.errors import ImageError
-from upscale.image import bmp, jpeg, png, tiff, webp
-from upscale.image.model import FORMATS, MAX_PIXELS, Image, Info, Pixels
+from upscale.image import bmp, cmyk, exif, gif, icc, jpeg, netpbm, png, tiff, tiff_write, webp, xmp
+from upscale.image.fit import check_output, fit_metadata, fit_pixels, transparent
+from upscale.image.identify import identify
+from upscale.image.model import MAX_PIXELS, Image, Info, Metadata, Pixels
+from upscale.image.profile import parse
 
-DECODERS: dict[str, Callable[[bytes, int], Image]] = {
+DECODERS: dict[str, Callable[[bytes, int, bytes | None], Image]] = {
     "png": png.decode,
     "jpeg": jpeg.decode,
     "webp": webp.decode,
     "tiff": tiff.decode,
     "bmp": bmp.decode,
+    "gif": gif.decode,
+    "ppm": netpbm.decode,
 }
 PROBES: dict[str, Callable[[bytes], Info]] = {
     "png": png.probe,
@@ -23,28 +29,9 @@ PROBES: dict[str, Callable[[bytes], Info]] = {
     "webp": webp.probe,
     "tiff": tiff.probe,
     "bmp": bmp.probe,
+    "gif": gif.probe,
+    "ppm": netpbm.probe,
 }
-
-
-def identify(data: bytes) -> str:
-    """The format of a file by its first bytes; its name plays no part.
-
-    Raises:
-        ImageError: Empty, or no format that can be read.
-    """
-    if not data:
-        raise ImageError("the file is empty; give a picture")
-    if data[:8] == png.SIGNATURE:
-        return "png"
-    if data[:3] == b"\xff\xd8\xff":
-        return "jpeg"
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "webp"
-    if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        return "tiff"
-    if data[:2] == b"BM":
-        return "bmp"
-    raise ImageError("this is no picture that can be read; give PNG, JPEG, WebP, TIFF or BMP")
 
 
 def probe(data: bytes) -> Info:
@@ -53,20 +40,77 @@ def probe(data: bytes) -> Info:
     Raises:
         ImageError: No picture, or damaged.
     """
-    return PROBES[identify(data)](data)
+    info = PROBES[identify(data)](data)
+    return replace(info, metadata=_settled(info.metadata, info.channels <= 2, None))
 
 
-def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image:
-    """Decode a picture; the format is told by its content.
+def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, assume_icc: bytes | None = None) -> Image:
+    """Decode a picture; the format is told by its content, the result is upright.
 
     Args:
         data: The bytes of the file.
         max_pixels: Largest width times height that is accepted.
+        assume_icc: The ICC profile of a picture that carries none.
 
     Raises:
         ImageError: Damaged, truncated, unknown, too large, or something that would be flattened.
     """
-    return DECODERS[identify(data)](data, max_pixels)
+    image = DECODERS[identify(data)](data, max_pixels, assume_icc)
+    if image.pixels.dtype == np.float32 and not np.isfinite(image.pixels).all():
+        y, x = np.argwhere(~np.isfinite(image.pixels).all(2))[0]
+        raise ImageError(f"the value at column {x}, row {y} is no number; replace it first")
+    metadata = _settled(image.metadata, image.is_gray, assume_icc)
+    pixels = upright(image.pixels, metadata.orientation)
+    return Image(pixels, replace(metadata, orientation=1))
+
+
+def _settled(m: Metadata, gray: bool, assume_icc: bytes | None) -> Metadata:
+    """EXIF and XMP turned upright, the profile checked; ``orientation`` says what is to be done."""
+    notes = list(m.notes)
+    found = exif.read(m.exif) if m.exif else exif.Exif(None)
+    notes += [found.note] if found.note else []
+    orientation = m.orientation if m.orientation != 1 else found.orientation
+    dpi = m.dpi or found.dpi
+    profile = m.icc or (None if m.cmyk else assume_icc)
+    if profile:
+        profile = _checked(profile, gray, notes)
+    elif found.adobe_rgb and not m.cmyk and not gray:
+        profile = icc.build("Adobe RGB (1998)", icc.PRIMARIES["adobe"], (563 / 256,))
+    return replace(
+        m,
+        icc=profile,
+        exif=found.block,
+        xmp=xmp.upright(m.xmp) if m.xmp else None,
+        dpi=(dpi[1], dpi[0]) if dpi and orientation > 4 else dpi,
+        orientation=orientation,
+        notes=tuple(notes),
+    )
+
+
+def _checked(profile: bytes, gray: bool, notes: list[str]) -> bytes | None:
+    """The profile, or None and a note where it is damaged or of another colour space."""
+    try:
+        space = parse(profile).space
+        if parse(profile).space != "CMYK":
+            parse(profile).is_srgb  # noqa: B018 - look-up tables are tried once
+    except ImageError:
+        notes.append("damaged ICC profile left out; sRGB taken")
+        return None
+    if space == "CMYK" or (space == "GRAY" and not gray):
+        notes.append(f"ICC profile of {space} left out, the picture is not; sRGB taken")
+        return None
+    return profile
+
+
+def upright(pixels: Pixels, orientation: int) -> Pixels:
+    """Turn (H, W, C) as EXIF orientation 1 to 8 asks."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)
 
 
 def encode(
@@ -75,54 +119,58 @@ def encode(
     *,
     quality: int | None = None,
     lossless: bool = False,
+    background: str | None = None,
+    palette: bool = False,
 ) -> bytes:
     """Encode a picture.
 
     Args:
-        image: What to write; bit depth and channels are fitted to the format.
+        image: What to write; depth, channels and metadata are fitted to the format (``losses`` tells
+            what is left out).
         format: A key of ``FORMATS``, an extension, or a path.
-        quality: 1 to 100 for JPEG and WebP; None: 95 and 90.
-        lossless: Write WebP without loss.
+        quality: 1 to 100; None: the format's default.
+        lossless: Write WebP or JPEG XL without loss.
+        background: A colour ("white", "#rrggbb") to put under alpha where the format holds none.
+        palette: Write a PNG of 256 colours.
 
     Raises:
         ImageError: The format cannot hold the picture.
+        UsageError: The options do not fit the format.
     """
-    from upscale.image.model import format_of
-
-    kind = FORMATS[format_of(format)]
-    if max(image.width, image.height) > kind.max_side:
-        raise ImageError(
-            f"{image.width} x {image.height} is too large for {kind.name.upper()} (at most "
-            f"{kind.max_side} pixels a side); choose -f png or -f tiff"
-        )
-    if image.has_alpha and not kind.alpha:
-        raise ImageError(f"{kind.name.upper()} holds no alpha; choose -f png, or a --background")
-    pixels = (
-        image.pixels
-        if image.depth in kind.depths
-        else to_depth(
-            image.pixels, max((d for d in kind.depths if d < image.depth), default=kind.depths[0])
-        )
+    kind = check_output(
+        format,
+        image.width,
+        image.height,
+        has_alpha=transparent(image),
+        background=background,
+        quality=quality,
+        lossless=lossless,
     )
-    if image.is_gray and not kind.gray:
-        pixels = np.concatenate([pixels[:, :, [0, 0, 0]], pixels[:, :, 1:]], 2)
-    ready = image.with_pixels(pixels)
-    if kind.name == "jpeg":
-        return jpeg.encode(ready, quality or 95)
-    if kind.name == "webp":
-        return webp.encode(ready, quality or 90, lossless)
-    return {"png": png.encode, "tiff": tiff.encode, "bmp": bmp.encode}[kind.name](ready)
+    effort = quality or kind.quality or 0
+    fitted = fit_pixels(image, kind, background)
+    ready = Image(fitted.pixels, fit_metadata(fitted, kind))
+    if image.metadata.cmyk and kind.name in ("jpeg", "tiff") and not ready.has_alpha:
+        return _encode_cmyk(ready, kind.name, effort)
+    match kind.name:
+        case "png":
+            return png.encode(ready, palette=palette)
+        case "jpeg":
+            return jpeg.encode(ready, effort)
+        case "webp":
+            return webp.encode(ready, quality=effort, lossless=lossless)
+        case "tiff":
+            return tiff_write.encode(ready)
+        case "bmp":
+            return bmp.encode(ready)
+        case "ppm":
+            return netpbm.encode(ready)
+    raise ImageError(f"{kind.name.upper()} cannot be written yet; choose -f png")
 
 
-def to_depth(pixels: Pixels, depth: int) -> Pixels:
-    """Convert to 8, 16 or 32 (float) bits: full scale to full scale, rounded half up."""
-    if pixels.dtype.itemsize * 8 == depth:
-        return pixels
-    top = 1.0 if pixels.dtype == np.float32 else float(np.iinfo(pixels.dtype).max)
-    out = np.empty(pixels.shape, {8: np.uint8, 16: np.uint16, 32: np.float32}[depth])
-    for y in range(0, len(pixels), 256):
-        value = pixels[y : y + 256].astype(np.float64) / top
-        if depth < 32:
-            value = np.floor(np.clip(value, 0, 1) * (2**depth - 1) + 0.5)
-        out[y : y + 256] = value
-    return out
+def _encode_cmyk(image: Image, name: str, quality: int) -> bytes:
+    """Separate again by the profile that the picture came with."""
+    separations = cmyk.from_rgb(image)
+    tagged = image.with_metadata(icc=image.metadata.cmyk)
+    if name == "jpeg":
+        return jpeg.encode_cmyk(tagged, separations, quality)
+    return tiff_write.encode_cmyk(tagged, separations)

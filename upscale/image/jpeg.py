@@ -12,16 +12,18 @@ import re
 import struct
 from dataclasses import dataclass, field
 
-import numpy as np
-from PIL import Image as PIL
+from PIL import Image as PillowImage
 from PIL import JpegImagePlugin
 
 from upscale.errors import ImageError
-from upscale.image.model import Image, Info, Metadata, Pixels, check_size
+from upscale.image import cmyk, jpeg_app
+from upscale.image.model import Image, Info, check_size
+from upscale.image.pillow import array_of, load
 
 MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
 FRAMES = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}  # baseline, extended, progressive, arithmetic
 TABLES = {0xC4, 0xDB, 0xDD, 0xCC}  # DHT, DQT, DRI, DAC
+FULL_COLOUR = 90  # quality from which colour is not subsampled
 NOT_A_CODE = b"\xff\x00" * 16
 
 
@@ -126,10 +128,12 @@ def probe(data: bytes) -> Info:
     """What the segments say."""
     s = parse(data)
     channels = 1 if s.components == 1 else 3
-    return Info("jpeg", s.width, s.height, 8, channels, kind=_kind(s), metadata=_metadata(s))
+    return Info(
+        "jpeg", s.width, s.height, 8, channels, kind=_kind(s), metadata=jpeg_app.read(s.app)
+    )
 
 
-def decode(data: bytes, max_pixels: int) -> Image:
+def decode(data: bytes, max_pixels: int, assume: bytes | None) -> Image:
     """Bytes of a JPEG to a picture.
 
     Raises:
@@ -137,36 +141,36 @@ def decode(data: bytes, max_pixels: int) -> Image:
     """
     s = parse(data)
     check_size(s.width, s.height, max_pixels)
+    metadata = jpeg_app.read(s.app)
     if s.components == 4:
-        raise ImageError("this JPEG is CMYK; convert it to RGB")
-    return Image(_pixels(s), _metadata(s))
+        return cmyk.to_rgb(_picture(s), metadata, assume)
+    return Image(array_of(_picture(s)), metadata)
 
 
-def _pixels(s: Segments) -> Pixels:
+def _picture(s: Segments) -> PillowImage.Image:
     adobe = [b"\xff\xee" + struct.pack(">H", len(b) + 2) + b for m, b in s.app if m == 0xEE]
     strict = s.scans == 1 and s.process in (0xC0, 0xC1)
     tail = NOT_A_CODE if strict else b"\xff\xd9"
     raw = b"".join([b"\xff\xd8", *adobe[:1], *s.pixels, tail])
-    try:
-        # The class and not PIL.Image.open: one known decoder, and check_size has set the limit.
-        with JpegImagePlugin.JpegImageFile(io.BytesIO(raw)) as picture:
-            picture.load()
-            pixels = np.array(picture)
-    except (OSError, SyntaxError, ValueError, struct.error, IndexError, TypeError) as error:
-        raise ImageError(
-            "the JPEG is damaged or cut short in its pixels; fetch it again"
-        ) from error
-    return pixels if pixels.ndim == 3 else pixels[:, :, None]
-
-
-def _metadata(s: Segments) -> Metadata:
-    return Metadata(format="jpeg")
+    # The class and not PIL.Image.open: one known decoder, and check_size has set the limit.
+    return load(lambda: JpegImagePlugin.JpegImageFile(io.BytesIO(raw)), "JPEG")
 
 
 def encode(image: Image, quality: int = 95) -> bytes:
-    """A picture (8 bit, without alpha) to the bytes of a JPEG."""
+    """A picture (8 bit, gray or RGB) to the bytes of a JPEG; colour at full resolution from 90 on."""
     p = image.pixels
+    return _write(PillowImage.fromarray(p[:, :, 0] if p.shape[2] == 1 else p), image, quality)
+
+
+def encode_cmyk(image: Image, separations: PillowImage.Image, quality: int) -> bytes:
+    """Separations (Pillow mode CMYK) with the metadata of ``image`` to the bytes of a JPEG."""
+    return _write(separations, image, quality)
+
+
+def _write(picture: PillowImage.Image, image: Image, quality: int) -> bytes:
     buffer = io.BytesIO()
-    picture = PIL.fromarray(p[:, :, 0] if p.shape[2] == 1 else p)
-    picture.save(buffer, "JPEG", quality=quality, subsampling=0 if quality >= 90 else 2)
-    return buffer.getvalue()
+    subsampling = 0 if quality >= FULL_COLOUR or picture.mode == "CMYK" else 2
+    picture.save(buffer, "JPEG", quality=quality, subsampling=subsampling)
+    raw = jpeg_app.with_density(buffer.getvalue(), image.metadata.dpi)
+    at = 4 + int.from_bytes(raw[4:6], "big") if raw[2:4] == b"\xff\xe0" else 2
+    return raw[:at] + jpeg_app.write(image.metadata) + raw[at:]

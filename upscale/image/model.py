@@ -30,7 +30,7 @@ class Metadata:
         palette: The file held palette indices.
         bilevel: The file held one bit per pixel.
         premultiplied: Colour is multiplied by alpha (associated alpha of TIFF and EXR).
-        linear: Values are scene-linear light (Radiance, EXR), without a transfer curve.
+        orientation: EXIF orientation, 1 to 8, of the pixels as they are stored; 1 once decoded.
         cmyk: CMYK profile of the separations that the file held; the pixels are sRGB.
         notes: What the file held and the picture does not, one sentence each.
     """
@@ -45,7 +45,7 @@ class Metadata:
     palette: bool = False
     bilevel: bool = False
     premultiplied: bool = False
-    linear: bool = False
+    orientation: int = 1
     cmyk: bytes | None = field(default=None, repr=False)
     notes: tuple[str, ...] = ()
 
@@ -94,7 +94,7 @@ class Image:
     @property
     def is_gray(self) -> bool:
         """Whether colour is one channel."""
-        return self.pixels.shape[2] <= 2
+        return bool(self.pixels.shape[2] <= 2)
 
     @property
     def depth(self) -> int:
@@ -114,8 +114,8 @@ class Image:
 class Info:
     """What the header of a file says, read without decoding a pixel.
 
-    ``width`` and ``height`` are as stored, before ``orientation`` (EXIF, 1 to 8) is applied;
-    ``channels`` counts colour and alpha as they will be decoded.
+    ``width`` and ``height`` are as stored, before ``metadata.orientation`` is applied; ``channels``
+    counts colour and alpha as they will be decoded.
     """
 
     format: str
@@ -125,7 +125,6 @@ class Info:
     channels: int
     frames: int = 1
     kind: str = ""  # e.g. "palette", "1 bit", "CMYK", "4:2:0"
-    orientation: int = 1
     metadata: Metadata = Metadata()
 
 
@@ -141,9 +140,10 @@ class Format:
         gray: Whether one channel can be written.
         metadata: Kinds that are written: icc, exif, xmp, iptc, dpi, text.
         max_side: Largest width and height.
-        lossy: Whether ``quality`` applies.
+        quality: Default quality, 1 to 100; None where the format knows none.
         lossless: Whether the pixels can come back exactly.
         writable: Whether this package writes the format.
+        needs: Python package that reads and writes it, where that is an extra.
     """
 
     name: str
@@ -153,9 +153,10 @@ class Format:
     gray: bool = True
     metadata: frozenset[str] = frozenset()
     max_side: int = 2**31 - 1
-    lossy: bool = False
+    quality: int | None = None
     lossless: bool = True
     writable: bool = True
+    needs: str = ""
 
 
 def _format(name: str, extensions: str, metadata: str = "", **more: Any) -> Format:
@@ -172,12 +173,20 @@ FORMATS: dict[str, Format] = {
             "icc exif xmp iptc dpi text",
             alpha=False,
             max_side=65535,
-            lossy=True,
+            quality=95,
             lossless=False,
         ),
-        _format("webp", "webp", "icc exif xmp", gray=False, max_side=16383, lossy=True),
+        _format("webp", "webp", "icc exif xmp", gray=False, max_side=16383, quality=90),
         _format("tiff", "tif tiff", "icc exif xmp iptc dpi", depths=(8, 16, 32)),
+        _format(
+            "avif", "avif", "icc exif xmp", gray=False, max_side=65536, quality=85, lossless=False
+        ),
         _format("bmp", "bmp dib", "icc dpi"),
+        _format("ppm", "ppm pgm pbm pnm pam pfm", depths=(8, 16, 32)),
+        _format("jxl", "jxl", "exif xmp", quality=90, needs="pillow_jxl"),
+        _format("exr", "exr", depths=(32,), gray=False, needs="OpenEXR"),
+        _format("hdr", "hdr pic rgbe", depths=(32,), alpha=False, gray=False, lossless=False),
+        _format("gif", "gif", writable=False),
     )
 }
 

@@ -7,19 +7,23 @@ truncated or lying file is refused before a picture is allocated.
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
+from PIL import Image as PillowImage
 
 from upscale.errors import ImageError
+from upscale.image import png_meta
 from upscale.image.model import Image, Info, Metadata, Pixels, check_size
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # samples per pixel of each colour type
+LIBPNG_SIDE = 1_000_000  # longest side that libpng writes
 DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 ADAM7 = (
     (0, 0, 8, 8),
@@ -150,28 +154,36 @@ def check_data(c: Chunks) -> None:
         )
 
 
+def frames_of(c: Chunks) -> int:
+    """Frames of the animation; 1 for a still picture."""
+    return int.from_bytes(c.other[b"acTL"][0][:4], "big") if b"acTL" in c.other else 1
+
+
 def probe(data: bytes) -> Info:
     """What the chunks say, without inflating the pixels."""
     c = parse(data)
     alpha = c.transparency is not None and c.colour in (0, 2, 3)
     colour = 3 if c.colour == 3 else CHANNELS[c.colour]
     kind = "palette" if c.colour == 3 else "1 bit" if c.depth == 1 else ""
+    depth = max(8, c.depth)
     return Info(
-        "png", c.width, c.height, max(8, c.depth), colour + alpha, kind=kind, metadata=_metadata(c)
+        "png", c.width, c.height, depth, colour + alpha, frames_of(c), kind, metadata=_metadata(c)
     )
 
 
-def decode(data: bytes, max_pixels: int) -> Image:
+def decode(data: bytes, max_pixels: int, assume: bytes | None) -> Image:
     """Bytes of a PNG to a picture.
 
     Raises:
-        ImageError: Damaged, animated, larger than ``max_pixels``, or in a transfer curve that cannot
-            be honoured.
+        ImageError: Damaged, animated, larger than ``max_pixels``, or in a transfer curve that
+            cannot be honoured.
     """
     c = parse(data)
     check_size(c.width, c.height, max_pixels)
     if b"acTL" in c.other:
-        raise ImageError("this is an animated PNG; give its frames as single pictures")
+        raise ImageError(
+            f"this is an animated PNG of {frames_of(c)} frames; give its frames as single pictures"
+        )
     check_data(c)
     return Image(_pixels(c), _metadata(c))
 
@@ -216,49 +228,73 @@ def _arrange(found: Pixels, c: Chunks) -> Pixels:
 
 
 def _metadata(c: Chunks) -> Metadata:
-    dpi = None
-    for body in c.other.get(b"pHYs", ()):
-        if len(body) == 9 and body[8] == 1:
-            x, y = struct.unpack(">II", body[:8])
-            dpi = (x * 0.0254, y * 0.0254)
-    return Metadata(
-        format="png",
-        dpi=dpi,
-        palette=c.colour == 3,
-        bilevel=c.depth == 1,
-        notes=tuple(c.notes),
-    )
+    found = png_meta.read(c.other, c.colour in (0, 4))
+    notes = (*c.notes, *found.notes)
+    return replace(found, palette=c.colour == 3, bilevel=c.depth == 1, notes=notes)
 
 
-def encode(image: Image, compression: int = 6) -> bytes:
-    """A picture (8 or 16 bit) to the bytes of a PNG."""
-    p = image.pixels
-    if p.shape[2] == 2:
-        return _encode_gray_alpha(p, compression)
+def encode(image: Image, *, compression: int = 6, palette: bool = False) -> bytes:
+    """A picture (8 or 16 bit) to the bytes of a PNG.
+
+    Args:
+        image: The picture, its metadata as they are to be written.
+        compression: Effort of zlib, 0 to 9.
+        palette: Write 256 colours (8 bit), the nearest where the picture has more.
+    """
+    if palette:
+        body = _palette(image.pixels, compression)
+    elif image.pixels.shape[2] == 2 or max(image.height, image.width) > LIBPNG_SIDE:
+        body = _filtered(image.pixels, compression)
+    else:
+        body = _by_opencv(image.pixels, compression)
+    return _with_metadata(body, image.metadata)
+
+
+def _by_opencv(p: Pixels, compression: int) -> bytes:
     codes = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}
     bgr = cv2.cvtColor(p, codes[p.shape[2]]) if p.shape[2] > 1 else p
-    ok, out = cv2.imencode(".png", bgr, [cv2.IMWRITE_PNG_COMPRESSION, compression])
-    if not ok:
-        raise ImageError(f"libpng cannot write {image.width} x {image.height}; choose -f tiff")
-    return bytes(out)
+    done, out = cv2.imencode(".png", bgr, [cv2.IMWRITE_PNG_COMPRESSION, compression])
+    if not done:
+        raise ImageError(f"libpng cannot write {p.shape[1]} x {p.shape[0]}; choose -f tiff")
+    return out.tobytes()
 
 
-def _encode_gray_alpha(p: Pixels, compression: int) -> bytes:
-    """Gray with alpha, which OpenCV does not write; every row filtered by Sub (type 1)."""
-    height, width = p.shape[:2]
-    depth = p.dtype.itemsize * 8
-    step = 2 * p.dtype.itemsize
+def _palette(p: Pixels, compression: int) -> bytes:
+    rgb = p if p.shape[2] > 2 else np.concatenate([p[:, :, [0, 0, 0]], p[:, :, 1:]], 2)
+    picture = PillowImage.fromarray(rgb)
+    method = (
+        PillowImage.Quantize.FASTOCTREE if rgb.shape[2] == 4 else PillowImage.Quantize.MEDIANCUT
+    )
+    buffer = io.BytesIO()
+    picture.quantize(256, method=method).save(buffer, "PNG", compress_level=compression)
+    return buffer.getvalue()
+
+
+def _filtered(p: Pixels, compression: int) -> bytes:
+    """What OpenCV does not write: gray with alpha, and very long sides; every row filtered by Sub."""
+    height, width, channels = p.shape
+    step = channels * p.dtype.itemsize
     pack = zlib.compressobj(compression)
     body = []
     for y in range(0, height, 256):
-        rows = p[y : y + 256].astype(p.dtype.newbyteorder(">")).view(np.uint8)
-        rows = rows.reshape(len(rows), width * step)
+        rows = np.ascontiguousarray(p[y : y + 256].astype(p.dtype.newbyteorder(">")))
+        flat = rows.view(np.uint8).reshape(len(rows), width * step)
         filtered = np.empty((len(rows), 1 + width * step), np.uint8)
         filtered[:, 0] = 1
-        filtered[:, 1:] = rows
-        filtered[:, 1 + step :] -= rows[:, :-step]
+        filtered[:, 1:] = flat
+        filtered[:, 1 + step :] -= flat[:, :-step]
         body.append(pack.compress(filtered.tobytes()))
     body.append(pack.flush())
-    head = struct.pack(">IIBBBBB", width, height, depth, 4, 0, 0, 0)
-    parts = [_chunk(b"IHDR", head), _chunk(b"IDAT", b"".join(body)), _chunk(b"IEND", b"")]
-    return SIGNATURE + b"".join(parts)
+    colour = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+    head = struct.pack(">IIBBBBB", width, height, p.dtype.itemsize * 8, colour, 0, 0, 0)
+    data = b"".join(body)
+    parts = [data[i : i + 2**30] for i in range(0, len(data), 2**30)]
+    idat = [_chunk(b"IDAT", part) for part in parts]
+    return b"".join([SIGNATURE, _chunk(b"IHDR", head), *idat, _chunk(b"IEND", b"")])
+
+
+def _with_metadata(png: bytes, metadata: Metadata) -> bytes:
+    """Insert the chunks of the metadata after IHDR."""
+    extra = b"".join(_chunk(kind, body) for kind, body in png_meta.write(metadata))
+    at = len(SIGNATURE) + 25
+    return png[:at] + extra + png[at:] if extra else png

@@ -6,12 +6,12 @@ import io
 import struct
 from collections.abc import Iterator
 
-import numpy as np
-from PIL import Image as PIL
+from PIL import Image as PillowImage
 from PIL import WebPImagePlugin
 
 from upscale.errors import ImageError
 from upscale.image.model import Image, Info, Metadata, check_size
+from upscale.image.pillow import array_of, load
 
 
 def chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -39,26 +39,31 @@ def probe(data: bytes) -> Info:
     for kind, body in chunks(data):
         frames += kind == b"ANMF"
         found.setdefault(kind, body)
-    alpha = b"ALPH" in found
-    if len(found.get(b"VP8X", b"")) >= 10:
-        head = found[b"VP8X"]
-        width = 1 + int.from_bytes(head[4:7], "little")
-        height = 1 + int.from_bytes(head[7:10], "little")
-        alpha = alpha or bool(head[0] & 0x10)
-    elif len(found.get(b"VP8L", b"")) >= 5:
-        bits = int.from_bytes(found[b"VP8L"][1:5], "little")
-        width, height = 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
-        alpha = bool(bits >> 28 & 1)
-    elif len(found.get(b"VP8 ", b"")) >= 10:
-        width, height = (v & 0x3FFF for v in struct.unpack("<HH", found[b"VP8 "][6:10]))
-    else:
-        raise ImageError("the WebP has no picture in it; fetch it again")
-    kind = "lossless" if b"VP8L" in found else ""
-    metadata = Metadata(format="webp")
-    return Info("webp", width, height, 8, 3 + alpha, max(1, frames), kind, metadata=metadata)
+    metadata = Metadata(
+        "webp", icc=found.get(b"ICCP"), exif=found.get(b"EXIF"), xmp=found.get(b"XMP ")
+    )
+    width, height, alpha = _header(found)
+    name = "lossless" if b"VP8L" in found else ""
+    return Info("webp", width, height, 8, 3 + alpha, max(1, frames), name, metadata=metadata)
 
 
-def decode(data: bytes, max_pixels: int) -> Image:
+def _header(found: dict[bytes, bytes]) -> tuple[int, int, bool]:
+    """Width, height, and whether there is alpha."""
+    extended, lossless, lossy = (found.get(k, b"") for k in (b"VP8X", b"VP8L", b"VP8 "))
+    if len(extended) >= 10:
+        width = 1 + int.from_bytes(extended[4:7], "little")
+        height = 1 + int.from_bytes(extended[7:10], "little")
+        return width, height, bool(extended[0] & 0x10)
+    if len(lossless) >= 5:
+        bits = int.from_bytes(lossless[1:5], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF), bool(bits >> 28 & 1)
+    if len(lossy) >= 10:
+        width, height = struct.unpack("<HH", lossy[6:10])
+        return width & 0x3FFF, height & 0x3FFF, False
+    raise ImageError("the WebP has no picture in it; fetch it again")
+
+
+def decode(data: bytes, max_pixels: int, assume: bytes | None) -> Image:
     """Bytes of a WebP to a picture.
 
     Raises:
@@ -70,19 +75,23 @@ def decode(data: bytes, max_pixels: int) -> Image:
         raise ImageError(
             f"this is an animated WebP of {info.frames} frames; give its frames as single pictures"
         )
-    try:
-        with WebPImagePlugin.WebPImageFile(io.BytesIO(data)) as picture:
-            picture.load()
-            pixels = np.array(picture)
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise ImageError("the WebP is damaged; fetch it again") from error
-    return Image(pixels, info.metadata)
+    picture = load(lambda: WebPImagePlugin.WebPImageFile(io.BytesIO(data)), "WebP")
+    return Image(array_of(picture), info.metadata)
 
 
-def encode(image: Image, quality: int = 90, lossless: bool = False) -> bytes:
-    """A picture (8-bit RGB or RGBA) to the bytes of a WebP."""
+def encode(image: Image, *, quality: int, lossless: bool) -> bytes:
+    """A picture (8-bit RGB or RGBA) to the bytes of a WebP; colour under alpha 0 is kept."""
     buffer = io.BytesIO()
-    PIL.fromarray(image.pixels).save(
-        buffer, "WEBP", quality=quality, lossless=lossless, exact=True, method=4
+    m = image.metadata
+    PillowImage.fromarray(image.pixels).save(
+        buffer,
+        "WEBP",
+        quality=quality,
+        lossless=lossless,
+        exact=True,
+        method=4,
+        icc_profile=m.icc or b"",
+        exif=m.exif or b"",
+        xmp=m.xmp or b"",
     )
     return buffer.getvalue()

@@ -1,0 +1,277 @@
+"""Fit a picture to what a format can hold: depth, alpha, gray, profile, metadata, limits."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from typing import Any
+from dataclasses import replace
+
+import numpy as np
+from PIL import ImageColor
+
+from upscale.errors import ImageError, UsageError
+from upscale.image import exif, xmp
+from upscale.image.icc import srgb_decode
+from upscale.image.model import FORMATS, Format, Image, Metadata, Pixels
+from upscale.image.profile import parse
+
+STRIP = 256  # rows that are converted at a time
+LINEAR = {"exr", "hdr"}  # formats of scene-linear light in the primaries of sRGB
+PREMULTIPLIED = {"tiff", "exr"}
+DTYPES: dict[int, np.dtype[Any]] = {
+    8: np.dtype(np.uint8),
+    16: np.dtype(np.uint16),
+    32: np.dtype(np.float32),
+}
+
+
+def full_scale(dtype: np.dtype[Any]) -> float:
+    """The value that stands for 1."""
+    return {8: 255.0, 16: 65535.0}.get(dtype.itemsize * 8, 1.0)
+
+
+def by_strips(
+    pixels: Pixels, channels: int, dtype: np.dtype[Any], change: Callable[[Pixels], Pixels]
+) -> Pixels:
+    """Apply ``change`` (float32 rows, full scale 1, in and out) and store the result as ``dtype``."""
+    out = np.empty((*pixels.shape[:2], channels), dtype)
+    top_in, top = full_scale(pixels.dtype), full_scale(dtype)
+    for y in range(0, len(pixels), STRIP):
+        value = change(pixels[y : y + STRIP].astype(np.float32) / np.float32(top_in))
+        if dtype != np.float32:
+            value = np.floor(np.clip(value, 0, 1) * np.float32(top) + np.float32(0.5))
+        out[y : y + STRIP] = value
+    return out
+
+
+def to_depth(pixels: Pixels, depth: int) -> Pixels:
+    """Convert to 8, 16 or 32 (float) bits: full scale to full scale, rounded half up.
+
+    Raises:
+        ImageError: Floating-point values outside [0, 1] cannot become integers.
+    """
+    if pixels.dtype.itemsize * 8 == depth:
+        return pixels
+    if pixels.dtype == np.float32:
+        low, high = float(pixels.min()), float(pixels.max())
+        if low < -1e-4 or high > 1 + 1e-4:
+            raise ImageError(
+                f"floating-point values from {low:g} to {high:g} do not fit in {depth} bits; "
+                "choose -f tiff or -f exr"
+            )
+    return by_strips(pixels, pixels.shape[2], DTYPES[depth], lambda x: x)
+
+
+def colour_of(name: str) -> tuple[float, float, float]:
+    """A colour by name ("white") or as "#rrggbb", in sRGB, 0 to 1.
+
+    Raises:
+        UsageError: No such colour.
+    """
+    try:
+        r, g, b = ImageColor.getrgb(name)[:3]
+    except ValueError as error:
+        raise UsageError(
+            f"no colour is named {name!r}; give a name such as white, or #rrggbb"
+        ) from (error)
+    return r / 255, g / 255, b / 255
+
+
+def check_output(
+    format: str,  # noqa: A002 - the name of the option
+    width: int,
+    height: int,
+    *,
+    has_alpha: bool = False,
+    background: str | None = None,
+    quality: int | None = None,
+    lossless: bool = False,
+) -> Format:
+    """Whether a picture of that size can be written so; to be asked before the work.
+
+    Args:
+        format: A key of ``FORMATS``, an extension or a path.
+        width: Columns of the output.
+        height: Rows of the output.
+        has_alpha: Whether it has an alpha that is not opaque throughout.
+        background: The colour to put under alpha, or None.
+        quality: 1 to 100, or None for the default.
+        lossless: Whether the pixels must come back exactly.
+
+    Returns:
+        The format.
+
+    Raises:
+        ImageError: The format cannot hold it, or its codec is not installed.
+        UsageError: The options do not fit the format.
+    """
+    from upscale.image.model import format_of
+
+    kind = FORMATS[format_of(format)]
+    name = kind.name.upper()
+    if not kind.writable:
+        raise ImageError(f"{name} is read and not written; choose -f png")
+    if kind.needs and importlib.util.find_spec(kind.needs) is None:
+        raise ImageError(
+            f"writing {name} needs an extra: pip install 'upscale[{kind.name}]', or choose -f png"
+        )
+    if max(width, height) > kind.max_side:
+        raise ImageError(
+            f"{width} x {height} is too large for {name} (at most {kind.max_side} pixels a side); "
+            "choose -f png or -f tiff, or a smaller size"
+        )
+    if has_alpha and not kind.alpha and background is None:
+        raise ImageError(
+            f"the picture is transparent and {name} holds no alpha; choose a colour to put under it "
+            "with --background, or -f png"
+        )
+    if background is not None:
+        colour_of(background)
+    if quality is not None and not 1 <= quality <= 100:
+        raise UsageError(f"quality {quality} is outside 1 to 100")
+    if lossless and not kind.lossless:
+        raise UsageError(f"{name} has no lossless form; choose -f png, -f webp or -f tiff")
+    return kind
+
+
+def transparent(image: Image) -> bool:
+    """Whether any pixel is not opaque."""
+    if not image.has_alpha:
+        return False
+    opaque = full_scale(image.pixels.dtype)
+    return bool(image.pixels[:, :, -1].min() < opaque)
+
+
+def fit_pixels(image: Image, kind: Format, background: str | None) -> Image:
+    """The picture with pixels that the format holds."""
+    if image.metadata.premultiplied and (kind.name not in PREMULTIPLIED or not image.has_alpha):
+        image = straight(image)
+    if image.has_alpha and not kind.alpha:
+        image = flattened(image, background)
+    if kind.name in LINEAR:
+        image = _to_linear(image)
+    elif image.metadata.icc and "icc" not in kind.metadata:
+        image = to_srgb(image)
+    depth = max((d for d in kind.depths if d <= image.depth), default=min(kind.depths))
+    pixels = to_depth(image.pixels, depth)
+    if image.is_gray and not kind.gray:
+        pixels = pixels[:, :, [0, 0, 0, 1][: 3 + image.has_alpha]]
+    return image.with_pixels(pixels)
+
+
+def straight(image: Image) -> Image:
+    """Colour divided by alpha, where it was multiplied."""
+
+    def divide(x: Pixels) -> Pixels:
+        alpha = x[:, :, -1:]
+        colour = np.where(alpha > 0, x[:, :, :-1] / np.maximum(alpha, 1e-9), 0)
+        return np.concatenate([colour, alpha], 2)
+
+    if not image.has_alpha:
+        return image.with_metadata(premultiplied=False)
+    pixels = by_strips(image.pixels, image.pixels.shape[2], image.pixels.dtype, divide)
+    return image.with_pixels(pixels).with_metadata(premultiplied=False)
+
+
+def flattened(image: Image, background: str | None) -> Image:
+    """The picture over a colour, without alpha; blended in its own encoding, as viewers do.
+
+    Raises:
+        ImageError: It is transparent and no colour is given.
+    """
+    channels = image.pixels.shape[2] - 1
+    if not transparent(image):
+        return image.with_pixels(np.ascontiguousarray(image.pixels[:, :, :-1]))
+    if background is None:
+        raise ImageError("the picture is transparent; choose a --background, or -f png")
+    under = np.array(colour_of(background), np.float32)
+    if channels == 1 and not (under == under[0]).all():
+        image = image.with_pixels(image.pixels[:, :, [0, 0, 0, 1]])
+        channels = 3
+    under = under[:channels]
+    if image.metadata.icc:
+        under = parse(image.metadata.icc).from_srgb(under)
+
+    def blend(x: Pixels) -> Pixels:
+        alpha = x[:, :, -1:]
+        return np.asarray(x[:, :, :-1] * alpha + under * (1 - alpha))
+
+    return image.with_pixels(by_strips(image.pixels, channels, image.pixels.dtype, blend))
+
+
+def _colour(image: Image, change: Callable[[Pixels], Pixels], depth: int) -> Image:
+    """Change the colour channels and leave alpha."""
+    colours = image.pixels.shape[2] - image.has_alpha
+
+    def both(x: Pixels) -> Pixels:
+        return np.concatenate([change(x[:, :, :colours]), x[:, :, colours:]], 2)
+
+    pixels = by_strips(image.pixels, image.pixels.shape[2], DTYPES[depth], both)
+    return image.with_pixels(pixels)
+
+
+def to_srgb(image: Image) -> Image:
+    """The picture in sRGB and without profile; colours outside sRGB are clipped (integers)."""
+    if not image.metadata.icc:
+        return image
+    profile = parse(image.metadata.icc)
+    done = image if profile.is_srgb else _colour(image, profile.to_srgb, image.depth)
+    return done.with_metadata(icc=None)
+
+
+def _to_linear(image: Image) -> Image:
+    """Linear light in the primaries of sRGB, as floating point; alpha multiplied in."""
+    icc = image.metadata.icc
+    profile = parse(icc) if icc else None
+
+    def change(x: Pixels) -> Pixels:
+        return srgb_decode(x if profile is None else profile.to_srgb(x))
+
+    done = _colour(image, change, 32).with_metadata(icc=None)
+    if not done.has_alpha or done.metadata.premultiplied:
+        return done
+
+    def multiply(x: Pixels) -> Pixels:
+        return np.concatenate([x[:, :, :-1] * x[:, :, -1:], x[:, :, -1:]], 2)
+
+    pixels = by_strips(done.pixels, done.pixels.shape[2], DTYPES[32], multiply)
+    return done.with_pixels(pixels).with_metadata(premultiplied=True)
+
+
+def fit_metadata(image: Image, kind: Format) -> Metadata:
+    """The metadata that the format holds, with the dimensions of the picture."""
+    m, size = image.metadata, (image.width, image.height)
+    held = kind.metadata
+    return replace(
+        m,
+        icc=m.icc if "icc" in held else None,
+        exif=exif.corrected(m.exif, *size) if m.exif and "exif" in held else None,
+        xmp=xmp.corrected(m.xmp, *size) if m.xmp and "xmp" in held else None,
+        iptc=m.iptc if "iptc" in held else None,
+        dpi=m.dpi if "dpi" in held else None,
+        text=m.text if "text" in held else (),
+    )
+
+
+def losses(image: Image, format: str) -> tuple[str, ...]:  # noqa: A002
+    """What ``image`` has and the format cannot hold, one sentence each, for a warning."""
+    kind = FORMATS[format]
+    m, out = image.metadata, []
+    for name, label in (
+        ("exif", "EXIF"),
+        ("xmp", "XMP (with the provenance)"),
+        ("iptc", "IPTC"),
+    ):
+        if getattr(m, name) and name not in kind.metadata:
+            out.append(f"{kind.name.upper()} holds no {label}: left out")
+    if m.icc and "icc" not in kind.metadata and kind.name not in LINEAR:
+        out.append(f"{kind.name.upper()} holds no ICC profile: converted to sRGB")
+    if m.cmyk and kind.name not in ("jpeg", "tiff"):
+        out.append(f"{kind.name.upper()} holds no CMYK: written as sRGB")
+    if image.depth not in kind.depths:
+        depth = max((d for d in kind.depths if d <= image.depth), default=min(kind.depths))
+        out.append(
+            f"{kind.name.upper()} holds no {image.depth} bits a channel: written with {depth}"
+        )
+    return tuple(out)

@@ -1,0 +1,154 @@
+"""The application segments of JPEG: JFIF, EXIF, XMP (with its extension), ICC, Photoshop, comments."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import struct
+
+from upscale.errors import ImageError
+from upscale.image.exif import PREFIX as EXIF
+from upscale.image.model import Metadata
+from upscale.image.photoshop import iptc_of, resources
+
+XMP = b"http://ns.adobe.com/xap/1.0/\0"
+XMP_EXTENSION = b"http://ns.adobe.com/xmp/extension/\0"
+ICC = b"ICC_PROFILE\0"
+PHOTOSHOP = b"Photoshop 3.0\0"
+LARGEST = 65533  # bytes of content that one segment holds
+HAS_EXTENSION = re.compile(r'\s*xmpNote:HasExtendedXMP\s*=\s*"([0-9A-Fa-f]{32})"')
+
+Segment = tuple[int, bytes]  # marker, content
+
+
+def read(app: list[Segment]) -> Metadata:
+    """Profile, EXIF, XMP, IPTC, resolution and comment out of the segments."""
+    notes: list[str] = []
+    exif = next((b for m, b in app if m == 0xE1 and b.startswith(EXIF)), None)
+    photoshop = b"".join(
+        b[len(PHOTOSHOP) :] for m, b in app if m == 0xED and b.startswith(PHOTOSHOP)
+    )
+    text = tuple(
+        ("Comment", b.rstrip(b"\0").decode("utf-8", "replace")) for m, b in app if m == 0xFE
+    )
+    if any(m == 0xE2 and b.startswith(b"MPF\0") for m, b in app):
+        notes.append("further pictures in the file (gain map, preview or stereo) left out")
+    if any(m == 0xEB and b[:2] == b"JP" for m, b in app):
+        notes.append("content credentials (C2PA) left out: they vouch for other pixels")
+    return Metadata(
+        format="jpeg",
+        icc=_icc(app, notes),
+        exif=exif,
+        xmp=_xmp(app),
+        iptc=iptc_of(photoshop),
+        dpi=_density(app),
+        text=text,
+        notes=tuple(notes),
+    )
+
+
+def _density(app: list[Segment]) -> tuple[float, float] | None:
+    for marker, body in app:
+        if marker == 0xE0 and body[:5] == b"JFIF\0" and len(body) >= 12:
+            unit, x, y = struct.unpack(">BHH", body[7:12])
+            factor = {1: 1.0, 2: 2.54}.get(unit)
+            if factor and x and y:
+                return (x * factor, y * factor)
+    return None
+
+
+def _icc(app: list[Segment], notes: list[str]) -> bytes | None:
+    parts: dict[int, bytes] = {}
+    total = 0
+    for marker, body in app:
+        if marker == 0xE2 and body.startswith(ICC) and len(body) > len(ICC) + 2:
+            number, total = body[len(ICC)], body[len(ICC) + 1]
+            parts[number] = body[len(ICC) + 2 :]
+    if not parts:
+        return None
+    if sorted(parts) != list(range(1, total + 1)):
+        notes.append("damaged ICC profile left out; sRGB taken")
+        return None
+    return b"".join(parts[i] for i in sorted(parts))
+
+
+def _xmp(app: list[Segment]) -> bytes | None:
+    """The packet; where an extension belongs to it, the properties of both in one packet."""
+    packet = next((b[len(XMP) :] for m, b in app if m == 0xE1 and b.startswith(XMP)), None)
+    if packet is None:
+        return None
+    text = packet.decode("utf-8", "replace")
+    match = HAS_EXTENSION.search(text)
+    if match is None:
+        return packet
+    extension = _extension(app, match[1].encode()).decode("utf-8", "replace")
+    inner = re.search(r"<rdf:RDF[^>]*>(.*)</rdf:RDF\s*>", extension, re.DOTALL)
+    end = text.rfind("</rdf:RDF")
+    text = text[:end] + (inner[1] if inner else "") + text[end:]
+    return HAS_EXTENSION.sub("", text).encode()
+
+
+def _extension(app: list[Segment], digest: bytes) -> bytes:
+    parts = {}
+    for marker, body in app:
+        if marker != 0xE1 or not body.startswith(XMP_EXTENSION):
+            continue
+        rest = body[len(XMP_EXTENSION) :]
+        if len(rest) > 40 and rest[:32].upper() == digest.upper():
+            parts[int.from_bytes(rest[36:40], "big")] = rest[40:]
+    return b"".join(parts[offset] for offset in sorted(parts))
+
+
+def write(metadata: Metadata) -> bytes:
+    """The segments of the metadata, to stand after JFIF.
+
+    Raises:
+        ImageError: The EXIF block is larger than a JPEG can hold.
+    """
+    out: list[Segment] = []
+    if metadata.exif:
+        if len(metadata.exif) + len(EXIF) > LARGEST:
+            raise ImageError(
+                f"the EXIF block of {len(metadata.exif)} bytes does not fit in a JPEG (65 kB); "
+                "choose -f png, or --strip-metadata"
+            )
+        out.append((0xE1, EXIF + metadata.exif))
+    out += _write_xmp(metadata.xmp) if metadata.xmp else []
+    if metadata.icc:
+        step = LARGEST - len(ICC) - 2
+        parts = [metadata.icc[i : i + step] for i in range(0, len(metadata.icc), step)]
+        if len(parts) > 255:
+            raise ImageError(
+                f"the ICC profile of {len(metadata.icc)} bytes does not fit in a JPEG; choose -f png"
+            )
+        out += [(0xE2, ICC + bytes([i + 1, len(parts)]) + part) for i, part in enumerate(parts)]
+    if metadata.iptc:
+        body = PHOTOSHOP + resources(metadata.iptc)
+        out += [(0xED, body)] if len(body) <= LARGEST else []
+    out += [(0xFE, v.encode()[:LARGEST]) for k, v in metadata.text if k == "Comment"]
+    return b"".join(bytes([0xFF, m]) + struct.pack(">H", len(b) + 2) + b for m, b in out)
+
+
+def _write_xmp(packet: bytes) -> list[Segment]:
+    if len(XMP) + len(packet) <= LARGEST:
+        return [(0xE1, XMP + packet)]
+    digest = hashlib.md5(packet, usedforsecurity=False).hexdigest().upper().encode()
+    stub = (
+        b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-'
+        b'syntax-ns#"><rdf:Description rdf:about="" xmlns:xmpNote="http://ns.adobe.com/xmp/note/" '
+        b'xmpNote:HasExtendedXMP="' + digest + b'"/></rdf:RDF></x:xmpmeta>'
+    )
+    step = 65000
+    parts: list[Segment] = [(0xE1, XMP + stub)]
+    for at in range(0, len(packet), step):
+        head = XMP_EXTENSION + digest + struct.pack(">II", len(packet), at)
+        parts.append((0xE1, head + packet[at : at + step]))
+    return parts
+
+
+def with_density(jfif: bytes, dpi: tuple[float, float] | None) -> bytes:
+    """A JPEG that begins with SOI and JFIF, its density set in dots per inch."""
+    if not dpi or jfif[6:11] != b"JFIF\0":
+        return jfif
+    x, y = (max(1, min(round(d), 65535)) for d in dpi)
+    return jfif[:13] + struct.pack(">BHH", 1, x, y) + jfif[18:]

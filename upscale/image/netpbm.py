@@ -1,0 +1,143 @@
+"""Netpbm: PBM, PGM, PPM (P1 to P6), PAM (P7) and PFM, read and written here, for pipes."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+
+from upscale.errors import ImageError
+from upscale.image.model import Image, Info, Metadata, Pixels, check_size
+
+FIELD = re.compile(rb"(?:\s|#[^\n]*\n)*([^\s#]+)")
+TUPLES = {1: "GRAYSCALE", 2: "GRAYSCALE_ALPHA", 3: "RGB", 4: "RGB_ALPHA"}
+
+
+def _header(data: bytes) -> tuple[bytes, int, int, int, float, int]:
+    """Magic, width, height, channels, largest value (PFM: scale), and where the pixels begin."""
+    magic = data[:2]
+    try:
+        if magic == b"P7":
+            return (magic, *_pam(data))
+        values, at = [], 2
+        for _ in range(2 if magic in (b"P1", b"P4") else 3):
+            match = FIELD.match(data, at)
+            if match is None:
+                raise ValueError("cut short")
+            values.append(match[1])
+            at = match.end()
+        channels = 3 if magic in (b"P3", b"P6", b"PF") else 1
+        top = float(values[2]) if len(values) > 2 else 1.0
+        return magic, int(values[0]), int(values[1]), channels, top, at + 1
+    except (ValueError, KeyError) as error:
+        raise ImageError(f"the Netpbm header is damaged ({error}); write it again") from error
+
+
+def _pam(data: bytes) -> tuple[int, int, int, float, int]:
+    end = data.find(b"ENDHDR\n", 0, 4096)
+    if end < 0:
+        raise ValueError("no ENDHDR")
+    lines = (line.split(None, 1) for line in data[3:end].splitlines() if line[:1] != b"#")
+    fields = {line[0]: line[1] for line in lines if len(line) == 2}
+    width, height, depth, top = (int(fields[k]) for k in (b"WIDTH", b"HEIGHT", b"DEPTH", b"MAXVAL"))
+    if depth not in TUPLES:
+        raise ValueError(f"{depth} channels")
+    return width, height, depth, float(top), end + 7
+
+
+def _depth(magic: bytes, top: float) -> int:
+    if magic in (b"PF", b"Pf"):
+        return 32
+    if not 1 <= top <= 65535:
+        raise ImageError(f"the Netpbm header is damaged (largest value {top:g}); write it again")
+    return 8 if top < 256 else 16
+
+
+def probe(data: bytes) -> Info:
+    """What the header says."""
+    magic, width, height, channels, top, _ = _header(data)
+    bilevel = magic in (b"P1", b"P4")
+    kind = "1 bit" if bilevel else ""
+    metadata = Metadata("ppm", bilevel=bilevel)
+    return Info("ppm", width, height, _depth(magic, top), channels, kind=kind, metadata=metadata)
+
+
+def decode(data: bytes, max_pixels: int, assume: bytes | None) -> Image:
+    """Bytes of a Netpbm picture to a picture; values are stretched to full scale.
+
+    Raises:
+        ImageError: Damaged, truncated, or larger than ``max_pixels``.
+    """
+    magic, width, height, channels, top, at = _header(data)
+    info = probe(data)
+    check_size(width, height, max_pixels)
+    count = width * height * channels
+    if magic in (b"P1", b"P2", b"P3"):
+        pixels = _plain(data[at:], count, magic == b"P1")
+    else:
+        pixels = _raw(data, at, magic, (height, width, channels), top)
+    if pixels.size and pixels.dtype != np.float32 and pixels.max() > top:
+        raise ImageError(
+            f"the Netpbm picture has values above its largest, {top:g}; write it again"
+        )
+    full = {8: 255, 16: 65535}.get(info.depth, 0)
+    if full and top != full:
+        scaled = np.floor(pixels.astype(np.float64) * (full / top) + 0.5)
+        pixels = scaled.astype(np.uint8 if full == 255 else np.uint16)
+    if magic in (b"P1", b"P4"):
+        pixels = 255 - pixels  # 1 is black
+    return Image(np.ascontiguousarray(pixels.reshape(height, width, channels)), info.metadata)
+
+
+def _plain(text: bytes, count: int, packed: bool) -> Pixels:
+    """Decimal numbers; those of P1 need no space between them."""
+    text = re.sub(rb"#[^\n]*", b"", text)
+    if len(text) < (count if packed else 2 * count - 1):
+        raise ImageError("the Netpbm picture is cut short; write it again")
+    try:
+        digits = list(text.translate(None, b" \t\r\n\v\f")) if packed else text.split()
+        values = np.array(digits[:count], np.int64) - (48 if packed else 0)
+    except (ValueError, OverflowError) as error:
+        raise ImageError("the Netpbm picture holds something that is no number") from error
+    if len(values) < count or (len(values) and (values.min() < 0 or values.max() > 65535)):
+        raise ImageError("the Netpbm picture is cut short or damaged; write it again")
+    return values.astype(np.uint16)
+
+
+def _raw(data: bytes, at: int, magic: bytes, shape: tuple[int, int, int], top: float) -> Pixels:
+    height, width, channels = shape
+    dtype: np.dtype[Any]
+    if magic == b"P4":
+        dtype, count = np.dtype(np.uint8), height * ((width + 7) // 8)
+    elif magic in (b"PF", b"Pf"):
+        dtype, count = np.dtype("<f4" if top < 0 else ">f4"), height * width * channels
+    else:
+        dtype, count = np.dtype(np.uint8 if top < 256 else ">u2"), height * width * channels
+    if len(data) - at < count * dtype.itemsize:
+        raise ImageError("the Netpbm picture is cut short; write it again")
+    flat = np.frombuffer(data, dtype, count, at)
+    if magic == b"P4":
+        bits = np.unpackbits(flat.reshape(height, -1), axis=1)
+        return bits[:, :width]
+    if magic in (b"PF", b"Pf"):
+        return flat.astype(np.float32).reshape(shape)[::-1]  # bottom row first
+    return flat.astype(dtype.newbyteorder("=")).reshape(shape)
+
+
+def encode(image: Image) -> bytes:
+    """A picture to PGM, PPM, with alpha PAM, or in floating point PFM."""
+    p = image.pixels
+    height, width, channels = p.shape
+    if p.dtype == np.float32:
+        if image.has_alpha:
+            raise ImageError("PFM holds no alpha; choose -f tiff")
+        magic = b"Pf" if channels == 1 else b"PF"
+        body = np.ascontiguousarray(p[::-1]).astype("<f4").tobytes()
+        return magic + f"\n{width} {height}\n-1.0\n".encode() + body
+    top = int(np.iinfo(p.dtype).max)
+    body = p.astype(p.dtype.newbyteorder(">")).tobytes()
+    if image.has_alpha:
+        head = f"P7\nWIDTH {width}\nHEIGHT {height}\nDEPTH {channels}\nMAXVAL {top}\n"
+        return f"{head}TUPLTYPE {TUPLES[channels]}\nENDHDR\n".encode() + body
+    return f"P{5 if channels == 1 else 6}\n{width} {height}\n{top}\n".encode() + body

@@ -1,0 +1,270 @@
+"""The strips and tiles of a TIFF.
+
+Uncompressed, Deflate, PackBits and LZMA segments are read here, each checked to hold exactly what it
+must. LZW, JPEG, CCITT and Zstandard go to libtiff: Pillow's for 8 bits and less, OpenCV's above.
+"""
+
+from __future__ import annotations
+
+import io
+import lzma
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from PIL import Image as PillowImage
+from PIL import TiffImagePlugin
+
+from upscale.errors import ImageError
+from upscale.image import cmyk
+from upscale.image.model import Image, Metadata, Pixels
+from upscale.image.pillow import array_of, load
+from upscale.image.tags import Block, Directory
+
+NONE, LZW, OLD_JPEG, JPEG, DEFLATE, PACKBITS, OLD_DEFLATE, LZMA = 1, 5, 6, 7, 8, 32773, 32946, 34925
+OURS = {NONE, DEFLATE, OLD_DEFLATE, PACKBITS, LZMA}
+NAMES = {
+    2: "CCITT RLE",
+    3: "CCITT fax 3",
+    4: "CCITT fax 4",
+    LZW: "LZW",
+    JPEG: "JPEG",
+    50000: "Zstandard",
+}
+RATIO = {NONE: 1, PACKBITS: 64, DEFLATE: 1033, OLD_DEFLATE: 1033, LZW: 2800}  # largest inflation
+CMYK, YCBCR = 5, 6
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the pixels of a page are stored; the names are those of TIFF 6.0.
+
+    ``segment`` is the height and width of a strip or tile, ``offsets`` and ``counts`` say where they
+    lie; ``planar``: each channel has its own segments.
+    """
+
+    block: Block
+    directory: Directory
+    width: int
+    height: int
+    samples: int
+    bits: int
+    floating: bool
+    photometric: int
+    compression: int
+    predictor: int
+    planar: bool
+    fill_order: int
+    segment: tuple[int, int]
+    offsets: tuple[int, ...]
+    counts: tuple[int, ...]
+
+    @property
+    def tiled(self) -> bool:
+        """Whether segments are tiles and not strips."""
+        return 322 in self.directory
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        """Of the samples as stored (below 8 bits: of the packed bytes)."""
+        order = self.block.order
+        if self.floating:
+            return np.dtype(f"{order}f{self.bits // 8}")
+        return np.dtype(f"{order}u2") if self.bits == 16 else np.dtype(np.uint8)
+
+
+def read(layout: Layout) -> Pixels:
+    """The samples, (H, W, C): uint8 (below 8 bits unpacked, not scaled), uint16 or float32.
+
+    Raises:
+        ImageError: Damaged, cut short, or of an unsupported compression.
+    """
+    _check(layout)
+    if layout.compression in OURS and layout.photometric != YCBCR:
+        return _read_segments(layout)
+    if layout.floating or layout.bits > 8:
+        return _by_opencv(layout)
+    return array_of(_by_pillow(layout))
+
+
+def read_cmyk(layout: Layout, metadata: Metadata, assume: bytes | None) -> Image:
+    """CMYK separations (8 bit) to an sRGB picture through their profile."""
+    _check(layout)
+    if layout.bits != 8 or layout.samples != 4:
+        raise ImageError(
+            f"this CMYK TIFF has {layout.samples} channels of {layout.bits} bits; "
+            "convert it to 4 channels of 8 bits or to RGB"
+        )
+    if layout.compression in OURS:
+        picture = PillowImage.fromarray(np.ascontiguousarray(_read_segments(layout)), "CMYK")
+    else:
+        picture = _by_pillow(layout)
+    return cmyk.to_rgb(picture, metadata, assume)
+
+
+def _grid(layout: Layout) -> tuple[int, int, int]:
+    """Segments down, across, and per channel."""
+    high, wide = layout.segment
+    down, across = -(-layout.height // max(high, 1)), -(-layout.width // max(wide, 1))
+    return down, across, layout.samples if layout.planar else 1
+
+
+def _check(layout: Layout) -> None:
+    """Refuse a table of segments that cannot be, before anything is allocated."""
+    high, wide = layout.segment
+    size = len(layout.block.data)
+    if high < 1 or wide < 1 or not 1 <= layout.samples <= 16:
+        raise ImageError("the TIFF has segments without pixels; it is damaged; save it again")
+    if layout.tiled and high * wide > 4 * max(layout.width * layout.height, 2**20):
+        raise ImageError(f"the TIFF has tiles of {wide} x {high}; it is damaged; save it again")
+    down, across, planes = _grid(layout)
+    if not len(layout.offsets) == len(layout.counts) == down * across * planes:
+        raise ImageError(
+            f"the TIFF lists {len(layout.offsets)} segments where {down * across * planes} are "
+            "needed; it is damaged; save it again"
+        )
+    if any(o + c > size for o, c in zip(layout.offsets, layout.counts, strict=True)):
+        raise ImageError("the TIFF is cut short: segments lie beyond its end; fetch it again")
+    if min(layout.counts) < 1:
+        raise ImageError("the TIFF has empty segments; it is damaged; save it again")
+    need = layout.width * layout.height * layout.samples * layout.bits // 8
+    if need > min(sum(layout.counts), size) * RATIO.get(layout.compression, 100_000):
+        raise ImageError(
+            f"the TIFF is damaged: its data cannot hold {layout.width} x {layout.height} pixels"
+        )
+    if layout.compression == OLD_JPEG or (
+        layout.compression not in OURS and layout.compression not in NAMES
+    ):
+        raise ImageError(
+            f"the TIFF compression {layout.compression} is not supported; save it with Deflate or LZW"
+        )
+
+
+def _read_segments(layout: Layout) -> Pixels:
+    high, wide = layout.segment
+    packed = layout.bits < 8 and layout.predictor == 1
+    dtype = np.float32 if layout.floating else layout.dtype.newbyteorder("=")
+    out = np.empty((layout.height, layout.width, layout.samples), dtype)
+    for plane, y, x, stored in _segments(layout):
+        raw = stored.translate(REVERSED) if layout.fill_order == 2 else stored
+        samples = 1 if layout.planar else layout.samples
+        rows = high if layout.tiled else min(high, layout.height - y)
+        row_bytes = (wide * samples * layout.bits + 7) // 8
+        data = _inflate(raw, layout, rows * row_bytes)
+        if packed:
+            values = _unpack(np.frombuffer(data, np.uint8).reshape(rows, row_bytes), layout.bits)
+            part = values[:, : wide * samples].reshape(rows, wide, samples)
+        else:
+            part = _predicted(data, layout, (rows, wide, samples))
+        target = out[y : y + rows, x : x + wide, plane : plane + samples]
+        target[...] = part[: target.shape[0], : target.shape[1]]
+    return out
+
+
+REVERSED = bytes(int(f"{i:08b}"[::-1], 2) for i in range(256))
+
+
+def _segments(layout: Layout) -> Iterator[tuple[int, int, int, bytes]]:
+    """Plane, top row, left column, and bytes of every segment."""
+    down, across, planes = _grid(layout)
+    high, wide = layout.segment
+    places = [
+        (p, y * high, x * wide) for p in range(planes) for y in range(down) for x in range(across)
+    ]
+    for (p, y, x), offset, count in zip(places, layout.offsets, layout.counts, strict=True):
+        yield p, y, x, layout.block.data[offset : offset + count]
+
+
+def _inflate(raw: bytes, layout: Layout, want: int) -> bytes:
+    """Decompress one segment to exactly ``want`` bytes."""
+    try:
+        if layout.compression in (DEFLATE, OLD_DEFLATE):
+            data = zlib.decompressobj().decompress(raw, want)
+        elif layout.compression == LZMA:
+            data = lzma.LZMADecompressor(memlimit=1 << 28).decompress(raw, want)
+        elif layout.compression == PACKBITS:
+            data = unpack_bits(raw, want)
+        else:
+            data = raw[:want]
+    except (zlib.error, lzma.LZMAError, EOFError, MemoryError) as error:
+        raise ImageError(f"the TIFF is damaged: {error}; fetch it again") from error
+    if len(data) != want:
+        raise ImageError(
+            f"the TIFF is cut short: a segment holds {len(data)} bytes of {want}; fetch it again"
+        )
+    return data
+
+
+def unpack_bits(raw: bytes, want: int) -> bytes:
+    """PackBits (TIFF 6.0, section 9), up to ``want`` bytes."""
+    out, at = bytearray(), 0
+    while at < len(raw) and len(out) < want:
+        n = raw[at]
+        if n < 128:
+            out += raw[at + 1 : at + 2 + n]
+            at += 2 + n
+        else:
+            if n > 128:
+                out += raw[at + 1 : at + 2] * (257 - n)
+            at += 2 if n > 128 else 1
+    return bytes(out[:want])
+
+
+def _unpack(rows: Pixels, bits: int) -> Pixels:
+    """Samples of 1, 2 or 4 bits, the first in the highest bits."""
+    shifts = np.arange(8 - bits, -1, -bits, dtype=np.uint8)
+    values = rows[:, :, None] >> shifts & np.uint8(2**bits - 1)
+    return values.reshape(len(rows), -1)
+
+
+def _predicted(data: bytes, layout: Layout, shape: tuple[int, int, int]) -> Pixels:
+    """Undo the predictor: 1 none, 2 horizontal differences, 3 the same over sorted float bytes."""
+    rows, wide, samples = shape
+    if layout.predictor == 3 and layout.floating:
+        size = layout.bits // 8
+        flat = np.frombuffer(data, np.uint8).reshape(rows, wide * size, samples)
+        planes = np.cumsum(flat, 1, dtype=np.uint8).reshape(rows, size, wide * samples)
+        big = np.ascontiguousarray(planes.transpose(0, 2, 1)).view(f">f{size}")
+        return _single(big.reshape(shape))
+    values = np.frombuffer(data, layout.dtype).reshape(shape)
+    if layout.predictor == 2 and not layout.floating:
+        native = values.astype(layout.dtype.newbyteorder("="))
+        return np.cumsum(native, 1, dtype=native.dtype)
+    if layout.predictor != 1:
+        raise ImageError(f"the TIFF predictor {layout.predictor} is not supported; save it again")
+    return _single(values) if layout.floating else values
+
+
+def _single(values: Pixels) -> Pixels:
+    with np.errstate(over="ignore"):
+        return values.astype(np.float32)
+
+
+def _by_pillow(layout: Layout) -> PillowImage.Image:
+    data = layout.block.data
+    picture = load(lambda: TiffImagePlugin.TiffImageFile(io.BytesIO(data)), "TIFF")
+    if picture.size != (layout.width, layout.height):
+        raise ImageError("the TIFF is damaged: libtiff finds another size; save it again")
+    return picture
+
+
+def _by_opencv(layout: Layout) -> Pixels:
+    raw = np.frombuffer(layout.block.data, np.uint8)
+    try:
+        found = cv2.imdecode(raw, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error as error:
+        raise ImageError("the TIFF is damaged: libtiff refuses it; save it again") from error
+    if found is None or found.shape[:2] != (layout.height, layout.width):
+        raise ImageError("the TIFF is damaged: libtiff refuses it; save it again")
+    if found.ndim == 3 and found.shape[2] >= 3:
+        code = cv2.COLOR_BGRA2RGBA if found.shape[2] == 4 else cv2.COLOR_BGR2RGB
+        found = cv2.cvtColor(found, code)
+    found = np.asarray(found if found.ndim == 3 else found[:, :, None])
+    if found.shape[2] != layout.samples:
+        raise ImageError(
+            f"the TIFF has {layout.samples} channels with {NAMES[layout.compression]} compression at "
+            f"{layout.bits} bits; save it with Deflate"
+        )
+    return found

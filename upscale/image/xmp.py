@@ -1,0 +1,95 @@
+"""XMP packets: changed as text, so that everything else in them stays as it was.
+
+No XML parser runs over them (a packet comes from a stranger); what is not a packet is left out.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from typing import Any
+
+NAMESPACE = "urn:upscale:provenance:"
+# IPTC's controlled vocabulary for the source of a digital picture.
+SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/algorithmicallyEnhanced"
+EMPTY = (
+    '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n'
+    '<x:xmpmeta xmlns:x="adobe:ns:meta/">\n'
+    ' <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">\n'
+    " </rdf:RDF>\n</x:xmpmeta>\n"
+    '<?xpacket end="w"?>'
+)
+OURS = re.compile(r"\s*<rdf:Description [^>]*xmlns:upscale=\"[^>]*/>")
+RECORD = re.compile(r'upscale:Record="([^"]*)"')
+END = re.compile(r"</rdf:RDF\s*>")
+THUMBNAILS = re.compile(r"\s*<xmp:Thumbnails>.*?</xmp:Thumbnails>", re.DOTALL)
+
+
+def read(raw: bytes) -> str | None:
+    """The packet as text; None where it is not UTF-8 or not RDF."""
+    try:
+        packet = raw.decode("utf-8").rstrip("\0")
+    except UnicodeDecodeError:
+        return None
+    return packet if END.search(packet) else None
+
+
+def upright(packet: bytes) -> bytes:
+    """The packet with orientation 1 and without thumbnails."""
+    found = read(packet)
+    if found is None:
+        return packet
+    return _set(THUMBNAILS.sub("", found), "tiff:Orientation", "1").encode()
+
+
+def corrected(packet: bytes, width: int, height: int) -> bytes:
+    """The packet with the dimensions of the picture, where it tells them."""
+    found = read(packet)
+    if found is None:
+        return packet
+    for name, value in (
+        ("tiff:ImageWidth", width),
+        ("tiff:ImageLength", height),
+        ("exif:PixelXDimension", width),
+        ("exif:PixelYDimension", height),
+    ):
+        found = _set(found, name, str(value))
+    return found.encode()
+
+
+def _set(packet: str, name: str, value: str) -> str:
+    """Change a simple property, written as an attribute or as an element, where it is there."""
+    packet = re.sub(rf'(\b{name}\s*=\s*")[^"]*(")', rf"\g<1>{value}\g<2>", packet)
+    packet = re.sub(rf"(\b{name}\s*=\s*')[^']*(')", rf"\g<1>{value}\g<2>", packet)
+    return re.sub(rf"(<{name}>)[^<]*(</{name}>)", rf"\g<1>{value}\g<2>", packet)
+
+
+def record(packet: bytes | None) -> dict[str, Any] | None:
+    """The provenance in a packet; None where there is none that can be read."""
+    found = read(packet) if packet else None
+    match = RECORD.search(found) if found else None
+    if match is None:
+        return None
+    try:
+        value = json.loads(html.unescape(match[1]))
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def with_record(packet: bytes | None, values: dict[str, Any]) -> bytes:
+    """The packet, or a new one, with the provenance set; one that was there is replaced."""
+    found = OURS.sub("", (read(packet) if packet else None) or EMPTY)
+    text = json.dumps(values, ensure_ascii=False, separators=(",", ":"), sort_keys=False)
+    attributes = [f'xmlns:upscale="{NAMESPACE}"', f'upscale:Record="{html.escape(text)}"']
+    if "DigitalSourceType" not in found:
+        attributes += [
+            'xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"',
+            f'Iptc4xmpExt:DigitalSourceType="{SOURCE_TYPE}"',
+        ]
+    joined = "\n    ".join(attributes)
+    ours = f'  <rdf:Description rdf:about=""\n    {joined}/>\n '
+    at = END.search(found)
+    cut = at.start() if at else len(found)
+    return (found[:cut].rstrip(" ") + ours + found[cut:]).encode()
