@@ -1,0 +1,136 @@
+"""``upscale evaluate``: the table, the JSON lines, and what is refused before any work."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.known import known_models_fixture, photo_fixture, write_fixture  # noqa: F401
+
+Writer = Callable[..., Path]
+Cli = Callable[..., Any]
+
+KEYS = """
+    set picture model weights scale alpha protocol psnr_y ssim_y psnr_rgb bicubic_psnr_y
+    bicubic_ssim_y lr_consistency seconds megapixels
+"""
+
+
+@pytest.fixture
+def folder(write: Writer, photo: np.ndarray, known_models: Path) -> Path:
+    """Two pictures, named so that a terminal or a table could take harm."""
+    write("Set5/a[bold].png", photo)
+    return write("Set5/b\x1b[2J.png", photo[::-1]).parent
+
+
+def test_json_is_a_line_per_picture_and_one_per_set(cli: Cli, folder: Path) -> None:
+    done = cli(
+        "evaluate", folder, "-m", "known-pair", "--alpha", "0,1", "--json", "--device", "cpu"
+    )
+    assert (done.code, done.lines) == (0, [])
+    records = [json.loads(line) for line in done.text.splitlines()]
+    assert all(list(record) == KEYS.split() for record in records)
+    assert [(r["alpha"], r["picture"]) for r in records] == [
+        (alpha, name) for alpha in (0.0, 1.0) for name in ("a[bold].png", "b\x1b[2J.png", None)
+    ]
+    a, b, mean = records[:3]
+    assert mean["psnr_y"] == pytest.approx((a["psnr_y"] + b["psnr_y"]) / 2, abs=1e-5)
+    assert mean["megapixels"] == pytest.approx(2 * 60 * 60e-6)
+    assert {r["set"] for r in records} == {"Set5"}
+    assert {r["protocol"] for r in records} == {"edsr"}
+    assert list(records[0]["weights"]) == ["known-psnr-x4"]
+
+
+def test_bicubic_beside_does_not_depend_on_the_model(cli: Cli, folder: Path) -> None:
+    by_model = [
+        json.loads(cli("evaluate", folder, "-m", m, "-s", "2", "--json").text.splitlines()[-1])
+        for m in ("bicubic", "known-srcnn")
+    ]
+    assert by_model[0]["bicubic_psnr_y"] == by_model[1]["bicubic_psnr_y"]
+    assert by_model[0]["psnr_y"] == by_model[0]["bicubic_psnr_y"]
+
+
+def test_the_table_has_a_row_per_set_and_escapes_names(cli: Cli, folder: Path) -> None:
+    done = cli("evaluate", folder, "-m", "bicubic", "-s", "2,4", "-v")
+    assert done.code == 0
+    assert "\x1b" not in done.text
+    assert "Set5/a[bold].png" in done.text
+    assert "Set5/b\\x1b[2J.png" in done.text
+    assert len([line for line in done.text.splitlines() if " Set5 " in line]) == 2
+    brief = cli("evaluate", folder, "-m", "bicubic", "-s", "2,4")
+    assert "a[bold]" not in brief.text
+    assert len([line for line in brief.text.splitlines() if "bicubic  " in line]) == 3
+
+
+def test_the_published_row_beside(cli: Cli, folder: Path) -> None:
+    options = ("evaluate", folder, "-m", "bicubic", "-s", "4", "--paper")
+    assert "28.42 0.8104" in cli(*options).text
+    records = [json.loads(line) for line in cli(*options, "--json").text.splitlines()]
+    assert [r["paper_psnr_y"] for r in records] == [None, None, 28.42]
+    assert records[-1]["paper_ssim_y"] == 0.8104
+    assert "28.42" not in cli(*options[:-1]).text
+
+
+def test_both_protocols_and_given_pictures(
+    cli: Cli, folder: Path, write: Writer, photo: np.ndarray
+) -> None:
+    common = ("evaluate", folder, "-m", "known-srcnn", "--json")
+    values = [
+        json.loads(cli(*common, "--protocol", p).text.splitlines()[-1]) for p in ("edsr", "srcnn")
+    ]
+    assert [v["protocol"] for v in values] == ["edsr", "srcnn"]
+    assert values[1]["psnr_rgb"] is None
+    for name in ("a[bold]", "b\x1b[2J"):
+        write(f"lr/{name}x2.png", photo[:30, :31])
+    given = json.loads(cli(*common, "--lr-dir", folder.parent / "lr").text.splitlines()[-1])
+    assert given["psnr_y"] < values[0]["psnr_y"] - 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("missing",), 2, "does not exist"),
+        (("Set5/a[bold].png",), 2, "is a file"),
+        (("empty",), 1, "holds no picture"),
+        (("Set5", "-m", "nothing"), 1, "nothing"),
+        (("Set5", "-s", "2.5"), 2, "'2.5'"),
+        (("Set5", "-m", "known-pair", "--alpha", "2"), 2, "outside"),
+        (("Set5", "-m", "known-pair", "--alpha", "0:1"), 2, "'0:1'"),
+        (("Set5", "-m", "known-srcnn", "--alpha", "1"), 2, "--alpha"),
+        (("Set5", "-m", "known-srcnn", "--protocol", "x"), 2, "'x'"),
+        (("Set5", "-m", "known-srcnn", "--lr-dir", "nowhere"), 2, "nowhere"),
+        (("Set5", "-m", "known-srcnn", "--lr-dir", "Set5"), 1, "a[bold]x2.png"),
+        (("Set5", "-m", "known-srcnn", "--tile", "few"), 2, "few"),
+        (("Set5", "-m", "known-srcnn", "--device", "tpu"), 2, "tpu"),
+        ((), 2, "HR_DIR"),
+    ],
+)
+def test_bad_input_is_one_line_and_nothing_on_stdout(
+    cli: Cli,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    code: int,
+    words: str,
+) -> None:
+    (folder.parent / "empty").mkdir()
+    monkeypatch.chdir(folder.parent)
+    done = cli("evaluate", *arguments)
+    assert (done.code, done.out) == (code, b"")
+    assert [line for line in done.lines if "error" in line and words in line], done.err
+    assert len(done.lines) == 1
+
+
+def test_a_picture_that_is_too_small_stops_before_the_others(
+    cli: Cli, folder: Path, write: Writer, photo: np.ndarray
+) -> None:
+    write("Set5/z.png", photo[:12, :12])
+    done = cli("evaluate", folder, "-m", "bicubic", "-s", "4", "--json")
+    assert (done.code, done.out) == (1, b"")
+    assert "z.png" in done.err
+    assert "12x12" in done.err
