@@ -98,7 +98,7 @@ def _line(task: Task, settings: Settings, upscaler: Upscaler) -> Line:
         info = _probe(task)
     except (OSError, ImageError) as error:
         return Line(task, problem=stages.describe(error))
-    turned = info.orientation >= 5
+    turned = info.metadata.orientation >= 5
     width, height = (info.height, info.width) if turned else (info.width, info.height)
     size = stages.final_size(settings, upscaler, width, height)
     name = task.format or info.format

@@ -175,12 +175,19 @@ def execute(job: Job, show: Show, how: How) -> int:
             interrupt.call(run.stop)
             for payload in run:
                 if payload.data is not None:
-                    sys.stdout.buffer.write(payload.data)
-                    sys.stdout.buffer.flush()
+                    write_stdout(payload.data)
                 summary.add(payload.record)
                 records.write(payload.record)
                 progress.record(payload.record)
     return _finish(summary, show.console, started, interrupt, resumes=bool(plan.roots))
+
+
+def write_stdout(data: bytes) -> None:
+    """Write all bytes to stdout, which may be unbuffered and then takes only what fits a pipe."""
+    left = memoryview(data)
+    while left:
+        left = left[sys.stdout.buffer.write(left) :]
+    sys.stdout.buffer.flush()
 
 
 def _prepare(

@@ -17,13 +17,13 @@ def write_survey(survey: Survey, show: Show) -> int:
     """Write a survey to stdout; return 1 where pictures or the whole run will fail, else 0."""
     short = _shortage(survey)
     if show.json:
-        for line in survey.lines:
-            sys.stdout.write(json.dumps(_record(line)) + "\n")
+        for item in survey.lines:
+            sys.stdout.write(json.dumps(_record(item)) + "\n")
     elif not show.console.quiet:
-        for line in survey.lines:
-            sys.stdout.write(_text(line) + "\n")
-    for line in survey.problems:
-        show.console.error(f"{line.task.source.location}: {line.problem}")
+        for item in survey.lines:
+            sys.stdout.write(_text(item) + "\n")
+    for item in survey.problems:
+        show.console.error(f"{item.task.source.location}: {item.problem}")
     for shortage in short:
         show.console.error(shortage)
     show.console.note(_sum(survey))
@@ -70,8 +70,8 @@ def _shortage(survey: Survey) -> list[str]:
             found.append(f"{folder}: about {_size(need)} needed, {_size(free)} free")
     largest = max((line.memory for line in survey.todo), default=0)
     if largest > survey.memory_free:
-        free = _size(survey.memory_free)
-        found.append(f"memory: the largest picture needs about {_size(largest)}, {free} are free")
+        have = _size(survey.memory_free)
+        found.append(f"memory: the largest picture needs about {_size(largest)}, {have} are free")
     return found
 
 
@@ -93,11 +93,12 @@ def _sum(survey: Survey) -> str:
 
 
 def _size(count: float) -> str:
-    for unit in ("KiB", "MiB", "GiB"):
-        count /= 1024
+    count /= 1024
+    for unit in ("KiB", "MiB"):
         if count < 1024:
-            break
-    return f"{count:.1f} {unit}"
+            return f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} GiB"
 
 
 def _time(seconds: float) -> str:
