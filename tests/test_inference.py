@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.toys import Greedy, Overflowing, Toy, ToyConfig
+from upscale.device import peak_bytes
 from upscale.errors import ImageError, OutOfMemoryError, UpscaleError, UsageError
 from upscale.inference import Noise, RunReport, TileOption, engine, prepare, run
 from upscale.models import ESRGAN, SRCNN, ESRGANConfig, Network, SRCNNConfig, SwinIR, SwinIRConfig
@@ -327,6 +328,18 @@ def test_the_caller_keeps_its_grad_mode_between_strips() -> None:
     next(strips)
     assert torch.is_grad_enabled()
     assert not torch.is_inference_mode_enabled()
+
+
+def test_the_float_result_never_exists_whole() -> None:
+    lr = picture(2000, 64)
+    prepared = prepare(Toy())
+
+    def drain() -> None:
+        for _ in run(prepared, lr, tile=64):
+            pass
+
+    result = 4 * 3 * (2 * 2000) * (2 * 64)
+    assert peak_bytes(drain) < result / 3, "two bands and a tile, of 32 bands"
 
 
 def test_memory_of_a_pixel_is_that_of_the_widest_moment() -> None:

@@ -307,7 +307,7 @@ class Upscaler:
     ) -> Iterator[Tensor]:
         """Strips (1, channels, h, W') of the result at its final size."""
         native = (lr.shape[-2] * loaded.scale, lr.shape[-1] * loaded.scale)
-        strips = (rows for _, _, rows in self._run(loaded, lr, progress, report))
+        strips = (rows.clamp_(0, 1) for _, _, rows in self._run(loaded, lr, progress, report))
         return strips if native == final else resize_strips(strips, native, final)
 
     def _result(
