@@ -2,126 +2,98 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, get_args
+from collections.abc import Callable
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from upscale.color.alpha import bleed, bounds, nearest_rows
-from upscale.color.ycbcr import gray_to_luma, luma_to_gray, rgb_to_ycbcr, ycbcr_to_rgb
+from upscale.color.rest import AlphaMode, IccMode, Rest, gray_in, gray_out, in_srgb
+from upscale.color.ycbcr import rgb_to_ycbcr, ycbcr_to_rgb
 from upscale.errors import UsageError
-from upscale.image import Image, Metadata, Pixels
+from upscale.image import Image, Pixels
+from upscale.image.icc import Profile
+from upscale.image.profile import parse
 from upscale.resample import resize
 
-AlphaMode = Literal["network", "bicubic"]
-
-
-@dataclass(frozen=True, eq=False)
-class Rest:
-    """What a picture is besides the tensor that the network sees; it waits here for ``merge``.
-
-    Attributes:
-        metadata: Metadata of the picture.
-        dtype: Dtype of its pixels.
-        colours: Colour channels of the output, 1 or 3.
-        channels: Channels of the network, 1 (luma) or 3 (RGB).
-        neutral: The colour is gray, be it stored in one channel or in three equal ones.
-        size: Height and width of the input.
-        chroma: Cb and Cr, (1, 2, H, W), where the network takes luma of a colour picture.
-        alpha: Alpha, (1, 1, H, W) in [0, 1]; None without alpha or where it is constant.
-        constant_alpha: The value of a constant alpha in [0, 1]; None otherwise.
-        alpha_mode: How alpha is enlarged.
-    """
-
-    metadata: Metadata
-    dtype: np.dtype[np.generic]
-    colours: int
-    channels: int
-    neutral: bool
-    size: tuple[int, int]
-    chroma: Tensor | None = None
-    alpha: Tensor | None = None
-    constant_alpha: float | None = None
-    alpha_mode: AlphaMode = "bicubic"
-
-    @property
-    def alpha_lr(self) -> Tensor | None:
-        """Alpha as the network takes it, (1, channels, H, W); None where it is not to see alpha.
-
-        Run it as a second picture and give the rows of the result to ``merge_rows``.
-        """
-        if self.alpha is None or self.alpha_mode != "network":
-            return None
-        return _gray_in(self.alpha, self.channels)
-
-
-def _gray_in(gray: Tensor, channels: int) -> Tensor:
-    return gray_to_luma(gray) if channels == 1 else gray.expand(-1, 3, -1, -1).contiguous()
-
-
-def _gray_out(x: Tensor) -> Tensor:
-    if x.shape[1] == 1:
-        return luma_to_gray(x)
-    return (x * x.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
+STRIP = 256  # rows that are converted at a time
+NOTHING = 0.1 / 65535  # a residual below a tenth of a 16-bit level is none
 
 
 def to_tensor(pixels: Pixels) -> Tensor:
     """(H, W, C) uint8, uint16 or float32 to (1, C, H, W) float32, full scale at 1."""
     top = 1.0 if pixels.dtype == np.float32 else float(np.iinfo(pixels.dtype).max)
-    planes = np.ascontiguousarray(pixels.transpose(2, 0, 1), dtype=np.float32)
+    planes = np.array(pixels.transpose(2, 0, 1), dtype=np.float32, order="C")
     return torch.from_numpy(planes).div_(top).unsqueeze(0)
 
 
-def to_pixels(x: Tensor, dtype: np.dtype[np.generic]) -> Pixels:
-    """(1, C, H, W) float32 to (H, W, C) of ``dtype``: clipped to [0, 1] and rounded half up."""
+def to_pixels(x: Tensor, dtype: np.dtype[Any]) -> Pixels:
+    """(1, C, H, W) float32 to (H, W, C) of ``dtype``: integers clipped to [0, 1], rounded half up."""
     planes = x[0].permute(1, 2, 0)
     if dtype == np.float32:
         return np.ascontiguousarray(planes.numpy())
-    top = float(np.iinfo(dtype).max)  # type: ignore[type-var]
-    whole = planes.clamp(0, 1).mul(top).add_(0.5).floor_()
+    whole = planes.clamp(0, 1).mul(float(np.iinfo(dtype).max)).add_(0.5).floor_()
     return np.ascontiguousarray(whole.numpy().astype(dtype))
 
 
-def split(image: Image, channels: int, *, alpha_mode: AlphaMode = "network") -> tuple[Tensor, Rest]:
+def _by_rows(change: Callable[[Pixels], Pixels], x: Tensor) -> Tensor:
+    """Apply a change of (h, W, C) arrays to (1, C, H, W), a few rows at a time."""
+    parts = []
+    for y in range(0, x.shape[2], STRIP):
+        rows = np.ascontiguousarray(x[0, :, y : y + STRIP].permute(1, 2, 0).numpy())
+        parts.append(torch.from_numpy(change(rows)).permute(2, 0, 1))
+    return torch.cat(parts, 1).unsqueeze(0)
+
+
+def split(
+    image: Image,
+    channels: int,
+    *,
+    alpha_mode: AlphaMode = "network",
+    icc: IccMode = "keep",
+) -> tuple[Tensor, Rest]:
     """Take a picture apart into the tensor that a network sees and the rest.
+
+    The tensor is sRGB; a picture of another profile is converted, and so is the result, back.
 
     Args:
         image: The picture.
         channels: Channels of the network: 3 RGB, 1 luma (Y of BT.601 in studio range).
         alpha_mode: Enlarge alpha by the network or by the bicubic kernel.
+        icc: "keep" the profile of the picture, or leave the result in "srgb".
 
     Returns:
         ``lr``, (1, channels, H, W) float32 in [0, 1], and the rest for ``merge``.
 
     Raises:
-        UsageError: ``channels`` or ``alpha_mode`` has another value.
+        UsageError: ``channels``, ``alpha_mode`` or ``icc`` has another value.
     """
-    if channels not in (1, 3):
-        raise UsageError(f"a network of {channels} channels has no colour; use one of 1 or 3")
-    if alpha_mode not in get_args(AlphaMode):
-        raise UsageError(f"alpha mode {alpha_mode!r} is unknown; use network or bicubic")
-    x = to_tensor(image.pixels)
-    colour, alpha, constant = x, None, None
-    if image.has_alpha:
-        colour, alpha = x[:, :-1], x[:, -1:].contiguous()
+    _check(channels, alpha_mode, icc)
+    colour, alpha = _straight(image)
+    constant = None
+    if alpha is not None:
         colour = bleed(colour, alpha)
         low, high = alpha.aminmax()
         if bool(low == high):
-            alpha, constant = None, float(low)
+            constant, alpha = float(low), None
     colours = colour.shape[1]
     neutral = colours == 1 or bool((colour[:, :1] == colour[:, 1:]).all())
-    chroma = None
-    if neutral:
-        lr = _gray_in(colour[:, :1], channels)
-    elif channels == 1:
-        ycbcr = rgb_to_ycbcr(colour)
-        lr, chroma = ycbcr[:, :1].contiguous(), ycbcr[:, 1:].contiguous()
+    device = colour[:, :1].contiguous() if neutral else colour.contiguous()
+    profile = _profile(image)
+    low_value, high_value = _range(device) if profile is None else (0.0, 1.0)
+    if profile is None:
+        seen = (device - low_value) / (high_value - low_value)
+        residual = None
     else:
-        lr = colour.contiguous()
-    rest = Rest(
-        metadata=image.metadata,
+        seen = _by_rows(profile.to_srgb, device).clamp_(0, 1)
+        residual = device - _by_rows(profile.from_srgb, seen) if icc == "keep" else None
+        if residual is not None and float(residual.abs().max()) < NOTHING:
+            residual = None
+    lr, chroma = _network_view(seen, channels)
+    return lr.clamp(0, 1), Rest(
+        metadata=image.metadata if icc == "keep" else in_srgb(image.metadata),
         dtype=image.pixels.dtype,
         colours=colours,
         channels=channels,
@@ -131,8 +103,55 @@ def split(image: Image, channels: int, *, alpha_mode: AlphaMode = "network") -> 
         alpha=alpha,
         constant_alpha=constant,
         alpha_mode=alpha_mode,
+        profile=profile if icc == "keep" else None,
+        residual=residual,
+        low=low_value,
+        high=high_value,
     )
-    return lr.clamp(0, 1), rest
+
+
+def _check(channels: int, alpha_mode: str, icc: str) -> None:
+    if channels not in (1, 3):
+        raise UsageError(f"a network of {channels} channels has no colour; use one of 1 or 3")
+    if alpha_mode not in get_args(AlphaMode):
+        raise UsageError(f"alpha mode {alpha_mode!r} is unknown; use network or bicubic")
+    if icc not in get_args(IccMode):
+        raise UsageError(f"ICC mode {icc!r} is unknown; use keep or srgb")
+
+
+def _straight(image: Image) -> tuple[Tensor, Tensor | None]:
+    """Colour, not multiplied by alpha, and alpha."""
+    x = to_tensor(image.pixels)
+    if not image.has_alpha:
+        return x, None
+    colour, alpha = x[:, :-1], x[:, -1:].clamp(0, 1)
+    if image.metadata.premultiplied:
+        colour = torch.where(alpha > 0, colour / alpha.clamp_min(1e-9), torch.zeros_like(colour))
+    return colour.contiguous(), alpha.contiguous()
+
+
+def _profile(image: Image) -> Profile | None:
+    """The profile to convert from; None where the pixels are sRGB as they are."""
+    if image.metadata.icc is None:
+        return None
+    found = parse(image.metadata.icc)
+    return None if found.is_srgb else found
+
+
+def _range(x: Tensor) -> tuple[float, float]:
+    """The values that become 0 and 1: those, unless the picture goes beyond them."""
+    low, high = (float(v) for v in x.aminmax())
+    return min(low, 0.0), max(high, 1.0)
+
+
+def _network_view(seen: Tensor, channels: int) -> tuple[Tensor, Tensor | None]:
+    """sRGB values (1, 1 or 3, H, W) to what the network takes, and chroma where it takes luma."""
+    if seen.shape[1] == 1:
+        return gray_in(seen, channels), None
+    if channels == 3:
+        return seen, None
+    ycbcr = rgb_to_ycbcr(seen)
+    return ycbcr[:, :1].contiguous(), ycbcr[:, 1:].contiguous()
 
 
 def merge_rows(
@@ -155,21 +174,30 @@ def merge_rows(
         (y1 - y0, W', C) of the input's dtype: a strip of the output's pixels.
 
     Raises:
-        ValueError: The strip does not have the size that ``rows`` and ``size`` say, or alpha is missing.
+        ValueError: The strip is not of the size that ``rows`` and ``size`` say, or alpha is missing.
     """
     want = (1, rest.channels, rows[1] - rows[0], size[1])
     if tuple(sr_rows.shape) != want:
         raise ValueError(f"strip of shape {tuple(sr_rows.shape)} where {want} was expected")
-    sr = sr_rows.clamp(0, 1)
+    colour = sr_rows.clamp(0, 1)
     if rest.neutral:
-        colour = _gray_out(sr).expand(-1, rest.colours, -1, -1)
+        colour = gray_out(colour)
     elif rest.chroma is not None:
-        colour = ycbcr_to_rgb(torch.cat([sr, resize(rest.chroma, size, rows=rows)], 1))
-    else:
-        colour = sr
+        chroma = resize(rest.chroma, size, rows=rows)
+        colour = ycbcr_to_rgb(torch.cat([colour, chroma], 1)).clamp_(0, 1)
+    if rest.profile is not None:
+        colour = _by_rows(rest.profile.from_srgb, colour)
+    if rest.residual is not None:
+        colour = colour + resize(rest.residual, size, rows=rows)
+    if (rest.low, rest.high) != (0.0, 1.0):
+        colour = colour * (rest.high - rest.low) + rest.low
+    colour = colour.expand(-1, rest.colours, -1, -1)
     alpha = _alpha_rows(rest, size, rows, alpha_rows)
-    planes = colour if alpha is None else torch.cat([colour, alpha], 1)
-    return to_pixels(planes, rest.dtype)
+    if alpha is None:
+        return to_pixels(colour, rest.dtype)
+    if rest.metadata.premultiplied:
+        colour = colour * alpha
+    return to_pixels(torch.cat([colour, alpha], 1), rest.dtype)
 
 
 def _alpha_rows(
@@ -182,7 +210,7 @@ def _alpha_rows(
     if rest.alpha_mode == "network":
         if alpha_rows is None:
             raise ValueError("alpha_rows are missing: run the network on rest.alpha_lr")
-        alpha = _gray_out(alpha_rows)
+        alpha = gray_out(alpha_rows)
     else:
         alpha = resize(rest.alpha, size, rows=rows)
     low, high = (nearest_rows(b, size, rows) for b in bounds(rest.alpha))

@@ -14,6 +14,7 @@ from upscale.image.model import (
     check_size,
     format_of,
 )
+from upscale.image.provenance import provenance, strip_metadata, with_provenance
 
 __all__ = [
     "FORMATS",
@@ -31,7 +32,10 @@ __all__ = [
     "identify",
     "losses",
     "probe",
+    "provenance",
+    "strip_metadata",
     "to_depth",
     "to_srgb",
     "upright",
+    "with_provenance",
 ]

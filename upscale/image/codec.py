@@ -8,11 +8,29 @@ from dataclasses import replace
 import numpy as np
 
 from upscale.errors import ImageError
-from upscale.image import bmp, cmyk, exif, gif, icc, jpeg, netpbm, png, tiff, tiff_write, webp, xmp
+from upscale.image import (
+    avif,
+    bmp,
+    cmyk,
+    exif,
+    exr,
+    gif,
+    icc,
+    jpeg,
+    jxl,
+    netpbm,
+    png,
+    radiance,
+    tiff,
+    tiff_write,
+    webp,
+    xmp,
+)
 from upscale.image.fit import check_output, fit_metadata, fit_pixels, transparent
 from upscale.image.identify import identify
 from upscale.image.model import MAX_PIXELS, Image, Info, Metadata, Pixels
-from upscale.image.profile import parse
+from upscale.image.png_meta import HDR_CURVES
+from upscale.image.profile import hdr_curve, parse
 
 DECODERS: dict[str, Callable[[bytes, int, bytes | None], Image]] = {
     "png": png.decode,
@@ -22,6 +40,10 @@ DECODERS: dict[str, Callable[[bytes, int, bytes | None], Image]] = {
     "bmp": bmp.decode,
     "gif": gif.decode,
     "ppm": netpbm.decode,
+    "avif": avif.decode,
+    "hdr": radiance.decode,
+    "exr": exr.decode,
+    "jxl": jxl.decode,
 }
 PROBES: dict[str, Callable[[bytes], Info]] = {
     "png": png.probe,
@@ -31,6 +53,18 @@ PROBES: dict[str, Callable[[bytes], Info]] = {
     "bmp": bmp.probe,
     "gif": gif.probe,
     "ppm": netpbm.probe,
+    "avif": avif.probe,
+    "hdr": radiance.probe,
+    "exr": exr.probe,
+    "jxl": jxl.probe,
+}
+
+PLAIN: dict[str, Callable[[Image], bytes]] = {
+    "tiff": tiff_write.encode,
+    "bmp": bmp.encode,
+    "ppm": netpbm.encode,
+    "hdr": radiance.encode,
+    "exr": exr.encode,
 }
 
 
@@ -89,6 +123,11 @@ def _settled(m: Metadata, gray: bool, assume_icc: bytes | None) -> Metadata:
 
 def _checked(profile: bytes, gray: bool, notes: list[str]) -> bytes | None:
     """The profile, or None and a note where it is damaged or of another colour space."""
+    if hdr_curve(profile) in HDR_CURVES:
+        raise ImageError(
+            f"this is an HDR picture with transfer curve {HDR_CURVES[hdr_curve(profile)]}, which the "
+            "networks do not know; tone-map it to sRGB first"
+        )
     try:
         space = parse(profile).space
         if parse(profile).space != "CMYK":
@@ -151,20 +190,16 @@ def encode(
     ready = Image(fitted.pixels, fit_metadata(fitted, kind))
     if image.metadata.cmyk and kind.name in ("jpeg", "tiff") and not ready.has_alpha:
         return _encode_cmyk(ready, kind.name, effort)
-    match kind.name:
-        case "png":
-            return png.encode(ready, palette=palette)
-        case "jpeg":
-            return jpeg.encode(ready, effort)
-        case "webp":
-            return webp.encode(ready, quality=effort, lossless=lossless)
-        case "tiff":
-            return tiff_write.encode(ready)
-        case "bmp":
-            return bmp.encode(ready)
-        case "ppm":
-            return netpbm.encode(ready)
-    raise ImageError(f"{kind.name.upper()} cannot be written yet; choose -f png")
+    if kind.name == "png":
+        return png.encode(ready, palette=palette)
+    if kind.name == "jpeg":
+        return jpeg.encode(ready, effort)
+    if kind.name == "avif":
+        return avif.encode(ready, quality=effort)
+    if kind.name in ("webp", "jxl"):
+        module = webp if kind.name == "webp" else jxl
+        return module.encode(ready, quality=effort, lossless=lossless)
+    return PLAIN[kind.name](ready)
 
 
 def _encode_cmyk(image: Image, name: str, quality: int) -> bytes:

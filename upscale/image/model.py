@@ -184,7 +184,7 @@ FORMATS: dict[str, Format] = {
         _format("bmp", "bmp dib", "icc dpi"),
         _format("ppm", "ppm pgm pbm pnm pam pfm", depths=(8, 16, 32)),
         _format("jxl", "jxl", "exif xmp", quality=90, needs="pillow_jxl"),
-        _format("exr", "exr", depths=(32,), gray=False, needs="OpenEXR"),
+        _format("exr", "exr", depths=(32,)),
         _format("hdr", "hdr pic rgbe", depths=(32,), alpha=False, gray=False, lossless=False),
         _format("gif", "gif", writable=False),
     )

@@ -13,6 +13,15 @@ from upscale.image.icc import Curve, Profile
 SPACES = {b"RGB ": "RGB", b"GRAY": "GRAY", b"CMYK": "CMYK"}
 
 
+def hdr_curve(data: bytes) -> int:
+    """The transfer curve of the profile's code points (ITU-T H.273), 0 where it has none."""
+    try:
+        body = _tags(data).get(b"cicp", b"") if len(data) > 132 else b""
+    except (struct.error, ValueError):
+        return 0
+    return body[9] if len(body) >= 12 else 0
+
+
 @lru_cache(maxsize=16)
 def parse(data: bytes) -> Profile:
     """Read a profile.

@@ -1,0 +1,64 @@
+"""Where a picture comes from: written into EXIF and XMP, read back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from upscale.image import exif, xmp
+from upscale.image.model import Image, Metadata
+from upscale.image.tags import TagError
+
+MOST_PREVIOUS = 8  # earlier records that are kept, each inside the next
+
+
+def with_provenance(image: Image, record: dict[str, Any]) -> Image:
+    """The picture with a record of how it was made.
+
+    The EXIF and TIFF tag Software is set to the record's ``software`` (name and version); the record
+    goes into the XMP packet as JSON. A record that was there moves into ``previous``, the former
+    Software into ``previous_software``.
+
+    Args:
+        image: The picture.
+        record: What JSON can hold; ``software`` is expected, the rest is up to the caller.
+    """
+    m = image.metadata
+    values = {k: v for k, v in record.items() if v is not None}
+    before = xmp.record(m.xmp)
+    if before:
+        values["previous"] = _shallow(before, MOST_PREVIOUS - 1)
+    elif m.exif and _software(m.exif):
+        values["previous_software"] = _software(m.exif)
+    name = str(record.get("software", "upscale"))
+    return image.with_metadata(
+        exif=exif.with_software(m.exif, name), xmp=xmp.with_record(m.xmp, values)
+    )
+
+
+def _software(block: bytes) -> str:
+    try:
+        return exif.software(block)
+    except TagError:
+        return ""
+
+
+def _shallow(record: dict[str, Any], depth: int) -> dict[str, Any]:
+    """The record with at most ``depth`` earlier ones inside."""
+    inner = record.get("previous")
+    rest = {k: v for k, v in record.items() if k != "previous"}
+    if depth > 0 and isinstance(inner, dict):
+        rest["previous"] = _shallow(inner, depth - 1)
+    return rest
+
+
+def provenance(picture: Image | Metadata) -> dict[str, Any] | None:
+    """The record that ``with_provenance`` wrote; None where there is none."""
+    metadata = picture if isinstance(picture, Metadata) else picture.metadata
+    return xmp.record(metadata.xmp)
+
+
+def strip_metadata(image: Image) -> Image:
+    """The picture without EXIF, XMP (and so provenance), IPTC and text; profile and DPI stay."""
+    m = image.metadata
+    return Image(image.pixels, replace(m, exif=None, xmp=None, iptc=None, text=()))
