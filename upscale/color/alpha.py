@@ -20,8 +20,8 @@ def bleed(colour: Tensor, alpha: Tensor) -> Tensor:
         alpha: (N, 1, H, W) in [0, 1].
 
     Returns:
-        (N, C, H, W): ``colour`` where alpha is above 0, the filling elsewhere; ``colour`` itself where
-        nothing or everything is transparent.
+        (N, C, H, W): ``colour`` where alpha is above 0, the filling elsewhere; ``colour`` itself
+        where nothing or everything is transparent.
     """
     hole = alpha <= 0
     if not bool(hole.any()) or bool(hole.all()):

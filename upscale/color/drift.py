@@ -19,9 +19,9 @@ def fix_drift(
 ) -> Iterator[Strip]:
     """Correct the result, strip by strip, so that its low frequencies are those of ``lr``.
 
-    Both are reduced by the bicubic kernel to one value for each ``cell`` x ``cell`` LR pixels; their
-    difference, enlarged again, is added. A constant shift or tint goes away entirely. Strips are held
-    back until the rows below that they depend on are there: about four cells.
+    Both are reduced by the bicubic kernel to one value for each ``cell`` x ``cell`` LR pixels;
+    their difference, enlarged again, is added. A constant shift or tint goes away entirely. Strips
+    are held back until the rows below that they depend on are there: about four cells.
 
     Args:
         strips: Rows of the result, top to bottom, without gaps.

@@ -65,7 +65,7 @@ class Rest:
 
 
 def gray_in(gray: Tensor, channels: int) -> Tensor:
-    """Gray (1, 1, H, W) as a network of ``channels`` takes it: studio luma, or three equal channels."""
+    """Gray (1, 1, H, W) as a network takes it: studio luma (1), or three equal channels (3)."""
     return gray_to_luma(gray) if channels == 1 else gray.expand(-1, 3, -1, -1).contiguous()
 
 

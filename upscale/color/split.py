@@ -30,7 +30,7 @@ def to_tensor(pixels: Pixels) -> Tensor:
 
 
 def to_pixels(x: Tensor, dtype: np.dtype[Any]) -> Pixels:
-    """(1, C, H, W) float32 to (H, W, C) of ``dtype``: integers clipped to [0, 1], rounded half up."""
+    """(1, C, H, W) float32 to (H, W, C) of ``dtype``: integers clipped and rounded half up."""
     planes = x[0].permute(1, 2, 0)
     if dtype == np.float32:
         return np.ascontiguousarray(planes.numpy())
@@ -145,7 +145,7 @@ def _range(x: Tensor) -> tuple[float, float]:
 
 
 def _network_view(seen: Tensor, channels: int) -> tuple[Tensor, Tensor | None]:
-    """sRGB values (1, 1 or 3, H, W) to what the network takes, and chroma where it takes luma."""
+    """From sRGB values (1, 1 or 3, H, W) to what the network takes, and chroma beside luma."""
     if seen.shape[1] == 1:
         return gray_in(seen, channels), None
     if channels == 3:
@@ -174,7 +174,8 @@ def merge_rows(
         (y1 - y0, W', C) of the input's dtype: a strip of the output's pixels.
 
     Raises:
-        ValueError: The strip is not of the size that ``rows`` and ``size`` say, or alpha is missing.
+        ValueError: The strip is not of the size that ``rows`` and ``size`` say, or alpha is
+            missing.
     """
     want = (1, rest.channels, rows[1] - rows[0], size[1])
     if tuple(sr_rows.shape) != want:

@@ -30,7 +30,7 @@ def rgb_to_ycbcr(rgb: Tensor) -> Tensor:
 
 
 def ycbcr_to_rgb(ycbcr: Tensor) -> Tensor:
-    """The inverse of ``rgb_to_ycbcr``; RGB may leave [0, 1] where the three do not belong together."""
+    """The inverse of ``rgb_to_ycbcr``; RGB may leave [0, 1] where Y and chroma do not agree."""
     return _mix(ycbcr, INVERSE * 255, -INVERSE @ OFFSET)
 
 

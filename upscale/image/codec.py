@@ -125,7 +125,8 @@ def _checked(profile: bytes, gray: bool, notes: list[str]) -> bytes | None:
     """The profile, or None and a note where it is damaged or of another colour space."""
     if hdr_curve(profile) in HDR_CURVES:
         raise ImageError(
-            f"this is an HDR picture with transfer curve {HDR_CURVES[hdr_curve(profile)]}, which the "
+            f"this is an HDR picture with transfer curve {HDR_CURVES[hdr_curve(profile)]}, which "
+            "the "
             "networks do not know; tone-map it to sRGB first"
         )
     try:
@@ -164,8 +165,8 @@ def encode(
     """Encode a picture.
 
     Args:
-        image: What to write; depth, channels and metadata are fitted to the format (``losses`` tells
-            what is left out).
+        image: What to write; depth, channels and metadata are fitted to the format (``losses``
+            tells what is left out).
         format: A key of ``FORMATS``, an extension, or a path.
         quality: 1 to 100; None: the format's default.
         lossless: Write WebP or JPEG XL without loss.
@@ -196,9 +197,10 @@ def encode(
         return jpeg.encode(ready, effort)
     if kind.name == "avif":
         return avif.encode(ready, quality=effort)
-    if kind.name in ("webp", "jxl"):
-        module = webp if kind.name == "webp" else jxl
-        return module.encode(ready, quality=effort, lossless=lossless)
+    if kind.name == "webp":
+        return webp.encode(ready, quality=effort, lossless=lossless)
+    if kind.name == "jxl":
+        return jxl.encode(ready, quality=effort, lossless=lossless)
     return PLAIN[kind.name](ready)
 
 

@@ -47,8 +47,8 @@ class Exif:
 def read(raw: bytes) -> Exif:
     """Read a block (with or without its "Exif" prefix) and turn it upright.
 
-    The orientation becomes 1, the thumbnail directory is unlinked and its picture removed. A damaged
-    block is left out with a note; no error is raised.
+    The orientation becomes 1, the thumbnail directory is unlinked and its picture removed. A
+    damaged block is left out with a note; no error is raised.
     """
     data = raw[6:] if raw[:6] == PREFIX else raw
     try:
@@ -116,7 +116,7 @@ def _set(data: bytearray, block: Block, directory: Directory, tag: int, value: i
 
 
 def _without_thumbnail(data: bytearray, block: Block, offset: int) -> bytearray:
-    """Unlink the second directory; remove its picture where it is the end of the block, else blank it."""
+    """Unlink the second directory; cut its picture off at the end of the block, or blank it."""
     count = block.unpack("H", block.first)[0]
     struct.pack_into(block.order + "I", data, block.first + 2 + 12 * count, 0)
     try:
@@ -171,7 +171,7 @@ def with_software(block: bytes | None, name: str) -> bytes:
 
 
 def directories(block: Block, first: Directory) -> dict[int, Directory]:
-    """The descriptive tags of the first directory (key 0) and its EXIF, GPS and interop directories."""
+    """The descriptive tags of the first directory (key 0), and the EXIF, GPS, interop ones."""
     found = {0: {t: e for t, e in first.items() if t in DESCRIPTIVE - set(SUB_DIRECTORIES)}}
     for tag in (EXIF_IFD, GPS_IFD):
         sub = _sub(block, first, tag)
@@ -200,7 +200,7 @@ def write(
     *,
     big: bool = False,
 ) -> bytes:
-    """``first`` to stand at ``offset`` (even), pointing to the sub-directories of ``found`` behind it."""
+    """``first`` to stand at ``offset`` (even), and behind it the sub-directories of ``found``."""
     placed, subs = dict(first), {t: dict(d) for t, d in found.items() if t}
     if INTEROP_IFD in subs:
         subs.setdefault(EXIF_IFD, {})

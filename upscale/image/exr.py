@@ -1,7 +1,7 @@
-"""OpenEXR, read and written here: single scan-line pictures, uncompressed, RLE, ZIPS, ZIP and PXR24.
+"""OpenEXR, read and written here: scan lines, uncompressed, RLE, ZIPS, ZIP and PXR24.
 
-The OpenEXR package prints to the terminal over damaged files and takes no limit of memory. Layout and
-compression follow the "OpenEXR File Layout" of openexr.com. Light is scene-linear.
+The OpenEXR package prints to the terminal over damaged files and takes no limit of memory. Layout
+and compression follow the "OpenEXR File Layout" of openexr.com. Light is scene-linear.
 """
 
 from __future__ import annotations
@@ -90,7 +90,8 @@ def _header(data: bytes) -> Header:
         raise ImageError(DAMAGED) from error
     if compression not in BLOCK:
         raise ImageError(
-            f"this EXR is compressed by {COMPRESSION.get(compression, compression)}; write it with ZIP"
+            f"this EXR is compressed by {COMPRESSION.get(compression, compression)}; write it "
+            "with ZIP"
         )
     return Header(channels, window, compression, chromaticities, at + 1)
 

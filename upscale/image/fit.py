@@ -34,7 +34,7 @@ def full_scale(dtype: np.dtype[Any]) -> float:
 def by_strips(
     pixels: Pixels, channels: int, dtype: np.dtype[Any], change: Callable[[Pixels], Pixels]
 ) -> Pixels:
-    """Apply ``change`` (float32 rows, full scale 1, in and out) and store the result as ``dtype``."""
+    """Apply ``change`` (float32 rows, full scale 1, in and out); store the result as ``dtype``."""
     out = np.empty((*pixels.shape[:2], channels), dtype)
     top_in, top = full_scale(pixels.dtype), full_scale(dtype)
     for y in range(0, len(pixels), STRIP):
@@ -123,7 +123,8 @@ def check_output(
         )
     if has_alpha and not kind.alpha and background is None:
         raise ImageError(
-            f"the picture is transparent and {name} holds no alpha; choose a colour to put under it "
+            f"the picture is transparent and {name} holds no alpha; choose a colour to put under "
+            "it "
             "with --background, or -f png"
         )
     if background is not None:

@@ -1,9 +1,10 @@
 """ICC profiles (ICC.1:2022): read, built, and applied to and from sRGB in floating point.
 
-Profiles of matrix and tone curves (Display P3, Adobe RGB, and nearly every display profile) are computed
-here: Pillow's littleCMS knows 8-bit pixels alone, clips at the borders of sRGB, and both lose what a
-16-bit picture in a wide space holds. Profiles made of look-up tables go through littleCMS, once, for
-the nodes of a grid that is then interpolated.
+Profiles of matrix and tone curves (Display P3, Adobe RGB, and nearly every display profile) are
+computed
+here: Pillow's littleCMS knows 8-bit pixels alone, clips at the borders of sRGB, and both lose what
+    a 16-bit picture in a wide space holds. Profiles made of look-up tables go through littleCMS,
+    once, for the nodes of a grid that is then interpolated.
 """
 
 from __future__ import annotations
@@ -114,7 +115,7 @@ class Profile:
         return _is_srgb(self)
 
     def to_srgb(self, x: Array) -> Array:
-        """Device values (..., channels) to sRGB (gray: (..., 1)); outside [0, 1] out of its gamut."""
+        """Device values (..., channels) to sRGB (gray: (..., 1)); unclipped."""
         if self.space == "GRAY":
             light = self.curves[0].forward(x)
             return srgb_encode(_light(light) if self.lightness else light)
@@ -126,7 +127,7 @@ class Profile:
         return srgb_encode(light @ (to_linear_srgb() @ self.matrix).T.astype(np.float32))
 
     def from_srgb(self, x: Array) -> Array:
-        """sRGB values (..., 3; gray 1) to device values; the inverse of ``to_srgb``."""
+        """From sRGB values (..., 3; gray 1) to device values; the inverse of ``to_srgb``."""
         if self.space == "GRAY":
             light = srgb_decode(x)
             return self.curves[0].inverse(_lightness(light) if self.lightness else light)

@@ -1,8 +1,9 @@
 """JPEG (ITU-T T.81): segments read and written here, pixels by Pillow's libjpeg-turbo.
 
-Pillow's decoder is silent (OpenCV's prints libjpeg's warnings to the terminal) and reads CMYK and YCCK.
-It is given only the segments that make pixels. In a file of one scan the end marker is replaced by the
-one bit pattern that is no Huffman code, so that a scan which ends too early is an error and not gray.
+Pillow's decoder is silent (OpenCV's prints libjpeg's warnings to the terminal) and reads CMYK and
+YCCK. It is given only the segments that make pixels. In a file of one scan the end marker is
+replaced by the one bit pattern that is no Huffman code, so that a scan which ends too early is an
+error and not gray.
 """
 
 from __future__ import annotations
@@ -157,7 +158,7 @@ def _picture(s: Segments) -> PillowImage.Image:
 
 
 def encode(image: Image, quality: int = 95) -> bytes:
-    """A picture (8 bit, gray or RGB) to the bytes of a JPEG; colour at full resolution from 90 on."""
+    """A picture (8 bit, gray or RGB) to the bytes of a JPEG; full colour resolution from 90 on."""
     p = image.pixels
     return _write(PillowImage.fromarray(p[:, :, 0] if p.shape[2] == 1 else p), image, quality)
 

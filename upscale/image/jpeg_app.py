@@ -1,4 +1,4 @@
-"""The application segments of JPEG: JFIF, EXIF, XMP (with its extension), ICC, Photoshop, comments."""
+"""The application segments of JPEG: JFIF, EXIF, XMP and its extension, ICC, IPTC, comments."""
 
 from __future__ import annotations
 
@@ -119,7 +119,8 @@ def write(metadata: Metadata) -> bytes:
         parts = [metadata.icc[i : i + step] for i in range(0, len(metadata.icc), step)]
         if len(parts) > 255:
             raise ImageError(
-                f"the ICC profile of {len(metadata.icc)} bytes does not fit in a JPEG; choose -f png"
+                f"the ICC profile of {len(metadata.icc)} bytes does not fit in a JPEG; choose -f "
+                "png"
             )
         out += [(0xE2, ICC + bytes([i + 1, len(parts)]) + part) for i, part in enumerate(parts)]
     if metadata.iptc:

@@ -209,7 +209,7 @@ def format_of(name: object) -> str:
 
 
 def check_size(width: int, height: int, max_pixels: int) -> None:
-    """Refuse a picture without pixels or with more than ``max_pixels``, before anything is allocated.
+    """Refuse a picture without pixels or with too many, before anything is allocated.
 
     Raises:
         ImageError: With the size and the option that raises the limit.

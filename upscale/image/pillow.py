@@ -33,7 +33,8 @@ def load(opened: Callable[[], ImageFile.ImageFile], name: str) -> PillowImage.Im
     """Open and decode a picture.
 
     Args:
-        opened: Makes the opened file; a decoder's own class, so that no other decoder sees the bytes.
+        opened: Makes the opened file; a decoder's own class, so that no other decoder sees the
+            bytes.
         name: Of the format, for the message.
 
     Raises:

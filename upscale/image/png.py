@@ -1,8 +1,8 @@
 """PNG (W3C, third edition): chunks read and written here, pixels by OpenCV.
 
-OpenCV's libpng reads and writes 16-bit colour, which Pillow cuts to 8 bits. It is given only the chunks
-that make pixels, after their checksums and the length of the inflated data were checked here: a
-truncated or lying file is refused before a picture is allocated.
+OpenCV's libpng reads and writes 16-bit colour, which Pillow cuts to 8 bits. It is given only the
+chunks that make pixels, after their checksums and the length of the inflated data were checked
+here: a truncated or lying file is refused before a picture is allocated.
 """
 
 from __future__ import annotations
@@ -113,7 +113,8 @@ def _header(kind: bytes, body: bytes) -> Chunks:
     width, height, depth, colour, method, filtering, interlace = struct.unpack(">IIBBBBB", body)
     if depth not in DEPTHS.get(colour, ()) or method or filtering or interlace > 1:
         raise ImageError(
-            f"the PNG header is invalid (colour type {colour}, {depth} bits); save the picture again"
+            f"the PNG header is invalid (colour type {colour}, {depth} bits); save the picture "
+            "again"
         )
     return Chunks(width, height, depth, colour, bool(interlace))
 
@@ -271,7 +272,7 @@ def _palette(p: Pixels, compression: int) -> bytes:
 
 
 def _filtered(p: Pixels, compression: int) -> bytes:
-    """What OpenCV does not write: gray with alpha, and very long sides; every row filtered by Sub."""
+    """What OpenCV does not write: gray with alpha, and very long sides; rows filtered by Sub."""
     height, width, channels = p.shape
     step = channels * p.dtype.itemsize
     pack = zlib.compressobj(compression)

@@ -28,7 +28,7 @@ HDR_CURVES = {16: "PQ (SMPTE ST 2084)", 18: "HLG (ARIB STD-B67)"}
 
 
 def inflate(data: bytes) -> bytes:
-    """Inflate a zlib stream that may not grow beyond ``MOST_TEXT``; ``ValueError`` where it does."""
+    """Inflate a zlib stream to at most ``MOST_TEXT`` bytes; ``ValueError`` where it is longer."""
     stream = zlib.decompressobj()
     try:
         out = stream.decompress(data, MOST_TEXT)
@@ -127,7 +127,8 @@ def code_points(body: bytes, where: str) -> bytes | None:
     primaries, curve, _, full = body[:4]
     if curve in HDR_CURVES:
         raise ImageError(
-            f"this is an HDR picture with transfer curve {HDR_CURVES[curve]}, which the networks do "
+            f"this is an HDR picture with transfer curve {HDR_CURVES[curve]}, which the networks "
+            "do "
             "not know; tone-map it to sRGB first"
         )
     if primaries not in PRIMARIES or curve not in CURVES or not full:

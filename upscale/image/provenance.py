@@ -15,9 +15,9 @@ MOST_PREVIOUS = 8  # earlier records that are kept, each inside the next
 def with_provenance(image: Image, record: dict[str, Any]) -> Image:
     """The picture with a record of how it was made.
 
-    The EXIF and TIFF tag Software is set to the record's ``software`` (name and version); the record
-    goes into the XMP packet as JSON. A record that was there moves into ``previous``, the former
-    Software into ``previous_software``.
+    The EXIF and TIFF tag Software is set to the record's ``software`` (name and version); the
+    record goes into the XMP packet as JSON. A record that was there moves into ``previous``, the
+    former Software into ``previous_software``.
 
     Args:
         image: The picture.

@@ -35,7 +35,7 @@ Directory = dict[int, Entry]
 
 @dataclass(frozen=True)
 class Block:
-    """A TIFF file or EXIF block: its bytes, byte order ("<" or ">"), whether BigTIFF, first offset."""
+    """A TIFF file or EXIF block: its bytes, byte order ("<" or ">"), BigTIFF, first offset."""
 
     data: bytes
     order: str

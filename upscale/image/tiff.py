@@ -1,7 +1,7 @@
 """TIFF 6.0 and BigTIFF read: directories and metadata here, pixels in ``tiff_pixels``.
 
-tifffile was tried first; it fills what a damaged file lacks with zeros, needs a second package for LZW,
-and does not give the EXIF directory, so the structure is read here.
+tifffile was tried first; it fills what a damaged file lacks with zeros, needs a second package for
+LZW, and does not give the EXIF directory, so the structure is read here.
 """
 
 from __future__ import annotations
@@ -114,8 +114,8 @@ def _layout(page: Page) -> Layout:
     allowed = {1: (1, 2, 4, 8, 16), 4: (8, 16), 3: (16, 32, 64)}.get(kind, ())
     if bits[0] not in allowed:
         raise ImageError(
-            f"this TIFF has {bits[0]}-bit {FORMATS.get(kind, 'unknown')} pixels; convert it to 8 or "
-            "16 bits or to 32-bit floating point"
+            f"this TIFF has {bits[0]}-bit {FORMATS.get(kind, 'unknown')} pixels; convert it to 8 "
+            "or 16 bits or to 32-bit floating point"
         )
     tiled = 322 in page.directory
     width, height = page.number(256), page.number(257)

@@ -1,7 +1,7 @@
 """The strips and tiles of a TIFF.
 
-Uncompressed, Deflate, PackBits and LZMA segments are read here, each checked to hold exactly what it
-must. LZW, JPEG, CCITT and Zstandard go to libtiff: Pillow's for 8 bits and less, OpenCV's above.
+Uncompressed, Deflate, PackBits and LZMA segments are read here, each checked to hold exactly what
+it must. LZW, JPEG, CCITT and Zstandard go to libtiff: Pillow's for 8 bits and less, OpenCV's above.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ CMYK, YCBCR = 5, 6
 class Layout:
     """How the pixels of a page are stored; the names are those of TIFF 6.0.
 
-    ``segment`` is the height and width of a strip or tile, ``offsets`` and ``counts`` say where they
-    lie; ``planar``: each channel has its own segments.
+    ``segment`` is the height and width of a strip or tile, ``offsets`` and ``counts`` say where
+    they lie; ``planar``: each channel has its own segments.
     """
 
     block: Block
@@ -138,7 +138,8 @@ def _check(layout: Layout) -> None:
         layout.compression not in OURS and layout.compression not in NAMES
     ):
         raise ImageError(
-            f"the TIFF compression {layout.compression} is not supported; save it with Deflate or LZW"
+            f"the TIFF compression {layout.compression} is not supported; save it with Deflate or "
+            "LZW"
         )
 
 
@@ -264,7 +265,8 @@ def _by_opencv(layout: Layout) -> Pixels:
     found = np.asarray(found if found.ndim == 3 else found[:, :, None])
     if found.shape[2] != layout.samples:
         raise ImageError(
-            f"the TIFF has {layout.samples} channels with {NAMES[layout.compression]} compression at "
+            f"the TIFF has {layout.samples} channels with {NAMES[layout.compression]} compression "
+            "at "
             f"{layout.bits} bits; save it with Deflate"
         )
     return found

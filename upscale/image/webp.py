@@ -1,4 +1,4 @@
-"""WebP (RFC 9649): the container read here, pixels by Pillow's libwebp, which is silent and strict."""
+"""WebP (RFC 9649): the container read here, pixels by Pillow's libwebp, silent and strict."""
 
 from __future__ import annotations
 
