@@ -1,0 +1,127 @@
+"""Write rows of panels as one HTML file with a before-and-after slider; it loads nothing else."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from html import escape
+from importlib import resources
+from string import Template
+
+from upscale.compare.figures import Figures, Pixels, written
+from upscale.compare.rows import TRUTH, Panel, Row
+from upscale.errors import UsageError
+from upscale.image import Image, encode
+
+HEADINGS = ("", "PSNR dB", "SSIM", "LR PSNR dB", "gradient", "mean R, G, B", "colour shift")
+ZOOMS = (("0", "fit width"), ("1", "1:1"), ("2", "2:1"), ("4", "4:1"), ("8", "8:1"))
+
+
+def html_page(rows: Sequence[Row], *, title: str = "Comparison") -> str:
+    """An HTML page that needs no network: pictures, style and script stand in it.
+
+    The content security policy allows the page's own style and script (by their hashes) and
+    pictures that stand in the page, nothing else. Every name is escaped.
+
+    Args:
+        rows: From ``compare``.
+        title: Headline.
+
+    Raises:
+        UsageError: There is nothing to show.
+    """
+    if not rows:
+        raise UsageError("there is nothing to show: give at least one picture")
+    style, script = _asset("page.css"), _asset("page.js")
+    policy = (
+        f"default-src 'none'; img-src data:; style-src {_hash(style)}; "
+        f"script-src {_hash(script)}; base-uri 'none'; form-action 'none'"
+    )
+    return Template(_asset("page.html")).substitute(
+        policy=policy,
+        title=escape(title),
+        style=style,
+        sections="\n".join(_section(row, f"subject-{k}") for k, row in enumerate(rows)),
+        script=script,
+    )
+
+
+def _asset(name: str) -> str:
+    return resources.files("upscale.compare").joinpath(name).read_text("utf-8")
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _section(row: Row, key: str) -> str:
+    width, height = row.panels[0].width, row.panels[0].height
+    networks = [k for k, panel in enumerate(row.panels) if panel.model != TRUTH]
+    figures = "\n".join(_figure(panel) for panel in row.panels)
+    return f"""<section class="subject" aria-labelledby="{key}">
+<h2 id="{key}">{escape(row.subject.name)} <small>x{row.scale}, {width} x {height}</small></h2>
+<div class="controls">
+{_select("Left", "choose-left", [(p.label, p.label) for p in row.panels], 0)}
+{_select("Right", "choose-right", [(p.label, p.label) for p in row.panels], networks[-1])}
+{_select("Zoom", "choose-zoom", ZOOMS, 1)}
+<button type="button" class="swap">Swap sides</button>
+</div>
+<div class="view">
+<div class="stage" data-width="{width}" data-height="{height}">
+{figures}
+<input class="divider" type="range" min="0" max="100" step="1" value="50" aria-label="Divider">
+<span class="bar" aria-hidden="true"></span>
+<span class="tag left" aria-hidden="true"></span><span class="tag right" aria-hidden="true"></span>
+</div>
+</div>
+{_table(row)}
+</section>"""
+
+
+def _select(label: str, name: str, options: Sequence[tuple[str, str]], chosen: int) -> str:
+    items = "".join(
+        f'<option value="{escape(value)}"{" selected" * (k == chosen)}>{escape(text)}</option>'
+        for k, (value, text) in enumerate(options)
+    )
+    # Firefox keeps form fields over a reload unless told otherwise.
+    return f'<label>{label}<select class="{name}" autocomplete="off">{items}</select></label>'
+
+
+def _figure(panel: Panel) -> str:
+    label = escape(panel.label)
+    source = f"data:image/png;base64,{_png(panel.pixels)}"
+    return (
+        f'<figure><img src="{source}" width="{panel.width}" height="{panel.height}" alt="{label}">'
+        f"<figcaption>{label}</figcaption></figure>"
+    )
+
+
+def _png(pixels: Pixels) -> str:
+    return base64.b64encode(encode(Image(pixels), "png")).decode()
+
+
+def _table(row: Row) -> str:
+    head = "".join(f'<th scope="col">{name}</th>' for name in HEADINGS)
+    body = "\n".join(
+        f'<tr><th scope="row">{escape(panel.label)}</th>'
+        + "".join(f"<td>{cell}</td>" for cell in _cells(panel.figures))
+        + "</tr>"
+        for panel in row.panels
+    )
+    return f"""<div class="table"><table>
+<thead><tr>{head}</tr></thead>
+<tbody>
+{body}
+</tbody></table></div>"""
+
+
+def _cells(figures: Figures) -> list[str]:
+    return [
+        written(figures.psnr_y, 2),
+        written(figures.ssim_y, 4),
+        written(figures.lr_consistency, 2),
+        written(figures.mean_gradient, 2),
+        ", ".join(f"{c:.1f}" for c in figures.mean_colour),
+        written(figures.colour_shift, 2),
+    ]

@@ -1,0 +1,179 @@
+"""Run the candidates over the subjects: a row of panels for each picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from upscale.compare.figures import Figures, Pixels, figures
+from upscale.compare.subjects import Subject
+from upscale.errors import DataError, UsageError
+from upscale.evaluate import BICUBIC, Candidate, bicubic_candidate
+
+TRUTH = "ground truth"
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One enlarged picture, or the ground truth.
+
+    Attributes:
+        label: What it is, for people.
+        pixels: (H, W, 3) uint8.
+        figures: Of these pixels.
+        model: Name of the model, ``bicubic`` or ``ground truth``.
+        alpha: Share of the GAN net, where the model is a pair.
+        weights: SHA-256 of each checkpoint by its name.
+        mixed: ``networks`` or ``images`` where the two are compared: what was interpolated.
+    """
+
+    label: str
+    pixels: Pixels = field(repr=False)
+    figures: Figures
+    model: str
+    alpha: float | None = None
+    weights: dict[str, str] = field(default_factory=dict)
+    mixed: str | None = None
+
+    @property
+    def height(self) -> int:
+        """Rows of pixels."""
+        return int(self.pixels.shape[0])
+
+    @property
+    def width(self) -> int:
+        """Columns of pixels."""
+        return int(self.pixels.shape[1])
+
+
+@dataclass(frozen=True)
+class Row:
+    """A subject and its panels, in the order of the columns."""
+
+    subject: Subject
+    scale: int
+    panels: tuple[Panel, ...]
+
+    def records(self) -> list[dict[str, Any]]:
+        """The figures for JSON, one object a panel."""
+        return [
+            {
+                "picture": str(self.subject.path),
+                "crop": None if self.subject.crop is None else str(self.subject.crop),
+                "label": panel.label,
+                "model": panel.model,
+                "weights": panel.weights,
+                "scale": self.scale,
+                "alpha": panel.alpha,
+                "mixed": panel.mixed,
+                **panel.figures.as_dict(),
+            }
+            for panel in self.panels
+        ]
+
+
+def compare(
+    subjects: Sequence[Subject],
+    candidates: Iterable[Candidate],
+    scale: int,
+    *,
+    mix: float | None = None,
+    step: Callable[[str], None] = lambda name: None,
+) -> list[Row]:
+    """Enlarge every subject by every candidate.
+
+    Args:
+        subjects: Pictures, or parts of them.
+        candidates: Taken one after another, so that a generator holds one network at a time.
+        scale: Their common enlargement.
+        mix: Set image interpolation beside network interpolation: the candidates are a pair at
+            alpha 0, ``mix`` and 1.
+        step: Called with the subject's name after each panel.
+
+    Returns:
+        A row for each subject: bicubic, the candidates, the ground truth where there is one.
+
+    Raises:
+        DataError: A candidate does not enlarge ``scale`` times.
+        UsageError: The candidates are not what ``mix`` needs.
+    """
+    columns: list[list[Panel]] = [[] for _ in subjects]
+    for candidate in chain([bicubic_candidate(scale)], candidates):
+        for subject, panels in zip(subjects, columns, strict=True):
+            panels.append(_panel(candidate, subject, scale))
+            step(subject.name)
+    rows = []
+    for subject, panels in zip(subjects, columns, strict=True):
+        done = panels if mix is None else _with_mixture(panels, subject, mix)
+        rows.append(Row(subject, scale, (*_labelled(done), *_truth(subject))))
+    return rows
+
+
+def _panel(candidate: Candidate, subject: Subject, scale: int) -> Panel:
+    sr = candidate.rgb(subject.lr)
+    height, width = subject.lr.shape[0] * scale, subject.lr.shape[1] * scale
+    if sr.shape[:2] != (height, width):
+        raise DataError(
+            f"{candidate.model} made {sr.shape[1]}x{sr.shape[0]} pixels of {subject.name!r} where "
+            f"{width}x{height} are wanted: compare models of one scale"
+        )
+    part = subject.cut(sr, scale)
+    return Panel(
+        label=candidate.model,
+        pixels=part,
+        figures=_figures(part, subject),
+        model=candidate.model,
+        alpha=candidate.alpha,
+        weights=candidate.weights,
+    )
+
+
+def _figures(pixels: Pixels, subject: Subject) -> Figures:
+    return figures(pixels, subject.lr_part, hr=subject.hr, cut=subject.crop is not None)
+
+
+def _with_mixture(panels: list[Panel], subject: Subject, mix: float) -> list[Panel]:
+    """Bicubic, the PSNR net, the images mixed, the networks mixed, the GAN net."""
+    if [panel.alpha for panel in panels[1:]] != [0.0, mix, 1.0]:
+        raise UsageError("only a pair of a PSNR net and a GAN net can be mixed: give such a model")
+    bicubic, psnr, networks, gan = panels
+    exact = (1 - mix) * psnr.pixels.astype(np.float64) + mix * gan.pixels
+    pixels = np.floor(exact + 0.5).astype(np.uint8)
+    images = Panel(
+        label="",
+        pixels=pixels,
+        figures=_figures(pixels, subject),
+        model=networks.model,
+        alpha=mix,
+        weights={**psnr.weights, **gan.weights},
+        mixed="images",
+    )
+    return [bicubic, psnr, images, replace(networks, mixed="networks"), gan]
+
+
+def _truth(subject: Subject) -> list[Panel]:
+    if subject.hr is None:
+        return []
+    alone = figures(subject.hr, subject.lr_part, cut=subject.crop is not None)
+    return [Panel(TRUTH, subject.hr, alone, TRUTH)]
+
+
+def _labelled(panels: Sequence[Panel]) -> list[Panel]:
+    """Short labels: what all share is left out."""
+    several = len({panel.model for panel in panels} - {BICUBIC}) > 1
+    return [replace(panel, label=_label(panel, several)) for panel in panels]
+
+
+def _label(panel: Panel, several: bool) -> str:
+    alpha = "" if panel.alpha is None else f"alpha {panel.alpha:g}"
+    name = next(iter(panel.weights)) if len(panel.weights) == 1 else Path(panel.model).stem
+    if panel.mixed is not None:
+        return f"{panel.mixed} mixed, {alpha}"
+    if panel.alpha is None:
+        return name or panel.model
+    return f"{name} {alpha}" if several else alpha
