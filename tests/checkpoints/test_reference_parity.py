@@ -24,7 +24,9 @@ TOLERANCE = 1e-4
 
 def split(file: Path) -> tuple[dict[str, Tensor], Tensor, Tensor]:
     tensors = load_file(file)
-    weights = {k.removeprefix("weights."): v for k, v in tensors.items() if k.startswith("weights.")}
+    weights = {
+        k.removeprefix("weights."): v for k, v in tensors.items() if k.startswith("weights.")
+    }
     return weights, tensors["input"], tensors["output"]
 
 

@@ -176,8 +176,10 @@ def read_pickle(data: bytes) -> Any:
 
 def _harmless() -> list[Any]:
     """NumPy scalars, which trainers store beside the tensors (a best PSNR); they run nothing."""
+    scalar = np.float64(0).__reduce__()[0]
+    names = [f"numpy.{core}.multiarray.scalar" for core in ("core", "_core")]  # before, since 2.0
     kinds = [type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "?")]
-    return [np._core.multiarray.scalar, np.dtype, *kinds]  # type: ignore[attr-defined]
+    return [*((scalar, name) for name in names), np.dtype, *kinds]
 
 
 def unwrap(loaded: Any) -> dict[str, Tensor]:

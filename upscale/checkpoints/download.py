@@ -158,15 +158,8 @@ def _install(wanted: Official, file: Path, folder: Path, url: str) -> Entry:
         path=target,
         origin="cached",
     )
-    with _locked_index(folder):
-        update_index(folder, entry)
+    update_index(folder, entry)
     return entry
-
-
-@contextlib.contextmanager
-def _locked_index(folder: Path) -> Iterator[None]:
-    with FileLock(folder / ".index.lock"):
-        yield
 
 
 def _member(archive: Path, ending: str) -> Path:

@@ -8,12 +8,17 @@ checked whenever the file is loaded. There are two: the embedded one (``weights/
 from __future__ import annotations
 
 import difflib
+import getpass
+import hashlib
 import os
+import tempfile
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
+
+from filelock import FileLock
 
 from upscale.checkpoints.files import check_sha256, digest, write_bytes
 from upscale.errors import CheckpointError, UsageError
@@ -126,7 +131,7 @@ def read_index(folder: Path, origin: Origin) -> dict[str, Entry]:
     path = folder / INDEX
     try:
         tables = tomllib.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise CheckpointError(
@@ -255,10 +260,12 @@ def by_path(path: Path) -> Entry:
 def _missing_file(path: Path, text: str) -> CheckpointError:
     if path.is_dir():
         return CheckpointError(f"{text} is a folder; give a .safetensors file or a weights name")
-    from upscale.checkpoints.published import lookup
+    from upscale.checkpoints.published import lookup, refused
 
-    official = lookup(text) if path.name == text else None
-    if official is not None:
+    bare = path.name == text
+    if bare and (reason := refused(text)) is not None:
+        return CheckpointError(reason)
+    if bare and (official := lookup(text)) is not None:
         return _not_pulled(official.name)
     return CheckpointError(f"no checkpoint file {text}; check the path, or see 'upscale models'")
 
@@ -305,9 +312,20 @@ def update_index(folder: Path, entry: Entry) -> None:
     """
     if not (folder / entry.file).is_file():
         raise UsageError(f"{entry.file} is not in {folder}; save the checkpoint there first")
-    rows = read_index(folder, entry.origin)
-    rows[entry.name] = replace(entry, path=folder / entry.file)
-    path = folder / INDEX
+    with _lock(folder):
+        rows = read_index(folder, entry.origin)
+        rows[entry.name] = replace(entry, path=folder / entry.file)
+        _write_index(folder / INDEX, rows.values())
+
+
+def _lock(folder: Path) -> FileLock:
+    """One writer at a time; the lock lies among the temporary files, not among the weights."""
+    key = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
+    user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
+    return FileLock(Path(tempfile.gettempdir()) / f"upscale-{user}-{key}.lock")
+
+
+def _write_index(path: Path, rows: Iterable[Entry]) -> None:
     head = path.read_text("utf-8").splitlines() if path.exists() else []
     comments = []
     for line in head:
@@ -315,7 +333,7 @@ def update_index(folder: Path, entry: Entry) -> None:
             break
         comments.append(line)
     text = "\n".join(comments).strip()
-    tables = "\n\n".join(_table(row) for row in rows.values())
+    tables = "\n\n".join(_table(row) for row in rows)
     write_bytes(path, [f"{text}\n\n{tables}\n".lstrip("\n").encode()], overwrite=True)
 
 
