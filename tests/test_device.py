@@ -170,6 +170,8 @@ def test_the_peak_is_of_what_lives_at_once() -> None:
 
     assert 8000 <= peak_bytes(work) <= 12000
     assert peak_bytes(lambda: None) == 0
+    outside = torch.zeros(1000)
+    assert peak_bytes(lambda: outside.view(10, 100).t()[3:]) == 0, "what was there before"
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc")

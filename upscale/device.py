@@ -302,15 +302,19 @@ class _Tally(TorchDispatchMode):  # type: ignore[no-untyped-call]
         args: tuple[object, ...] = (),
         kwargs: dict[str, object] | None = None,
     ) -> object:
-        """Run ``func`` and take note of the memory of its results."""
+        """Run ``func`` and take note of the memory of its results, that of its arguments apart."""
+        for leaf in tree_leaves((args, kwargs)):
+            if isinstance(leaf, torch.Tensor):
+                self._add(leaf.untyped_storage(), 0)
         result = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(result):
             if isinstance(leaf, torch.Tensor):
-                self._add(leaf.untyped_storage())
+                storage = leaf.untyped_storage()
+                self._add(storage, storage.nbytes())
         return result
 
-    def _add(self, storage: torch.UntypedStorage) -> None:
-        key, size = storage._cdata, storage.nbytes()
+    def _add(self, storage: torch.UntypedStorage, size: int) -> None:
+        key = storage._cdata
         if key in self.known:
             return
         self.known.add(key)
