@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import fnmatch
-import glob
 import json
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
-from upscale.batch import storage
+from upscale.batch import naming, storage
 from upscale.batch.journal import FOLDER
 from upscale.batch.storage import Stat, is_url, localize
 from upscale.errors import ImageError, UsageError
@@ -180,22 +179,34 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _glob(pattern: str, filters: Filters) -> Iterator[Source]:
-    base = os.path.dirname(pattern[: min(pattern.find(c) for c in GLOB if c in pattern)])
-    seen: set[str] = set()
-    found = sorted(glob.glob(pattern, recursive=True), key=os.fsencode)
+    """Expand a pattern; ``**`` stands for any folders, each entered once however links lead to it."""
+    first = min(pattern.find(character) for character in GLOB if character in pattern)
+    base = os.path.dirname(pattern[:first])
+    parts = pattern[len(base) :].replace(os.sep, "/").strip("/").split("/")
+    everything = replace(filters, recursive="**" in parts or len(parts) > 1, include=())
     taken = 0
-    for path in found:
-        relative = os.path.relpath(path, base or ".").replace(os.sep, "/")
-        real = os.path.realpath(path)
-        if os.path.isdir(path) or real in seen or not filters.takes(relative):
+    for source in _walk(base or ".", everything):
+        places = source.relative.split("/")
+        if not source.error and not _fits(places, parts):
             continue
-        if filters.skip is not None and real.startswith(os.path.realpath(filters.skip) + os.sep):
+        if filters.include and not _matches(source.relative, places[-1], filters.include):
             continue
-        seen.add(real)
         taken += 1
-        yield _file(path, relative, base or ".")
+        plain = base or not source.location.startswith("./")
+        yield source if plain else replace(source, location=source.location[2:])
     if not taken:
         yield Source(pattern, _last(pattern), None, None, "no picture matches")
+
+
+def _fits(places: list[str], parts: list[str]) -> bool:
+    """Whether a path, part by part, fits a pattern."""
+    if not parts:
+        return not places
+    if parts[0] == "**":
+        return _fits(places, parts[1:]) or (bool(places) and _fits(places[1:], parts))
+    return (
+        bool(places) and fnmatch.fnmatchcase(places[0], parts[0]) and _fits(places[1:], parts[1:])
+    )
 
 
 def _expand_url(url: str, filters: Filters) -> Iterator[Source]:
@@ -226,6 +237,7 @@ def _url_files(
     for path, info in sorted(found.items()):
         inner = path.strip("/")
         relative = inner[len(prefix) :].lstrip("/") if inner.startswith(prefix) else inner
+        relative = naming.relative(relative)
         parents = _prefixes(relative)[:-1]
         if info.get("type") == "directory" or not filters.takes(relative):
             continue

@@ -1,0 +1,306 @@
+"""The plan: what is found, how it is named, what is refused before any work."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from upscale.batch import storage
+from upscale.batch.discover import Filters, Source, discover, read_list
+from upscale.batch.journal import Entry, LocalJournal
+from upscale.batch.naming import Labels
+from upscale.batch.plan import Plan, Request, make_plan
+from upscale.batch.settings import Settings, Size
+from upscale.errors import UsageError
+
+ENDINGS = frozenset({"png", "jpg"})
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode("utf-8", "surrogateescape"))
+
+
+def find(*inputs: str | Path, listed: Iterable[str] = (), **filters: object) -> list[Source]:
+    rules = Filters(extensions=ENDINGS, **filters)  # type: ignore[arg-type]
+    return discover([str(name) for name in inputs], listed, rules)
+
+
+def relatives(sources: list[Source]) -> list[str]:
+    return [source.relative for source in sources]
+
+
+def outputs(plan: Plan) -> list[str]:
+    return [task.output for task in plan.tasks]
+
+
+def test_folders(tmp_path: Path) -> None:
+    touch(tmp_path, "b.png", "a.JPG", "c.txt", ".hidden.png", "sub/d.png", ".git/e.png")
+    assert relatives(find(tmp_path)) == ["a.JPG", "b.png"]
+    assert relatives(find(tmp_path, recursive=True)) == ["a.JPG", "b.png", "sub/d.png"]
+
+
+def test_include_and_exclude(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "a2.png", "raw/a.png", "sub/a.png", "sub/raw/b.png")
+
+    def names(**filters: object) -> list[str]:
+        return relatives(find(tmp_path, recursive=True, **filters))
+
+    assert names(include=("a.png",)) == ["a.png", "raw/a.png", "sub/a.png"]
+    assert names(include=("sub/*",)) == ["sub/a.png", "sub/raw/b.png"]
+    assert names(exclude=("raw",)) == ["a.png", "a2.png", "sub/a.png"]
+    assert names(include=("a*",), exclude=("a2*", "sub")) == ["a.png", "raw/a.png"]
+
+
+def test_globs(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "b.txt", "sub/c.png", "sub/deep/d.png", "photo[1].png")
+    assert relatives(find(tmp_path / "*.png")) == ["a.png", "photo[1].png"]
+    assert relatives(find(tmp_path / "**" / "*.png")) == [
+        "a.png",
+        "photo[1].png",
+        "sub/c.png",
+        "sub/deep/d.png",
+    ]
+    assert relatives(find(tmp_path / "photo[1].png")) == ["photo[1].png"]  # a name, not a glob
+    assert find(tmp_path / "*.gif")[0].error == "no picture matches"
+
+
+def test_links_that_lead_in_circles_end(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "sub/b.png")
+    (tmp_path / "sub" / "up").symlink_to(tmp_path)
+    (tmp_path / "sub" / "self").symlink_to("self")
+    (tmp_path / "twin").symlink_to(tmp_path / "sub")
+    assert len(find(tmp_path, recursive=True)) == 2
+    assert len(find(tmp_path / "**" / "*.png")) == 2
+
+
+def test_the_output_folder_is_not_an_input(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "out/a.png")
+    found = find(tmp_path, recursive=True, skip=str(tmp_path / "out"))
+    assert relatives(found) == ["a.png"]
+
+
+def test_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    touch(tmp_path, "a.png", "sub/a.png", "new\nline.png")
+    data = b"./a.png\0sub\0sub/a.png\0new\nline.png\0sub/../a.png\0"
+    names = read_list(io.BytesIO(data), null=True)
+    found = find(listed=names)
+    assert relatives(found) == ["a.png", "sub/a.png", "new\nline.png", "a.png"]
+    plan = make_plan(found[:3], Request("out"))
+    assert outputs(plan) == ["out/a.png", "out/sub/a.png", "out/new\nline.png"]
+    assert read_list(io.BytesIO(b"a.png\r\n\nb c.png\n"), null=False) == ["a.png", "b c.png"]
+
+
+def test_lists_never_lead_out_of_the_output_folder(tmp_path: Path) -> None:
+    found = find(listed=["../../x.png", "/etc/y.png", "a/../../z.png"])
+    plan = make_plan([s for s in found if not s.error] or found, Request(str(tmp_path / "out")))
+    for output in outputs(plan):
+        assert Path(os.path.normpath(output)).is_relative_to(tmp_path / "out")
+
+
+def test_failures_of_a_report_are_a_list() -> None:
+    lines = [
+        {"input": "a.png", "status": "failed"},
+        {"input": "b.png", "status": "ok"},
+        {"input": "c\n.png", "status": "failed"},
+        {"input": "a.png", "status": "ok"},
+    ]
+    data = "".join(json.dumps(line) + "\n" for line in lines).encode()
+    assert read_list(io.BytesIO(data), null=False) == ["c\n.png"]
+
+
+def test_missing_inputs_are_failures_of_their_own(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png")
+    plan = make_plan(find(tmp_path / "a.png", tmp_path / "no.png"), Request(str(tmp_path / "o")))
+    assert [(task.action, task.reason) for task in plan.tasks] == [
+        ("do", ""),
+        ("fail", "no such file"),
+    ]
+
+
+def test_archives(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("x/a.png", "../../evil.png", "b.txt", "/abs.png"):
+            archive.writestr(name, name)
+    found = find(f"zip://::{path}", recursive=True)
+    plan = make_plan(found, Request(str(tmp_path / "out")))
+    assert sorted(os.path.relpath(name, tmp_path / "out") for name in outputs(plan)) == [
+        "abs.png",
+        "evil.png",
+        "x/a.png",
+    ]
+    one = find(f"zip://x/a.png::{path}")
+    assert storage.read(one[0].location)[0] == b"x/a.png"
+    with pytest.raises(UsageError, match="can be read, not written"):
+        make_plan(found, Request(f"zip://out::{path}"))
+
+
+def test_memory_file_system() -> None:
+    for name in ("m/a.png", "m/sub/b.png", "m/c.txt"):
+        storage.write(f"memory://{name}", b"x", replace=False)
+    assert relatives(find("memory://m")) == ["a.png"]
+    found = find("memory://m", recursive=True)
+    assert relatives(found) == ["a.png", "sub/b.png"]
+    plan = make_plan(found, Request("memory://m-out"))
+    assert outputs(plan) == ["memory://m-out/a.png", "memory://m-out/sub/b.png"]
+    assert relatives(find("memory://m/*.png")) == ["a.png"]
+
+
+def test_formats(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "b.jpg")
+    both = find(tmp_path)
+    assert [t.format for t in make_plan(both, Request(str(tmp_path / "o"))).tasks] == [
+        "png",
+        "jpeg",
+    ]
+    webp = make_plan(both, Request(str(tmp_path / "o"), format="webp"))
+    assert [os.path.basename(name) for name in outputs(webp)] == ["a.webp", "b.webp"]
+    with pytest.raises(UsageError, match="xyz"):
+        make_plan(both, Request(str(tmp_path / "o"), format="xyz"))
+
+
+def test_two_inputs_one_output(tmp_path: Path) -> None:
+    touch(tmp_path, "x/a.png", "y/a.png", "y/a.jpg")
+    inputs = find(tmp_path / "x" / "a.png", tmp_path / "y" / "a.png")
+    with pytest.raises(UsageError, match=r"would both become .*; use a template"):
+        make_plan(inputs, Request(str(tmp_path / "o")))
+    make_plan(inputs, Request(str(tmp_path / "o" / "{parent}_{stem}.{ext}")))
+    with pytest.raises(UsageError, match="would both become"):
+        make_plan(find(tmp_path / "y"), Request(str(tmp_path / "o"), format="png"))
+
+
+def test_names_that_differ_in_case(tmp_path: Path) -> None:
+    touch(tmp_path, "x/a.png", "y/A.png")
+    inputs = find(tmp_path / "x" / "a.png", tmp_path / "y" / "A.png")
+    with pytest.raises(UsageError, match="ignores case"):
+        make_plan(inputs, Request(str(tmp_path / "o")), case_sensitive=False)
+    make_plan(inputs, Request(str(tmp_path / "o")), case_sensitive=True)
+
+
+def test_an_output_that_is_another_input(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "b.png")
+    sources = find(tmp_path / "a.png", tmp_path / "b.png")
+    with pytest.raises(UsageError, match="is an input too"):
+        make_plan(sources, Request(str(tmp_path), overwrite=True))
+
+
+def test_outputs_that_exist(tmp_path: Path) -> None:
+    touch(tmp_path, "in/a.png", "in/b.png", "out/a.png")
+    sources = find(tmp_path / "in")
+    out = str(tmp_path / "out")
+    with pytest.raises(UsageError, match=r"out/a\.png exists; give --overwrite or --skip"):
+        make_plan(sources, Request(out))
+    skip = make_plan(sources, Request(out, skip_existing=True))
+    assert [task.action for task in skip.tasks] == ["skip", "do"]
+    replace = make_plan(sources, Request(out, overwrite=True))
+    assert [task.replace for task in replace.tasks] == [True, False]
+
+
+def test_the_journal_decides(tmp_path: Path) -> None:
+    """Done, other settings, changed input, changed output."""
+    touch(tmp_path, "in/a.png", "out/a.png")
+    source, output = tmp_path / "in" / "a.png", tmp_path / "out" / "a.png"
+    before, after = storage.stat(str(source)), storage.stat(str(output))
+    journal = LocalJournal(str(tmp_path / "out"))
+    journal.add(
+        Entry(
+            output="a.png",
+            input=str(source),
+            input_size=before.size,
+            input_stamp=before.stamp,
+            input_sha256=storage.sha256(source.read_bytes()),
+            settings="now",
+            output_size=after.size,
+            output_stamp=after.stamp,
+            output_sha256=storage.sha256(output.read_bytes()),
+        )
+    )
+    journal.close()
+
+    def action(settings: str = "now", **more: bool) -> tuple[str, bool]:
+        request = Request(str(tmp_path / "out"), settings=settings, **more)  # type: ignore[arg-type]
+        task = make_plan(find(tmp_path / "in"), request).tasks[0]
+        return task.action, task.replace
+
+    assert action() == ("skip", False)
+    assert action("other") == ("do", True)
+    assert action("other", skip_existing=True) == ("skip", False)
+    assert action(overwrite=True) == ("do", True)
+    os.utime(source, (5, 5))  # touched, not changed
+    assert action() == ("skip", False)
+    source.write_bytes(b"changed!")
+    assert action() == ("do", True)
+    output.write_bytes(b"edited by hand")
+    with pytest.raises(UsageError, match="exists"):
+        action()
+
+
+def test_outputs_beside_are_no_inputs_the_second_time(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "a_esrgan_x4.png")
+    output = tmp_path / "a_esrgan_x4.png"
+    after = storage.stat(str(output))
+    journal = LocalJournal(str(tmp_path))
+    journal.add(
+        Entry("a_esrgan_x4.png", str(tmp_path / "a.png"), 5, "", "", "", after.size, "", "")
+    )
+    journal.close()
+    plan = make_plan(find(tmp_path), Request(overwrite=True))
+    assert outputs(plan) == [str(output)]
+
+
+def test_shards_cover_everything_once(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"{index}.png" for index in range(40)))
+    parts = [
+        set(outputs(make_plan(find(tmp_path), Request(str(tmp_path / "o"), shard=(i, 3)))))
+        for i in (1, 2, 3)
+    ]
+    assert sum(len(part) for part in parts) == 40
+    assert len(set.union(*parts)) == 40
+    assert min(len(part) for part in parts) > 3
+
+
+def test_missing_folders(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "file")
+    sources = find(tmp_path / "a.png")
+    with pytest.raises(UsageError, match="does not exist"):
+        make_plan(sources, Request(str(tmp_path / "no" / "b.png")))
+    make_plan(sources, Request(str(tmp_path / "no" / "deep") + "/"))
+    with pytest.raises(UsageError, match="is a file"):
+        make_plan(sources, Request(str(tmp_path / "file") + "/"))
+
+
+def test_sizes() -> None:
+    assert Size(100, 50).of(7, 9) == (100, 50)
+    assert Size(width=20).of(10, 7) == (20, 14)
+    assert Size(height=14).of(10, 7) == (20, 14)
+    assert Size(max_side=30).of(10, 7) == (30, 21)
+    assert Size(max_side=30).of(7, 10) == (21, 30)
+    assert Size(width=3).of(1000, 1) == (3, 1)
+
+
+def test_digest_tells_settings_apart() -> None:
+    base = Settings(alpha=0.5, scale=2.0)
+    digests = {
+        base.digest(("a",)),
+        base.digest(("b",)),
+        Settings(alpha=0.6, scale=2.0).digest(("a",)),
+        Settings(alpha=0.5, scale=2.0, quality=3).digest(("a",)),
+        Settings(alpha=0.5, size=Size(3, 4)).digest(("a",)),
+    }
+    assert len(digests) == 5
+    assert Settings(alpha=0.5, scale=2.0, device="cpu").digest(("a",)) == base.digest(("a",))
+
+
+def test_labels() -> None:
+    assert Labels("esrgan", "4").suffix == "_esrgan_x4"
+    assert Labels("a/b", "max99").suffix == "_a_b_max99"

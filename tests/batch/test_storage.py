@@ -1,0 +1,119 @@
+"""Files: whole or not at all, under any name, on any file system."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from upscale.batch import storage
+from upscale.batch.storage import Stat
+from upscale.errors import ImageError, OutputError
+
+
+def test_write_appears_whole(tmp_path: Path) -> None:
+    target = str(tmp_path / "a.bin")
+    seen: list[Stat] = []
+    written = storage.write(target, b"content", replace=False, promise=seen.append)
+    assert storage.read(target) == (b"content", written)
+    assert seen == [written]
+    assert os.listdir(tmp_path) == ["a.bin"]
+
+
+def test_write_never_replaces_unasked(tmp_path: Path) -> None:
+    target = tmp_path / "a.bin"
+    target.write_bytes(b"old")
+    with pytest.raises(OutputError, match="--overwrite"):
+        storage.write(str(target), b"new", replace=False)
+    assert target.read_bytes() == b"old"
+    storage.write(str(target), b"new", replace=True)
+    assert target.read_bytes() == b"new"
+    assert os.listdir(tmp_path) == ["a.bin"]
+
+
+def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
+    def fail(stat: Stat) -> None:
+        raise RuntimeError("now")
+
+    with pytest.raises(RuntimeError):
+        storage.write(str(tmp_path / "a.bin"), b"content", replace=False, promise=fail)
+    assert os.listdir(tmp_path) == []
+
+
+def test_stale_temporary_files_go_and_live_ones_stay(tmp_path: Path) -> None:
+    """A process that was killed leaves its temporary file; one that runs keeps it."""
+    make = (
+        "import sys; from upscale.batch import storage as s; c = s.temporary(sys.argv[1]);"
+        "open(c.__enter__(), 'w'); print(1, flush=True); sys.stdin.read(1)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", make, str(tmp_path / "a.png")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    assert storage.remove_stale(str(tmp_path)) == 0
+    process.kill()
+    process.communicate()
+    assert len(os.listdir(tmp_path)) == 1
+    assert storage.remove_stale(str(tmp_path)) == 1
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_file_that_grows_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"1")
+    original = os.fstat
+
+    def grow(number: int) -> os.stat_result:
+        with path.open("ab") as file:
+            file.write(b"2")
+        return original(number)
+
+    monkeypatch.setattr(os, "fstat", grow)
+    with pytest.raises(ImageError, match="changed while"):
+        storage.read(str(path))
+
+
+def test_devices_are_no_files() -> None:
+    with pytest.raises(OSError, match="device"):
+        storage.read(os.devnull)
+
+
+@pytest.mark.parametrize(
+    ("location", "expected"),
+    [
+        ("s3://bucket/a.png", True),
+        ("zip://a.png::b.zip", True),
+        ("memory://a", True),
+        ("a.png", False),
+        ("/a:b/c", False),
+        ("C:/a.png", False),
+        ("odd://", True),
+    ],
+)
+def test_is_url(location: str, expected: bool) -> None:
+    assert storage.is_url(location) is expected
+
+
+def test_file_urls_are_paths() -> None:
+    assert storage.localize("file:///a%20b.png") == "/a b.png"
+
+
+def test_memory_file_system() -> None:
+    storage.write("memory://t/a.bin", b"abc", replace=False)
+    assert storage.read("memory://t/a.bin")[0] == b"abc"
+    assert storage.read_head("memory://t/a.bin", 2) == b"ab"
+    with pytest.raises(OutputError):
+        storage.write("memory://t/a.bin", b"abc", replace=False)
+    assert storage.exists("memory://t/a.bin")
+    assert not storage.exists("memory://t/b.bin")
+
+
+def test_unknown_scheme_is_named() -> None:
+    with pytest.raises(ImageError, match="nosuch"):
+        storage.stat("nosuch://a")
