@@ -1,6 +1,7 @@
 """Pictures: ``decode`` bytes to an ``Image``, ``encode`` it back, numpy only."""
 
 from upscale.image.codec import decode, encode, probe, upright
+from upscale.image.describe import describe
 from upscale.image.fit import check_output, losses, to_depth, to_srgb
 from upscale.image.identify import identify
 from upscale.image.model import (
@@ -27,6 +28,7 @@ __all__ = [
     "check_output",
     "check_size",
     "decode",
+    "describe",
     "encode",
     "format_of",
     "identify",

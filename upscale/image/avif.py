@@ -87,8 +87,8 @@ def decode(data: bytes, max_pixels: int, assume: bytes | None) -> Image:
     opened = _open(data)
     if opened.n_frames > 1:
         raise ImageError(
-            f"this is an animated AVIF of {opened.n_frames} frames; give its frames as single "
-            "pictures"
+            f"this is an animated AVIF of {opened.n_frames} frames; give its "
+            "frames as single pictures"
         )
     metadata = _metadata(data, opened)
     if depth > 8:

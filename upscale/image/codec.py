@@ -126,8 +126,7 @@ def _checked(profile: bytes, gray: bool, notes: list[str]) -> bytes | None:
     if hdr_curve(profile) in HDR_CURVES:
         raise ImageError(
             f"this is an HDR picture with transfer curve {HDR_CURVES[hdr_curve(profile)]}, which "
-            "the "
-            "networks do not know; tone-map it to sRGB first"
+            "the networks do not know; tone-map it to sRGB first"
         )
     try:
         space = parse(profile).space

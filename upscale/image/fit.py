@@ -124,8 +124,7 @@ def check_output(
     if has_alpha and not kind.alpha and background is None:
         raise ImageError(
             f"the picture is transparent and {name} holds no alpha; choose a colour to put under "
-            "it "
-            "with --background, or -f png"
+            "it with --background, or -f png"
         )
     if background is not None:
         colour_of(background)

@@ -119,8 +119,8 @@ def write(metadata: Metadata) -> bytes:
         parts = [metadata.icc[i : i + step] for i in range(0, len(metadata.icc), step)]
         if len(parts) > 255:
             raise ImageError(
-                f"the ICC profile of {len(metadata.icc)} bytes does not fit in a JPEG; choose -f "
-                "png"
+                f"the ICC profile of {len(metadata.icc)} bytes does not fit in a "
+                "JPEG; choose -f png"
             )
         out += [(0xE2, ICC + bytes([i + 1, len(parts)]) + part) for i, part in enumerate(parts)]
     if metadata.iptc:

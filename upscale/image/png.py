@@ -113,8 +113,8 @@ def _header(kind: bytes, body: bytes) -> Chunks:
     width, height, depth, colour, method, filtering, interlace = struct.unpack(">IIBBBBB", body)
     if depth not in DEPTHS.get(colour, ()) or method or filtering or interlace > 1:
         raise ImageError(
-            f"the PNG header is invalid (colour type {colour}, {depth} bits); save the picture "
-            "again"
+            f"the PNG header is invalid (colour type {colour}, {depth} bits); "
+            "save the picture again"
         )
     return Chunks(width, height, depth, colour, bool(interlace))
 

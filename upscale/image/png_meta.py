@@ -128,8 +128,7 @@ def code_points(body: bytes, where: str) -> bytes | None:
     if curve in HDR_CURVES:
         raise ImageError(
             f"this is an HDR picture with transfer curve {HDR_CURVES[curve]}, which the networks "
-            "do "
-            "not know; tone-map it to sRGB first"
+            "do not know; tone-map it to sRGB first"
         )
     if primaries not in PRIMARIES or curve not in CURVES or not full:
         raise ImageError(

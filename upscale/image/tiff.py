@@ -16,13 +16,20 @@ from upscale.image import exif, tags, tiff_pixels
 from upscale.image.model import Image, Info, Metadata, Pixels, check_size
 from upscale.image.photoshop import iptc_of
 from upscale.image.tags import Block, Directory, TagError
-from upscale.image.tiff_pixels import Layout
+from upscale.image.tiff_pixels import (
+    BLACK_IS_ZERO,
+    CMYK,
+    PALETTE,
+    RGB,
+    WHITE_IS_ZERO,
+    YCBCR,
+    Layout,
+)
 
 SUBFILE, SUB_IFDS, ICC, XMP, IPTC, PHOTOSHOP = 254, 330, 34675, 700, 33723, 34377
 EXTRA_SAMPLES, SAMPLE_FORMAT, COLOR_MAP, DNG_VERSION = 338, 339, 320, 50706
 MOST_PAGES = 65536
 MASK, REDUCED = 4, 1
-WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
 PHOTOMETRIC = {
     4: "a transparency mask",
     8: "CIE L*a*b*",
@@ -193,12 +200,6 @@ def decode(data: bytes, max_pixels: int, assume: bytes | None) -> Image:
     pixels = tiff_pixels.read(layout)
     if layout.photometric == PALETTE:
         pixels = _palette(page, pixels, layout.bits)
-    elif layout.bits < 8:
-        pixels = pixels * np.uint8(255 // (2**layout.bits - 1))
-    if layout.photometric == WHITE_IS_ZERO:
-        pixels = pixels.copy()
-        top = 1 if pixels.dtype == np.float32 else np.iinfo(pixels.dtype).max
-        pixels[:, :, 0] = top - pixels[:, :, 0]
     return Image(np.ascontiguousarray(pixels), metadata)
 
 

@@ -34,7 +34,7 @@ NAMES = {
     50000: "Zstandard",
 }
 RATIO = {NONE: 1, PACKBITS: 64, DEFLATE: 1033, OLD_DEFLATE: 1033, LZW: 2800}  # largest inflation
-CMYK, YCBCR = 5, 6
+WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
 
 
 @dataclass(frozen=True)
@@ -76,17 +76,29 @@ class Layout:
 
 
 def read(layout: Layout) -> Pixels:
-    """The samples, (H, W, C): uint8 (below 8 bits unpacked, not scaled), uint16 or float32.
+    """The samples, (H, W, C) uint8, uint16 or float32: full scale, 0 black; palette: indices.
 
     Raises:
         ImageError: Damaged, cut short, or of an unsupported compression.
     """
     _check(layout)
     if layout.compression in OURS and layout.photometric != YCBCR:
-        return _read_segments(layout)
+        pixels = _read_segments(layout)
+        if layout.bits < 8 and layout.photometric != PALETTE:
+            pixels *= np.uint8(255 // (2**layout.bits - 1))
+        return _black_is_zero(pixels, layout)
     if layout.floating or layout.bits > 8:
-        return _by_opencv(layout)
-    return array_of(_by_pillow(layout))
+        return _black_is_zero(_by_opencv(layout), layout)
+    picture = _by_pillow(layout)
+    return np.array(picture)[:, :, None] if picture.mode == "P" else array_of(picture)
+
+
+def _black_is_zero(pixels: Pixels, layout: Layout) -> Pixels:
+    if layout.photometric == WHITE_IS_ZERO:
+        pixels = pixels.copy()
+        top = 1 if pixels.dtype == np.float32 else np.iinfo(pixels.dtype).max
+        pixels[:, :, 0] = top - pixels[:, :, 0]
+    return pixels
 
 
 def read_cmyk(layout: Layout, metadata: Metadata, assume: bytes | None) -> Image:
@@ -266,7 +278,6 @@ def _by_opencv(layout: Layout) -> Pixels:
     if found.shape[2] != layout.samples:
         raise ImageError(
             f"the TIFF has {layout.samples} channels with {NAMES[layout.compression]} compression "
-            "at "
-            f"{layout.bits} bits; save it with Deflate"
+            f"at {layout.bits} bits; save it with Deflate"
         )
     return found
