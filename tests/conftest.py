@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # else threads spin where cores are shared
 
 
 @dataclass(frozen=True)
