@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny pictures; other processes may want cores
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # else threads spin where cores are shared
 
 
