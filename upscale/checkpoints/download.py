@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import shutil
+import socket
 import ssl
 import time
 import urllib.error
@@ -31,6 +32,8 @@ CHUNK = 1 << 18
 TIMEOUT = 30.0  # seconds without a byte
 RETRY_SECONDS = 1.0  # before the second attempt, doubled before each further one
 ATTEMPTS = 4  # connections that may break before giving up
+BUSY = (429, 500, 502, 503, 504)  # statuses that may pass
+HOPELESS = (socket.gaierror, ConnectionRefusedError, ssl.SSLCertVerificationError)
 MAX_BYTES = 2 << 30  # where no size is published
 SPARE = 3  # space needed on the disk: the download, its content, and the conversion
 
@@ -251,18 +254,18 @@ def _transfer(wanted: Official, part: Path, progress: Progress | None) -> None:
             broken = error
         except urllib.error.HTTPError as error:
             error.close()
+            broken = error
             if error.code == 416:  # more bytes are here than there: start again
                 part.unlink(missing_ok=True)
-                broken = error
-            elif error.code in (429, 500, 502, 503, 504):
-                broken = error
-            else:
+            elif error.code not in BUSY:
                 raise DownloadError(
                     f"{wanted.url} answers {error.code} {error.reason}; "
                     f"it may have moved: give its new address with --url"
                 ) from error
         except urllib.error.URLError as error:
             broken = error
+            if isinstance(error.reason, HOPELESS):
+                break
     reason = getattr(broken, "reason", None) or str(broken) or type(broken).__name__
     raise DownloadError(
         f"{wanted.url} cannot be fetched ({reason}); check the connection, then pull again: "

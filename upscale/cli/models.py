@@ -113,4 +113,5 @@ def _title(group: list[dict[str, Any]]) -> str:
     title = str(group[0]["title"])
     if len(group) == 1:
         return title
-    return re.sub(r" x\d+|, (?:the )?(?:PSNR|GAN) net", "", title)
+    first, *others = re.sub(r" x\d+", "", title).split(", ")
+    return ", ".join([first, *(part for part in others if not re.search("PSNR|GAN", part))])

@@ -18,7 +18,9 @@ from upscale.errors import UsageError
 if TYPE_CHECKING:
     from upscale.checkpoints import Checkpoint, Entry, Official, Saved
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Checkpoints.")
+app = typer.Typer(
+    add_completion=False, help="List, look into, verify, fetch, convert and blend checkpoints."
+)
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")]
