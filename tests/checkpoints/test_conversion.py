@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save_file
 from scipy.io import savemat
 from torch import Tensor
 
@@ -210,8 +211,6 @@ def test_outputs_are_guarded(tmp_path: Path) -> None:
 
 
 def test_safetensors_in_foreign_layouts(tmp_path: Path) -> None:
-    from safetensors.torch import save_file
-
     save_file({f"params_ema.{k}": v for k, v in to_new(STATE).items()}, tmp_path / "a.safetensors")
     done = convert(tmp_path / "a.safetensors", tmp_path / "b.safetensors", half=True)
     assert done.checkpoint.layout == "esrgan-new"
@@ -233,6 +232,10 @@ def test_srcnn_scale_from_the_name(name: str, scale: int | None, tmp_path: Path)
         found = read_foreign(source)
         assert read_foreign(source, Hints(scale=6)).scale == 6
     assert found.scale == scale
+    bare = tmp_path / f"{name.removesuffix('.pth')}.safetensors"
+    save_file(dict(srcnn().state_dict()), bare)
+    hints = Hints(scale=5) if scale == 5 else None
+    assert checkpoints.load(bare, hints).scale == scale
 
 
 def matlab_srcnn(kernels: tuple[int, int, int], seed: int = 0) -> dict[str, np.ndarray]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -159,7 +160,9 @@ def load(what: str | os.PathLike[str] | Entry, hints: Hints | None = None) -> Ch
     entry = what if isinstance(what, Entry) else find(what)
     header, tensors, sha256 = read_tensors(entry.path, entry.sha256, entry.remedy)
     try:
-        found = _from_header(header.metadata, tensors, hints) or _from_keys(tensors, hints)
+        found = _from_header(header.metadata, tensors, hints) or _from_keys(
+            tensors, with_name(hints, entry.path, tensors)
+        )
     except CheckpointError as error:
         raise type(error)(f"{entry.path}: {error}") from error
     if entry.architecture and entry.architecture != found.architecture:
@@ -174,6 +177,15 @@ def load(what: str | os.PathLike[str] | Entry, hints: Hints | None = None) -> Ch
         sources=(Source(entry.name, sha256),),
         path=entry.path,
     )
+
+
+def with_name(hints: Hints | None, file: Path, tensors: Mapping[str, Tensor]) -> Hints:
+    """Hints with SRCNN's scale from the file's name (``x3``), which alone may tell it."""
+    given = hints or Hints()
+    if given.scale is not None or len(tensors) != 6:
+        return given
+    named = re.search(r"(?:^|[^0-9a-z])x([2-8])(?![0-9])", file.name.lower())
+    return replace(given, scale=int(named[1])) if named else given
 
 
 def _from_header(

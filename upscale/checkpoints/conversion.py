@@ -20,7 +20,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from upscale.checkpoints.checkpoint import Checkpoint, Metadata, Saved, Source, load, save
+from upscale.checkpoints.checkpoint import (
+    Checkpoint,
+    Metadata,
+    Saved,
+    Source,
+    load,
+    save,
+    with_name,
+)
 from upscale.checkpoints.files import digest, looks_foreign, read_bytes, refuse_existing
 from upscale.checkpoints.index import by_path
 from upscale.checkpoints.layouts import Hints, recognise
@@ -116,7 +124,7 @@ def read_foreign(path: str | os.PathLike[str], hints: Hints | None = None) -> Ch
             raise CheckpointError(f"it is {kind}, no checkpoint; fetch it again")
         else:
             return load(by_path(file), hints)
-        found = recognise(tensors, _with_name(hints or Hints(), file, tensors))
+        found = recognise(tensors, with_name(hints, file, tensors))
     except CheckpointError as error:
         shown = str(error) if str(error).startswith(f"{file}: ") else f"{file}: {error}"
         raise type(error)(shown) from error
@@ -130,14 +138,6 @@ def read_foreign(path: str | os.PathLike[str], hints: Hints | None = None) -> Ch
         layout=found.layout,
         rules=found.rules,
     )
-
-
-def _with_name(hints: Hints, file: Path, tensors: Mapping[str, Tensor]) -> Hints:
-    """SRCNN's scale from the file's name: the one thing that only the name may tell."""
-    if hints.scale is not None or len(tensors) != 6:
-        return hints
-    named = re.search(r"(?:^|[^0-9a-z])x([2-8])(?![0-9])", file.name.lower())
-    return replace(hints, scale=int(named[1])) if named else hints
 
 
 def read_pickle(data: bytes) -> Any:
