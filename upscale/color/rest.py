@@ -73,7 +73,8 @@ def gray_out(x: Tensor) -> Tensor:
     """The inverse of ``gray_in``; three channels are weighed as in luma (BT.601)."""
     if x.shape[1] == 1:
         return luma_to_gray(x)
-    return (x * x.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    red = x[:, :1]  # so written, three equal channels give exactly their value
+    return red + 0.587 * (x[:, 1:2] - red) + 0.114 * (x[:, 2:] - red)
 
 
 def in_srgb(metadata: Metadata) -> Metadata:

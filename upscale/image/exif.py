@@ -7,6 +7,7 @@ place, and a directory that grows is written again at the end of the block.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from upscale.image import tags
@@ -133,9 +134,7 @@ def _without_thumbnail(data: bytearray, block: Block, offset: int) -> bytearray:
     return data
 
 
-def corrected(
-    block: bytes, width: int, height: int, dpi: tuple[float, float] | None = None
-) -> bytes:
+def corrected(block: bytes, width: int, height: int) -> bytes:
     """The block with the dimensions of the picture (those tags that it has)."""
     opened = tags.open_block(block)
     first, _ = tags.read_directory(opened, opened.first)
@@ -159,15 +158,31 @@ def software(block: bytes) -> str:
 
 def with_software(block: bytes | None, name: str) -> bytes:
     """The block, or a new one, with the Software tag set."""
+    return _with(block, lambda order: {SOFTWARE: tags.ascii_entry(name)})
+
+
+def with_dpi(block: bytes | None, dpi: tuple[float, float]) -> bytes:
+    """The block, or a new one, with the resolution in pixels per inch."""
+    return _with(
+        block,
+        lambda order: {
+            X_RESOLUTION: tags.rational(dpi[0], order),
+            Y_RESOLUTION: tags.rational(dpi[1], order),
+            RESOLUTION_UNIT: tags.short(2, order),
+        },
+    )
+
+
+def _with(block: bytes | None, entries: Callable[[str], Directory]) -> bytes:
+    """The block, or a new one, with entries (for a byte order) in its first directory."""
     if block is None:
-        head = b"II*\0" + struct.pack("<I", 8)
-        return head + tags.write_directory({SOFTWARE: tags.ascii_entry(name)}, 8, "<")
+        return b"II*\0\x08\0\0\0" + tags.write_directory(entries("<"), 8, "<")
     opened = tags.open_block(block)
     first, _ = tags.read_directory(opened, opened.first)
-    first[SOFTWARE] = tags.ascii_entry(name)
     data = block + b"\0" * (len(block) % 2)
     head = data[:4] + struct.pack(opened.order + "I", len(data))
-    return head + data[8:] + tags.write_directory(first, len(data), opened.order)
+    directory = first | entries(opened.order)
+    return head + data[8:] + tags.write_directory(directory, len(data), opened.order)
 
 
 def directories(block: Block, first: Directory) -> dict[int, Directory]:

@@ -243,10 +243,13 @@ def fit_metadata(image: Image, kind: Format) -> Metadata:
     """The metadata that the format holds, with the dimensions of the picture."""
     m, size = image.metadata, (image.width, image.height)
     held = kind.metadata
+    block = exif.corrected(m.exif, *size) if m.exif and "exif" in held else None
+    if m.dpi and "exif" in held and (block or "dpi" not in held):
+        block = exif.with_dpi(block, m.dpi)
     return replace(
         m,
         icc=m.icc if "icc" in held else None,
-        exif=exif.corrected(m.exif, *size) if m.exif and "exif" in held else None,
+        exif=block,
         xmp=xmp.corrected(m.xmp, *size) if m.xmp and "xmp" in held else None,
         iptc=m.iptc if "iptc" in held else None,
         dpi=m.dpi if "dpi" in held else None,

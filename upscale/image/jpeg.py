@@ -18,7 +18,7 @@ from PIL import JpegImagePlugin
 
 from upscale.errors import ImageError
 from upscale.image import cmyk, jpeg_app
-from upscale.image.model import Image, Info, check_size
+from upscale.image.model import Image, Info, Pixels, check_size
 from upscale.image.pillow import array_of, load
 
 MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
@@ -146,6 +146,21 @@ def decode(data: bytes, max_pixels: int, assume: bytes | None) -> Image:
     if s.components == 4:
         return cmyk.to_rgb(_picture(s), metadata, assume)
     return Image(array_of(_picture(s)), metadata)
+
+
+def decode_stream(data: bytes, transform: int) -> Pixels:
+    """The pixels of a JPEG stream out of another file.
+
+    Args:
+        data: From SOI to EOI, its tables included.
+        transform: 1 where the components are YCbCr, 0 where they are RGB or gray.
+
+    Raises:
+        ImageError: Damaged, truncated, or of an unsupported process.
+    """
+    s = parse(data)
+    s.app = [(0xEE, b"Adobe" + struct.pack(">HHHB", 100, 0, 0, transform))]
+    return array_of(_picture(s))
 
 
 def _picture(s: Segments) -> PillowImage.Image:

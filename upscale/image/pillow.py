@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -11,6 +12,8 @@ from PIL import ImageFile
 
 from upscale.errors import ImageError
 from upscale.image.model import Pixels
+
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # they go to stderr
 
 # What Pillow's decoders have been seen to raise over damaged files.
 DAMAGE = (
@@ -25,6 +28,7 @@ DAMAGE = (
     OverflowError,
     ZeroDivisionError,
     MemoryError,
+    RuntimeError,
     struct.error,
 )
 

@@ -6,34 +6,25 @@ it must. LZW, JPEG, CCITT and Zstandard go to libtiff: Pillow's for 8 bits and l
 
 from __future__ import annotations
 
-import io
 import lzma
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from PIL import Image as PillowImage
-from PIL import TiffImagePlugin
 
 from upscale.errors import ImageError
-from upscale.image import cmyk
+from upscale.image import ccitt, cmyk, jpeg, lzw, tags
 from upscale.image.model import Image, Metadata, Pixels
-from upscale.image.pillow import array_of, load
 from upscale.image.tags import Block, Directory
 
-NONE, LZW, OLD_JPEG, JPEG, DEFLATE, PACKBITS, OLD_DEFLATE, LZMA = 1, 5, 6, 7, 8, 32773, 32946, 34925
-OURS = {NONE, DEFLATE, OLD_DEFLATE, PACKBITS, LZMA}
-NAMES = {
-    2: "CCITT RLE",
-    3: "CCITT fax 3",
-    4: "CCITT fax 4",
-    LZW: "LZW",
-    JPEG: "JPEG",
-    50000: "Zstandard",
-}
-RATIO = {NONE: 1, PACKBITS: 64, DEFLATE: 1033, OLD_DEFLATE: 1033, LZW: 2800}  # largest inflation
+NONE, LZW, JPEG, DEFLATE, PACKBITS, OLD_DEFLATE, LZMA = 1, 5, 7, 8, 32773, 32946, 34925
+JPEG_TABLES, T4_OPTIONS = 347, 292
+RATIO = {NONE: 1, PACKBITS: 64, DEFLATE: 1033, OLD_DEFLATE: 1033, LZW: 2800, LZMA: 10_000}
+RATIO |= {JPEG: 1000, 2: 1000, 3: 1000, 4: 100_000}  # how much a byte can become at most
+FAX = (2, 3, 4)
+NAMES = {6: "old JPEG", 50000: "Zstandard", 50001: "WebP", 50002: "JPEG XL", 34712: "JPEG 2000"}
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
 
 
@@ -82,15 +73,14 @@ def read(layout: Layout) -> Pixels:
         ImageError: Damaged, cut short, or of an unsupported compression.
     """
     _check(layout)
-    if layout.compression in OURS and layout.photometric != YCBCR:
-        pixels = _read_segments(layout)
-        if layout.bits < 8 and layout.photometric != PALETTE:
-            pixels *= np.uint8(255 // (2**layout.bits - 1))
-        return _black_is_zero(pixels, layout)
-    if layout.floating or layout.bits > 8:
-        return _black_is_zero(_by_opencv(layout), layout)
-    picture = _by_pillow(layout)
-    return np.array(picture)[:, :, None] if picture.mode == "P" else array_of(picture)
+    if layout.compression == JPEG:
+        return _read_jpeg(layout)
+    if layout.photometric == YCBCR:
+        raise ImageError("this TIFF is YCbCr without JPEG; save it as RGB")
+    pixels = _read_segments(layout)
+    if layout.bits < 8 and layout.photometric != PALETTE:
+        pixels *= np.uint8(255 // (2**layout.bits - 1))
+    return _black_is_zero(pixels, layout)
 
 
 def _black_is_zero(pixels: Pixels, layout: Layout) -> Pixels:
@@ -104,16 +94,13 @@ def _black_is_zero(pixels: Pixels, layout: Layout) -> Pixels:
 def read_cmyk(layout: Layout, metadata: Metadata, assume: bytes | None) -> Image:
     """CMYK separations (8 bit) to an sRGB picture through their profile."""
     _check(layout)
-    if layout.bits != 8 or layout.samples != 4:
+    if layout.bits != 8 or layout.samples != 4 or layout.compression == JPEG:
         raise ImageError(
-            f"this CMYK TIFF has {layout.samples} channels of {layout.bits} bits; "
-            "convert it to 4 channels of 8 bits or to RGB"
+            f"this CMYK TIFF has {layout.samples} channels of {layout.bits} bits, or JPEG "
+            "compression; convert it to 4 channels of 8 bits without JPEG, or to RGB"
         )
-    if layout.compression in OURS:
-        picture = PillowImage.fromarray(np.ascontiguousarray(_read_segments(layout)), "CMYK")
-    else:
-        picture = _by_pillow(layout)
-    return cmyk.to_rgb(picture, metadata, assume)
+    separations = PillowImage.fromarray(np.ascontiguousarray(_read_segments(layout)), "CMYK")
+    return cmyk.to_rgb(separations, metadata, assume)
 
 
 def _grid(layout: Layout) -> tuple[int, int, int]:
@@ -146,13 +133,30 @@ def _check(layout: Layout) -> None:
         raise ImageError(
             f"the TIFF is damaged: its data cannot hold {layout.width} x {layout.height} pixels"
         )
-    if layout.compression == OLD_JPEG or (
-        layout.compression not in OURS and layout.compression not in NAMES
-    ):
-        raise ImageError(
-            f"the TIFF compression {layout.compression} is not supported; save it with Deflate or "
-            "LZW"
-        )
+    if layout.compression not in RATIO:
+        name = NAMES.get(layout.compression, str(layout.compression))
+        raise ImageError(f"TIFF compression {name} is not read; save it with Deflate or LZW")
+
+
+def _read_jpeg(layout: Layout) -> Pixels:
+    """Segments that are JPEG streams, whose tables may lie apart."""
+    if layout.bits != 8 or layout.photometric not in (BLACK_IS_ZERO, RGB, YCBCR):
+        raise ImageError("this TIFF has JPEG compression of unusual colours; save it with Deflate")
+    shared = layout.directory.get(JPEG_TABLES)
+    tables = shared.value[2:-2] if shared else b""
+    out = np.empty((layout.height, layout.width, layout.samples), np.uint8)
+    high, wide = layout.segment
+    for plane, y, x, raw in _segments(layout):
+        if raw[:2] != b"\xff\xd8":
+            raise ImageError("the TIFF is damaged: a JPEG segment has no start; fetch it again")
+        transform = int(layout.photometric == YCBCR)
+        part = jpeg.decode_stream(raw[:2] + tables + raw[2:], transform)
+        target = out[y : y + high, x : x + wide, plane : plane + part.shape[2]]
+        part = part[: target.shape[0], : target.shape[1]]
+        if part.shape != target.shape:
+            raise ImageError("the TIFF is damaged: a JPEG segment is too small; fetch it again")
+        target[...] = part
+    return out
 
 
 def _read_segments(layout: Layout) -> Pixels:
@@ -199,15 +203,27 @@ def _inflate(raw: bytes, layout: Layout, want: int) -> bytes:
             data = lzma.LZMADecompressor(memlimit=1 << 28).decompress(raw, want)
         elif layout.compression == PACKBITS:
             data = unpack_bits(raw, want)
+        elif layout.compression in FAX:
+            data = _fax(raw, layout, want)
+        elif layout.compression == LZW:
+            data = lzw.decode(raw, want)
         else:
             data = raw[:want]
-    except (zlib.error, lzma.LZMAError, EOFError, MemoryError) as error:
+    except (zlib.error, lzma.LZMAError, EOFError, MemoryError, ValueError) as error:
         raise ImageError(f"the TIFF is damaged: {error}; fetch it again") from error
     if len(data) != want:
         raise ImageError(
             f"the TIFF is cut short: a segment holds {len(data)} bytes of {want}; fetch it again"
         )
     return data
+
+
+def _fax(raw: bytes, layout: Layout, want: int) -> bytes:
+    wide = layout.segment[1]
+    if layout.bits != 1 or layout.samples != 1:
+        raise ValueError(f"fax coding of {layout.bits} bits")
+    options = tags.number(layout.directory, T4_OPTIONS, layout.block.order)
+    return ccitt.decode(raw, wide, want // ((wide + 7) // 8), layout.compression, options)
 
 
 def unpack_bits(raw: bytes, want: int) -> bytes:
@@ -253,31 +269,3 @@ def _predicted(data: bytes, layout: Layout, shape: tuple[int, int, int]) -> Pixe
 def _single(values: Pixels) -> Pixels:
     with np.errstate(over="ignore"):
         return values.astype(np.float32)
-
-
-def _by_pillow(layout: Layout) -> PillowImage.Image:
-    data = layout.block.data
-    picture = load(lambda: TiffImagePlugin.TiffImageFile(io.BytesIO(data)), "TIFF")
-    if picture.size != (layout.width, layout.height):
-        raise ImageError("the TIFF is damaged: libtiff finds another size; save it again")
-    return picture
-
-
-def _by_opencv(layout: Layout) -> Pixels:
-    raw = np.frombuffer(layout.block.data, np.uint8)
-    try:
-        found = cv2.imdecode(raw, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
-    except cv2.error as error:
-        raise ImageError("the TIFF is damaged: libtiff refuses it; save it again") from error
-    if found is None or found.shape[:2] != (layout.height, layout.width):
-        raise ImageError("the TIFF is damaged: libtiff refuses it; save it again")
-    if found.ndim == 3 and found.shape[2] >= 3:
-        code = cv2.COLOR_BGRA2RGBA if found.shape[2] == 4 else cv2.COLOR_BGR2RGB
-        found = cv2.cvtColor(found, code)
-    found = np.asarray(found if found.ndim == 3 else found[:, :, None])
-    if found.shape[2] != layout.samples:
-        raise ImageError(
-            f"the TIFF has {layout.samples} channels with {NAMES[layout.compression]} compression "
-            f"at {layout.bits} bits; save it with Deflate"
-        )
-    return found
