@@ -1,38 +1,111 @@
-"""Tables on stdout: as wide as they need, names never acting on the terminal."""
+"""Tables and JSON lines on stdout, for the commands whose answer is a list."""
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from upscale.cli.console import printable
 
 
-def print_table(
-    headings: Sequence[str], rows: Sequence[Sequence[str]], *, names: int, title: str = ""
-) -> None:
-    """Print rows of cells; columns that are empty throughout are left out.
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
 
-    Where a terminal is too narrow its own line breaks show, and no cell is cut.
-
-    Args:
-        headings: One for each column.
-        rows: As many cells each.
-        names: So many columns from the left are words and stand left, the others numbers.
-        title: Above the table.
+    Attributes:
+        title: Its heading.
+        align: Of the cells.
+        rank: 0 is always shown; where the terminal is narrow, the highest rank goes first.
+        wrap: Whether its text may go on in further lines.
     """
-    from rich import box
+
+    title: str
+    align: Literal["left", "right"] = "left"
+    rank: int = 0
+    wrap: bool = False
+
+
+def show_json(rows: Iterable[dict[str, Any]]) -> None:
+    """One JSON object a line."""
+    for row in rows:
+        print(json.dumps(row))
+
+
+def show_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
+    """A table that fits the terminal: less important columns go first, then text wraps.
+
+    Into a pipe or a file go all columns, each row on one line (unless COLUMNS is set).
+    """
+    cells = [[printable(cell) for cell in row] for row in rows]
+    if sys.stdout.isatty() or "COLUMNS" in os.environ:
+        _show_fitting(columns, cells, max(20, shutil.get_terminal_size().columns))
+    else:
+        _show_plain(columns, cells)
+
+
+def _show_plain(columns: Sequence[Column], rows: list[list[str]]) -> None:
+    lines = [[column.title for column in columns], *rows]
+    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    for line in lines:
+        padded = (
+            cell.rjust(width) if column.align == "right" else cell.ljust(width)
+            for cell, width, column in zip(line, widths, columns, strict=True)
+        )
+        print("  ".join(padded).rstrip())
+
+
+def _show_fitting(columns: Sequence[Column], rows: list[list[str]], width: int) -> None:
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
-    known = [k for k in range(len(headings)) if any(row[k] for row in rows)]
-    for k in known:
-        table.add_column(headings[k], justify="left" if k < names else "right", no_wrap=True)
+    kept = fitting(columns, rows, width)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for column in (columns[index] for index in kept):
+        table.add_column(
+            column.title, justify=column.align, no_wrap=not column.wrap, overflow="fold"
+        )
     for row in rows:
-        table.add_row(*(Text(printable(row[k])) for k in known))
-    console = Console(file=sys.stdout, highlight=False, emoji=False)
-    needed = console.measure(table, options=console.options.update(max_width=10_000)).maximum
-    console.width = max(needed, console.width if sys.stdout.isatty() else needed)
-    console.print(table)
+        table.add_row(*(Text(row[index]) for index in kept))
+    Console(width=width, highlight=False).print(table)
+
+
+def fitting(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> list[int]:
+    """Which columns are shown in ``width`` characters: all of rank 0, of the others what fits."""
+    kept = list(range(len(columns)))
+    while _natural(columns, rows, kept) > width:
+        highest = max(columns[index].rank for index in kept)
+        if highest == 0:
+            break
+        kept.remove(max(index for index in kept if columns[index].rank == highest))
+    return kept
+
+
+def _natural(columns: Sequence[Column], rows: Sequence[Sequence[str]], kept: list[int]) -> int:
+    """Width of a table of these columns; a wrapping one counts as 24 at most."""
+    total = 2 * len(kept)
+    for index in kept:
+        longest = max((len(row[index]) for row in rows), default=0)
+        longest = min(longest, 24) if columns[index].wrap else longest
+        total += max(longest, len(columns[index].title))
+    return total
+
+
+def size_text(count: int) -> str:
+    """``count`` bytes for people: ``67.0 MB``; a dash for 0, which is unknown."""
+    if not count:
+        return "–"
+    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
+
+
+def count_text(count: int) -> str:
+    """A number of parameters for people: ``16.7 M``; a dash for 0, which is unknown."""
+    if not count:
+        return "–"
+    return f"{count / 1e6:.1f} M" if count >= 1e6 else f"{count / 1e3:.0f} k"
