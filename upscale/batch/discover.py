@@ -179,7 +179,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _glob(pattern: str, filters: Filters) -> Iterator[Source]:
-    """Expand a pattern; ``**`` stands for any folders, each entered once whatever links there are."""
+    """Expand a pattern; ``**`` stands for any folders, each entered once whatever the links."""
     first = min(pattern.find(character) for character in GLOB if character in pattern)
     base = os.path.dirname(pattern[:first])
     parts = pattern[len(base) :].replace(os.sep, "/").strip("/").split("/")

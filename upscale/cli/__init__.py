@@ -65,20 +65,27 @@ def status(argv: list[str]) -> int:
         from upscale.cli.completion import complete
 
         return complete()
-    previous = _on_sigterm(_raise_terminated)
+    previous = _on_signal(signal.SIGTERM, _raise_terminated)
     try:
         code = _call(argv)
         sys.stdout.flush()
     except BrokenPipeError:
+        _on_signal(signal.SIGTERM, previous)
         code = _close_pipes()
     except KeyboardInterrupt:
-        Console().error("interrupted")
-        code = INTERRUPTED
+        code = _ended("interrupted", INTERRUPTED)
     except Terminated:
-        Console().error("terminated")
-        code = TERMINATED
-    finally:
-        _on_sigterm(previous)
+        code = _ended("terminated", TERMINATED)
+    else:
+        _on_signal(signal.SIGTERM, previous)
+    return code
+
+
+def _ended(how: str, code: int) -> int:
+    """Say how the run ended; from here on, signals have nothing left to interrupt."""
+    _on_signal(signal.SIGINT, signal.SIG_IGN)
+    _on_signal(signal.SIGTERM, signal.SIG_IGN)
+    Console().error(how)
     return code
 
 
@@ -155,9 +162,9 @@ def _raise_terminated(number: int, frame: FrameType | None) -> None:
     raise Terminated
 
 
-def _on_sigterm(handler: Any) -> Any:
-    """Set the handler of SIGTERM where that is possible (the main thread); return the previous."""
+def _on_signal(number: int, handler: Any) -> Any:
+    """Set the handler of a signal where that is possible (the main thread); return the previous."""
     try:
-        return signal.signal(signal.SIGTERM, handler)
+        return signal.signal(number, handler)
     except ValueError:
         return None

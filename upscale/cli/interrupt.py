@@ -49,7 +49,8 @@ class Interrupt:
         trace: TracebackType | None,
     ) -> None:
         for number, handler in self._previous.items():
-            signal.signal(number, handler)
+            # After a signal nothing is left to interrupt but the end of the process itself.
+            signal.signal(number, signal.SIG_IGN if self.status else handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         status = TERMINATED if number == signal.SIGTERM else INTERRUPTED
