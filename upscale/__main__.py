@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+
 
 def main() -> None:
     """Run the command line."""
-    from upscale.cli import main as run
-
+    try:
+        from upscale.cli import main as run
+    except KeyboardInterrupt:  # Ctrl-C while Python still imports
+        sys.exit(130)
     run()
 
 
