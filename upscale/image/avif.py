@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import io
 
-import cv2
 import numpy as np
 from PIL import AvifImagePlugin
 from PIL import Image as PillowImage
 
 from upscale.errors import ImageError
-from upscale.image import iso
+from upscale.image import iso, opencv
 from upscale.image.model import Image, Info, Metadata, Pixels, check_size
 from upscale.image.pillow import DAMAGE, array_of, load
 from upscale.image.png_meta import code_points
@@ -92,23 +91,16 @@ def decode(data: bytes, max_pixels: int, assume: bytes | None) -> Image:
         )
     metadata = _metadata(data, opened)
     if depth > 8:
-        return Image(_deep(data, depth), metadata)
+        return Image(_deep(data, *opened.size, depth), metadata)
     return Image(array_of(load(lambda: opened, "AVIF")), metadata)
 
 
-def _deep(data: bytes, depth: int) -> Pixels:
-    try:
-        found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error as error:
-        raise ImageError("the AVIF is damaged; fetch it again") from error
-    if found is None or found.dtype != np.uint16:
+def _deep(data: bytes, width: int, height: int, depth: int) -> Pixels:
+    found = opencv.decode(data, height, width, "AVIF")
+    if found.dtype != np.uint16:
         raise ImageError(f"the AVIF of {depth} bits is damaged; fetch it again")
     scaled = found.astype(np.float32) * (65535 / (2**depth - 1)) + 0.5
-    whole = np.minimum(scaled, 65535).astype(np.uint16)
-    if whole.ndim == 2:
-        return np.asarray(whole[:, :, None])
-    code = cv2.COLOR_BGRA2RGBA if whole.shape[2] == 4 else cv2.COLOR_BGR2RGB
-    return np.asarray(cv2.cvtColor(whole, code))
+    return np.asarray(np.minimum(scaled, 65535), np.uint16)
 
 
 def encode(image: Image, *, quality: int) -> bytes:

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from upscale.errors import ImageError
-from upscale.image import png_meta
+from upscale.image import opencv, png_meta
 from upscale.image.model import Image, Info, Metadata, Pixels, check_size
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -201,31 +201,21 @@ def _pixels(c: Chunks) -> Pixels:
     if c.transparency is not None and c.colour in (2, 3):
         parts.append(_chunk(b"tRNS", c.transparency))
     parts += [_chunk(b"IDAT", body) for body in c.data]
-    raw = np.frombuffer(b"".join([*parts, _chunk(b"IEND", b"")]), np.uint8)
-    try:
-        found = cv2.imdecode(raw, cv2.IMREAD_UNCHANGED)
-    except cv2.error as error:
-        raise ImageError("the PNG is damaged: libpng refuses it; save the picture again") from error
-    if found is None or found.shape[:2] != (c.height, c.width):
-        raise ImageError("the PNG is damaged: libpng refuses it; save the picture again")
-    return _arrange(found, c)
+    raw = b"".join([*parts, _chunk(b"IEND", b"")])
+    return _arrange(opencv.decode(raw, c.height, c.width, "PNG"), c)
 
 
 def _arrange(found: Pixels, c: Chunks) -> Pixels:
-    """What OpenCV gives (gray, BGR, BGRA) to the channels that the file has, in RGB order."""
-    if found.ndim == 2:
-        gray = found[:, :, None]
+    """What OpenCV gives (gray, RGB, RGBA) to the channels that the file has."""
+    if found.shape[2] == 1:
         if c.transparency is None or len(c.transparency) < 2:
-            return gray
+            return found
         key = int.from_bytes(c.transparency[:2], "big")
         key = key * (255 // (2**c.depth - 1)) if c.depth < 8 else key
         top = 65535 if c.depth == 16 else 255
-        alpha = np.where(gray == key, 0, top).astype(found.dtype)
-        return np.concatenate([gray, alpha], 2)
-    if c.colour == 4:
-        return np.ascontiguousarray(found[:, :, [0, 3]])
-    code = cv2.COLOR_BGRA2RGBA if found.shape[2] == 4 else cv2.COLOR_BGR2RGB
-    return np.asarray(cv2.cvtColor(found, code))
+        alpha = np.where(found == key, 0, top).astype(found.dtype)
+        return np.concatenate([found, alpha], 2)
+    return np.ascontiguousarray(found[:, :, [0, 3]]) if c.colour == 4 else found
 
 
 def _metadata(c: Chunks) -> Metadata:
@@ -247,17 +237,9 @@ def encode(image: Image, *, compression: int = 6, palette: bool = False) -> byte
     elif image.pixels.shape[2] == 2 or max(image.height, image.width) > LIBPNG_SIDE:
         body = _filtered(image.pixels, compression)
     else:
-        body = _by_opencv(image.pixels, compression)
+        options = [cv2.IMWRITE_PNG_COMPRESSION, compression]
+        body = opencv.encode(image.pixels, ".png", options)
     return _with_metadata(body, image.metadata)
-
-
-def _by_opencv(p: Pixels, compression: int) -> bytes:
-    codes = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}
-    bgr = cv2.cvtColor(p, codes[p.shape[2]]) if p.shape[2] > 1 else p
-    done, out = cv2.imencode(".png", bgr, [cv2.IMWRITE_PNG_COMPRESSION, compression])
-    if not done:
-        raise ImageError(f"libpng cannot write {p.shape[1]} x {p.shape[0]}; choose -f tiff")
-    return out.tobytes()
 
 
 def _palette(p: Pixels, compression: int) -> bytes:
