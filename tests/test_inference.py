@@ -11,9 +11,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from skimage.data import astronaut
 from torch import Tensor
 
 from tests.toys import Greedy, Overflowing, Toy, ToyConfig
+from upscale.checkpoints import build, load
+from upscale.checkpoints.index import embedded_folder, read_index
 from upscale.device import peak_bytes
 from upscale.errors import ImageError, OutOfMemoryError, UpscaleError, UsageError
 from upscale.inference import Noise, RunReport, TileOption, engine, prepare, run
@@ -94,6 +97,21 @@ def test_inexact_halos_stay_within_a_level(network: object, tile: int) -> None:
     difference = (joined(run(net, lr, tile=tile)) - whole(net, lr)).abs().max()
     print(f"{type(net).__name__}, tile {tile}: worst {difference * 255:.4f} levels")
     assert difference < 1 / 255
+
+
+EMBEDDED = read_index(embedded_folder(), "embedded")
+
+
+@pytest.mark.parametrize("tile", [32, 128])
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_embedded_weights_leave_no_seam(name: str, tile: int) -> None:
+    network = build(load(EMBEDDED[name]))
+    photo = torch.from_numpy(astronaut()).permute(2, 0, 1)[None] / 255
+    lr = photo[:, : network.channels, 40:123, 150:329].contiguous()
+    difference = (joined(run(network, lr, tile=tile)) - joined(run(network, lr, tile="off"))).abs()
+    worst = float(difference.max()) * 255
+    print(f"{name}, tile {tile}: worst {worst:.4f} levels")
+    assert worst < (1e-6 * 255 if network.halo_is_exact else 1), f"{worst:.4f} levels"
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (7, 3), (8, 8), (9, 17)])

@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +62,8 @@ class Row:
         seconds_max: Of the rounds.
         rounds: How many.
         gflops: Billions of multiplications and additions a second that the picture needs.
-        share_of_ceiling: ``gflops`` over those of a large matrix product in the same precision.
+        share_of_ceiling: ``gflops`` over those of a large matrix product in the same precision, the
+            fastest of one a round.
         ratio_to_reference: Median over rounds of the reference's time over this one's.
         max_abs_diff: Largest difference to the reference's result; full scale is 1.
         peak_rss_mib: Most memory that the process held while it ran once.
@@ -125,12 +125,13 @@ def benchmark(
     for dtype, report in zip(dtypes, reports, strict=True):
         works.append(_engine(network, lr, device, dtype, tile, report))
     results, peaks = zip(*(_with_peak(work) for work in works), strict=True)
+    products = [matrix_product(device, dtype) for dtype in (torch.float32, *dtypes)]
     seconds: list[list[float]] = [[] for _ in works]
+    ceilings = [0.0 for _ in works]
     for _ in range(rounds):
-        for work, taken in zip(works, seconds, strict=True):
-            started = time.perf_counter()
-            work()
-            taken.append(time.perf_counter() - started)
+        for k, (work, (flop, product)) in enumerate(zip(works, products, strict=True)):
+            seconds[k].append(_seconds(work))
+            ceilings[k] = max(ceilings[k], flop / _seconds(product))
     flop = flop_per_pixel(network) * size[0] * size[1]
     for k, dtype in enumerate((torch.float32, *dtypes)):
         median = statistics.median(seconds[k])
@@ -149,7 +150,7 @@ def benchmark(
             seconds_max=max(seconds[k]),
             rounds=rounds,
             gflops=flop / median / 1e9,
-            share_of_ceiling=flop / median / ceiling(device, dtype),
+            share_of_ceiling=flop / median / ceilings[k],
             ratio_to_reference=statistics.median(a / b for a, b in pairs),
             max_abs_diff=float((results[k] - results[0]).abs().max()),
             peak_rss_mib=peaks[k],
@@ -214,14 +215,18 @@ def flop_per_pixel(network: Network) -> float:
     return float(counter.get_total_flops()) / side**2
 
 
-@lru_cache(maxsize=8)
-def ceiling(device: torch.device, dtype: torch.dtype) -> float:
-    """Multiplications and additions a second of a large matrix product, the best of eight."""
-    side = 8192 if device.type == "cuda" else 2048
+def matrix_product(device: torch.device, dtype: torch.dtype) -> tuple[float, Callable[[], object]]:
+    """A large matrix product and how many multiplications and additions it takes."""
+    side = 8192 if device.type == "cuda" else 1536
     a = torch.rand(side, side, device=device, dtype=dtype)
-    best = float("inf")
-    for _ in range(8):
-        started = time.perf_counter()
-        (a @ a)[0, 0].item()  # waits for the device
-        best = min(best, time.perf_counter() - started)
-    return 2 * side**3 / best
+
+    def product() -> float:
+        return float((a @ a)[0, 0])  # waits for the device
+
+    return 2.0 * side**3, product
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
