@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from upscale.cli.console import Console, printable
-from upscale.cli.evaluate import PIPE_WIDTH, Alphas, Device, Models, tile_of
+from upscale.cli.console import Console
+from upscale.cli.evaluate import Alphas, Device, Models, tile_of
 from upscale.cli.options import Dtype, Overlap, Quiet, Tile, Tta
+from upscale.cli.table import Column, show_json, show_table
 from upscale.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,6 +18,16 @@ if TYPE_CHECKING:
     from upscale.evaluate import Entrant, RunOptions
 
 PAGES = (".html", ".htm")
+COLUMNS = (
+    Column("picture", wrap=True),
+    Column("", wrap=True),
+    Column("PSNR", "right"),
+    Column("SSIM", "right"),
+    Column("LR PSNR", "right"),
+    Column("gradient", "right"),
+    Column("mean R, G, B", "right", rank=1),
+    Column("shift", "right"),
+)
 
 Inputs = Annotated[list[Path], typer.Argument(metavar="INPUT", help="Pictures.")]
 Output = Annotated[
@@ -205,27 +214,15 @@ def _write(
 
 def _print_figures(rows: list[Row], json_lines: bool) -> None:
     if json_lines:
-        for row in rows:
-            for record in row.records():
-                print(json.dumps(record), flush=True)
+        show_json(record for row in rows for record in row.records())
         return
-    from rich import box
-    from rich.console import Console as RichConsole
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("picture", overflow="fold")
-    table.add_column("", overflow="fold")
-    for name in ("PSNR", "SSIM", "LR PSNR", "gradient", "mean R, G, B", "shift"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in rows:
-        for k, panel in enumerate(row.panels):
-            name = "" if k else printable(row.subject.name)
-            cells = (name, printable(panel.label), *_cells(panel.figures))
-            table.add_row(*(Text(cell) for cell in cells))
-    width = None if sys.stdout.isatty() else PIPE_WIDTH
-    RichConsole(width=width, highlight=False, emoji=False).print(table)
+    lines = [
+        ("" if k else row.subject.name, panel.label, *_cells(panel.figures))
+        for row in rows
+        for k, panel in enumerate(row.panels)
+    ]
+    known = [k for k in range(len(COLUMNS)) if any(line[k] for line in lines)]
+    show_table([COLUMNS[k] for k in known], [[line[k] for k in known] for line in lines])
 
 
 def _cells(figures: Figures) -> tuple[str, ...]:

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from upscale.cli.console import Console, printable
+from upscale.cli.console import Console
 from upscale.cli.options import COMPUTE, Dtype, Overlap, Quiet, Tile, Tta
+from upscale.cli.table import Column, show_json, show_table
 from upscale.errors import UsageError
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from upscale.evaluate import Entrant, PictureSet, RunOptions, Score
 
-PIPE_WIDTH = 200  # columns of a table that does not go to a terminal
+COLUMNS = (
+    Column("set", wrap=True),
+    Column("model", wrap=True),
+    Column("scale", "right"),
+    Column("alpha", "right"),
+    Column("PSNR", "right"),
+    Column("SSIM", "right"),
+    Column("paper", "right"),
+    Column("bicubic", "right", rank=1),
+    Column("RGB PSNR", "right", rank=3),
+    Column("LR PSNR", "right", rank=2),
+    Column("MP/s", "right", rank=4),
+    Column("protocol", rank=5),
+)
 
 Folders = Annotated[
     list[Path],
@@ -112,8 +122,7 @@ def evaluate(
     entrants = _entrants(model, scale, alpha)
     scores = _scores(Console(quiet), sets, entrants, options, protocol, lr_dir)
     if json_lines:
-        for score in scores:
-            print(json.dumps(_record(score, paper)), flush=True)
+        show_json(_record(score, paper) for score in scores)
     else:
         _print_table([s for s in scores if verbose or s.picture is None], paper)
     return 0
@@ -171,43 +180,24 @@ def _record(score: Score, paper: bool) -> dict[str, Any]:
 
 
 def _print_table(scores: list[Score], paper: bool) -> None:
-    from rich.console import Console as RichConsole
-
-    width = None if sys.stdout.isatty() else PIPE_WIDTH
-    RichConsole(width=width, highlight=False, emoji=False).print(_table(scores, paper))
-
-
-def _table(scores: list[Score], paper: bool) -> Table:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    protocol = scores[0].protocol
-    table = Table(box=box.SIMPLE_HEAD, title=f"PSNR in dB and SSIM on Y, protocol {protocol}")
-    for name in ("set", "model"):
-        table.add_column(name, overflow="fold")
-    columns = ["scale", "alpha", "PSNR", "SSIM", *(["paper"] if paper else [])]
-    for name in (*columns, "bicubic", "RGB PSNR", "LR PSNR", "MP/s"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for score in scores:
-        table.add_row(*(Text(cell) for cell in _cells(score, paper)))
-    return table
+    cells = [_cells(score, paper) for score in scores]
+    known = [k for k in range(len(COLUMNS)) if any(line[k] for line in cells)]
+    show_table([COLUMNS[k] for k in known], [[line[k] for k in known] for line in cells])
 
 
 def _cells(score: Score, paper: bool) -> list[str]:
     name = score.set if score.picture is None else f"{score.set}/{score.picture}"
     cells = [
-        printable(name),
-        printable(", ".join(score.weights) or score.model),
+        name,
+        ", ".join(score.weights) or score.model,
         f"x{score.scale}",
         "" if score.alpha is None else f"{score.alpha:g}",
         f"{score.psnr_y:.2f}",
         f"{score.ssim_y:.4f}",
     ]
-    if paper:
-        row = _published(score) if score.picture is None else None
-        cells.append("" if row is None else f"{row[0]:.2f} {row[1]:.4f}")
+    row = _published(score) if paper and score.picture is None else None
+    cells.append("" if row is None else f"{row[0]:.2f} {row[1]:.4f}")
     rgb = "" if score.psnr_rgb is None else f"{score.psnr_rgb:.2f}"
     speed = f"{score.megapixels / score.seconds:.3g}" if score.seconds else ""
     bicubic = f"{score.bicubic_psnr_y:.2f} {score.bicubic_ssim_y:.4f}"
-    return [*cells, bicubic, rgb, f"{score.lr_consistency:.2f}", speed]
+    return [*cells, bicubic, rgb, f"{score.lr_consistency:.2f}", speed, score.protocol]

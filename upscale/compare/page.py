@@ -14,7 +14,7 @@ from upscale.compare.rows import TRUTH, Panel, Row
 from upscale.errors import UsageError
 from upscale.image import Image, encode
 
-HEADINGS = ("", "PSNR dB", "SSIM", "LR PSNR dB", "gradient", "mean R, G, B", "colour shift")
+HEADINGS = ("PSNR dB", "SSIM", "LR PSNR dB", "gradient", "mean R, G, B", "colour shift")
 ZOOMS = (("0", "fit width"), ("1", "1:1"), ("2", "2:1"), ("4", "4:1"), ("8", "8:1"))
 
 
@@ -102,15 +102,17 @@ def _png(pixels: Pixels) -> str:
 
 
 def _table(row: Row) -> str:
-    head = "".join(f'<th scope="col">{name}</th>' for name in HEADINGS)
+    cells = [_cells(panel.figures) for panel in row.panels]
+    known = [k for k in range(len(HEADINGS)) if any(line[k] for line in cells)]
+    head = "".join(f'<th scope="col">{HEADINGS[k]}</th>' for k in known)
     body = "\n".join(
         f'<tr><th scope="row">{escape(panel.label)}</th>'
-        + "".join(f"<td>{cell}</td>" for cell in _cells(panel.figures))
+        + "".join(f"<td>{line[k]}</td>" for k in known)
         + "</tr>"
-        for panel in row.panels
+        for panel, line in zip(row.panels, cells, strict=True)
     )
     return f"""<div class="table"><table>
-<thead><tr>{head}</tr></thead>
+<thead><tr><td></td>{head}</tr></thead>
 <tbody>
 {body}
 </tbody></table></div>"""
