@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +11,7 @@ import typer
 
 from upscale.cli.console import Console
 from upscale.cli.options import COMPUTE, Dtype, Overlap, Quiet, Tile, Tta
-from upscale.cli.table import Column, show_json, show_table
+from upscale.cli.table import Column, show_table
 from upscale.errors import UsageError
 
 if TYPE_CHECKING:
@@ -122,7 +123,8 @@ def evaluate(
     entrants = _entrants(model, scale, alpha)
     scores = _scores(Console(quiet), sets, entrants, options, protocol, lr_dir)
     if json_lines:
-        show_json(_record(score, paper) for score in scores)
+        for score in scores:  # each line leaves as soon as it is known
+            print(json.dumps(_record(score, paper)), flush=True)
     else:
         _print_table([s for s in scores if verbose or s.picture is None], paper)
     return 0
