@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -58,3 +60,19 @@ def test_names_are_imported_on_first_use_by_star_and_by_name() -> None:
     code = "from upscale import Image, load; from upscale import *; print(Upscaler.image.__name__)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "image"
+
+
+def test_the_examples_of_the_documentation_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.conftest import png
+
+    text = (Path(__file__).parents[1] / "docs" / "python.md").read_text("utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    assert len(blocks) >= 7
+    (tmp_path / "photo.png").write_bytes(png(20, 24))
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(compile(block, "docs/python.md", "exec"), names)
+    assert {path.name for path in tmp_path.iterdir()} == {"photo.png", "photo-x4.png", "small.webp"}
