@@ -22,7 +22,7 @@ from upscale.errors import (
     OutputError,
     UsageError,
 )
-from upscale.image import Image, decode, encode
+from upscale.image import Image, decode, encode, provenance
 from upscale.models import ESRGAN, SRCNN, ESRGANConfig, Network, SRCNNConfig
 from upscale.resample import resize
 from upscale.upscaler import Upscaler, load
@@ -217,6 +217,7 @@ def test_the_result_says_how_it_was_made(duo: Upscaler) -> None:
         ("duo", {"tile": "large"}, UsageError),
         ("duo", {"overlap": -1}, UsageError),
         ("duo", {"alpha_mode": "nearest"}, UsageError),
+        ("duo", {"icc": "adobe"}, UsageError),
         ("duo", {"device": "tpu"}, DeviceError),
         ("duo", {"dtype": "fp16"}, DeviceError),
         ("duo", {"dtype": "fp8"}, DeviceError),
@@ -281,7 +282,7 @@ def test_bytes_keep_their_format_unless_asked(tiny: Upscaler) -> None:
 def test_a_result_beyond_memory_is_refused_before_it_is_made(
     tiny: Upscaler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("upscale.upscaler.upscaler.free_memory", lambda _: 1 << 20)
+    monkeypatch.setattr("upscale.upscaler.strips.free_memory", lambda _: 1 << 20)
     with pytest.raises(OutOfMemoryError, match=r"takes 2 MiB and 1 MiB are free"):
         tiny.image(pixels(300, 300, 3))
 
@@ -305,6 +306,34 @@ def test_files_in_files_out(tiny: Upscaler, source: Path) -> None:
     umask = os.umask(0)
     os.umask(umask)
     assert target.stat().st_mode & 0o777 == 0o666 & ~umask
+
+
+def test_outputs_carry_the_record_of_their_making(duo: Upscaler, source: Path) -> None:
+    result = duo.file(source, source.with_name("out.png"))
+    record = provenance(decode(source.with_name("out.png").read_bytes()))
+    assert record is not None
+    assert record["software"] == f"upscale {upscale.__version__}"
+    assert record["weights"] == result.weights
+    assert record["alpha"] == 0.8
+    assert provenance(decode(duo.bytes(source.read_bytes()))) == record
+
+
+def test_what_the_format_cannot_hold_is_refused_before_any_work(
+    tiny: Upscaler, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = encode(Image(pixels(12, 9, 4)), "png")
+    (half := source.with_name("half.png")).write_bytes(data)
+    out = source.with_name("out.jpg")
+    with monkeypatch.context() as patch:
+        patch.setattr(Upscaler, "enlarge", lambda *_, **__: pytest.fail("work was done"))
+        with pytest.raises(ImageError, match="transparent"):
+            tiny.file(half, out)
+        with pytest.raises(ImageError, match="too large"):
+            tiny.file(source, out, size=(70000, 1))
+        with pytest.raises(UsageError, match="quality 101"):
+            tiny.bytes(data, format="webp", quality=101)
+    tiny.file(half, out, background="white")
+    assert not decode(out.read_bytes()).has_alpha
 
 
 def test_an_existing_output_is_kept_unless_told(tiny: Upscaler, source: Path) -> None:

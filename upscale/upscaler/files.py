@@ -5,11 +5,50 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+from dataclasses import dataclass
 from pathlib import Path
 
 from upscale.checkpoints.files import cannot_write, publish, refuse_existing
 from upscale.errors import ImageError, OutputError
-from upscale.image import probe
+from upscale.image import Image, check_output, encode, probe
+from upscale.image.fit import transparent
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a picture is encoded; see :func:`upscale.image.encode`."""
+
+    format: str
+    quality: int | None = None
+    lossless: bool = False
+    background: str | None = None
+
+    def check(self, width: int, height: int, image: Image) -> None:
+        """Refuse, before any work, what :meth:`encode` could not do at ``width`` x ``height``.
+
+        Raises:
+            ImageError: The format cannot hold it.
+            UsageError: The options do not fit the format.
+        """
+        check_output(
+            self.format,
+            width,
+            height,
+            has_alpha=transparent(image),
+            background=self.background,
+            quality=self.quality,
+            lossless=self.lossless,
+        )
+
+    def encode(self, image: Image) -> bytes:
+        """The bytes of a picture file."""
+        return encode(
+            image,
+            self.format,
+            quality=self.quality,
+            lossless=self.lossless,
+            background=self.background,
+        )
 
 
 def read(source: Path) -> bytes:

@@ -8,7 +8,7 @@ from typing import get_args
 import torch
 
 from upscale.checkpoints import DEFAULT_ALPHA, build, resolve
-from upscale.color import AlphaMode
+from upscale.color import AlphaMode, IccMode
 from upscale.device import choose_dtype
 from upscale.errors import UsageError
 from upscale.inference import Noise, Prepared, TileOption, check_options, prepare
@@ -26,12 +26,15 @@ class Options:
     overlap: int | None = None
     tta: bool = False
     alpha_mode: AlphaMode = "network"
+    icc: IccMode = "keep"
     noise: Noise = field(default_factory=Noise)
 
     def __post_init__(self) -> None:
         check_options(self.tile, self.overlap)
         if self.alpha_mode not in get_args(AlphaMode):
             raise UsageError(f"alpha mode {self.alpha_mode!r} is unknown: use network or bicubic")
+        if self.icc not in get_args(IccMode):
+            raise UsageError(f"ICC mode {self.icc!r} is unknown: use keep or srgb")
 
 
 @dataclass(frozen=True)

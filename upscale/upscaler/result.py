@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from upscale import __version__
+
 
 @dataclass(frozen=True)
 class Result:
@@ -47,3 +49,14 @@ class Result:
     def to_dict(self) -> dict[str, Any]:
         """The fields by name, ready for JSON."""
         return asdict(self)
+
+    def provenance(self) -> dict[str, Any]:
+        """What is written into the output: how it was made, nothing that differs between runs."""
+        return {
+            "software": f"upscale {__version__}",
+            "model": self.model,
+            "weights": self.weights,
+            "alpha": self.alpha,
+            "scale": round(self.scale, 6),
+            "dtype": self.dtype,
+        }

@@ -5,31 +5,40 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import overload
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from upscale import color
 from upscale.checkpoints import families
 from upscale.checkpoints.index import normal
-from upscale.color import AlphaMode
-from upscale.device import choose_device, dtype_name, free_memory, keep_large_blocks
-from upscale.errors import OutOfMemoryError, UsageError
-from upscale.image import FORMATS, MAX_PIXELS, Image, Pixels, decode, encode, format_of
+from upscale.color import AlphaMode, IccMode
+from upscale.device import choose_device, dtype_name, keep_large_blocks
+from upscale.errors import UsageError
+from upscale.image import (
+    FORMATS,
+    MAX_PIXELS,
+    Image,
+    Pixels,
+    decode,
+    format_of,
+    with_provenance,
+)
 from upscale.inference import Noise, Progress, RunReport, TileOption, run
 from upscale.resample import resize_strips
-from upscale.upscaler.files import check_target, read, write
+from upscale.upscaler.files import Form, check_target, read, write
 from upscale.upscaler.loading import Loaded, Options, load_native
 from upscale.upscaler.result import Result
+from upscale.upscaler.strips import aligned, allocate
 
 MAX_SCALE = 64.0
 Size = tuple[int, int]  # height, width
+_Bytes = bytes  # in the class that name is a method
 
 
 def load(
@@ -43,6 +52,7 @@ def load(
     overlap: int | None = None,
     tta: bool = False,
     alpha_mode: AlphaMode = "network",
+    icc: IccMode = "keep",
     seed: int = 0,
     temperature: float = 0.8,
 ) -> Upscaler:
@@ -59,6 +69,7 @@ def load(
         overlap: LR pixels that neighbouring tiles share; None for what the network needs.
         tta: Mean over the eight flips and turns; eight times the work.
         alpha_mode: Enlarge a picture's alpha channel by the ``network`` or ``bicubic``.
+        icc: ``keep`` a picture's colour profile, or leave the result in ``srgb``.
         seed: Of the noise, for networks that take noise.
         temperature: Of the noise.
 
@@ -78,6 +89,7 @@ def load(
             overlap=overlap,
             tta=tta,
             alpha_mode=alpha_mode,
+            icc=icc,
             noise=Noise(seed, temperature),
         ),
         choose_device(device),
@@ -114,6 +126,26 @@ class Upscaler:
             scales = sorted(self._family)
             chosen = next((s for s in scales if s >= wanted), scales[-1])
             return self._loaded.get(chosen) or self._load(chosen)
+
+    @overload
+    def image(
+        self,
+        picture: Image,
+        *,
+        scale: float | None = None,
+        size: Size | None = None,
+        progress: Progress | None = None,
+    ) -> Image: ...
+
+    @overload
+    def image(
+        self,
+        picture: Pixels,
+        *,
+        scale: float | None = None,
+        size: Size | None = None,
+        progress: Progress | None = None,
+    ) -> Pixels: ...
 
     def image(
         self,
@@ -155,6 +187,7 @@ class Upscaler:
         format: str | None = None,  # noqa: A002 - the name of the option
         quality: int | None = None,
         lossless: bool = False,
+        background: str | None = None,
         scale: float | None = None,
         size: Size | None = None,
         max_pixels: int = MAX_PIXELS,
@@ -167,6 +200,7 @@ class Upscaler:
             format: Output format; None: the input's where it can be written, else PNG.
             quality: Of lossy formats, 1 to 100.
             lossless: Where the format has both.
+            background: Colour to put under alpha where the format holds none.
             scale: See :meth:`image`.
             size: See :meth:`image`.
             max_pixels: Largest width times height of the input that is accepted.
@@ -176,8 +210,8 @@ class Upscaler:
             ImageError: ``data`` is no picture, or the format cannot hold the result.
         """
         image = decode(data, max_pixels=max_pixels)
-        big, _ = self.enlarge(image, scale=scale, size=size, progress=progress)
-        return encode(big, _format(format, image), quality=quality, lossless=lossless)
+        form = Form(_format(format, image), quality, lossless, background)
+        return self._encoded(image, form, scale, size, progress)[0]
 
     def file(
         self,
@@ -188,6 +222,7 @@ class Upscaler:
         format: str | None = None,  # noqa: A002 - the name of the option
         quality: int | None = None,
         lossless: bool = False,
+        background: str | None = None,
         scale: float | None = None,
         size: Size | None = None,
         max_pixels: int = MAX_PIXELS,
@@ -202,6 +237,7 @@ class Upscaler:
             format: Output format where the extension is not to decide.
             quality: See :meth:`bytes`.
             lossless: See :meth:`bytes`.
+            background: See :meth:`bytes`.
             scale: See :meth:`image`.
             size: See :meth:`image`.
             max_pixels: See :meth:`bytes`.
@@ -213,18 +249,31 @@ class Upscaler:
         """
         started = time.perf_counter()
         source, target = Path(src), Path(dst)
-        kind = format_of(format or target.name)
+        form = Form(format_of(format or target.name), quality, lossless, background)
         check_target(source, target, overwrite)
         image = decode(read(source), max_pixels=max_pixels)
-        big, result = self.enlarge(image, scale=scale, size=size, progress=progress)
-        data = encode(big, kind, quality=quality, lossless=lossless)
-        write(target, data, (big.height, big.width), overwrite=overwrite)
+        data, result = self._encoded(image, form, scale, size, progress)
+        write(target, data, (result.out_height, result.out_width), overwrite=overwrite)
         return replace(
             result,
             input=str(source),
             output=str(target),
             seconds=time.perf_counter() - started,
         )
+
+    def _encoded(
+        self,
+        image: Image,
+        form: Form,
+        scale: float | None,
+        size: Size | None,
+        progress: Progress | None,
+    ) -> tuple[_Bytes, Result]:
+        """Enlarge and encode, with the record of how; what cannot be encoded fails before."""
+        height, width = self.final_size(image.height, image.width, scale=scale, size=size)
+        form.check(width, height, image)
+        big, result = self.enlarge(image, scale=scale, size=size, progress=progress)
+        return form.encode(with_provenance(big, result.provenance())), result
 
     def enlarge(
         self,
@@ -242,14 +291,16 @@ class Upscaler:
         started = time.perf_counter()
         final = self.final_size(image.height, image.width, scale=scale, size=size)
         loaded = self.native(max(final[0] / image.height, final[1] / image.width))
-        lr, rest = color.split(image, loaded.channels, alpha_mode=self.options.alpha_mode)
+        lr, rest = color.split(
+            image, loaded.channels, alpha_mode=self.options.alpha_mode, icc=self.options.icc
+        )
         reports = [RunReport(), RunReport()]
         streams = [self._rows(loaded, lr, final, progress, reports[0])]
         if rest.alpha_lr is not None:
             streams.append(self._rows(loaded, rest.alpha_lr, final, None, reports[1]))
-        pixels = _allocate(final, image)
+        pixels = allocate(final, image)
         top = 0
-        for strips in _aligned(streams):
+        for strips in aligned(streams):
             rows = (top, top + strips[0].shape[-2])
             pixels[rows[0] : rows[1]] = color.merge_rows(strips[0], rest, final, rows, *strips[1:])
             top = rows[1]
@@ -344,33 +395,8 @@ def _check_scale(scale: float) -> float:
 
 
 def _format(name: str | None, image: Image) -> str:
+    """The format asked for, else the picture's own where it can be written, else PNG."""
     if name is not None:
         return format_of(name)
     own = FORMATS.get(image.metadata.format)
     return own.name if own is not None and own.writable else "png"
-
-
-def _allocate(final: Size, image: Image) -> NDArray[Any]:
-    """Room for the result, if memory has it: the system would end the process later."""
-    channels, dtype = image.pixels.shape[2], image.pixels.dtype
-    need, free = final[0] * final[1] * channels * dtype.itemsize, free_memory(torch.device("cpu"))
-    if need > free:
-        raise OutOfMemoryError(
-            f"the result of {final[1]} x {final[0]} pixels takes {need >> 20} MiB and {free >> 20} "
-            f"MiB are free; choose a smaller --scale or end other programs"
-        )
-    return np.empty((*final, channels), dtype)
-
-
-def _aligned(streams: Iterable[Iterator[Tensor]]) -> Iterator[tuple[Tensor, ...]]:
-    """Strips of several streams cut to the same rows."""
-    sources = list(streams)
-    heads = [next(source, None) for source in sources]
-    while all(head is not None for head in heads):
-        strips = [head for head in heads if head is not None]
-        rows = min(strip.shape[-2] for strip in strips)
-        yield tuple(strip[..., :rows, :] for strip in strips)
-        heads = [
-            strip[..., rows:, :] if strip.shape[-2] > rows else next(source, None)
-            for strip, source in zip(strips, sources, strict=True)
-        ]
