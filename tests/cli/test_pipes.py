@@ -66,7 +66,9 @@ def test_closed_pipe_is_quiet(command: Command, tmp_path: Path) -> None:
     assert process.wait(60) == 141
 
 
-def test_list_from_find_to_records(command: Command, tmp_path: Path) -> None:
+def test_list_from_find_to_records(
+    cli: Cli, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """``find . -print0 | upscale --files-from - -0 -o out/ --json``, run twice."""
     for name in ("a.png", "b/a.png", "b/new\nline.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -75,18 +77,15 @@ def test_list_from_find_to_records(command: Command, tmp_path: Path) -> None:
     find = shutil.which("find")
     if find is None:
         pytest.skip("needs find")
+    monkeypatch.chdir(tmp_path)
     for status in ("ok", "skipped"):
         found = subprocess.run(
-            [find, ".", "-name", "*.png", "-print0"], cwd=tmp_path, capture_output=True, check=True
+            [find, ".", "-name", "*.png", "-print0"], capture_output=True, check=True
         )
-        process = command(
-            *("--files-from", "-", "-0", "-o", "out/", "--json", "-m", "tiny"),
-            stdin=subprocess.PIPE,
-            cwd=tmp_path,
-        )
-        out, err = process.communicate(found.stdout, timeout=120)
-        assert process.returncode == 0, err
-        records = [json.loads(line) for line in out.splitlines()]
+        names = ("--files-from", "-", "-0", "-o", "out/", "--json", "-m", tiny)
+        result = cli(*names, stdin=found.stdout)
+        assert result.code == 0, result.err
+        records = [json.loads(line) for line in result.out.splitlines()]
         assert {r["status"] for r in records} == {status}
         assert sorted(r["output"] for r in records) == [
             "out/a.png",
@@ -120,13 +119,15 @@ def test_stdout_twice_is_refused(cli: Cli, tiny: str, picture: Path) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_leave_nothing_half_done(
-    command: Command, tmp_path: Path, number: int, code: int
+    command: Command, cli: Cli, tiny: str, tmp_path: Path, number: int, code: int
 ) -> None:
     source = tmp_path / "in"
     source.mkdir()
     for index in range(60):
-        (source / f"{index:03}.png").write_bytes(png(150, 150, seed=index))
-    process = command(source, "-o", tmp_path / "out", "-r", "-m", "tiny", "--json", "-x")
+        (source / f"{index:03}.png").write_bytes(png(40, 40, seed=index))
+    process = command(
+        source, "-o", tmp_path / "out", "-r", "-m", "tiny", "--json", "-x", "-t", "16"
+    )
     assert process.stdout is not None
     process.stdout.readline()  # the first picture is done
     process.send_signal(number)
@@ -136,12 +137,11 @@ def test_signals_leave_nothing_half_done(
     done = [p for p in (tmp_path / "out").glob("*") if p.is_file()]
     assert 0 < len(done) < 60
     for path in done:
-        assert probe(path.read_bytes()).width == 300
+        assert probe(path.read_bytes()).width == 80
         assert not path.name.startswith(".")
-    again = command(source, "-o", tmp_path / "out", "-r", "-m", "tiny", "--json")
-    out, err = again.communicate(timeout=100)
-    assert again.returncode == 0, err
-    assert len(out.splitlines()) == 60
+    again = cli(source, "-o", tmp_path / "out", "-r", "-m", tiny, "--json")
+    assert again.code == 0, again.err
+    assert len(again.out.splitlines()) == 60
 
 
 def test_second_signal_ends_at_once(command: Command, tmp_path: Path) -> None:

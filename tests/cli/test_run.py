@@ -36,7 +36,29 @@ def test_same_bytes_as_from_python(cli: Cli, tiny: str, picture: Path) -> None:
 
     cli(picture, "-m", tiny, "-o", picture.with_name("cli.png"))
     up = upscale.load(tiny)
-    assert picture.with_name("cli.png").read_bytes() == up.bytes(picture.read_bytes())
+    own = decode(up.bytes(picture.read_bytes())).pixels
+    assert np.array_equal(decode(picture.with_name("cli.png").read_bytes()).pixels, own)
+
+
+def test_provenance_is_kept_or_stripped(cli: Cli, duo: str, picture: Path) -> None:
+    from upscale.image import provenance
+
+    cli(picture, "-m", duo, "--alpha", "0.25", "-o", picture.with_name("kept.png"))
+    record = provenance(decode(picture.with_name("kept.png").read_bytes()))
+    assert record is not None
+    assert (record["model"], record["alpha"], record["scale"]) == ("duo", 0.25, 2)
+    assert set(record["weights"]) == {"duo-psnr-x2", "duo-gan-x2"}
+    cli(picture, "-m", duo, "--strip-metadata", "-o", picture.with_name("bare.png"))
+    assert provenance(decode(picture.with_name("bare.png").read_bytes())) is None
+
+
+def test_transparent_picture_as_jpeg(cli: Cli, tiny: str, tmp_path: Path) -> None:
+    source = tmp_path / "a.png"
+    source.write_bytes(png(6, 6, channels=4))
+    refused = cli(source, "-m", tiny, "-f", "jpg")
+    assert refused.code == 1
+    assert "--background" in refused.err
+    assert cli(source, "-m", tiny, "-f", "jpg", "--background", "white").code == 0
 
 
 @pytest.mark.parametrize(

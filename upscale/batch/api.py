@@ -33,6 +33,7 @@ def batch(
     quality: int | None = None,
     lossless: bool = False,
     strip_metadata: bool = False,
+    background: str | None = None,
     recursive: bool = False,
     include: Iterable[str] = (),
     exclude: Iterable[str] = (),
@@ -64,6 +65,7 @@ def batch(
         quality: Of lossy formats, 1 to 100.
         lossless: Lossless coding where the format has both.
         strip_metadata: Drop EXIF, XMP, and provenance.
+        background: Colour to put under alpha where the format holds none.
         recursive: Folders in folders too.
         include: Globs that names in folders must match.
         exclude: Globs that names in folders must not match.
@@ -94,6 +96,7 @@ def batch(
             quality=quality,
             lossless=lossless,
             strip_metadata=strip_metadata,
+            background=background,
         ),
         request=Request(_output(output), overwrite, skip_existing, shard),
         recursive=recursive,

@@ -15,7 +15,7 @@ from upscale.batch.plan import Plan
 from upscale.batch.settings import Settings
 from upscale.batch.task import STDOUT, Task
 from upscale.errors import ImageError
-from upscale.image import Info, probe
+from upscale.image import FORMATS, Info, probe
 from upscale.upscaler import Upscaler
 
 HEAD_BYTES = 1 << 16
@@ -101,14 +101,14 @@ def _line(task: Task, settings: Settings, upscaler: Upscaler) -> Line:
     turned = info.metadata.orientation >= 5
     width, height = (info.height, info.width) if turned else (info.width, info.height)
     size = stages.final_size(settings, upscaler, width, height)
-    name = task.format or info.format
+    name = task.format or (info.format if FORMATS[info.format].writable else "png")
     pixels, sample = size[0] * size[1], info.channels * info.depth // 8
     disk = int(pixels * sample * CODED_SHARE.get(name, 1.0))
     rows = FLOAT_BYTES * width * height * upscaler.native().channels
     memory = width * height * sample + rows + pixels * sample * 2
     problem = ""
     try:
-        stages.check_format(name, *size)
+        stages.check_held(settings, name, size)
     except ImageError as error:
         problem = str(error)
     return Line(task, width, height, *size, disk, memory, problem)

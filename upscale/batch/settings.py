@@ -60,6 +60,7 @@ class Settings:
         quality: Quality of lossy formats, 1 to 100.
         lossless: Lossless coding where the format has both.
         strip_metadata: Drop EXIF, XMP, and provenance.
+        background: Colour to put under alpha where the format holds none.
         samples: Draws from the prior (vae).
         seed: Seed of the noise (vae).
         temperature: Standard deviation of the noise (vae).
@@ -78,6 +79,7 @@ class Settings:
     quality: int | None = None
     lossless: bool = False
     strip_metadata: bool = False
+    background: str | None = None
     samples: int = 1
     seed: int = 0
     temperature: float = 0.8

@@ -14,6 +14,9 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import numpy as np
+
+from upscale import __version__
 from upscale.batch import storage
 from upscale.batch.journal import Entry, Journal
 from upscale.batch.plan import is_done
@@ -22,7 +25,18 @@ from upscale.batch.settings import Settings
 from upscale.batch.storage import Stat
 from upscale.batch.task import STDOUT, Task
 from upscale.errors import ImageError, OutputError, UpscaleError
-from upscale.image import FORMATS, MAX_PIXELS, Image, decode, encode, probe
+from upscale.image import (
+    FORMATS,
+    MAX_PIXELS,
+    Image,
+    check_output,
+    decode,
+    encode,
+    losses,
+    probe,
+    strip_metadata,
+    with_provenance,
+)
 from upscale.upscaler import Result, Upscaler
 
 Progress = Callable[[int, int], None]  # tiles done, tiles in all
@@ -52,10 +66,11 @@ class Enlarged:
 
 @dataclass(frozen=True, eq=False)
 class Payload:
-    """A record, with the bytes that are to go to stdout."""
+    """A record, with the bytes that are to go to stdout and what the output could not hold."""
 
     record: Record
     data: bytes | None = None
+    notes: tuple[str, ...] = ()
 
 
 def read(task: Task) -> tuple[bytes, Stat]:
@@ -80,20 +95,6 @@ def final_size(settings: Settings, upscaler: Upscaler, width: int, height: int) 
     return final[1], final[0]
 
 
-def check_format(name: str, width: int, height: int) -> None:
-    """Refuse an output that its format cannot hold, before any work on it.
-
-    Raises:
-        ImageError: With the limit and a format that can.
-    """
-    limit = FORMATS[name].max_side
-    if max(width, height) > limit:
-        raise ImageError(
-            f"{width} x {height} is too large for {name.upper()} (at most {limit} pixels a side); "
-            "give -f tiff or a smaller scale"
-        )
-
-
 def load(
     task: Task,
     data: bytes,
@@ -113,8 +114,34 @@ def load(
     image = decode(data, max_pixels=max_pixels)
     size = final_size(settings, upscaler, image.width, image.height)
     name = task.format or _same_format(data)
-    check_format(name, *size)
+    check_held(settings, name, size, has_alpha=_is_transparent(image))
     return Loaded(task, image, stat, storage.sha256(data), size, name, started)
+
+
+def _is_transparent(image: Image) -> bool:
+    if not image.has_alpha:
+        return False
+    alpha = image.pixels[:, :, -1]
+    top = 1.0 if alpha.dtype == np.float32 else float(np.iinfo(alpha.dtype).max)
+    return bool(alpha.min() < top)
+
+
+def check_held(
+    settings: Settings, name: str, size: tuple[int, int], *, has_alpha: bool = False
+) -> None:
+    """Refuse an output that its format cannot hold, before any work on it.
+
+    Raises:
+        ImageError: With the limit and a format that can.
+    """
+    check_output(
+        name,
+        *size,
+        has_alpha=has_alpha,
+        background=settings.background,
+        quality=settings.quality,
+        lossless=settings.lossless and FORMATS[name].lossless,
+    )
 
 
 def _same_format(data: bytes) -> str:
@@ -144,14 +171,39 @@ def write(enlarged: Enlarged, settings: Settings, digest: str, journal: Journal 
         OutputError: It exists, or cannot be written.
     """
     loaded, task = enlarged.loaded, enlarged.loaded.task
+    image = _labelled(enlarged.image, enlarged.result, settings)
     data = encode(
-        enlarged.image, loaded.format, quality=settings.quality, lossless=settings.lossless
+        image,
+        loaded.format,
+        quality=settings.quality,
+        lossless=settings.lossless and FORMATS[loaded.format].lossless,
+        background=settings.background,
     )
     _check(data, loaded)
     if task.output != STDOUT:
         publish(loaded, data, digest, journal)
     record = done_record(task, enlarged.result, loaded.started)
-    return Payload(record, data if task.output == STDOUT else None)
+    notes = (*loaded.image.metadata.notes, *losses(image, loaded.format))
+    return Payload(record, data if task.output == STDOUT else None, notes)
+
+
+def _labelled(image: Image, result: Result, settings: Settings) -> Image:
+    """Return the picture with the record of how it was made, or without what may be dropped.
+
+    The record holds nothing that changes from run to run, so that the same settings give the same
+    bytes.
+    """
+    if settings.strip_metadata:
+        return strip_metadata(image)
+    record = {
+        "software": f"upscale {__version__}",
+        "model": result.model,
+        "weights": result.weights,
+        "alpha": result.alpha,
+        "scale": round(result.scale, 6),
+        "dtype": result.dtype,
+    }
+    return with_provenance(image, record)
 
 
 def publish(loaded: Loaded, data: bytes, digest: str, journal: Journal | None) -> None:

@@ -1,4 +1,4 @@
-"""``upscale doctor``: versions, devices, memory, weights, codecs; what works here, what does not."""
+"""``upscale doctor``: versions, devices, memory, weights, codecs: what works here, what not."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Check:
 def doctor(
     json: Annotated[bool, typer.Option("--json", help="One JSON object per check.")] = False,
 ) -> int:
-    """Look at versions, devices, memory, weights, and codecs; exit status 1 if one does not work."""
+    """Look at versions, devices, memory, weights, and codecs; exit status 1 if one fails."""
     failed = False
     part = ""
     for check in checks():

@@ -23,6 +23,7 @@ from upscale.errors import OutputError, UsageError
 if TYPE_CHECKING:
     from upscale.batch.plan import Plan
     from upscale.batch.run import Run
+    from upscale.batch.stages import Payload
     from upscale.upscaler import Upscaler
 
 Write = Callable[[Record], None]
@@ -179,7 +180,17 @@ def execute(job: Job, show: Show, how: How) -> int:
                 summary.add(payload.record)
                 records.write(payload.record)
                 progress.record(payload.record)
+                _say_losses(payload, len(plan.tasks) == 1, show.console)
     return _finish(summary, show.console, started, interrupt, resumes=bool(plan.roots))
+
+
+def _say_losses(payload: Payload, alone: bool, console: Console) -> None:
+    """Say what an output does not hold: of a single picture always, else when verbose."""
+    for note in payload.notes:
+        if alone:
+            console.warn(note)
+        else:
+            console.detail(f"{payload.record.input}: {note}")
 
 
 def write_stdout(data: bytes) -> None:

@@ -55,6 +55,16 @@ Lossless = Annotated[
         "--lossless", rich_help_panel=OUTPUT, help="Lossless coding where the format has both."
     ),
 ]
+Background = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLOUR",
+        rich_help_panel=OUTPUT,
+        show_default=False,
+        help="What to put under a transparent picture where the format holds no alpha: white, "
+        "#rrggbb.",
+    ),
+]
 StripMetadata = Annotated[
     bool,
     typer.Option(

@@ -13,6 +13,7 @@ def run(
     format: o.Format = None,  # noqa: A002 - the name of the option
     quality: o.Quality = None,
     lossless: o.Lossless = False,
+    background: o.Background = None,
     strip_metadata: o.StripMetadata = False,
     overwrite: o.Overwrite = False,
     skip_existing: o.SkipExisting = False,
@@ -68,6 +69,7 @@ def run(
         quality=quality,
         lossless=lossless,
         strip_metadata=strip_metadata,
+        background=background,
     )
     request = Request(output, overwrite, skip_existing, main_job.parse_shard(shard))
     job = Job(

@@ -269,7 +269,7 @@ def _wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
     raise TimeoutError("the S3 server did not start")
 
 
-def test_kill_leaves_no_half_file(command: Command, tmp_path: Path) -> None:
+def test_kill_leaves_no_half_file(command: Command, cli: Cli, tiny: str, tmp_path: Path) -> None:
     tree(tmp_path / "in", 60, 0)
     arguments = (tmp_path / "in", "-r", "-o", tmp_path / "out", "-m", "tiny", "--json")
     process = command(*arguments)
@@ -281,10 +281,9 @@ def test_kill_leaves_no_half_file(command: Command, tmp_path: Path) -> None:
     for name in only_pictures(tmp_path / "out"):
         if not os.path.basename(name).startswith(".upscale-"):
             assert probe((tmp_path / "out" / name).read_bytes()).width == 12
-    again = command(*arguments)
-    out, err = again.communicate(timeout=100)
-    assert again.returncode == 0, err
-    statuses = [json.loads(line)["status"] for line in out.splitlines()]
+    again = cli(*arguments)
+    assert again.code == 0, again.err
+    statuses = [record["status"] for record in records(again)]
     assert statuses.count("skipped") >= 4
     assert len(only_pictures(tmp_path / "out")) == 60  # and no temporary file
 

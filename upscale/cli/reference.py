@@ -1,0 +1,108 @@
+"""The reference of the command line as Markdown, made from the commands themselves.
+
+``python -m upscale.cli.reference > docs/cli.md`` writes it; a test checks that it is current.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import Any
+
+from upscale.cli import COMMANDS
+from upscale.cli.command import load
+
+HEAD = """# The command line
+
+Made from `upscale --help` by `python -m upscale.cli.reference`; do not edit.
+
+Exit status: 0 all done; 1 at least one picture failed (the rest are done, the failures are listed);
+2 wrong usage, nothing was started; 130 and 143 interrupted by Ctrl-C and SIGTERM, after which nothing
+half-done is left (a second signal stops at once); 141 the reader of stdout went away. stdout carries
+data alone; everything else goes to stderr. `UPSCALE_DEBUG=1` shows the traceback behind an error.
+"""
+
+
+def reference() -> str:
+    """Return the whole reference, ending in a newline."""
+    parts = [HEAD, *_command("upscale", load(None))]
+    for name in COMMANDS:
+        if name != "run":
+            parts += _command(f"upscale {name}", load(name))
+    return "\n".join(parts).rstrip("\n") + "\n"
+
+
+def _command(path: str, command: Any) -> list[str]:
+    """Return the lines about a command and its sub-commands."""
+    lines = [f"## `{path}`", "", f"    {_usage(path, command)}", "", _prose(command.help or "")]
+    panels: dict[str, list[str]] = {}
+    for parameter in command.params:
+        if getattr(parameter, "hidden", False) or "--help" in parameter.opts:
+            continue
+        panel = getattr(parameter, "rich_help_panel", None) or _default_panel(parameter)
+        panels.setdefault(panel, []).append(_row(parameter))
+    for panel, rows in panels.items():
+        lines += ["", f"**{panel}**", "", "| | meaning | default |", "|---|---|---|", *rows]
+    lines.append("")
+    for name, child in getattr(command, "commands", {}).items():
+        lines += _command(f"{path} {name}", child)
+    return lines
+
+
+def _usage(path: str, command: Any) -> str:
+    if getattr(command, "commands", None):
+        return f"{path} COMMAND [OPTIONS] ..."
+    arguments = [p for p in command.params if p.param_type_name == "argument"]
+    names = [_metavar(p) if p.required else f"[{_metavar(p)}]" for p in arguments]
+    return " ".join([path, "[OPTIONS]", *names])
+
+
+def _default_panel(parameter: Any) -> str:
+    return "Arguments" if parameter.param_type_name == "argument" else "Options"
+
+
+def _metavar(parameter: Any) -> str:
+    return str(parameter.metavar or str(parameter.name).upper().replace("_", "-"))
+
+
+def _row(parameter: Any) -> str:
+    if parameter.param_type_name == "argument":
+        names = f"`{_metavar(parameter)}`"
+    else:
+        short_first = sorted(parameter.opts, key=len)
+        names = ", ".join(f"`{name}`" for name in [*short_first, *parameter.secondary_opts])
+        metavar = (
+            "" if parameter.is_flag or getattr(parameter, "count", False) else _metavar(parameter)
+        )
+        names += f" `{metavar}`" if metavar else ""
+    meaning = _cell(parameter.help or "")
+    return f"| {_bars(names)} | {meaning} | {_cell(_default(parameter))} |"
+
+
+def _default(parameter: Any) -> str:
+    shown = parameter.show_default
+    if isinstance(shown, str):
+        return shown
+    value = parameter.default
+    if shown is False or value in (None, False, (), []) or callable(value):
+        return ""
+    if isinstance(value, list | tuple):
+        return " ".join(str(item) for item in value)
+    return "on" if value is True else str(getattr(value, "value", value))
+
+
+def _bars(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _cell(text: str) -> str:
+    """Return text for a cell of a table; what looks like a tag is shown as it is."""
+    return _bars(" ".join(text.split())).replace("<", "&lt;")
+
+
+def _prose(text: str) -> str:
+    return re.sub(r"(?m)^ +", "", text.replace("\f", "")).replace("<", "&lt;").strip()
+
+
+if __name__ == "__main__":
+    sys.stdout.write(reference())
