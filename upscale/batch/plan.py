@@ -11,7 +11,7 @@ from typing import Literal
 from upscale.batch import naming, storage
 from upscale.batch.collisions import refuse_collisions, refuse_folders
 from upscale.batch.discover import STDIN, Source
-from upscale.batch.journal import FOLDER, Journal, open_journal
+from upscale.batch.journal import Journal, open_journal
 from upscale.batch.naming import Labels
 from upscale.batch.storage import Stat, is_url
 from upscale.batch.task import STDOUT, Action, Task
@@ -217,7 +217,7 @@ def _without_own_outputs(tasks: list[Task], journals: dict[str, Journal]) -> lis
         journal = journals.get(task.root or "")
         if journal is not None and task.source.tree is not None and task.source.stat is not None:
             entry = journal.get(_relative_or_empty(task))
-            if entry is not None and entry.input != task.source.location:
+            if entry is not None and entry.input != storage.absolute(task.source.location):
                 continue
         kept.append(task)
     if not kept:
@@ -297,10 +297,15 @@ def _decide_one(
         return None
     if is_done(task, now, journal, request.settings):
         return replace(task, action="skip", reason="done before")
+    return replace(task, replace=True) if is_ours(task, now, journal) else None
+
+
+def is_ours(task: Task, now: Stat, journal: Journal) -> bool:
+    """Whether the output was made from this input, whatever the settings, and is untouched."""
     entry = journal.get(task.relative)
-    if entry is not None and (not entry.output_stamp or entry.is_output(task.output, now)):
-        return replace(task, replace=True)  # ours, from another input or with other settings
-    return None
+    if entry is None or entry.input != storage.absolute(task.source.location):
+        return False
+    return not entry.output_stamp or entry.is_output(task.output, now)
 
 
 def is_done(task: Task, now: Stat, journal: Journal, settings: str) -> bool:
@@ -326,4 +331,4 @@ def _shard(tasks: list[Task], shard: tuple[int, int] | None) -> list[Task]:
     return [task for task in tasks if part(task) == index - 1]
 
 
-__all__ = ["FOLDER", "STDOUT", "Plan", "Request", "Task", "is_done", "kind_of", "make_plan"]
+__all__ = ["STDOUT", "Plan", "Request", "Task", "is_done", "is_ours", "kind_of", "make_plan"]

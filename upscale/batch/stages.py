@@ -19,7 +19,7 @@ import numpy as np
 from upscale import __version__
 from upscale.batch import storage
 from upscale.batch.journal import Entry, Journal
-from upscale.batch.plan import is_done
+from upscale.batch.plan import is_done, is_ours
 from upscale.batch.report import Record
 from upscale.batch.settings import Settings
 from upscale.batch.storage import Stat
@@ -215,7 +215,7 @@ def publish(loaded: Loaded, data: bytes, digest: str, journal: Journal | None) -
     task, stat = loaded.task, loaded.stat
     entry = Entry(
         output=task.relative,
-        input=task.source.location,
+        input=storage.absolute(task.source.location),
         input_size=stat.size,
         input_stamp=stat.stamp,
         input_sha256=loaded.sha256,
@@ -323,7 +323,4 @@ def recheck(task: Task, journal: Journal, digest: str, *, overwrite: bool) -> Ta
     is_news = not overwrite or journal.is_news(task.relative)
     if is_news and is_done(task, now, journal, digest):
         return skipped(task, "done by another process")
-    entry = journal.get(task.relative)
-    if entry is not None and (not entry.output_stamp or entry.is_output(task.output, now)):
-        return replace(task, replace=True)
-    return task
+    return replace(task, replace=True) if is_ours(task, now, journal) else task

@@ -64,6 +64,11 @@ def localize(location: str) -> str:
     return location
 
 
+def absolute(location: str) -> str:
+    """Return a local path as an absolute one, so that it means the same from any folder."""
+    return location if is_url(location) or location == "-" else os.path.abspath(location)
+
+
 def scheme(url: str) -> str:
     """Return the (first) scheme of a URL."""
     return re.split(r"://|::", url, maxsplit=1)[0].lower()

@@ -15,6 +15,7 @@ from upscale.batch.job import Job
 from upscale.batch.report import Record, Summary
 from upscale.batch.settings import Size
 from upscale.batch.task import STDOUT
+from upscale.cli import watching
 from upscale.cli.console import Console
 from upscale.cli.interrupt import Interrupt
 from upscale.cli.progress import Progress
@@ -45,6 +46,7 @@ class How:
     jobs: int = 0
     fail_fast: bool = False
     max_pixels: int | None = None
+    watch: bool = False
 
 
 def parse_size(
@@ -159,29 +161,49 @@ def rehearse(job: Job, show: Show) -> int:
 def execute(job: Job, show: Show, how: How) -> int:
     """Do the job; return the exit status."""
     _check_streams(job, show)
+    if how.watch:
+        watching.check(job)
     sources = _sources(job)
     started = time.monotonic()
     summary = Summary()
-    with _Records(show) as records:
-        if sources and all(source.error for source in sources):
+    with _Records(show, summary) as records:
+        if sources and all(source.error for source in sources) and not how.watch:
             for source in sources:
-                record = Record(source.location, "", "failed", source.error)
-                summary.add(record)
-                records.write(record)
+                records.write(Record(source.location, "", "failed", source.error))
             return _finish(summary, show.console, started, None)
         upscalers = _load(job, show.console)
+
+        def carry(plan: Plan, interrupt: Interrupt) -> None:
+            _carry_out(job, plan, upscalers, how, show, records, interrupt)
+
+        if how.watch:
+            interrupt = watching.watch(job, upscalers, carry, records.write, show.console)
+            return _finish(summary, show.console, started, interrupt, resumes=True)
         plan = job.plan(sources, upscalers[0])
-        with Progress(show.console, plan) as progress, Interrupt() as interrupt:
-            run = _prepare(job, plan, upscalers, how, progress)
-            interrupt.call(run.stop)
-            for payload in run:
-                if payload.data is not None:
-                    write_stdout(payload.data)
-                summary.add(payload.record)
-                records.write(payload.record)
-                progress.record(payload.record)
-                _say_losses(payload, len(plan.tasks) == 1, show.console)
+        with Interrupt() as interrupt:
+            carry(plan, interrupt)
     return _finish(summary, show.console, started, interrupt, resumes=bool(plan.roots))
+
+
+def _carry_out(
+    job: Job,
+    plan: Plan,
+    upscalers: Sequence[Upscaler],
+    how: How,
+    show: Show,
+    records: _Records,
+    interrupt: Interrupt,
+) -> None:
+    """Carry out a plan, and pass on its records."""
+    with Progress(show.console, plan) as progress:
+        run = _prepare(job, plan, upscalers, how, progress)
+        interrupt.call(run.stop)
+        for payload in run:
+            if payload.data is not None:
+                write_stdout(payload.data)
+            records.write(payload.record)
+            progress.record(payload.record)
+            _say_losses(payload, len(plan.tasks) == 1, show.console)
 
 
 def _say_losses(payload: Payload, alone: bool, console: Console) -> None:
@@ -236,10 +258,11 @@ def _finish(
 
 
 class _Records:
-    """Writes records as NDJSON, to stdout and to a file."""
+    """Counts records and writes them as NDJSON, to stdout and to a file."""
 
-    def __init__(self, show: Show) -> None:
+    def __init__(self, show: Show, summary: Summary) -> None:
         self._json = show.json
+        self._summary = summary
         self._path = show.report
         self._file: TextIO | None = None
 
@@ -268,6 +291,7 @@ class _Records:
             raise UsageError(f"report {path} exists and is no report; choose another name")
 
     def write(self, record: Record) -> None:
+        self._summary.add(record)
         line = record.line()
         if self._file is not None:
             self._file.write(line)

@@ -257,6 +257,14 @@ Shard = Annotated[
         help="Do the I-th of N parts: one for each job of an array.",
     ),
 ]
+Watch = Annotated[
+    bool,
+    typer.Option(
+        "--watch",
+        rich_help_panel=FILES,
+        help="Keep looking into the folders; a file is taken when it has stopped growing.",
+    ),
+]
 Json = Annotated[
     bool,
     typer.Option("--json", rich_help_panel=RUNNING, help="One JSON object per picture on stdout."),

@@ -16,10 +16,11 @@ HEAD = """# The command line
 
 Made from `upscale --help` by `python -m upscale.cli.reference`; do not edit.
 
-Exit status: 0 all done; 1 at least one picture failed (the rest are done, the failures are listed);
-2 wrong usage, nothing was started; 130 and 143 interrupted by Ctrl-C and SIGTERM, after which nothing
-half-done is left (a second signal stops at once); 141 the reader of stdout went away. stdout carries
-data alone; everything else goes to stderr. `UPSCALE_DEBUG=1` shows the traceback behind an error.
+Exit status: 0 all done; 1 at least one picture failed (the rest are done, the failures are
+listed); 2 wrong usage, nothing was started; 130 and 143 interrupted by Ctrl-C and SIGTERM, after
+which nothing half-done is left (a second signal stops at once); 141 the reader of stdout went away.
+stdout carries data alone; everything else goes to stderr. `UPSCALE_DEBUG=1` shows the traceback
+behind an error.
 """
 
 

@@ -37,6 +37,7 @@ def run(
     files_from: o.FilesFrom = None,
     null: o.Null = False,
     shard: o.Shard = None,
+    watch: o.Watch = False,
     json: o.Json = False,
     report: o.Report = None,
     dry_run: o.DryRun = False,
@@ -84,6 +85,5 @@ def run(
     show = main_job.Show(Console(quiet, verbose), json=json, report=report)
     if dry_run:
         return main_job.rehearse(job, show)
-    return main_job.execute(
-        job, show, main_job.How(jobs=jobs, fail_fast=fail_fast, max_pixels=max_pixels)
-    )
+    how = main_job.How(jobs, fail_fast, max_pixels, watch)
+    return main_job.execute(job, show, how)

@@ -1,0 +1,78 @@
+"""``--watch``: enlarge what comes into a folder, until Ctrl-C."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from upscale.batch.discover import STDIN, Source
+from upscale.batch.report import Record
+from upscale.batch.watch import POLL_SECONDS, Watcher
+from upscale.cli.interrupt import Interrupt
+from upscale.errors import UsageError
+
+if TYPE_CHECKING:
+    from upscale.batch.job import Job
+    from upscale.batch.plan import Plan
+    from upscale.cli.console import Console
+    from upscale.upscaler import Upscaler
+
+Carry = Callable[["Plan", Interrupt], None]
+Fail = Callable[[Record], None]
+
+
+def check(job: Job) -> None:
+    """Refuse what cannot be watched.
+
+    Raises:
+        UsageError: stdin or a list is among the inputs, or there are none.
+    """
+    if STDIN in job.inputs or job.listed is not None or not job.inputs:
+        raise UsageError("--watch looks into folders: give folders, and no list or -")
+
+
+def watch(
+    job: Job, upscalers: Sequence[Upscaler], carry: Carry, fail: Fail, console: Console
+) -> Interrupt:
+    """Look into the folders again and again; return once a signal has come.
+
+    Args:
+        job: Inputs and settings.
+        upscalers: The loaded model.
+        carry: Carries out a plan, its signals handled.
+        fail: Takes the record of a picture that cannot be planned.
+        console: Where to say that it waits.
+    """
+    watcher = Watcher()
+    console.note("watching; Ctrl-C ends")
+    with Interrupt() as interrupt:
+        while not interrupt.status:
+            ready = watcher.ready(job.discover())
+            for plan in _plans(job, ready, upscalers[0], fail):
+                if not interrupt.status:
+                    carry(plan, interrupt)
+                    interrupt.call(_nothing)
+            if not ready:
+                time.sleep(POLL_SECONDS)
+    return interrupt
+
+
+def _nothing() -> None:
+    """What a signal stops while nothing runs."""
+
+
+def _plans(job: Job, ready: list[Source], upscaler: Upscaler, fail: Fail) -> list[Plan]:
+    """Plan all new pictures at once; where that is impossible, each for itself."""
+    if not ready:
+        return []
+    try:
+        return [job.plan(ready, upscaler)]
+    except UsageError:
+        plans = []
+        for source in ready:
+            try:
+                plans.append(job.plan([source], upscaler))
+            except UsageError as error:
+                fail(Record(source.location, "", "failed", str(error)))
+        return plans
