@@ -13,7 +13,8 @@ from torch import nn
 
 from tests.training.tiny import TINY
 from upscale.errors import CheckpointError, UsageError
-from upscale.training.adversarial import AdversarialObjective
+from upscale.resample import resize
+from upscale.training.adversarial import AdversarialObjective, consistent
 from upscale.training.data import Batch
 from upscale.training.discriminator import VGGDiscriminator
 from upscale.training.perceptual import VGGFeatures, feature_distance, load_perceptual
@@ -143,6 +144,26 @@ def test_terms_of_weight_0_are_left_out() -> None:
         consistency_weight=0.0,
     )
     assert set(game.step(batch(), 1.0)) == {"relativistic", "pixel", "discriminator"}
+
+
+def test_the_discriminator_rests_below_its_floor() -> None:
+    game = objective(TINY["gan"], discriminator_floor=100.0)
+    before = snapshot(game.discriminator)
+    game.step(batch(), 1.0)
+    assert not moved(game.discriminator, before)
+
+
+def test_projection_gives_the_inputs_colours_and_passes_no_coarse_gradient() -> None:
+    lr = torch.full((1, 3, 16, 16), 0.4)
+    sr = torch.full((1, 3, 64, 64), 0.6, requires_grad=True)  # a colour cast
+    seen = consistent(sr, lr)
+    torch.testing.assert_close(seen, torch.full_like(seen, 0.4))
+    seen.mean().backward()  # "make it brighter"
+    assert sr.grad is not None
+    assert sr.grad.abs().mean() < 0.05 / sr.numel()
+    fine = sr.detach() + 0.1 * torch.randn(1, 3, 64, 64)
+    kept = consistent(fine, lr) - 0.4
+    assert kept.std() > 0.09  # detail passes
 
 
 def test_a_perceptual_recipe_asks_for_its_weights() -> None:

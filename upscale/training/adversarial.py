@@ -64,8 +64,9 @@ class AdversarialObjective:
             parts = self._generator_losses(lr, sr.float(), hr)
             total = torch.stack(list(parts.values())).sum()
             self._update(total, self.optimiser, self.network)
-        loss_d = self._discriminator_loss(sr.detach().float(), hr)
-        self._update(loss_d, self.optimiser_d, self.discriminator)
+        loss_d = self._discriminator_loss(self._seen(sr.detach().float(), lr), hr)
+        if float(loss_d.detach()) >= self.settings.discriminator_floor:
+            self._update(loss_d, self.optimiser_d, self.discriminator)
         self.steps += 1
         return {k: float(v.detach()) for k, v in (parts | {"discriminator": loss_d}).items()}
 
@@ -81,7 +82,7 @@ class AdversarialObjective:
         s = self.settings
         self.discriminator.requires_grad_(False)
         with autocast(self.recipe, self.device):
-            fake = self.discriminator.features(sr)
+            fake = self.discriminator.features(self._seen(sr, lr))
             fake_logits = self.discriminator.judge(fake[-1]).float()
             with torch.no_grad():
                 real = self.discriminator.features(hr)
@@ -111,6 +112,10 @@ class AdversarialObjective:
             parts["consistency"] = s.consistency_weight * F.l1_loss(shrunk[inner], lr[inner])
         return parts
 
+    def _seen(self, sr: Tensor, lr: Tensor) -> Tensor:
+        """What the discriminator sees of a result."""
+        return consistent(sr, lr) if self.settings.projected else sr
+
     def _discriminator_loss(self, sr: Tensor, hr: Tensor) -> Tensor:
         with autocast(self.recipe, self.device):
             real, fake = self.discriminator(hr), self.discriminator(sr)
@@ -131,6 +136,16 @@ class AdversarialObjective:
         self.optimiser.load_state_dict(state["optimiser"])
         self.optimiser_d.load_state_dict(state["optimiser_d"])
         self.steps = int(state["steps"])
+
+
+def consistent(sr: Tensor, lr: Tensor) -> Tensor:
+    """``sr`` with the coarse part of the input: one step of back-projection (Irani & Peleg 1991).
+
+    (N, C, s*H, s*W) and (N, C, H, W) to (N, C, s*H, s*W). A gradient that comes back through it has
+    lost the part that the input determines.
+    """
+    missing = lr - resize(sr, (lr.shape[-2], lr.shape[-1]))
+    return sr + resize(missing, (sr.shape[-2], sr.shape[-1]))
 
 
 def _perceptual(

@@ -86,6 +86,10 @@ class Adversarial:
         discriminator_features: Features of the first layer of the VGG-style discriminator.
         discriminator_rate: Learning rate of the discriminator.
         discriminator_warmup: Steps in which the discriminator alone learns.
+        discriminator_floor: The discriminator rests while its loss is below this; 2 log 2 = 1.39 is
+            a loss of one that cannot tell.
+        projected: The discriminator sees the result made consistent with the input, so that it
+            cannot ask for other colours or low frequencies.
     """
 
     perceptual: Literal["vgg19", "minc", "discriminator"] = "discriminator"
@@ -98,6 +102,8 @@ class Adversarial:
     discriminator_features: int = 64
     discriminator_rate: float = 1e-4
     discriminator_warmup: int = 0
+    discriminator_floor: float = 0.0
+    projected: bool = False
 
 
 def _srcnn(scale: int, steps: int, start_from: str = "") -> Recipe:
@@ -175,25 +181,26 @@ _ALL = (
         name="esrgan-light-gan-x4",
         network=LIGHT,
         architecture="esrgan",
-        steps=2_500,
+        steps=2_000,
         patch=32,
         batch=8,
-        learning_rate=2e-4,
+        learning_rate=1e-4,
         warmup=50,
         start_from="esrgan-light-psnr-x4",
         betas=(0.9, 0.999),
         ema=0.998,
         adversarial=Adversarial(
             perceptual="discriminator",
-            perceptual_weight=0.05,
+            perceptual_weight=0.1,
             relativistic_weight=5e-3,
-            pixel_weight=0.5,
-            detail_weight=0.1,
+            pixel_weight=0.1,
             artefact_weight=1.0,
-            consistency_weight=1.0,
+            consistency_weight=2.0,
             discriminator_features=24,
-            discriminator_rate=2e-4,
-            discriminator_warmup=100,
+            discriminator_rate=1e-4,
+            discriminator_warmup=30,
+            discriminator_floor=0.6,
+            projected=True,
         ),
     ),
     # As published (arXiv 1809.00219, section 4.1): for a GPU and the user's own VGG weights.
