@@ -13,7 +13,6 @@ from torch import nn
 
 from tests.training.tiny import TINY
 from upscale.errors import CheckpointError, UsageError
-from upscale.resample import resize
 from upscale.training.adversarial import AdversarialObjective, consistent
 from upscale.training.data import Batch
 from upscale.training.discriminator import VGGDiscriminator
