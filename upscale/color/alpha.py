@@ -6,7 +6,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-REACH = 2  # LR pixels around a pixel that bound its alpha: the reach of the bicubic kernel
+from upscale.resample import resize
+
+REACH = 1  # LR pixels around a pixel that bound its alpha
+NEAR, FAR = 0.02, 0.12  # a limit that is nearer counts in full, one that is farther not at all
 
 
 def bleed(colour: Tensor, alpha: Tensor) -> Tensor:
@@ -45,16 +48,33 @@ def _halve(x: Tensor) -> Tensor:
     return F.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False)
 
 
-def bounds(alpha: Tensor) -> tuple[Tensor, Tensor]:
-    """Smallest and largest alpha within ``REACH`` pixels of every pixel, each (N, 1, H, W).
+def enlarged(
+    alpha: Tensor, size: tuple[int, int], rows: tuple[int, int], network: Tensor | None
+) -> Tensor:
+    """Output rows [y0, y1) of alpha enlarged to ``size``, (1, 1, y1 - y0, W') in [0, 1].
 
-    Alpha that is enlarged must stay between them: an opaque interior stays opaque, a transparent
-    surrounding transparent, whatever a network makes of it.
+    The result stays between the smallest and the largest alpha within ``REACH`` LR pixels, so that
+    an opaque interior stays opaque whatever a network makes of it. Networks also ring along edges:
+    where the bicubic kernel comes near one of the two limits, that limit is taken.
+
+    Args:
+        alpha: (1, 1, H, W), what the picture had.
+        size: Height and width of the whole output.
+        rows: y0 and y1.
+        network: The same rows as the network gave them; None for the bicubic kernel alone.
     """
     side = 2 * REACH + 1
-    high = F.max_pool2d(alpha, side, 1, REACH)
-    low = -F.max_pool2d(-alpha, side, 1, REACH)
-    return low, high
+    high = nearest_rows(F.max_pool2d(alpha, side, 1, REACH), size, rows)
+    low = nearest_rows(-F.max_pool2d(-alpha, side, 1, REACH), size, rows)
+    smooth = resize(alpha, size, rows=rows)
+    given = smooth if network is None else network
+    inside = torch.minimum(torch.maximum(given, low), high)
+    if network is None or size == tuple(alpha.shape[-2:]):
+        return inside
+    place = (smooth - low) / (high - low).clamp_min(1e-6)
+    above = ((place - 1 + FAR) / (FAR - NEAR)).clamp(0, 1)
+    below = ((FAR - place) / (FAR - NEAR)).clamp(0, 1)
+    return inside + above * (high - inside) - below * (inside - low)
 
 
 def nearest_rows(x: Tensor, size: tuple[int, int], rows: tuple[int, int]) -> Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from upscale.color.alpha import bleed, bounds, nearest_rows
+from upscale.color.alpha import bleed, enlarged
 from upscale.color.rest import AlphaMode, IccMode, Rest, gray_in, gray_out, in_srgb
 from upscale.color.ycbcr import rgb_to_ycbcr, ycbcr_to_rgb
 from upscale.errors import UsageError
@@ -211,11 +211,8 @@ def _alpha_rows(
     if rest.alpha_mode == "network":
         if alpha_rows is None:
             raise ValueError("alpha_rows are missing: run the network on rest.alpha_lr")
-        alpha = gray_out(alpha_rows)
-    else:
-        alpha = resize(rest.alpha, size, rows=rows)
-    low, high = (nearest_rows(b, size, rows) for b in bounds(rest.alpha))
-    return torch.minimum(torch.maximum(alpha, low), high)
+        return enlarged(rest.alpha, size, rows, gray_out(alpha_rows))
+    return enlarged(rest.alpha, size, rows, None)
 
 
 def merge(sr: Tensor, rest: Rest, alpha: Tensor | None = None) -> Image:
