@@ -273,6 +273,13 @@ def test_bad_options_are_refused_at_once(tile: TileOption, overlap: int | None) 
         run(Toy(), picture(20, 20), tile=tile, overlap=overlap)
 
 
+def test_views_and_doubles_are_pictures_too() -> None:
+    lr = picture(30, 40)
+    want = joined(run(Toy(), lr))
+    assert torch.equal(joined(run(Toy(), lr.double())), want)
+    assert torch.equal(joined(run(Toy(), lr.transpose(2, 3).contiguous().transpose(2, 3))), want)
+
+
 def test_the_network_given_stays_as_it_was() -> None:
     network = Toy().train()
     list(run(network, picture(20, 20), dtype=torch.bfloat16))

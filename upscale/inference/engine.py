@@ -126,7 +126,7 @@ def _crop(job: _Run, lr: Tensor, noise: Noise, progress: Progress | None) -> Ite
     """Pad, run, and crop the strips again."""
     network = job.prepared.network
     height, width = lr.shape[-2] * network.scale, lr.shape[-1] * network.scale
-    padded = pad(lr, network.multiple_of)
+    padded = pad(lr.float(), network.multiple_of)
     if network.noise_channels:
         extra = noise.draw(network.noise_channels, padded.shape[-2], padded.shape[-1])
         padded = torch.cat((padded, extra), 1)
