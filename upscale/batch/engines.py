@@ -41,15 +41,19 @@ def _load(settings: Settings, device: str) -> Upscaler:
 
 def labels_of(settings: Settings, upscaler: Upscaler) -> Labels:
     """Return what names of outputs are made from."""
-    name = PurePath(settings.model)
-    is_path = len(name.parts) > 1 or name.suffix == ".safetensors"
     scale = f"{upscaler.scale:g}" if settings.size is None else str(settings.size)
     alpha = upscaler.native().alpha
     return Labels(
-        model=name.stem if is_path else settings.model,
+        model=model_label(settings.model),
         scale=scale,
         alpha="" if alpha is None else f"{alpha:g}",
     )
+
+
+def model_label(model: str) -> str:
+    """Return what a model is called in names and pictures: of a checkpoint file its stem."""
+    path = PurePath(model)
+    return path.stem if len(path.parts) > 1 or path.suffix == ".safetensors" else model
 
 
 def digest_of(settings: Settings, upscaler: Upscaler) -> str:

@@ -12,6 +12,7 @@ from upscale.batch.settings import Settings
 from upscale.batch.storage import is_url, remove_stale
 
 if TYPE_CHECKING:
+    from upscale.batch.cluster import Cluster, ClusterRun
     from upscale.batch.run import Options, Run
     from upscale.upscaler import Upscaler
 
@@ -70,6 +71,13 @@ class Job:
             format=self.settings.format,
         )
         return make_plan(sources, request)
+
+    def run_on(self, cluster: Cluster, plan: Plan, options: Options) -> ClusterRun:
+        """Clean up, and prepare the run on a cluster of Ray."""
+        from upscale.batch.cluster import ClusterRun
+
+        clean(plan)
+        return ClusterRun(plan, self.settings, options, cluster)
 
     def run(self, plan: Plan, upscalers: Sequence[Upscaler], options: Options) -> Run:
         """Clean up after processes that were killed, and prepare the run."""

@@ -14,14 +14,16 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from upscale.batch import stages
+from upscale.batch import stages, strips
 from upscale.batch.feed import Feed
 from upscale.batch.gate import Gate
 from upscale.batch.plan import Plan
 from upscale.batch.report import Record
 from upscale.batch.settings import Settings
 from upscale.batch.stages import Enlarged, Loaded, Payload
+from upscale.batch.strips import Huge
 from upscale.batch.task import Task
+from upscale.errors import OutputError
 from upscale.image import MAX_PIXELS, probe
 from upscale.upscaler import Upscaler
 
@@ -86,7 +88,7 @@ class Run:
         todo = [task for task in plan.tasks if task.action == "do"]
         self._feed = Feed(todo)
         self._gate = Gate(options.budget)
-        self._ready: queue.Queue[tuple[Loaded, int] | None] = queue.Queue(QUEUED)
+        self._ready: queue.Queue[tuple[Loaded | Huge, int] | None] = queue.Queue(QUEUED)
         self._done: queue.Queue[tuple[Enlarged, int] | None] = queue.Queue(QUEUED)
         self._results: queue.Queue[Payload | BaseException | None] = queue.Queue()
         self._stopped = threading.Event()
@@ -174,6 +176,10 @@ class Run:
                     return
                 task = now
             started = time.perf_counter()
+            huge = strips.inspect(task, self._settings, self._upscalers[0])
+            if huge is not None:
+                self._ready.put((huge, 0))
+                return
             data, stat = stages.read(task)
             weight = self._weigh(data)
             if not self._gate.enter(weight):
@@ -215,7 +221,7 @@ class Run:
                 for _ in range(self._workers):
                     self._done.put(None)
 
-    def _run(self, upscaler: Upscaler, loaded: Loaded, weight: int) -> None:
+    def _run(self, upscaler: Upscaler, loaded: Loaded | Huge, weight: int) -> None:
         def progress(done: int, total: int) -> None:
             if self._stopped.is_set():
                 raise Stopped
@@ -224,14 +230,30 @@ class Run:
 
         try:
             progress(0, 1)
+            if isinstance(loaded, Huge):
+                self._run_huge(upscaler, loaded, progress)
+                return
             enlarged = stages.enlarge(loaded, upscaler, progress)
         except Stopped:
-            self._gate.leave(weight)
+            if weight:
+                self._gate.leave(weight)
             self._feed.release(loaded.task)
         except Exception as error:  # noqa: BLE001 - one bad picture is one failed record
             self._fail(loaded.task, error, weight)
         else:
             self._done.put((enlarged, weight))
+
+    def _run_huge(self, upscaler: Upscaler, huge: Huge, progress: stages.Progress) -> None:
+        digest, journal = self._plan.request.settings, self._feed.journal(huge.task)
+        try:
+            record = strips.enlarge_file(
+                huge, upscaler, self._settings, digest, journal, progress=progress
+            )
+        except OutputError as error:
+            if stages.is_fatal(error):
+                self.stop()
+            raise
+        self._finish(huge.task, Payload(record), 0)
 
     def _write_all(self) -> None:
         """Thread: encode and write until the networks have ended."""

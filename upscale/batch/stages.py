@@ -18,6 +18,7 @@ import numpy as np
 
 from upscale import __version__
 from upscale.batch import storage
+from upscale.batch.engines import model_label
 from upscale.batch.journal import Entry, Journal
 from upscale.batch.plan import is_done, is_ours
 from upscale.batch.report import Record
@@ -197,7 +198,7 @@ def _labelled(image: Image, result: Result, settings: Settings) -> Image:
         return strip_metadata(image)
     record = {
         "software": f"upscale {__version__}",
-        "model": result.model,
+        "model": model_label(settings.model),
         "weights": result.weights,
         "alpha": result.alpha,
         "scale": round(result.scale, 6),

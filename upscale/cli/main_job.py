@@ -22,6 +22,7 @@ from upscale.cli.progress import Progress
 from upscale.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
+    from upscale.batch.cluster import ClusterRun
     from upscale.batch.plan import Plan
     from upscale.batch.run import Run
     from upscale.batch.stages import Payload
@@ -47,6 +48,8 @@ class How:
     fail_fast: bool = False
     max_pixels: int | None = None
     watch: bool = False
+    engine: str = "local"
+    workers: int = 0
 
 
 def parse_size(
@@ -161,6 +164,8 @@ def rehearse(job: Job, show: Show) -> int:
 def execute(job: Job, show: Show, how: How) -> int:
     """Do the job; return the exit status."""
     _check_streams(job, show)
+    if how.engine not in {"local", "ray"}:
+        raise UsageError(f"engine {how.engine!r}: give local or ray")
     if how.watch:
         watching.check(job)
     sources = _sources(job)
@@ -225,12 +230,17 @@ def write_stdout(data: bytes) -> None:
 
 def _prepare(
     job: Job, plan: Plan, upscalers: Sequence[Upscaler], how: How, progress: Progress
-) -> Run:
+) -> Run | ClusterRun:
     from upscale.batch.run import Options
 
     options = Options(jobs=how.jobs, fail_fast=how.fail_fast, progress=progress.tiles)
     if how.max_pixels is not None:
         options = options.with_max_pixels(how.max_pixels)
+    if how.engine == "ray":
+        from upscale.batch.cluster import Cluster
+
+        gpus = 1.0 if upscalers[0].device.type == "cuda" else 0.0
+        return job.run_on(Cluster(workers=how.workers, gpus=gpus), plan, options)
     return job.run(plan, upscalers, options)
 
 

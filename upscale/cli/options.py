@@ -265,6 +265,24 @@ Watch = Annotated[
         help="Keep looking into the folders; a file is taken when it has stopped growing.",
     ),
 ]
+Engine = Annotated[
+    str,
+    typer.Option(
+        metavar="local|ray",
+        rich_help_panel=FILES,
+        help="ray: on the cluster of RAY_ADDRESS, or on this machine (extra ray).",
+    ),
+]
+Workers = Annotated[
+    int,
+    typer.Option(
+        metavar="N",
+        min=0,
+        rich_help_panel=FILES,
+        show_default="by GPUs, else cores",
+        help="Workers of --engine ray.",
+    ),
+]
 Json = Annotated[
     bool,
     typer.Option("--json", rich_help_panel=RUNNING, help="One JSON object per picture on stdout."),

@@ -38,6 +38,8 @@ def run(
     null: o.Null = False,
     shard: o.Shard = None,
     watch: o.Watch = False,
+    engine: o.Engine = "local",
+    workers: o.Workers = 0,
     json: o.Json = False,
     report: o.Report = None,
     dry_run: o.DryRun = False,
@@ -85,5 +87,5 @@ def run(
     show = main_job.Show(Console(quiet, verbose), json=json, report=report)
     if dry_run:
         return main_job.rehearse(job, show)
-    how = main_job.How(jobs, fail_fast, max_pixels, watch)
+    how = main_job.How(jobs, fail_fast, max_pixels, watch, engine, workers)
     return main_job.execute(job, show, how)

@@ -1,0 +1,80 @@
+"""Ray: the same bytes as one process, and a killed worker loses nothing."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Finished, only_pictures, png
+
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs Ray")
+
+
+@pytest.fixture
+def ray(tiny_cache: Path) -> Iterator[Any]:
+    import ray
+
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
+    yield ray
+    ray.shutdown()
+
+
+def workers_of(ray: Any) -> list[int]:
+    """Processes of Ray's workers that hold a model."""
+    found = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True)
+    return [int(line.split()[0]) for line in found.stdout.splitlines() if "ray::Worker" in line]
+
+
+def test_same_bytes_and_a_killed_worker(
+    ray: Any, cli: Callable[..., Finished], duo: str, tmp_path: Path
+) -> None:
+    source = tmp_path / "in"
+    for index in range(24):
+        path = source / f"{index % 3}" / f"{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(png(30, 30, seed=index))
+    (source / "bad.png").write_bytes(b"bad")
+    base = (source, "-r", "-m", duo, "--json")
+    alone = cli(*base, "-o", tmp_path / "alone")
+    assert alone.code == 1
+
+    from upscale.batch.cluster import Cluster
+    from upscale.batch.engines import load_engines
+    from upscale.batch.job import Job
+    from upscale.batch.plan import Request
+    from upscale.batch.run import Options
+    from upscale.batch.settings import Settings
+
+    job = Job(
+        inputs=(str(source),),
+        settings=Settings(model=duo),
+        request=Request(str(tmp_path / "many")),
+        recursive=True,
+    )
+    upscalers = load_engines(job.settings)
+    plan = job.plan(job.discover(), upscalers[0])
+    records = []
+    for payload in job.run_on(Cluster(workers=2), plan, Options()):
+        records.append(payload.record)
+        if len(records) == 3:
+            victims = workers_of(ray)
+            assert victims
+            os.kill(victims[0], signal.SIGKILL)
+    statuses = [record.status for record in records]
+    assert (statuses.count("ok"), statuses.count("failed")) == (24, 1), records
+    names = only_pictures(tmp_path / "alone")
+    assert only_pictures(tmp_path / "many") == names
+    for name in names:
+        assert (tmp_path / "many" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
+
+    again = cli(*base, "-o", tmp_path / "many", "--engine", "ray")
+    statuses = [json.loads(line)["status"] for line in again.text.splitlines()]
+    assert (statuses.count("skipped"), statuses.count("failed")) == (24, 1)
