@@ -146,7 +146,7 @@ def resident() -> int:
 def portion(numbers: range) -> dict[str, object]:
     """Run some inputs in this process."""
     files = seeds()
-    taken, slowest, findings, warm = 0, 0.0, [], 0
+    taken, slowest, findings, warm = 0, (0.0, 0), [], 0
     for done, number in enumerate(numbers):
         data = mutated(number, files)
         started = time.perf_counter()
@@ -159,7 +159,7 @@ def portion(numbers: range) -> dict[str, object]:
         seconds = time.perf_counter() - started
         if seconds > SLOW:
             findings.append(f"input {number}: took {seconds:.1f} s")
-        slowest = max(slowest, seconds)
+        slowest = max(slowest, (seconds, number))
         if done == 100:
             warm = resident()
     grown = resident() - warm if warm else 0
@@ -185,7 +185,7 @@ def _process(numbers: range) -> dict[str, object]:
         finding = (
             f"inputs {numbers.start} to {numbers.stop}: exit {done.returncode} {done.stderr[-500:]}"
         )
-        return {"taken": 0, "slowest": 0.0, "findings": [finding], "grown": 0, "peak": 0}
+        return {"taken": 0, "slowest": (0.0, 0), "findings": [finding], "grown": 0, "peak": 0}
     result: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
     if done.stderr.strip() or len(done.stdout.splitlines()) > 1:
         said = (done.stderr + done.stdout)[:300]
@@ -219,12 +219,12 @@ def main() -> int:
     taken = sum(int(r["taken"]) for r in results)  # type: ignore[call-overload]
     peak = max(int(r["peak"]) for r in results) >> 20  # type: ignore[call-overload]
     grown = max(int(r["grown"]) for r in results) / 2**20  # type: ignore[call-overload]
-    slowest = max(float(r["slowest"]) for r in results)  # type: ignore[arg-type]
+    slowest, which = max(tuple(r["slowest"]) for r in results)  # type: ignore[arg-type]
     for finding in findings:
         sys.stdout.write(f"{finding}\n")
     sys.stdout.write(
         f"{options.count} inputs: {taken} decoded, {options.count - taken} refused, "
-        f"{len(findings)} findings; slowest {slowest:.2f} s, peak memory {peak} MiB, "
+        f"{len(findings)} findings; slowest {slowest:.2f} s (input {which}), peak memory {peak} MiB, "
         f"largest growth of a process {grown:.1f} MiB\n"
     )
     return 1 if findings else 0

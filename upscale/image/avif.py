@@ -14,7 +14,7 @@ from PIL import Image as PillowImage
 from upscale.errors import ImageError
 from upscale.image import iso, opencv
 from upscale.image.model import Image, Info, Metadata, Pixels, check_size
-from upscale.image.pillow import DAMAGE, array_of, load
+from upscale.image.pillow import DAMAGE, array_of, load, save
 from upscale.image.png_meta import code_points
 
 PROPERTIES = (b"meta", b"iprp", b"ipco")
@@ -105,9 +105,9 @@ def _deep(data: bytes, width: int, height: int, depth: int) -> Pixels:
 
 def encode(image: Image, *, quality: int) -> bytes:
     """A picture (8-bit RGB or RGBA) to the bytes of an AVIF; full colour resolution from 90 on."""
-    m, buffer = image.metadata, io.BytesIO()
-    PillowImage.fromarray(image.pixels).save(
-        buffer,
+    m = image.metadata
+    return save(
+        PillowImage.fromarray(image.pixels),
         "AVIF",
         quality=quality,
         subsampling="4:4:4" if quality >= FULL_COLOUR else "4:2:0",
@@ -115,4 +115,3 @@ def encode(image: Image, *, quality: int) -> bytes:
         exif=m.exif or b"",
         xmp=m.xmp or b"",
     )
-    return buffer.getvalue()

@@ -17,6 +17,7 @@ from upscale.image.model import FORMATS, Format, Image, Metadata, Pixels
 from upscale.image.profile import parse
 
 STRIP = 256  # rows that are converted at a time
+ROUNDING = 0.5 / 255  # what floating-point values may leave [0, 1] by
 LINEAR = {"exr", "hdr"}  # formats of scene-linear light in the primaries of sRGB
 PREMULTIPLIED = {"tiff", "exr"}
 DTYPES: dict[int, np.dtype[Any]] = {
@@ -55,7 +56,7 @@ def to_depth(pixels: Pixels, depth: int) -> Pixels:
         return pixels
     if pixels.dtype == np.float32:
         low, high = float(pixels.min()), float(pixels.max())
-        if low < -1e-4 or high > 1 + 1e-4:
+        if low < -ROUNDING or high > 1 + ROUNDING:
             raise ImageError(
                 f"floating-point values from {low:g} to {high:g} do not fit in {depth} bits; "
                 "choose -f tiff or -f exr"
@@ -151,13 +152,19 @@ def fit_pixels(image: Image, kind: Format, background: str | None) -> Image:
         image = flattened(image, background)
     if kind.name in LINEAR:
         image = _to_linear(image)
-    elif image.metadata.icc and "icc" not in kind.metadata:
+    elif image.metadata.icc and ("icc" not in kind.metadata or _too_dark(image, kind)):
         image = to_srgb(image)
     depth = max((d for d in kind.depths if d <= image.depth), default=min(kind.depths))
     pixels = to_depth(image.pixels, depth)
     if image.is_gray and not kind.gray:
         pixels = pixels[:, :, [0, 0, 0, 1][: 3 + image.has_alpha]]
     return image.with_pixels(pixels)
+
+
+def _too_dark(image: Image, kind: Format) -> bool:
+    """Whether linear light in floating point would become integers, which have no room for dark."""
+    profile = parse(image.metadata.icc) if image.metadata.icc else None
+    return bool(profile and profile.is_linear and image.depth == 32 and 32 not in kind.depths)
 
 
 def straight(image: Image) -> Image:

@@ -34,7 +34,8 @@ def probe(data: bytes) -> Info:
         if data[at] == 0x21:
             at = _blocks(data, at + 2)
         elif data[at] == 0x2C and at + 10 <= len(data):
-            flags = data[at + 9]
+            x, y, w, h, flags = struct.unpack("<4HB", data[at + 1 : at + 10])
+            width, height = max(width, x + w), max(height, y + h)  # as Pillow takes it
             at = _blocks(data, at + 11 + (3 << (flags & 7) + 1 if flags & 0x80 else 0))
             frames += 1
         else:

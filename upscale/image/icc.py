@@ -114,6 +114,11 @@ class Profile:
         """Whether the profile is sRGB (gray: its tone curve) to a quarter of an 8-bit level."""
         return _is_srgb(self)
 
+    @property
+    def is_linear(self) -> bool:
+        """Whether device values are light, without a tone curve."""
+        return bool(self.curves) and all(c == Curve() for c in self.curves) and not self.lightness
+
     def to_srgb(self, x: Array) -> Array:
         """Device values (..., channels) to sRGB (gray: (..., 1)); unclipped."""
         if self.space == "GRAY":

@@ -19,11 +19,12 @@ from PIL import JpegImagePlugin
 from upscale.errors import ImageError
 from upscale.image import cmyk, jpeg_app
 from upscale.image.model import Image, Info, Pixels, check_size
-from upscale.image.pillow import array_of, load
+from upscale.image.pillow import array_of, load, save
 
 MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
 FRAMES = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}  # baseline, extended, progressive, arithmetic
 TABLES = {0xC4, 0xDB, 0xDD, 0xCC}  # DHT, DQT, DRI, DAC
+MAX_SIDE = 65500  # of libjpeg; the format goes to 65535
 FULL_COLOUR = 90  # quality from which colour is not subsampled
 NOT_A_CODE = b"\xff\x00" * 16
 
@@ -103,6 +104,11 @@ def _check(s: Segments) -> None:
     if s.components not in (1, 3, 4) or s.depth != 8:
         raise ImageError(
             f"this JPEG has {s.components} components of {s.depth} bits; save it as PNG or TIFF"
+        )
+    if max(s.width, s.height) > MAX_SIDE:
+        raise ImageError(
+            f"this JPEG is {s.width} x {s.height} and libjpeg reads at most {MAX_SIDE} pixels a "
+            "side; convert it to PNG"
         )
     if not all(1 <= h <= 4 and 1 <= v <= 4 for h, v in s.sampling):
         raise ImageError("the JPEG sampling factors are invalid; the file is damaged")
@@ -184,9 +190,8 @@ def encode_cmyk(image: Image, separations: PillowImage.Image, quality: int) -> b
 
 
 def _write(picture: PillowImage.Image, image: Image, quality: int) -> bytes:
-    buffer = io.BytesIO()
     subsampling = 0 if quality >= FULL_COLOUR or picture.mode == "CMYK" else 2
-    picture.save(buffer, "JPEG", quality=quality, subsampling=subsampling)
-    raw = jpeg_app.with_density(buffer.getvalue(), image.metadata.dpi)
+    plain = save(picture, "JPEG", quality=quality, subsampling=subsampling)
+    raw = jpeg_app.with_density(plain, image.metadata.dpi)
     at = 4 + int.from_bytes(raw[4:6], "big") if raw[2:4] == b"\xff\xe0" else 2
     return raw[:at] + jpeg_app.write(image.metadata) + raw[at:]

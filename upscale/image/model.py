@@ -172,7 +172,7 @@ FORMATS: dict[str, Format] = {
             "jpg jpeg jpe jfif",
             "icc exif xmp iptc dpi text",
             alpha=False,
-            max_side=65535,
+            max_side=65500,  # of libjpeg
             quality=95,
             lossless=False,
         ),

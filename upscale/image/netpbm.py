@@ -83,7 +83,7 @@ def decode(data: bytes, max_pixels: int, assume: bytes | None) -> Image:
         )
     full = {8: 255, 16: 65535}.get(info.depth, 0)
     if full and top != full:
-        scaled = np.floor(pixels.astype(np.float64) * (full / top) + 0.5)
+        scaled = (pixels.astype(np.int64) * full * 2 + int(top)) // (2 * int(top))
         pixels = scaled.astype(np.uint8 if full == 255 else np.uint16)
     if magic in (b"P1", b"P4"):
         pixels = 255 - pixels  # 1 is black

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from PIL import Image as PillowImage
@@ -13,7 +15,8 @@ from PIL import ImageFile
 from upscale.errors import ImageError
 from upscale.image.model import Pixels
 
-warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # they go to stderr
+for _kind in (UserWarning, RuntimeWarning):  # Pillow's warnings would go to the terminal
+    warnings.filterwarnings("ignore", category=_kind, module=r"PIL\.")
 
 # What Pillow's decoders have been seen to raise over damaged files.
 DAMAGE = (
@@ -30,6 +33,7 @@ DAMAGE = (
     MemoryError,
     RuntimeError,
     struct.error,
+    PillowImage.DecompressionBombError,
 )
 
 
@@ -50,6 +54,23 @@ def load(opened: Callable[[], ImageFile.ImageFile], name: str) -> PillowImage.Im
         return picture
     except DAMAGE as error:
         raise ImageError(f"the {name} is damaged or cut short; fetch it again") from error
+
+
+def save(picture: PillowImage.Image, name: str, **options: Any) -> bytes:
+    """Encode a picture by Pillow's encoder of that name.
+
+    Raises:
+        ImageError: The encoder refuses it.
+    """
+    buffer = io.BytesIO()
+    try:
+        picture.save(buffer, name, **options)
+    except (OSError, ValueError, MemoryError, RuntimeError) as error:
+        width, height = picture.size
+        raise ImageError(
+            f"{width} x {height} cannot be written as {name} ({error}); choose -f png"
+        ) from error
+    return buffer.getvalue()
 
 
 def array_of(picture: PillowImage.Image) -> Pixels:

@@ -7,7 +7,6 @@ here: a truncated or lying file is refused before a picture is allocated.
 
 from __future__ import annotations
 
-import io
 import struct
 import zlib
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from PIL import Image as PillowImage
 from upscale.errors import ImageError
 from upscale.image import opencv, png_meta
 from upscale.image.model import Image, Info, Metadata, Pixels, check_size
+from upscale.image.pillow import save
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # samples per pixel of each colour type
@@ -248,9 +248,7 @@ def _palette(p: Pixels, compression: int) -> bytes:
     method = (
         PillowImage.Quantize.FASTOCTREE if rgb.shape[2] == 4 else PillowImage.Quantize.MEDIANCUT
     )
-    buffer = io.BytesIO()
-    picture.quantize(256, method=method).save(buffer, "PNG", compress_level=compression)
-    return buffer.getvalue()
+    return save(picture.quantize(256, method=method), "PNG", compress_level=compression)
 
 
 def _filtered(p: Pixels, compression: int) -> bytes:

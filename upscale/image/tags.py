@@ -46,7 +46,7 @@ class Block:
         """Integers of ``struct`` code ``code`` at ``at``; ``TagError`` beyond the end."""
         try:
             return struct.unpack_from(self.order + code, self.data, at)
-        except struct.error as error:
+        except (struct.error, OverflowError) as error:
             raise TagError(f"offset {at} lies beyond the end ({len(self.data)} bytes)") from error
 
 

@@ -40,7 +40,14 @@ PHOTOMETRIC = {
     32844: "HDR (LogL)",
     32845: "HDR (LogLuv)",
 }
-FORMATS = {1: "unsigned", 2: "signed integer", 3: "floating point", 4: "undefined", 5: "complex"}
+FORMATS = {
+    1: "unsigned",
+    2: "signed integer",
+    3: "floating point",
+    4: "undefined",
+    5: "complex",
+    6: "complex",
+}
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from PIL import WebPImagePlugin
 
 from upscale.errors import ImageError
 from upscale.image.model import Image, Info, Metadata, check_size
-from upscale.image.pillow import array_of, load
+from upscale.image.pillow import array_of, load, save
 
 
 def chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -81,10 +81,9 @@ def decode(data: bytes, max_pixels: int, assume: bytes | None) -> Image:
 
 def encode(image: Image, *, quality: int, lossless: bool) -> bytes:
     """A picture (8-bit RGB or RGBA) to the bytes of a WebP; colour under alpha 0 is kept."""
-    buffer = io.BytesIO()
     m = image.metadata
-    PillowImage.fromarray(image.pixels).save(
-        buffer,
+    return save(
+        PillowImage.fromarray(image.pixels),
         "WEBP",
         quality=quality,
         lossless=lossless,
@@ -94,4 +93,3 @@ def encode(image: Image, *, quality: int, lossless: bool) -> bytes:
         exif=m.exif or b"",
         xmp=m.xmp or b"",
     )
-    return buffer.getvalue()

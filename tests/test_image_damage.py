@@ -1,0 +1,239 @@
+"""Damaged, lying and hostile files: one line, little memory, silence."""
+
+from __future__ import annotations
+
+import os
+import resource
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.formats_table import exif_block, sample, written
+from upscale.errors import ImageError
+from upscale.image import Image, decode, describe, encode, probe
+
+PICTURES = Path(__file__).parent / "data" / "pictures"
+WHOLE = sorted(p for p in PICTURES.iterdir() if p.stem not in ("animated", "pages"))
+QUICK = settings(
+    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60
+)
+
+
+def png(width: int, height: int, data: bytes, *, depth: int = 8, colour: int = 2) -> bytes:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
+
+    head = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    parts = chunk(b"IHDR", head), chunk(b"IDAT", data), chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+@pytest.mark.parametrize("path", WHOLE, ids=lambda p: p.name)
+def test_a_file_cut_short_anywhere_is_refused(path: Path) -> None:
+    data = path.read_bytes()
+    whole = decode(data)
+    for i in range(1, 40):
+        cut = data[: len(data) * i // 40]
+        try:
+            part = decode(cut)
+        except ImageError as error:
+            assert "\n" not in str(error)
+        else:  # only what does not matter was cut off
+            assert (part.pixels == whole.pixels).all(), f"{len(cut)} bytes of {len(data)}"
+
+
+@pytest.mark.parametrize("name", ["camera.jpg", "cmyk.jpg"])
+def test_a_jpeg_scan_that_ends_early_is_refused_although_it_is_closed(name: str) -> None:
+    data = (PICTURES / name).read_bytes()
+    start = data.rindex(b"\xff\xda") + 14
+    for share in (0.2, 0.5, 0.9):
+        cut = data[: start + int((len(data) - start) * share)].rstrip(b"\xff") + b"\xff\xd9"
+        with pytest.raises(ImageError, match="cut short"):
+            decode(cut)
+
+
+def test_headers_that_promise_gigapixels_allocate_nothing() -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    tiny = zlib.compress(bytes(1000))
+    lies = [
+        png(60000, 60000, tiny),
+        png(16000, 16000, tiny),
+        b"BM"
+        + struct.pack("<IHHI", 100, 0, 0, 54)
+        + struct.pack("<IiiHHIIiiII", 40, 16000, 16000, 1, 24, 0, 0, 0, 0, 0, 0),
+        b"P6 16000 16000 255\n" + bytes(99),
+        b"P3 16000 16000 255\n1 2 3",
+        b"PF\n16000 16000\n-1\n" + bytes(99),
+        b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 16000 +X 16000\n" + bytes(99),
+        _tiff(16000, 16000, 1),
+        _tiff(16000, 16000, 8),
+        _tiff(16000, 16000, 5),
+        _jpeg(16000, 16000),
+        _exr(16000, 16000),
+    ]
+    for data in lies:
+        with pytest.raises(ImageError) as caught:
+            decode(data)
+        assert "\n" not in str(caught.value)
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10
+    assert grown < 100, f"{grown} MiB"
+
+
+def _tiff(width: int, height: int, compression: int) -> bytes:
+    from upscale.image import tags
+
+    entries = {256: width, 257: height, 258: 8, 259: compression, 262: 1, 277: 1, 278: height}
+    directory = {t: tags.long(v, "<") for t, v in entries.items()}
+    directory |= {273: tags.long(8, "<"), 279: tags.long(50, "<")}
+    return b"II*\0" + struct.pack("<I", 64) + bytes(56) + tags.write_directory(directory, 64, "<")
+
+
+def _jpeg(width: int, height: int) -> bytes:
+    data = encode(Image(np.zeros((8, 8, 1), np.uint8)), "jpeg")
+    at = data.index(b"\xff\xc0") + 5
+    return data[:at] + struct.pack(">HH", height, width) + data[at + 4 :]
+
+
+def _exr(width: int, height: int) -> bytes:
+    data = encode(Image(np.zeros((8, 8, 1), np.float32)), "exr")
+    box, lie = struct.pack("<4i", 0, 0, 7, 7), struct.pack("<4i", 0, 0, width - 1, height - 1)
+    return data.replace(box, lie)
+
+
+def test_the_limit_of_pixels_names_the_option() -> None:
+    data = encode(Image(np.zeros((20, 30, 1), np.uint8)), "png")
+    with pytest.raises(ImageError, match="30 x 20.*--max-pixels 600"):
+        decode(data, max_pixels=599)
+    assert decode(data, max_pixels=600).width == 30
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 65500), (65500, 1)])
+@pytest.mark.parametrize("name", ["png", "jpeg", "tiff", "bmp", "ppm"])
+def test_lines_and_points(shape: tuple[int, int], name: str) -> None:
+    image = Image(np.full((*shape, 3), 128, np.uint8))
+    assert decode(encode(image, name)).pixels.shape == (*shape, 3)
+
+
+@pytest.mark.parametrize("size", [(65535, 1), (1, 65535)])
+def test_a_jpeg_larger_than_libjpeg_reads_is_refused_in_silence(
+    size: tuple[int, int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = _jpeg(*size)
+    at = data.index(b"\xff\xda")
+    scan = data[at:-2] + bytes(20_000) + b"\xff\xd9"
+    with pytest.raises(ImageError, match="65500"):
+        decode(data[:at] + scan)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_wrong_checksum_is_an_error_where_pixels_depend_on_it() -> None:
+    data = bytearray(encode(sample(3, 8), "png"))
+    at = data.index(b"IDAT") + 20
+    data[at] ^= 1
+    with pytest.raises(ImageError, match="IDAT"):
+        decode(bytes(data))
+
+
+def test_a_wrong_checksum_elsewhere_is_a_warning() -> None:
+    data = bytearray(encode(sample(3, 8).with_metadata(dpi=(72, 72)), "png"))
+    data[data.index(b"pHYs") + 5] ^= 1
+    image = decode(bytes(data))
+    assert image.metadata.dpi is None
+    assert image.metadata.notes == ("damaged pHYs chunk left out",)
+
+
+@pytest.mark.parametrize("garbage", [b"", b"x", b"garbage" * 40, bytes(200)])
+@pytest.mark.parametrize("name", ["png", "jpeg", "webp", "tiff"])
+def test_garbage_as_profile_exif_and_xmp_is_left_out_with_a_warning(
+    name: str, garbage: bytes
+) -> None:
+    plain = sample(3, 8)
+    start = Image(plain.pixels, plain.metadata)
+    from upscale.image import codec
+
+    kind = {"png": "png", "jpeg": "jpeg", "webp": "webp", "tiff": "tiff_write"}[name]
+    module = getattr(codec, kind)
+    broken = start.with_metadata(icc=garbage, xmp=garbage)
+    options = {"webp": {"quality": 90, "lossless": True}}.get(name, {})
+    image = decode(module.encode(broken, **options))
+    assert image.metadata.icc is None
+    if len(garbage) > 3:
+        assert any("ICC" in note for note in image.metadata.notes)
+    if name != "tiff":
+        image = decode(module.encode(start.with_metadata(exif=garbage), **options))
+        assert image.metadata.exif is None
+    encode(image, "png")
+
+
+def test_compressed_text_does_not_explode() -> None:
+    bomb = zlib.compress(bytes(200 << 20), 9)
+    body = b"Comment\0\0" + bomb
+    chunk = (
+        struct.pack(">I", len(body))
+        + b"zTXt"
+        + body
+        + struct.pack(">I", zlib.crc32(b"zTXt" + body))
+    )
+    data = encode(sample(1, 8), "png")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    image = decode(data[:33] + chunk + data[33:])
+    assert image.metadata.text == ()
+    assert "zTXt" in image.metadata.notes[0]
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10 < 150
+
+
+@QUICK
+@given(st.binary(max_size=300), st.sampled_from([p.name for p in WHOLE] + ["pages.tif"]))
+def test_any_bytes_after_a_true_beginning(tail: bytes, name: str) -> None:
+    start = (PICTURES / name).read_bytes()
+    for keep in (4, 16, 60):
+        for action in (lambda d: decode(d, max_pixels=1 << 20), probe, describe):
+            try:
+                action(start[:keep] + tail)
+            except ImageError as error:
+                assert str(error)
+                assert "\n" not in str(error)
+
+
+@QUICK
+@given(st.data())
+def test_one_byte_changed_in_a_small_file(data: st.DataObject) -> None:
+    format_ = data.draw(st.sampled_from([f.name for f in written()]))
+    image = sample(3, 8, 5, 7).with_metadata(exif=exif_block(), dpi=(72, 72))
+    raw = bytearray(encode(image, format_))
+    at = data.draw(st.integers(0, len(raw) - 1))
+    raw[at] = data.draw(st.integers(0, 255))
+    try:
+        decode(bytes(raw), max_pixels=1 << 20)
+    except ImageError as error:
+        assert "\n" not in str(error)
+
+
+def test_mutated_files_in_processes_of_their_own() -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "tests.fuzz_decode",
+        "--count",
+        "100",
+        "--seed",
+        "1000000",
+        "--jobs",
+        "1",
+    ]
+    environment = dict(os.environ, OMP_NUM_THREADS="1")
+    root = Path(__file__).parent.parent
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=root, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 findings" in done.stdout
