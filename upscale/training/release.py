@@ -19,7 +19,7 @@ from upscale.errors import UsageError
 from upscale.training.recipes import Recipe, find_recipe
 from upscale.training.trainer import Outcome, Progress, Run, load_watched, train, watch
 
-LICENSE = "Apache-2.0, trained in part on pictures for research only"
+LICENSE = "Apache-2.0, research data"
 CARDS = "README.md"
 TITLES = {"srcnn": "SRCNN", "swinir": "SwinIR", "esrgan": "ESRGAN"}
 
