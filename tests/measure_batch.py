@@ -87,17 +87,17 @@ def memory(folder: Path, model: str, sides: list[int], fmt: str) -> None:
 
     for side in sides:
         source, target = folder / f"{side}.tif", folder / f"{side}-x2.{fmt}"
-        noise = draw(256, side, seed=side)
-        rows = (noise for _ in range(-(-side // 256)))
-        strips = (r[: min(256, side - i * 256)] for i, r in enumerate(rows))
+        piece = draw(256, 256, seed=side)
+        tiles = (piece for _ in range((-(-side // 256)) ** 2))
         with tifffile.TiffWriter(source, bigtiff=side > 30000) as writer:
             writer.write(
-                strips, shape=(side, side, 3), dtype=np.uint8, photometric="rgb",
-                rowsperstrip=256, compression="zlib", compressionargs={"level": 1}, metadata=None,
+                tiles, shape=(side, side, 3), dtype=np.uint8, photometric="rgb",
+                tile=(256, 256), compression="zlib", compressionargs={"level": 1}, metadata=None,
             )  # fmt: skip
         code = (
             "import resource, sys; from upscale.cli import status\n"
-            f"c = status([{str(source)!r}, '-m', {model!r}, '-s', '2', '-o', {str(target)!r}, '-q'])\n"
+            f"a = [{str(source)!r}, '-m', {model!r}, '-s', '2', '-q', '-o', {str(target)!r}]\n"
+            "c = status(a)\n"
             "print(c, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
         )
         started = time.monotonic()

@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.conftest import png
 from upscale.image import decode
 
-SECONDS = 120
+SECONDS = 300
 
 
 class Soak:
@@ -50,7 +50,7 @@ class Soak:
             path.parent.mkdir(parents=True, exist_ok=True)
             self.content[path] = png(20 + index % 9, 30 + index % 7, seed=index)
             path.write_bytes(self.content[path])
-        self.environment = dict(os.environ, OMP_NUM_THREADS="1")
+        self.environment = dict(os.environ, OMP_NUM_THREADS="1", PYTHONFAULTHANDLER="1")
 
     def _mount(self) -> bool:
         if os.geteuid() != 0:
@@ -86,6 +86,9 @@ class Soak:
         except ValueError:  # stdout was closed on purpose
             process.wait(SECONDS)
             out, err = b"", process.stderr.read() if process.stderr else b""
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGABRT)  # faulthandler writes what every thread does
+            raise AssertionError(f"hangs: {process.communicate()[1].decode()}") from None
         return process.returncode, out, err
 
     def until(self, process: subprocess.Popen[bytes]) -> None:

@@ -87,5 +87,5 @@ class Summary:
             parts.append(f"{self.skipped} already there")
         if self.failures:
             parts.append(f"{len(self.failures)} failed")
-        speed = f" ({self.pixels / 1e6:.2f} MP of input)" if self.pixels else ""
+        speed = f" ({self.pixels / 1e6:.2f} MP of input)" if self.pixels >= 10_000 else ""
         return f"{', '.join(parts)} in {seconds:.1f} s{speed}"

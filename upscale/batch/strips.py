@@ -340,7 +340,7 @@ def _write_png(name: str, shape: tuple[int, int, int], huge: Huge, bands: Iterat
             filtered[0, 1:] = rows[0] - above
             filtered[1:, 1:] = rows[1:] - rows[:-1]
             above = rows[-1].copy()
-            data = packer.compress(memoryview(filtered))
+            data = packer.compress(filtered.tobytes())
             if data:
                 _chunk(file, b"IDAT", data)
         _chunk(file, b"IDAT", packer.flush())
