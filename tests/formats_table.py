@@ -17,9 +17,20 @@ import numpy as np
 from tests.profiles import cmyk_profile
 from upscale.color import merge, split
 from upscale.errors import ImageError
-from upscale.image import FORMATS, Format, Image, Metadata, decode, encode, provenance, to_depth
+from upscale.image import (
+    FORMATS,
+    Format,
+    Image,
+    Metadata,
+    decode,
+    encode,
+    icc,
+    provenance,
+    tags,
+    to_depth,
+    with_provenance,
+)
 from upscale.image import exif as exif_module
-from upscale.image import icc, tags, with_provenance
 
 DOCS = Path(__file__).parent.parent / "docs" / "formats.md"
 MARKS = ("<!-- measured tables: begin -->\n", "<!-- measured tables: end -->\n")

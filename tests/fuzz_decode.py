@@ -1,18 +1,17 @@
-"""Decode mutated picture files: nothing but ``ImageError`` may come out, quietly and in little memory.
+"""Decode mutated picture files: nothing but ``ImageError`` may come out, and no line on stderr.
 
     python -m tests.fuzz_decode --count 20000 [--seed 0] [--jobs 2]
 
-The seeds are the files of ``tests/data/pictures`` and one encoded here for every format. Each input is
-drawn from its own number, so that a finding is made again by ``--only NUMBER``. Inputs run in processes
-of their own in portions; a portion that ends by a signal, raises anything else, writes to stderr,
-grows, or takes too long for one input is a finding, and the exit status is 1.
+The seeds are the files of ``tests/data/pictures`` and one encoded here for every format. Each input
+is drawn from its own number, so that a finding is made again by ``--only NUMBER``. Inputs run in
+processes of their own in portions; a portion that ends by a signal, raises anything else, writes to
+stderr, grows, or takes too long for one input is a finding, and the exit status is 1.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import io
 import json
 import resource
 import struct
@@ -23,6 +22,7 @@ import traceback
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from random import Random
 
@@ -131,9 +131,14 @@ def attempt(data: bytes) -> bool:
             action(data)
         except ImageError as error:
             taken = False
-            assert str(error).strip(), "an error without a message"
-            assert "\n" not in str(error), f"an error of several lines: {error}"
+            one_line(str(error))
     return taken
+
+
+def one_line(message: str) -> None:
+    """A message must be there and be one line."""
+    assert message.strip(), "an error without a message"
+    assert "\n" not in message, f"an error of several lines: {message}"
 
 
 def resident() -> int:
@@ -143,54 +148,56 @@ def resident() -> int:
     return 0
 
 
-def portion(numbers: range) -> dict[str, object]:
+@dataclass
+class Outcome:
+    """What a portion came to: inputs taken, the slowest and its number, memory in bytes."""
+
+    taken: int = 0
+    slowest: float = 0.0
+    which: int = 0
+    grown: int = 0
+    peak: int = 0
+    findings: list[str] = field(default_factory=list)
+
+
+def portion(numbers: range) -> Outcome:
     """Run some inputs in this process."""
-    files = seeds()
-    taken, slowest, findings, warm = 0, (0.0, 0), [], 0
-    for done, number in enumerate(numbers):
+    files, done, warm = seeds(), Outcome(), 0
+    for count, number in enumerate(numbers):
         data = mutated(number, files)
         started = time.perf_counter()
         try:
-            taken += attempt(data)
+            done.taken += attempt(data)
         except Exception:  # noqa: BLE001 - that is what is looked for
-            trace = io.StringIO()
-            traceback.print_exc(file=trace)
-            findings.append(f"input {number}: {trace.getvalue()[-700:]}")
+            done.findings.append(f"input {number}: {traceback.format_exc()[-700:]}")
         seconds = time.perf_counter() - started
-        if seconds > SLOW:
-            findings.append(f"input {number}: took {seconds:.1f} s")
-        slowest = max(slowest, (seconds, number))
-        if done == 100:
+        if seconds > done.slowest:
+            done.slowest, done.which = seconds, number
+        if count == 100:
             warm = resident()
-    grown = resident() - warm if warm else 0
-    if grown > GROWTH:
-        findings.append(
-            f"inputs {numbers.start} to {numbers.stop}: memory grew by {grown >> 20} MiB"
-        )
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
-    return {"taken": taken, "slowest": slowest, "findings": findings, "grown": grown, "peak": peak}
+    if done.slowest > SLOW:
+        done.findings.append(f"input {done.which}: took {done.slowest:.1f} s")
+    done.grown = resident() - warm if warm else 0
+    if done.grown > GROWTH:
+        done.findings.append(f"from {numbers.start}: memory grew by {done.grown >> 20} MiB")
+    done.peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+    return done
 
 
-def _process(numbers: range) -> dict[str, object]:
+def _process(numbers: range) -> Outcome:
     """Run a portion in a process of its own; its stderr must stay empty."""
-    command = [
-        sys.executable,
-        "-m",
-        "tests.fuzz_decode",
-        "--portion",
-        f"{numbers.start}:{numbers.stop}",
-    ]
+    where = f"{numbers.start}:{numbers.stop}"
+    command = [sys.executable, "-m", "tests.fuzz_decode", "--portion", where]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        finding = (
-            f"inputs {numbers.start} to {numbers.stop}: exit {done.returncode} {done.stderr[-500:]}"
-        )
-        return {"taken": 0, "slowest": (0.0, 0), "findings": [finding], "grown": 0, "peak": 0}
-    result: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
-    if done.stderr.strip() or len(done.stdout.splitlines()) > 1:
-        said = (done.stderr + done.stdout)[:300]
-        result["findings"] = [*result["findings"], f"from {numbers.start}: leaked {said!r}"]  # type: ignore[misc]
-    return result
+        said = done.stderr[-500:]
+        return Outcome(findings=[f"inputs {where}: exit status {done.returncode}: {said}"])
+    *leaked, last = done.stdout.splitlines()
+    outcome = Outcome(**json.loads(last))
+    if done.stderr.strip() or leaked:
+        said = (done.stderr + "".join(leaked))[:300]
+        outcome.findings.append(f"inputs {where}: on the terminal: {said!r}")
+    return outcome
 
 
 def main() -> int:
@@ -209,23 +216,22 @@ def main() -> int:
         return 0
     if options.portion:
         start, stop = map(int, options.portion.split(":"))
-        sys.stdout.write(json.dumps(portion(range(start, stop))) + "\n")
+        sys.stdout.write(json.dumps(asdict(portion(range(start, stop)))) + "\n")
         return 0
     end = options.seed + options.count
     portions = [range(i, min(i + PORTION, end)) for i in range(options.seed, end, PORTION)]
     with ThreadPoolExecutor(options.jobs) as pool:
-        results = list(pool.map(_process, portions))
-    findings = [f for r in results for f in r["findings"]]  # type: ignore[attr-defined]
-    taken = sum(int(r["taken"]) for r in results)  # type: ignore[call-overload]
-    peak = max(int(r["peak"]) for r in results) >> 20  # type: ignore[call-overload]
-    grown = max(int(r["grown"]) for r in results) / 2**20  # type: ignore[call-overload]
-    slowest, which = max(tuple(r["slowest"]) for r in results)  # type: ignore[arg-type]
-    for finding in findings:
-        sys.stdout.write(f"{finding}\n")
+        outcomes = list(pool.map(_process, portions))
+    findings = [finding for outcome in outcomes for finding in outcome.findings]
+    taken = sum(outcome.taken for outcome in outcomes)
+    slowest = max(outcomes, key=lambda outcome: outcome.slowest)
+    peak = max(outcome.peak for outcome in outcomes) >> 20
+    grown = max(outcome.grown for outcome in outcomes) / 2**20
+    sys.stdout.write("".join(f"{finding}\n" for finding in findings))
     sys.stdout.write(
         f"{options.count} inputs: {taken} decoded, {options.count - taken} refused, "
-        f"{len(findings)} findings; slowest {slowest:.2f} s (input {which}), peak memory {peak} MiB, "
-        f"largest growth of a process {grown:.1f} MiB\n"
+        f"{len(findings)} findings; slowest {slowest.slowest:.2f} s (input {slowest.which}), "
+        f"peak memory {peak} MiB, largest growth of a process {grown:.1f} MiB\n"
     )
     return 1 if findings else 0
 

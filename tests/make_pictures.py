@@ -1,8 +1,8 @@
 """Make the pictures in ``tests/data/pictures``: ``python -m tests.make_pictures``.
 
-They come from encoders other than the one under test wherever there is one: Pillow, OpenCV, tifffile,
-OpenEXR, ExifTool (``apt install libimage-exiftool-perl``; ``pip install OpenEXR``). The picture is a part
-of scikit-image's astronaut (NASA, public domain).
+They come from encoders other than the one under test wherever there is one: Pillow, OpenCV,
+tifffile, OpenEXR, ExifTool (``apt install libimage-exiftool-perl``; ``pip install OpenEXR``). The
+picture is a part of scikit-image's astronaut (NASA, public domain).
 """
 
 from __future__ import annotations
@@ -47,11 +47,27 @@ def camera() -> None:
     save("camera.jpg", pillow(turned, "JPEG", quality=80, icc_profile=p3, dpi=(72, 72)))
     thumbnail = FOLDER / "thumbnail.tmp"
     thumbnail.write_bytes(pillow(Image.fromarray(photo(15, 20)), "JPEG", quality=50))
-    tags = """-Make=Example -Model=Camera -Orientation#=6 -DateTimeOriginal=2024:05:06_07:08:09
-        -GPSLatitude=48.2 -GPSLatitudeRef=N -GPSLongitude=16.4 -GPSLongitudeRef=E -Artist=Nobody
-        -ExifImageWidth=60 -ExifImageHeight=80 -LensModel=50mm -XMP-dc:Title=Astronaut
-        -XMP-tiff:ImageWidth=60 -XMP-tiff:Orientation#=6 -IPTC:City=Vienna -IPTC:Keywords=space
-        -EXIF:Software=Firmware_1.0 -Comment=hello""".split()
+    tags = [
+        "-Make=Example",
+        "-Model=Camera",
+        "-Orientation#=6",
+        "-DateTimeOriginal=2024:05:06_07:08:09",
+        "-GPSLatitude=48.2",
+        "-GPSLatitudeRef=N",
+        "-GPSLongitude=16.4",
+        "-GPSLongitudeRef=E",
+        "-Artist=Nobody",
+        "-ExifImageWidth=60",
+        "-ExifImageHeight=80",
+        "-LensModel=50mm",
+        "-XMP-dc:Title=Astronaut",
+        "-XMP-tiff:ImageWidth=60",
+        "-XMP-tiff:Orientation#=6",
+        "-IPTC:City=Vienna",
+        "-IPTC:Keywords=space",
+        "-EXIF:Software=Firmware_1.0",
+        "-Comment=hello",
+    ]
     command = ["exiftool", "-q", "-overwrite_original", *tags, f"-ThumbnailImage<={thumbnail}"]
     subprocess.run([*command, str(FOLDER / "camera.jpg")], check=True)
     thumbnail.unlink()

@@ -70,7 +70,7 @@ def _profile(
 
 
 def cmyk_profile() -> bytes:
-    """Ideal inks: what is not absorbed is multiplied; black takes all that it can on the way back."""
+    """Ideal inks: what is not absorbed is multiplied; on the way back black takes all it can."""
 
     def from_rgb(rgb: Array) -> Array:
         black = 1 - rgb.max(-1, keepdims=True)

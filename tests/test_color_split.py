@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -85,7 +87,7 @@ def test_strips_are_the_whole(channels: int, kind: int, profile: bytes | None) -
             merge_rows(
                 sr[:, :, a:b], rest, size, (a, b), None if alpha is None else alpha[:, :, a:b]
             )
-            for a, b in zip(cuts, cuts[1:], strict=False)
+            for a, b in pairwise(cuts)
         ]
         assert (np.concatenate(parts) == whole).all()
 

@@ -114,7 +114,7 @@ def test_cmyk_without_profile_names_the_option() -> None:
     image = decode(buffer.getvalue(), assume_icc=cmyk_profile())
     assert image.pixels.shape == (8, 8, 3)
     rgb = icc.build("P3", icc.PRIMARIES["p3"])
-    with pytest.raises(ImageError, match="CMYK.*RGB"):
+    with pytest.raises(ImageError, match=r"CMYK.*RGB"):
         decode(buffer.getvalue(), assume_icc=rgb)
 
 

@@ -115,7 +115,7 @@ def test_hdr_profiles_are_refused() -> None:
     body = b"cicp\0\0\0\0" + bytes((9, 16, 0, 1))
     tags = {b"desc": icc._unicode("Rec2100PQ"), b"cicp": body}
     profile = icc._assemble(b"RGB ", tags)
-    with pytest.raises(ImageError, match="HDR picture.*PQ"):
+    with pytest.raises(ImageError, match=r"HDR picture.*PQ"):
         decode(
             encode(sample(3, 8), "png")[:33]
             + _chunk(b"iCCP", b"p\0\0" + zlib.compress(profile))

@@ -47,7 +47,7 @@ needs_exiftool = pytest.mark.skipif(
 
 
 def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Pixels stored so that ``orientation`` shows them upright: by Pillow, whose methods undo it."""
+    """Pixels stored so that ``orientation`` shows them upright, by Pillow."""
     how = PillowImage.Transpose
     undo = {
         2: how.FLIP_LEFT_RIGHT,

@@ -270,5 +270,5 @@ def test_a_very_long_png_is_written_and_read() -> None:
     wide = Image(np.arange(LIBPNG_SIDE + 7, dtype=np.uint32).astype(np.uint8)[None, :, None])
     data = encode(wide, "png")
     check_data(parse(data))
-    with pytest.raises(ImageError, match="million|refuses"):
+    with pytest.raises(ImageError, match=r"million|refuses"):
         decode(data)  # OpenCV's own limit of 2^20 columns, on one line
