@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import re
 import resource
 import struct
 import subprocess
@@ -14,6 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image as PillowImage
 
 from tests.formats_table import exif_block, sample, written
 from tests.fuzz_decode import one_line
@@ -60,6 +63,57 @@ def test_a_jpeg_scan_that_ends_early_is_refused_although_it_is_closed(name: str)
         cut = data[: start + int((len(data) - start) * share)].rstrip(b"\xff") + b"\xff\xd9"
         with pytest.raises(ImageError, match="cut short"):
             decode(cut)
+
+
+def _scans(data: bytes) -> list[tuple[int, int]]:
+    """Where the coded data of each scan begin and end."""
+    found, at = [], 0
+    marker = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+    while (start := data.find(b"\xff\xda", at)) >= 0:
+        first = start + 2 + int.from_bytes(data[start + 2 : start + 4], "big")
+        end = marker.search(data, first)
+        assert end is not None
+        found.append((first, end.start()))
+        at = end.start()
+    return found
+
+
+@pytest.mark.parametrize("options", [{}, {"restart_marker_blocks": 3}, {"subsampling": 0}])
+def test_a_progressive_jpeg_whose_first_scan_is_cut_is_refused(options: dict[str, int]) -> None:
+    buffer = io.BytesIO()
+    picture = PillowImage.fromarray(sample(3, 8, 60, 80).pixels)
+    picture.save(buffer, "JPEG", quality=80, progressive=True, **options)
+    data = buffer.getvalue()
+    assert decode(data).pixels.shape == (60, 80, 3)
+    first, end = _scans(data)[0]
+    for share in (0, 0.3, 0.9):
+        cut = data[: first + int((end - first) * share)].rstrip(b"\xff")
+        with pytest.raises(ImageError, match="cut short"):
+            decode(cut + data[end:])
+
+
+def test_scans_of_single_components_are_read_and_checked() -> None:
+    planes = sample(3, 8, 40, 48).pixels
+    parts = []
+    for i in range(3):
+        raw = encode(Image(planes[:, :, i : i + 1].copy()), "jpeg", quality=90)
+        parts.append((raw, *_scans(raw)[0]))
+    whole = parts[0][0]
+    frame = whole.index(b"\xff\xc0")
+    tables = whole[2:frame] + whole[whole.index(b"\xff\xc4") : whole.index(b"\xff\xda")]
+    components = b"".join(bytes((i + 1, 0x11, 0)) for i in range(3))
+    head = b"\xff\xd8" + tables + b"\xff\xc0" + struct.pack(">HBHHB", 17, 8, 40, 48, 3) + components
+    adobe = b"\xff\xeeAdobe".replace(b"Adobe", b"\0\x0eAdobe\0d\0\0\0\0\0")  # RGB
+    scans = [
+        b"\xff\xda\0\x08\1" + bytes((i + 1, 0, 0, 63, 0)) + raw[first:end]
+        for i, (raw, first, end) in enumerate(parts)
+    ]
+    data = head + adobe + b"".join(scans) + b"\xff\xd9"
+    want = np.concatenate([decode(raw).pixels for raw, _, _ in parts], 2)
+    assert (decode(data).pixels == want).all()
+    short = scans[1][:-40].rstrip(b"\xff")
+    with pytest.raises(ImageError, match="cut short"):
+        decode(head + adobe + scans[0] + short + scans[2] + b"\xff\xd9")
 
 
 def test_headers_that_promise_gigapixels_allocate_nothing() -> None:

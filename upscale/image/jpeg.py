@@ -18,6 +18,7 @@ from PIL import JpegImagePlugin
 
 from upscale.errors import ImageError
 from upscale.image import cmyk, jpeg_app
+from upscale.image.jpeg_scans import check_first_scans
 from upscale.image.model import Image, Info, Pixels, check_size
 from upscale.image.pillow import array_of, load, save
 
@@ -26,7 +27,7 @@ FRAMES = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}  # baseline, extended, progressive, arit
 TABLES = {0xC4, 0xDB, 0xDD, 0xCC}  # DHT, DQT, DRI, DAC
 MAX_SIDE = 65500  # of libjpeg; the format goes to 65535
 FULL_COLOUR = 90  # quality from which colour is not subsampled
-NOT_A_CODE = b"\xff\x00" * 16
+NOT_A_CODE = b"\xff\x00" * 8  # libjpeg looks 7 bytes ahead; what they make is 2 blocks at most
 
 
 @dataclass
@@ -39,6 +40,8 @@ class Segments:
     components: int = 0
     process: int = 0xC0
     sampling: tuple[tuple[int, int], ...] = ()
+    identifiers: bytes = b""
+    tables: bytes = b""  # quantisation table of each component
     scans: int = 0
     entropy: int = 0  # bytes of entropy-coded data
     pixels: list[bytes] = field(default_factory=list)
@@ -95,6 +98,8 @@ def _frame(s: Segments, marker: int, body: bytes) -> None:
         raise ImageError("the JPEG frame header is cut short; fetch it again")
     s.depth, s.height, s.width, s.components = struct.unpack(">BHHB", body[:6])
     s.process = marker
+    s.identifiers = body[6 : 6 + 3 * s.components : 3]
+    s.tables = body[8 : 8 + 3 * s.components : 3]
     s.sampling = tuple((body[7 + 3 * i] >> 4, body[7 + 3 * i] & 15) for i in range(s.components))
 
 
@@ -172,10 +177,41 @@ def decode_stream(data: bytes, transform: int) -> Pixels:
 def _picture(s: Segments) -> PillowImage.Image:
     adobe = [b"\xff\xee" + struct.pack(">H", len(b) + 2) + b for m, b in s.app if m == 0xEE]
     strict = s.scans == 1 and s.process in (0xC0, 0xC1)
+    if s.process == 0xC2:
+        check_first_scans(s.pixels, (s.width, s.height), s.sampling, s.identifiers)
+    elif s.scans > 1 and s.process in (0xC0, 0xC1):
+        _check_scans(s)
     tail = NOT_A_CODE if strict else b"\xff\xd9"
     raw = b"".join([b"\xff\xd8", *adobe[:1], *s.pixels, tail])
+    return _load(raw)
+
+
+def _load(raw: bytes) -> PillowImage.Image:
     # The class and not PIL.Image.open: one known decoder, and check_size has set the limit.
     return load(lambda: JpegImagePlugin.JpegImageFile(io.BytesIO(raw)), "JPEG")
+
+
+def _check_scans(s: Segments) -> None:
+    """Decode each scan of a sequential JPEG that has one for each component, as a gray picture.
+
+    Raises:
+        ImageError: A scan ends too early, or holds some and not all components.
+    """
+    most = [max(factor[i] for factor in s.sampling) for i in (0, 1)]
+    before: list[bytes] = []
+    for segment, data in zip(s.pixels, [*s.pixels[1:], b""], strict=True):
+        if segment[:2] == b"\xff\xda":
+            index = s.identifiers.find(segment[5])
+            if segment[4] != 1 or index < 0:
+                raise ImageError("this JPEG mixes scans of several kinds; save it again")
+            factors = zip((s.height, s.width), s.sampling[index][::-1], most[::-1], strict=True)
+            size = (-(-side * factor // m) for side, factor, m in factors)
+            frame = struct.pack(">BBHBHHB", 0xFF, s.process, 11, 8, *size, 1)
+            frame += bytes((segment[5], 0x11, s.tables[index]))
+            raw = b"".join([b"\xff\xd8", *before, frame, segment, data, NOT_A_CODE])
+            _load(raw)
+        elif segment[1:2] in (b"\xc4", b"\xdb", b"\xdd"):
+            before.append(segment)
 
 
 def encode(image: Image, quality: int = 95) -> bytes:
