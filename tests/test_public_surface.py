@@ -20,6 +20,7 @@ def test_the_names_are_these() -> None:
         "UpscaleError",
         "Upscaler",
         "__version__",
+        "batch",
         "decode",
         "encode",
         "errors",

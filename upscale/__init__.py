@@ -13,7 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from upscale import errors
+    from upscale import batch, errors
     from upscale.errors import UpscaleError
     from upscale.image import Image, Metadata, decode, encode
     from upscale.upscaler import Result, Upscaler, load
@@ -27,6 +27,7 @@ __all__ = [
     "UpscaleError",
     "Upscaler",
     "__version__",
+    "batch",
     "decode",
     "encode",
     "errors",
@@ -41,8 +42,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name == "errors":
-        return importlib.import_module("upscale.errors")
+    if name in ("batch", "errors"):
+        return importlib.import_module(f"upscale.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'upscale' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)
