@@ -224,12 +224,12 @@ def _metadata(c: Chunks) -> Metadata:
     return replace(found, palette=c.colour == 3, bilevel=c.depth == 1, notes=notes)
 
 
-def encode(image: Image, *, compression: int = 6, palette: bool = False) -> bytes:
+def encode(image: Image, *, compression: int = 4, palette: bool = False) -> bytes:
     """A picture (8 or 16 bit) to the bytes of a PNG.
 
     Args:
         image: The picture, its metadata as they are to be written.
-        compression: Effort of zlib, 0 to 9.
+        compression: Effort of zlib, 0 to 9; 6 takes three times as long for 7 % fewer bytes.
         palette: Write 256 colours (8 bit), the nearest where the picture has more.
     """
     if palette:
