@@ -12,9 +12,10 @@ import torch
 from tests.training.tiny import TINY, recipe
 from upscale import checkpoints
 from upscale.checkpoints.index import read_index
+from upscale.errors import CheckpointError
 from upscale.training import curve, release
 from upscale.training.release import run_recipe, write_card
-from upscale.training.trainer import Run, load_watched, watch
+from upscale.training.trainer import Run, build_network, load_watched, watch
 
 
 def test_a_finished_run_can_be_loaded_and_scores_as_its_card_says(
@@ -54,6 +55,24 @@ def test_a_better_checkpoint_stays(
     assert second.saved is None
     assert "it stays" in second.reason
     assert first.saved.path.read_bytes() == before
+
+
+def test_a_mix_is_the_interpolation_with_the_start(pictures: Path, tmp_path: Path) -> None:
+    start = {k: torch.randn_like(v) for k, v in build_network(TINY["esrgan"]).state_dict().items()}
+    settings = recipe(steps=1, mix=0.75, ema=0.0)
+    run = Run(pictures, tmp_path, weights=start)
+    done = run_recipe(settings, run)
+    trained = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["ema"]
+    assert done.saved is not None
+    for key, value in checkpoints.load(done.saved.path).state.items():
+        wanted = (0.75 * trained[key] + 0.25 * start[key]).half().float()
+        torch.testing.assert_close(value, wanted, atol=2e-3, rtol=1e-3)
+
+
+def test_a_mix_with_another_network_is_refused() -> None:
+    network = build_network(TINY["esrgan"])
+    with pytest.raises(CheckpointError, match=r"conv_first\.weight of the weights to mix"):
+        release.mixed(network, {"other": torch.zeros(1)}, 0.5)
 
 
 def test_an_unfinished_run_releases_nothing(pictures: Path, tmp_path: Path) -> None:

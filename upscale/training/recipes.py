@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from upscale.errors import UsageError
@@ -38,6 +38,9 @@ class Recipe:
         precision: "bf16" or "fp16" autocast, or "fp32".
         valid: SRCNN's training without padding; the loss sees the valid middle.
         adversarial: Settings of the second stage of a GAN, or None.
+        mix: Share of the trained net in the released one, the rest being the net it started from
+            (network interpolation, ESRGAN section 3.4); not part of the training. Below 1 it ends
+            the walk over alpha where the pictures are still clean.
     """
 
     name: str
@@ -62,6 +65,7 @@ class Recipe:
     precision: Literal["fp32", "bf16", "fp16"] = "bf16"
     valid: bool = False
     adversarial: Adversarial | None = None
+    mix: float = field(default=1.0, repr=False)
 
     @property
     def scale(self) -> int:
@@ -189,6 +193,7 @@ _ALL = (
         start_from="esrgan-light-psnr-x4",
         betas=(0.9, 0.999),
         ema=0.998,
+        mix=0.8,
         adversarial=Adversarial(
             perceptual="discriminator",
             perceptual_weight=0.05,

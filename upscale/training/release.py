@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import platform
 import re
@@ -15,7 +16,8 @@ import torch
 from upscale.checkpoints import Entry, Metadata, Saved, build, load, save, update_index
 from upscale.checkpoints.checkpoint import Checkpoint
 from upscale.checkpoints.files import write_bytes
-from upscale.errors import UsageError
+from upscale.errors import CheckpointError, UsageError
+from upscale.models import Network
 from upscale.training.recipes import Recipe, find_recipe
 from upscale.training.trainer import Outcome, Progress, Run, load_watched, train, watch
 
@@ -69,7 +71,28 @@ def run_recipe(
     outcome = train(recipe, run, report)
     if not outcome.finished:
         return Released(None, outcome, None, f"stopped at step {outcome.step} of {recipe.steps}")
+    if recipe.mix < 1:
+        start = run.weights or starting_weights(recipe, None)
+        outcome = replace(outcome, network=mixed(outcome.network, start or {}, recipe.mix))
     return release(recipe, run, outcome, folder or run.out, data_note)
+
+
+@torch.no_grad()
+def mixed(network: Network, start: dict[str, torch.Tensor], share: float) -> Network:
+    """``share`` of ``network`` and the rest of ``start``, weight by weight; a new network.
+
+    Raises:
+        CheckpointError: ``start`` is not of the same layout.
+    """
+    state = network.state_dict()
+    differing = [k for k, v in state.items() if k not in start or start[k].shape != v.shape]
+    if differing:
+        raise CheckpointError(
+            f"{differing[0]} of the weights to mix with is missing or of another size"
+        )
+    result = copy.deepcopy(network)
+    result.load_state_dict({k: torch.lerp(start[k].to(v), v, share) for k, v in state.items()})
+    return result
 
 
 def release(recipe: Recipe, run: Run, outcome: Outcome, folder: Path, data_note: str) -> Released:
@@ -201,6 +224,7 @@ def card(recipe: Recipe, outcome: Outcome, score: float | None, data_note: str) 
         ("steps", f"{outcome.step:,} of {recipe.batch} patches of {patch} LR pixels"),
         ("loss", "GAN (see the recipe)" if recipe.adversarial else recipe.loss),
         ("started from", recipe.start_from or recipe.initialise),
+        *([("mix", f"{recipe.mix:.0%} of the trained net")] if recipe.mix < 1 else []),
         ("hardware", hardware()),
         ("time", f"{outcome.seconds / 60:.0f} minutes"),
         ("Set5, Y PSNR", "not measured" if score is None else f"{score:.2f} dB"),
