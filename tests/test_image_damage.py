@@ -21,7 +21,7 @@ from PIL import Image as PillowImage
 from tests.formats_table import exif_block, sample, written
 from tests.fuzz_decode import one_line
 from upscale.errors import ImageError
-from upscale.image import Image, decode, describe, encode, probe
+from upscale.image import Image, decode, describe, encode, probe, with_provenance
 
 PICTURES = Path(__file__).parent / "data" / "pictures"
 WHOLE = sorted(p for p in PICTURES.iterdir() if p.stem not in ("animated", "pages"))
@@ -244,6 +244,17 @@ def test_compressed_text_does_not_explode() -> None:
     assert image.metadata.text == ()
     assert "zTXt" in image.metadata.notes[0]
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10 < 150
+
+
+@pytest.mark.parametrize(
+    "part",
+    [" ", "<xmp:Thumbnails>", "<rdf:Description ", "tiff:Orientation=", "</rdf:RDF", "<rdf:RDF"],
+)
+def test_packets_that_would_keep_a_regular_expression_busy(part: str) -> None:
+    packet = (part * (3_000_000 // len(part)) + "</rdf:RDF>").encode()
+    start = sample(1, 8).with_metadata(xmp=packet)
+    image = decode(encode(start, "png"))
+    encode(with_provenance(image, {"software": "upscale"}), "jpeg")
 
 
 @QUICK

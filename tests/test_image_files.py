@@ -18,7 +18,7 @@ from PIL import TiffImagePlugin
 from tests.make_pictures import photo
 from tests.profiles import cmyk_profile
 from upscale.errors import ImageError
-from upscale.image import Image, decode, icc, identify, probe, to_depth
+from upscale.image import Image, decode, encode, icc, identify, probe, to_depth
 from upscale.image.profile import parse
 
 PICTURES = Path(__file__).parent / "data" / "pictures"
@@ -342,3 +342,35 @@ def test_white_is_zero_and_reversed_bits() -> None:
     PillowImage.fromarray(gray > 99).save(buffer, "TIFF", compression="group4", tiffinfo={266: 2})
     data = buffer.getvalue()
     assert ((decode(data).pixels[:, :, 0] > 0) == (gray > 99)).all()
+
+
+def test_ycck_is_read_as_pillow_reads_it() -> None:
+    data = (PICTURES / "cmyk.jpg").read_bytes()
+    at = data.index(b"Adobe") + 11
+    assert data[at] == 0
+    ycck = data[:at] + b"\2" + data[at + 1 :]
+    with PillowImage.open(io.BytesIO(ycck)) as picture:
+        separations = picture.copy()
+    assert separations.mode == "CMYK"
+    want = np.asarray(icc.transform(cmyk_profile(), separations, "CMYK", True))
+    assert (decode(ycck).pixels == want).all()
+    assert not (want == load("cmyk.jpg").pixels).all()
+
+
+@pytest.mark.parametrize(
+    ("marker", "body", "words"),
+    [(0xE2, b"MPF\0II*\0", "gain map"), (0xEB, b"JP\0\1", "C2PA")],
+)
+def test_what_belongs_to_other_pixels_is_left_out_with_a_warning(
+    marker: int, body: bytes, words: str
+) -> None:
+    data = (PICTURES / "progressive.jpg").read_bytes()
+    segment = bytes((0xFF, marker)) + struct.pack(">H", len(body) + 2) + body
+    image = decode(data[:2] + segment + data[2:])
+    assert words in image.metadata.notes[0]
+    assert body not in encode(image, "jpeg")
+
+
+def test_a_jpeg_with_a_thumbnail_or_a_second_picture_behind_it_is_its_first() -> None:
+    data = (PICTURES / "progressive.jpg").read_bytes()
+    assert (decode(data + data).pixels == decode(data).pixels).all()

@@ -9,9 +9,12 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image as PillowImage
 
 from tests.formats_table import IPTC, XMP, exif_block, identity, sample, written
@@ -281,6 +284,26 @@ def test_exiftool_agrees_with_what_the_tables_promise(
 
 
 @needs_exiftool
+def test_a_record_that_exiftool_has_written_anew_is_read_and_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(encode(with_provenance(sample(3, 8), RECORD), "jpeg"))
+    command = [
+        "exiftool",
+        "-q",
+        "-overwrite_original",
+        "-XMP-dc:Title=New",
+        path,
+    ]
+    subprocess.run(command, check=True)
+    image = decode(path.read_bytes())
+    assert b"New" in (image.metadata.xmp or b"")
+    assert provenance(image) == RECORD
+    again = with_provenance(image, {"software": "upscale 2"})
+    assert provenance(again) == {"software": "upscale 2", "previous": RECORD}
+    assert (again.metadata.xmp or b"").count(b"upscale:Record") in (1, 2)
+
+
+@needs_exiftool
 def test_exiftool_on_the_camera_picture(exiftool: Callable[[bytes, str], dict[str, Any]]) -> None:
     image = decode((PICTURES / "camera.jpg").read_bytes())
     wide = with_provenance(image.with_pixels(np.repeat(image.pixels, 2, 0)), RECORD)
@@ -297,3 +320,21 @@ def test_exiftool_on_the_camera_picture(exiftool: Callable[[bytes, str], dict[st
         if name != "webp":
             assert found["IPTC:City"] == "Vienna"
             assert found["IPTC:Keywords"] == "space"
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.dictionaries(st.text(max_size=12), JSON, max_size=4), st.sampled_from([None, XMP]))
+def test_any_record_comes_back_from_xmp(record: dict[str, Any], packet: bytes | None) -> None:
+    found = xmp.with_record(packet, record)
+    assert xmp.record(found) == record
+    ElementTree.fromstring(xmp.read(found) or "")
+    assert xmp.record(xmp.with_record(found, {"a": 1})) == {"a": 1}

@@ -201,8 +201,8 @@ def _check_scans(s: Segments) -> None:
     before: list[bytes] = []
     for segment, data in zip(s.pixels, [*s.pixels[1:], b""], strict=True):
         if segment[:2] == b"\xff\xda":
-            index = s.identifiers.find(segment[5])
-            if segment[4] != 1 or index < 0:
+            index = s.identifiers.find(segment[5:6]) if len(segment) > 5 else -1
+            if index < 0 or segment[4] != 1:
                 raise ImageError("this JPEG mixes scans of several kinds; save it again")
             factors = zip((s.height, s.width), s.sampling[index][::-1], most[::-1], strict=True)
             size = (-(-side * factor // m) for side, factor, m in factors)

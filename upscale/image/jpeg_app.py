@@ -16,7 +16,7 @@ XMP_EXTENSION = b"http://ns.adobe.com/xmp/extension/\0"
 ICC = b"ICC_PROFILE\0"
 PHOTOSHOP = b"Photoshop 3.0\0"
 LARGEST = 65533  # bytes of content that one segment holds
-HAS_EXTENSION = re.compile(r'\s*xmpNote:HasExtendedXMP\s*=\s*"([0-9A-Fa-f]{32})"')
+HAS_EXTENSION = re.compile(r'xmpNote:HasExtendedXMP\s*=\s*"([0-9A-Fa-f]{32})"')
 
 Segment = tuple[int, bytes]  # marker, content
 
@@ -82,9 +82,10 @@ def _xmp(app: list[Segment]) -> bytes | None:
     if match is None:
         return packet
     extension = _extension(app, match[1].encode()).decode("utf-8", "replace")
-    inner = re.search(r"<rdf:RDF[^>]*>(.*)</rdf:RDF\s*>", extension, re.DOTALL)
+    start = extension.find(">", extension.find("<rdf:RDF")) + 1
+    inner = extension[start : max(start, extension.rfind("</rdf:RDF"))] if start else ""
     end = text.rfind("</rdf:RDF")
-    text = text[:end] + (inner[1] if inner else "") + text[end:]
+    text = text[:end] + inner + text[end:] if end >= 0 else text
     return HAS_EXTENSION.sub("", text).encode()
 
 

@@ -56,7 +56,7 @@ def check_first_scans(
 def _is_first_dc(body: bytes) -> bool:
     """Whether a scan header (after its length) is of DC coefficients, first pass."""
     end = 1 + 2 * body[0] if body else 0
-    return len(body) >= end + 3 > 3 and body[end] == 0 and body[end + 2] >> 4 == 0
+    return len(body) >= end + 3 > 4 and body[end] == 0 and body[end + 2] >> 4 == 0
 
 
 def _tables(body: bytes) -> dict[int, Table]:

@@ -161,7 +161,9 @@ def _read_jpeg(layout: Layout) -> Pixels:
 
 def _read_segments(layout: Layout) -> Pixels:
     high, wide = layout.segment
-    packed = layout.bits < 8 and layout.predictor == 1
+    packed = layout.bits < 8
+    if packed and layout.predictor != 1:
+        raise ImageError(f"the TIFF predicts {layout.bits}-bit pixels; save it without prediction")
     dtype = np.float32 if layout.floating else layout.dtype.newbyteorder("=")
     out = np.empty((layout.height, layout.width, layout.samples), dtype)
     for plane, y, x, stored in _segments(layout):

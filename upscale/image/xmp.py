@@ -20,10 +20,12 @@ EMPTY = (
     " </rdf:RDF>\n</x:xmpmeta>\n"
     '<?xpacket end="w"?>'
 )
-OURS = re.compile(r"\s*<rdf:Description [^>]*xmlns:upscale=\"[^>]*/>")
-RECORD = re.compile(r'upscale:Record="([^"]*)"')
+RECORD = re.compile(
+    r"""upscale:Record\s*=\s*"([^"]*)"|upscale:Record\s*=\s*'([^']*)'|<upscale:Record>([^<]*)<"""
+)
 END = re.compile(r"</rdf:RDF\s*>")
-THUMBNAILS = re.compile(r"\s*<xmp:Thumbnails>.*?</xmp:Thumbnails>", re.DOTALL)
+THUMBNAILS = ("<xmp:Thumbnails>", "</xmp:Thumbnails>")
+OURS = ('<rdf:Description rdf:about=""\n    xmlns:upscale="', "/>")
 
 
 def read(raw: bytes) -> str | None:
@@ -35,12 +37,22 @@ def read(raw: bytes) -> str | None:
     return packet if END.search(packet) else None
 
 
+def _without(text: str, between: tuple[str, str]) -> str:
+    """The text without what stands between two marks, each time; in linear time."""
+    start, end = between
+    kept, at = [], 0
+    while (first := text.find(start, at)) >= 0 and (last := text.find(end, first)) >= 0:
+        kept.append(text[at:first].rstrip(" \n"))
+        at = last + len(end)
+    return "".join([*kept, text[at:]])
+
+
 def upright(packet: bytes) -> bytes:
     """The packet with orientation 1 and without thumbnails."""
     found = read(packet)
     if found is None:
         return packet
-    return _set(THUMBNAILS.sub("", found), "tiff:Orientation", "1").encode()
+    return _set(_without(found, THUMBNAILS), "tiff:Orientation", "1").encode()
 
 
 def corrected(packet: bytes, width: int, height: int) -> bytes:
@@ -60,9 +72,13 @@ def corrected(packet: bytes, width: int, height: int) -> bytes:
 
 def _set(packet: str, name: str, value: str) -> str:
     """Change a simple property, written as an attribute or as an element, where it is there."""
-    packet = re.sub(rf'(\b{name}\s*=\s*")[^"]*(")', rf"\g<1>{value}\g<2>", packet)
-    packet = re.sub(rf"(\b{name}\s*=\s*')[^']*(')", rf"\g<1>{value}\g<2>", packet)
-    return re.sub(rf"(<{name}>)[^<]*(</{name}>)", rf"\g<1>{value}\g<2>", packet)
+    for pattern in (
+        rf'(\b{name}\s*=\s*")[^"]*(")',
+        rf"(\b{name}\s*=\s*')[^']*(')",
+        rf"(<{name}>)[^<]*(</{name}>)",
+    ):
+        packet = re.sub(pattern, lambda match: match[1] + value + match[2], packet)
+    return packet
 
 
 def record(packet: bytes | None) -> dict[str, Any] | None:
@@ -72,16 +88,18 @@ def record(packet: bytes | None) -> dict[str, Any] | None:
     if match is None:
         return None
     try:
-        value = json.loads(html.unescape(match[1]))
-    except ValueError:
+        value = json.loads(html.unescape(next(group for group in match.groups() if group)))
+    except (ValueError, StopIteration, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 
 
 def with_record(packet: bytes | None, values: dict[str, Any]) -> bytes:
     """The packet, or a new one, with the provenance set; one that was there is replaced."""
-    found = OURS.sub("", (read(packet) if packet else None) or EMPTY)
-    text = json.dumps(values, ensure_ascii=False, separators=(",", ":"), sort_keys=False)
+    found = _without((read(packet) if packet else None) or EMPTY, OURS)
+    text = json.dumps(values, separators=(",", ":"))  # ASCII: XML forbids some characters
+    if RECORD.search(found):  # another program has written it in its own way
+        return _set(found, "upscale:Record", html.escape(text)).encode()
     attributes = [f'xmlns:upscale="{NAMESPACE}"', f'upscale:Record="{html.escape(text)}"']
     if "DigitalSourceType" not in found:
         attributes += [
