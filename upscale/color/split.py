@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, get_args
 
 import numpy as np
@@ -18,7 +19,7 @@ from upscale.image.icc import Profile
 from upscale.image.profile import parse
 from upscale.resample import resize
 
-STRIP = 256  # rows that are converted at a time
+STRIP = 32  # rows that are converted at a time
 NOTHING = 0.1 / 65535  # a residual below a tenth of a 16-bit level is none
 
 
@@ -31,20 +32,24 @@ def to_tensor(pixels: Pixels) -> Tensor:
 
 def to_pixels(x: Tensor, dtype: np.dtype[Any]) -> Pixels:
     """(1, C, H, W) float32 to (H, W, C) of ``dtype``: integers clipped and rounded half up."""
-    planes = x[0].permute(1, 2, 0)
     if dtype == np.float32:
-        return np.ascontiguousarray(planes.numpy())
-    whole = planes.clamp(0, 1).mul(float(np.iinfo(dtype).max)).add_(0.5).floor_()
-    return np.ascontiguousarray(whole.numpy().astype(dtype))
+        return np.ascontiguousarray(x[0].permute(1, 2, 0).numpy())
+    whole = x[0].clamp(0, 1).mul_(float(np.iinfo(dtype).max)).add_(0.5)
+    kind = torch.uint8 if dtype == np.uint8 else torch.int32  # conversion cuts the fraction off
+    turned = whole.to(kind).permute(1, 2, 0).contiguous().numpy()
+    return turned if dtype == np.uint8 else turned.astype(dtype)
 
 
 def _by_rows(change: Callable[[Pixels], Pixels], x: Tensor) -> Tensor:
-    """Apply a change of (h, W, C) arrays to (1, C, H, W), a few rows at a time."""
-    parts = []
-    for y in range(0, x.shape[2], STRIP):
+    """Apply a change of (h, W, C) arrays to (1, C, H, W), a few rows at a time, in threads."""
+
+    def part(y: int) -> Tensor:
         rows = np.ascontiguousarray(x[0, :, y : y + STRIP].permute(1, 2, 0).numpy())
-        parts.append(torch.from_numpy(change(rows)).permute(2, 0, 1))
-    return torch.cat(parts, 1).unsqueeze(0)
+        return torch.from_numpy(change(rows)).permute(2, 0, 1)
+
+    starts = range(0, x.shape[2], STRIP)
+    with ThreadPoolExecutor() as pool:  # numpy lets go of the interpreter
+        return torch.cat(list(pool.map(part, starts)), 1).unsqueeze(0)
 
 
 def split(

@@ -41,19 +41,27 @@ CLOSE = 0.001  # a quarter of an 8-bit level: profiles nearer to sRGB than this 
 
 def srgb_encode(linear: Array) -> Array:
     """Linear light to the sRGB tone curve (IEC 61966-2-1), odd below 0 and going on above 1."""
-    size = np.abs(linear)
-    high = 1.055 * np.power(np.maximum(size, 0.0031308), 1 / 2.4, dtype=np.float32) - 0.055
-    return np.copysign(np.where(size <= 0.0031308, 12.92 * size, high), linear).astype(np.float32)
+    size = np.abs(linear, dtype=np.float32)
+    out = np.maximum(size, np.float32(0.0031308))
+    np.power(out, np.float32(1 / 2.4), out=out)
+    out *= np.float32(1.055)
+    out -= np.float32(0.055)
+    np.multiply(size, np.float32(12.92), out=out, where=size <= 0.0031308)
+    return np.copysign(out, linear, out=out)
 
 
 def srgb_decode(value: Array) -> Array:
     """The inverse of ``srgb_encode``."""
-    size = np.abs(value)
-    high = np.power((np.maximum(size, 0.04045) + 0.055) / 1.055, 2.4, dtype=np.float32)
-    return np.copysign(np.where(size <= 0.04045, size / 12.92, high), value).astype(np.float32)
+    size = np.abs(value, dtype=np.float32)
+    out = np.maximum(size, np.float32(0.04045))
+    out += np.float32(0.055)
+    out /= np.float32(1.055)
+    np.power(out, np.float32(2.4), out=out)
+    np.divide(size, np.float32(12.92), out=out, where=size <= 0.04045)
+    return np.copysign(out, value, out=out)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Curve:
     """A tone curve: a table over [0, 1], or g, a, b, c, d, e, f of a parametric curve.
 
@@ -63,16 +71,23 @@ class Curve:
     table: NDArray[np.float64] | None = None
     parameters: tuple[float, ...] = (1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
+    @property
+    def is_linear(self) -> bool:
+        """Whether the curve gives back what it gets."""
+        return self.table is None and self.parameters == Curve().parameters
+
     def forward(self, x: Array) -> Array:
         """Device value to linear light."""
         if self.table is not None:
             nodes = np.linspace(0, 1, len(self.table))
             return np.interp(x, nodes, self.table).astype(np.float32)
-        g, a, b, c, d, e, f = self.parameters
-        size = np.abs(x).astype(np.float64)
-        high = np.power(np.maximum(a * size + b, 0), g) + e
-        low = c * size + f
-        return np.copysign(np.where(size >= d, high, low), x).astype(np.float32)
+        g, a, b, c, d, e, f = (np.float32(v) for v in self.parameters)
+        size = np.abs(x, dtype=np.float32)
+        out = size * a + b
+        np.power(np.maximum(out, 0, out=out), g, out=out)
+        out += e
+        np.copyto(out, c * size + f, where=size < d)
+        return np.asarray(np.copysign(out, x, out=out), np.float32)
 
     def inverse(self, y: Array) -> Array:
         """Linear light to device value."""
@@ -82,11 +97,15 @@ class Curve:
             nodes = np.linspace(0, 1, len(rising))
             return np.interp(y, rising, nodes).astype(np.float32)
         g, a, b, c, d, e, f = self.parameters
-        size = np.abs(y).astype(np.float64)
-        high = (np.power(np.maximum(size - e, 0), 1 / g) - b) / a
-        low = (size - f) / c if c else np.zeros_like(size)
         edge = (a * d + b) ** g + e if a * d + b > 0 else e
-        return np.copysign(np.where(size >= edge, high, np.maximum(low, 0)), y).astype(np.float32)
+        size = np.abs(y, dtype=np.float32)
+        out = np.maximum(size - np.float32(e), 0)
+        np.power(out, np.float32(1 / g), out=out)
+        out -= np.float32(b)
+        out /= np.float32(a)
+        low = (size - np.float32(f)) / np.float32(c) if c else np.zeros_like(size)
+        np.copyto(out, np.maximum(low, 0), where=size < edge)
+        return np.copysign(out, y, out=out)
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +136,7 @@ class Profile:
     @property
     def is_linear(self) -> bool:
         """Whether device values are light, without a tone curve."""
-        return bool(self.curves) and all(c == Curve() for c in self.curves) and not self.lightness
+        return bool(self.curves) and not self.lightness and all(c.is_linear for c in self.curves)
 
     def to_srgb(self, x: Array) -> Array:
         """Device values (..., channels) to sRGB (gray: (..., 1)); unclipped."""
@@ -128,7 +147,10 @@ class Profile:
             return self.to_srgb(np.repeat(x, 3, -1))[..., 1:2]
         if self.matrix is None:
             return interpolate(_grid(self, True), x)
-        light = np.stack([c.forward(x[..., i]) for i, c in enumerate(self.curves)], -1)
+        if len(set(self.curves)) == 1:
+            light = self.curves[0].forward(x)
+        else:
+            light = np.stack([c.forward(x[..., i]) for i, c in enumerate(self.curves)], -1)
         return srgb_encode(light @ (to_linear_srgb() @ self.matrix).T.astype(np.float32))
 
     def from_srgb(self, x: Array) -> Array:
@@ -142,6 +164,8 @@ class Profile:
             return interpolate(_grid(self, False), x)
         matrix = np.linalg.inv(to_linear_srgb() @ self.matrix)
         light = srgb_decode(x) @ matrix.T.astype(np.float32)
+        if len(set(self.curves)) == 1:
+            return self.curves[0].inverse(light)
         return np.stack([c.inverse(light[..., i]) for i, c in enumerate(self.curves)], -1)
 
 

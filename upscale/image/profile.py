@@ -56,7 +56,8 @@ def _parse(data: bytes) -> Profile:
     matrix = np.array([_xyz(found[t]) for t in wanted[:3]]).T
     if abs(np.linalg.det(matrix)) < 1e-6:
         raise ValueError("its primaries span no space")
-    return Profile(data, space, name, matrix, tuple(_curve(found[t]) for t in wanted[3:]))
+    curves = {found[t]: _curve(found[t]) for t in wanted[3:]}  # equal ones are one
+    return Profile(data, space, name, matrix, tuple(curves[found[t]] for t in wanted[3:]))
 
 
 def _tags(data: bytes) -> dict[bytes, bytes]:
