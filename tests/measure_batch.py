@@ -82,7 +82,7 @@ def throughput(folder: Path, model: str, side: int, pictures: int) -> None:
     print(f"median {statistics.median(ratios):.3f} with {model}, {pictures} of {side} x {side}")
 
 
-def memory(folder: Path, model: str, sides: list[int], fmt: str) -> None:
+def memory(folder: Path, model: str, sides: list[int], fmt: str, dtype: str) -> None:
     import tifffile
 
     for side in sides:
@@ -96,7 +96,7 @@ def memory(folder: Path, model: str, sides: list[int], fmt: str) -> None:
             )  # fmt: skip
         code = (
             "import resource, sys; from upscale.cli import status\n"
-            f"a = [{str(source)!r}, '-m', {model!r}, '-s', '2', '-q', '-o', {str(target)!r}]\n"
+            f"a = [{str(source)!r}, '-m', {model!r}, '-s', '2', '--dtype', {dtype!r}, '-q', '-o', {str(target)!r}]\n"
             "c = status(a)\n"
             "print(c, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
         )
@@ -137,6 +137,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=256)
     parser.add_argument("--sides", default="2000,5000,10000,20000")
     parser.add_argument("--format", default="tif")
+    parser.add_argument("--dtype", default="auto")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -146,7 +147,7 @@ def main() -> None:
             throughput(folder, given.model, given.side, given.pictures or 16)
         elif given.what == "memory":
             sides = [int(side) for side in given.sides.split(",")]
-            memory(folder, given.model, sides, given.format)
+            memory(folder, given.model, sides, given.format, given.dtype)
         else:
             workers(folder, given.model, given.side, given.pictures or 16)
 
