@@ -96,7 +96,8 @@ def memory(folder: Path, model: str, sides: list[int], fmt: str, dtype: str) -> 
             )  # fmt: skip
         code = (
             "import resource, sys; from upscale.cli import status\n"
-            f"a = [{str(source)!r}, '-m', {model!r}, '-s', '2', '--dtype', {dtype!r}, '-q', '-o', {str(target)!r}]\n"
+            f"a = [{str(source)!r}, '-m', {model!r}, '-s', '2', '--dtype', {dtype!r}]\n"
+            f"a += ['-q', '-o', {str(target)!r}]\n"
             "c = status(a)\n"
             "print(c, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
         )
