@@ -33,6 +33,7 @@ FOLDER = Path(__file__).parent / "data" / "pictures"
 MAX_PIXELS = 1 << 22
 PORTION = 500
 SLOW = 20.0  # seconds for one input, on a loaded machine
+PEAK = 600 << 20  # bytes of memory of a portion at any time; 250 of them are imports
 GROWTH = 48 << 20  # bytes of memory that a portion may grow by after its first hundred inputs
 EDGES = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, 0x10000, 0x8000)
 
@@ -181,6 +182,8 @@ def portion(numbers: range) -> Outcome:
     if done.grown > GROWTH:
         done.findings.append(f"from {numbers.start}: memory grew by {done.grown >> 20} MiB")
     done.peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+    if done.peak > PEAK:
+        done.findings.append(f"from {numbers.start}: memory went up to {done.peak >> 20} MiB")
     return done
 
 

@@ -133,6 +133,7 @@ def test_headers_that_promise_gigapixels_allocate_nothing() -> None:
         _tiff(16000, 16000, 8),
         _tiff(16000, 16000, 5),
         _jpeg(16000, 16000),
+        _tiff(64, 64, 1, samples=2**31),
         _exr(16000, 16000),
     ]
     for data in lies:
@@ -143,10 +144,10 @@ def test_headers_that_promise_gigapixels_allocate_nothing() -> None:
     assert grown < 100, f"{grown} MiB"
 
 
-def _tiff(width: int, height: int, compression: int) -> bytes:
+def _tiff(width: int, height: int, compression: int, samples: int = 1) -> bytes:
     from upscale.image import tags
 
-    entries = {256: width, 257: height, 258: 8, 259: compression, 262: 1, 277: 1, 278: height}
+    entries = {256: width, 257: height, 258: 8, 259: compression, 262: 1, 277: samples, 278: height}
     directory = {t: tags.long(v, "<") for t, v in entries.items()}
     directory |= {273: tags.long(8, "<"), 279: tags.long(50, "<")}
     return b"II*\0" + struct.pack("<I", 64) + bytes(56) + tags.write_directory(directory, 64, "<")

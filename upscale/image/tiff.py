@@ -28,7 +28,7 @@ from upscale.image.tiff_pixels import (
 
 SUBFILE, SUB_IFDS, ICC, XMP, IPTC, PHOTOSHOP = 254, 330, 34675, 700, 33723, 34377
 EXTRA_SAMPLES, SAMPLE_FORMAT, COLOR_MAP, DNG_VERSION = 338, 339, 320, 50706
-MOST_PAGES = 65536
+MOST_PAGES, MOST_SAMPLES = 65536, 16
 MASK, REDUCED = 4, 1
 PHOTOMETRIC = {
     4: "a transparency mask",
@@ -116,6 +116,8 @@ def _layout(page: Page) -> Layout:
     """
     bits = page.numbers(258) or (1,)
     samples = page.number(277, 1)
+    if not 1 <= samples <= MOST_SAMPLES or len(bits) > MOST_SAMPLES:
+        raise ImageError(f"this TIFF has {samples} channels; keep gray or RGB, and alpha")
     if samples != len(bits) and len(bits) == 1:
         bits = bits * samples
     kinds = set(page.numbers(SAMPLE_FORMAT)) or {1}
