@@ -35,6 +35,12 @@ class ArchitectureError(CheckpointError):
     """The tensors of a checkpoint belong to a network that is unknown or was not asked for."""
 
 
+class UnknownModelError(CheckpointError):
+    """A name that is neither a family, nor weights, nor a file; nothing was started."""
+
+    exit_code = 2
+
+
 class HashError(CheckpointError):
     """The SHA-256 of a file is not the recorded one."""
 

@@ -246,4 +246,4 @@ def test_names_are_looked_up_without_torch() -> None:
         "print(sorted({'torch', 'numpy', 'cv2'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split("\n")[:2] == ["CheckpointError", "[]"]
+    assert done.stdout.split("\n")[:2] == ["UnknownModelError", "[]"]

@@ -64,7 +64,7 @@ def refuse_folders(tasks: list[Task]) -> None:
             continue
         checked.add(folder)
         if task.root is None and not os.path.isdir(folder):
-            raise UsageError(f"output folder {folder} does not exist; make it first: mkdir -p")
+            raise UsageError(f"output folder {folder} does not exist; make it first")
         while not os.path.lexists(folder):
             folder = os.path.dirname(folder) or "."
         if not os.path.isdir(folder):

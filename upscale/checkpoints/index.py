@@ -21,7 +21,7 @@ from typing import Any, Literal
 from filelock import FileLock
 
 from upscale.checkpoints.files import check_sha256, digest, write_bytes
-from upscale.errors import CheckpointError, UsageError
+from upscale.errors import CheckpointError, UnknownModelError, UsageError
 
 Origin = Literal["embedded", "cached", "file"]
 Role = Literal["", "psnr", "gan"]
@@ -285,7 +285,7 @@ def unknown_name(name: str) -> CheckpointError:
             return _not_pulled(entry.name)
         if entry.family and normal(name) == entry.family:
             return _not_pulled(entry.family)
-    return CheckpointError(f"no model or weights named {name!r}; {suggestion(name)}")
+    return UnknownModelError(f"no model or weights named {name!r}; {suggestion(name)}")
 
 
 def suggestion(name: str, names: Iterable[str] | None = None) -> str:
