@@ -45,7 +45,8 @@ def _by_rows(change: Callable[[Pixels], Pixels], x: Tensor) -> Tensor:
 
     def part(y: int) -> Tensor:
         rows = np.ascontiguousarray(x[0, :, y : y + STRIP].permute(1, 2, 0).numpy())
-        return torch.from_numpy(change(rows)).permute(2, 0, 1)
+        with np.errstate(all="ignore"):  # floating-point values may be very large
+            return torch.from_numpy(change(rows)).permute(2, 0, 1)
 
     starts = range(0, x.shape[2], STRIP)
     with ThreadPoolExecutor() as pool:  # numpy lets go of the interpreter

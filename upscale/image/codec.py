@@ -89,7 +89,8 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, assume_icc: bytes | Non
     Raises:
         ImageError: Damaged, truncated, unknown, too large, or something that would be flattened.
     """
-    image = DECODERS[identify(data)](data, max_pixels, assume_icc)
+    with np.errstate(all="ignore"):  # what is no number is refused below
+        image = DECODERS[identify(data)](data, max_pixels, assume_icc)
     if image.pixels.dtype == np.float32 and not np.isfinite(image.pixels).all():
         y, x = np.argwhere(~np.isfinite(image.pixels).all(2))[0]
         raise ImageError(f"the value at column {x}, row {y} is no number; replace it first")

@@ -39,10 +39,11 @@ def by_strips(
     out = np.empty((*pixels.shape[:2], channels), dtype)
     top_in, top = full_scale(pixels.dtype), full_scale(dtype)
     for y in range(0, len(pixels), STRIP):
-        value = change(pixels[y : y + STRIP].astype(np.float32) / np.float32(top_in))
-        if dtype != np.float32:
-            value = np.floor(np.clip(value, 0, 1) * np.float32(top) + np.float32(0.5))
-        out[y : y + STRIP] = value
+        with np.errstate(all="ignore"):  # floating-point values may be very large
+            value = change(pixels[y : y + STRIP].astype(np.float32) / np.float32(top_in))
+            if dtype != np.float32:
+                value = np.floor(np.clip(value, 0, 1) * np.float32(top) + np.float32(0.5))
+            out[y : y + STRIP] = value
     return out
 
 
