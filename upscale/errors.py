@@ -24,7 +24,7 @@ class ImageError(UpscaleError):
 
 
 class OutputError(UpscaleError):
-    """An output cannot be written: it exists, its folder is missing or read-only, the disk is full."""
+    """An output cannot be written: it exists, no folder, read-only, disk full."""
 
 
 class CheckpointError(UpscaleError):
