@@ -23,6 +23,7 @@ from upscale.color import (
 )
 from upscale.errors import UsageError
 from upscale.image import Image, Metadata, icc, to_srgb
+from upscale.image.codec import LARGEST
 from upscale.image.profile import parse
 from upscale.resample import resize
 
@@ -212,7 +213,7 @@ def test_values_that_are_not_known_are_wrong_usage() -> None:
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("profile", [None, P3, icc.build("linear", curve=(1.0,))])
 def test_values_as_large_as_can_be_do_no_harm(profile: bytes | None) -> None:
-    largest = np.finfo(np.float32).max
+    largest = LARGEST
     values = np.array([[[0, 1, largest], [-largest, 0.5, 2]]], np.float32)
     out = through(Image(values, Metadata(icc=profile)), 3, 2).pixels
     assert out.shape == (2, 4, 3)

@@ -178,9 +178,10 @@ def test_numbers_that_are_no_picture_are_named(dtype: type, words: str) -> None:
         decode(buffer.getvalue())
 
 
-def test_not_a_number_is_refused_with_its_place() -> None:
+@pytest.mark.parametrize("value", [np.nan, np.inf, -3e38])
+def test_what_is_no_number_is_refused_with_its_place(value: float) -> None:
     pixels = np.zeros((8, 8), np.float32)
-    pixels[3, 5] = np.nan
+    pixels[3, 5] = value
     buffer = io.BytesIO()
     tifffile.imwrite(buffer, pixels, metadata=None)
     with pytest.raises(ImageError, match="column 5, row 3"):

@@ -59,6 +59,7 @@ PROBES: dict[str, Callable[[bytes], Info]] = {
     "jxl": jxl.probe,
 }
 
+LARGEST = 1e30  # of floating-point values
 PLAIN: dict[str, Callable[[Image], bytes]] = {
     "tiff": tiff_write.encode,
     "bmp": bmp.encode,
@@ -91,12 +92,20 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, assume_icc: bytes | Non
     """
     with np.errstate(all="ignore"):  # what is no number is refused below
         image = DECODERS[identify(data)](data, max_pixels, assume_icc)
-    if image.pixels.dtype == np.float32 and not np.isfinite(image.pixels).all():
-        y, x = np.argwhere(~np.isfinite(image.pixels).all(2))[0]
-        raise ImageError(f"the value at column {x}, row {y} is no number; replace it first")
+    if image.pixels.dtype == np.float32:
+        _check_values(image.pixels)
     metadata = _settled(image.metadata, image.is_gray, assume_icc)
     pixels = upright(image.pixels, metadata.orientation)
     return Image(pixels, replace(metadata, orientation=1))
+
+
+def _check_values(pixels: Pixels) -> None:
+    """Refuse what is no number, and numbers with which nothing can be computed."""
+    strange = ~(np.abs(pixels) <= LARGEST)
+    if strange.any():
+        y, x = np.argwhere(strange.any(2))[0]
+        value = pixels[y, x][strange[y, x]][0]
+        raise ImageError(f"the value at column {x}, row {y} is {value:g}; replace it first")
 
 
 def _settled(m: Metadata, gray: bool, assume_icc: bytes | None) -> Metadata:
