@@ -255,9 +255,11 @@ def keep_large_blocks() -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return False
-    trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
+    trim_threshold, mmap_threshold, arena_max = -1, -3, -8  # of malloc.h
     kept = mallopt(mmap_threshold, 1024 * _MIB) and mallopt(trim_threshold, 2048 * _MIB - 1)
-    return bool(kept)
+    # the arena of a second thread holds no block above 64 MiB: what a network asks for outside of
+    # the main thread would be fresh pages each time
+    return bool(kept and mallopt(arena_max, 1))
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from tests.conftest import Finished, draw, png
+from tests.profiles import cmyk_profile, rgb_tables_profile
 from upscale.cli.console import printable, shorten
-from upscale.image import Image, decode, encode, probe
+from upscale.image import Image, Metadata, decode, encode, probe
 
 Cli = Callable[..., Finished]
 
@@ -232,3 +233,72 @@ def test_doctor(cli: Cli, tiny: str) -> None:
     assert any(check["name"] == "tiny-x2" and check["state"] == "ok" for check in checks)
     assert result.code == any(check["state"] == "failed" for check in checks)
     assert "devices" in cli("doctor").text
+
+
+def test_colour_and_alpha_options_change_the_picture(cli: Cli, tiny: str, tmp_path: Path) -> None:
+    source = tmp_path / "a.png"
+    source.write_bytes(png(20, 24, 4, seed=3))
+    made = {}
+    for name, more in {
+        "plain": (),
+        "bicubic": ("--alpha-mode", "bicubic"),
+        "fixed": ("--color-fix",),
+        "palette": ("--palette",),
+    }.items():
+        target = tmp_path / f"{name}.png"
+        assert cli(source, "-m", tiny, "-o", target, *more).code == 0
+        made[name] = decode(target.read_bytes()).pixels.astype(int)
+    assert (made["plain"][..., :3] == made["bicubic"][..., :3]).all()
+    assert (made["plain"][..., 3] != made["bicubic"][..., 3]).any()
+    assert (made["plain"][..., :3] != made["fixed"][..., :3]).any()
+    assert b"PLTE" in (tmp_path / "palette.png").read_bytes()
+    colours = made["palette"].reshape(-1, made["palette"].shape[2])
+    assert len({tuple(c) for c in colours}) <= 256
+
+
+def test_profile_is_kept_or_left(cli: Cli, tiny: str, tmp_path: Path) -> None:
+    source = tmp_path / "a.png"
+    pixels = np.full((10, 12, 3), (200, 40, 30), np.uint8)
+    profile = rgb_tables_profile()
+    source.write_bytes(encode(Image(pixels, Metadata(icc=profile)), "png"))
+    made = {}
+    for mode in ("keep", "srgb"):
+        target = tmp_path / f"{mode}.png"
+        assert cli(source, "-m", tiny, "-o", target, "--icc", mode).code == 0
+        made[mode] = decode(target.read_bytes())
+    assert made["keep"].metadata.icc == profile
+    assert made["srgb"].metadata.icc != profile
+    assert (made["keep"].pixels != made["srgb"].pixels).any()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--icc", "other"), "icc 'other': give keep or srgb"),
+        (("--alpha-mode", "best"), "alpha mode 'best': give network or bicubic"),
+        (("--assume-icc", "none.icc"), "ICC profile none.icc: no such file"),
+    ],
+)
+def test_wrong_colour_options(
+    options: tuple[str, str], words: str, cli: Cli, tiny: str, picture: Path
+) -> None:
+    result = cli(picture, "-m", tiny, *options)
+    assert result.code == 2
+    assert words in result.err
+
+
+def test_cmyk_without_a_profile_names_the_option_that_helps(
+    cli: Cli, tiny: str, tmp_path: Path
+) -> None:
+    from PIL import Image as Pillow
+
+    source = tmp_path / "a.jpg"
+    Pillow.new("CMYK", (16, 16), (20, 90, 200, 10)).save(source)
+    result = cli(source, "-m", tiny, "-o", tmp_path / "o.png")
+    assert result.code == 1
+    assert "--assume-icc" in result.err
+    (tmp_path / "press.icc").write_bytes(cmyk_profile())
+    target = tmp_path / "o.png"
+    done = cli(source, "-m", tiny, "-o", target, "--assume-icc", tmp_path / "press.icc")
+    assert done.code == 0, done.err
+    assert decode(target.read_bytes()).pixels.shape[2] == 3

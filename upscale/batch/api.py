@@ -10,7 +10,7 @@ from upscale.batch.job import Job
 from upscale.batch.plan import Request
 from upscale.batch.report import Record
 from upscale.batch.run import Options
-from upscale.batch.settings import Settings, Size
+from upscale.batch.settings import AlphaMode, IccMode, Settings, Size
 from upscale.errors import UsageError
 
 Location = str | os.PathLike[str]
@@ -34,6 +34,11 @@ def batch(
     lossless: bool = False,
     strip_metadata: bool = False,
     background: str | None = None,
+    icc: IccMode = "keep",
+    assume_icc: Location | None = None,
+    alpha_mode: AlphaMode = "network",
+    color_fix: bool = False,
+    palette: bool = False,
     recursive: bool = False,
     include: Iterable[str] = (),
     exclude: Iterable[str] = (),
@@ -66,6 +71,11 @@ def batch(
         lossless: Lossless coding where the format has both.
         strip_metadata: Drop EXIF, XMP, and provenance.
         background: Colour to put under alpha where the format holds none.
+        icc: Keep colour profiles, or leave results in sRGB.
+        assume_icc: File of an ICC profile for CMYK pictures that carry none.
+        alpha_mode: Enlarge alpha by the network or by bicubic.
+        color_fix: Put the input's low frequencies back.
+        palette: Write PNG with a palette of at most 256 colours.
         recursive: Folders in folders too.
         include: Globs that names in folders must match.
         exclude: Globs that names in folders must not match.
@@ -97,6 +107,11 @@ def batch(
             lossless=lossless,
             strip_metadata=strip_metadata,
             background=background,
+            icc=icc,
+            assume_icc=None if assume_icc is None else os.fspath(assume_icc),
+            alpha_mode=alpha_mode,
+            color_fix=color_fix,
+            palette=palette,
         ),
         request=Request(_output(output), overwrite, skip_existing, shard),
         recursive=recursive,

@@ -34,6 +34,9 @@ def _load(settings: Settings, device: str) -> Upscaler:
         tile=settings.tile,  # type: ignore[arg-type]
         overlap=settings.overlap,
         tta=settings.tta,
+        alpha_mode=settings.alpha_mode,
+        icc=settings.icc,
+        color_fix=settings.color_fix,
         seed=settings.seed,
         temperature=settings.temperature,
     )

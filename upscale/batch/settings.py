@@ -5,8 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal, get_args
 
 from upscale.errors import UsageError
+
+IccMode = Literal["keep", "srgb"]
+AlphaMode = Literal["network", "bicubic"]
 
 JOURNAL_VERSION = 1
 MAX_SCALE = 64.0
@@ -61,6 +66,11 @@ class Settings:
         lossless: Lossless coding where the format has both.
         strip_metadata: Drop EXIF, XMP, and provenance.
         background: Colour to put under alpha where the format holds none.
+        icc: ``"keep"`` the profile, or leave results in ``"srgb"``.
+        assume_icc: File of an ICC profile for CMYK pictures that carry none.
+        alpha_mode: Enlarge alpha by the ``"network"`` or ``"bicubic"``.
+        color_fix: Put the input's low frequencies back.
+        palette: Write PNG with a palette of at most 256 colours.
         samples: Draws from the prior (vae).
         seed: Seed of the noise (vae).
         temperature: Standard deviation of the noise (vae).
@@ -80,6 +90,11 @@ class Settings:
     lossless: bool = False
     strip_metadata: bool = False
     background: str | None = None
+    icc: IccMode = "keep"
+    assume_icc: str | None = None
+    alpha_mode: AlphaMode = "network"
+    color_fix: bool = False
+    palette: bool = False
     samples: int = 1
     seed: int = 0
     temperature: float = 0.8
@@ -90,6 +105,12 @@ class Settings:
             self._check_size(self.size)
         if isinstance(self.tile, str) and self.tile not in {"auto", "off"}:
             raise UsageError(f"tile {self.tile!r}: give auto, off, or a number of pixels")
+        if self.icc not in get_args(IccMode):
+            raise UsageError(f"icc {self.icc!r}: give keep or srgb")
+        if self.alpha_mode not in get_args(AlphaMode):
+            raise UsageError(f"alpha mode {self.alpha_mode!r}: give network or bicubic")
+        if self.assume_icc is not None and not Path(self.assume_icc).is_file():
+            raise UsageError(f"ICC profile {self.assume_icc}: no such file")
         if self.dtype not in {"auto", "fp16", "bf16", "fp32"}:
             raise UsageError(f"dtype {self.dtype!r}: give auto, fp16, bf16, or fp32")
 

@@ -13,6 +13,8 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
@@ -112,11 +114,22 @@ def load(
         ImageError: It is damaged, or its output cannot be held by the format.
     """
     started = time.perf_counter() if started is None else started
-    image = decode(data, max_pixels=max_pixels)
+    image = decode(data, max_pixels=max_pixels, assume_icc=_profile(settings.assume_icc))
     size = final_size(settings, upscaler, image.width, image.height)
     name = task.format or _same_format(data)
     check_held(settings, name, size, has_alpha=_is_transparent(image))
     return Loaded(task, image, stat, storage.sha256(data), size, name, started)
+
+
+@lru_cache(maxsize=4)
+def _profile(path: str | None) -> bytes | None:
+    """The ICC profile to assume for CMYK without one."""
+    if path is None:
+        return None
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise ImageError(f"ICC profile {path}: {storage.reason(error)}") from error
 
 
 def _is_transparent(image: Image) -> bool:
@@ -179,6 +192,7 @@ def write(enlarged: Enlarged, settings: Settings, digest: str, journal: Journal 
         quality=settings.quality,
         lossless=settings.lossless and FORMATS[loaded.format].lossless,
         background=settings.background,
+        palette=settings.palette and loaded.format == "png",
     )
     _check(data, loaded)
     if task.output != STDOUT:

@@ -98,6 +98,8 @@ def inspect(task: Task, settings: Settings, upscaler: Upscaler) -> Huge | None:
         )
     if task.format not in {"tiff", "png"}:
         raise ImageError(f"{width} x {height} is done by bands: give -f tif or -f png")
+    if settings.color_fix:
+        raise ImageError(f"{width} x {height} is done by bands: leave out --color-fix")
     check_held(settings, task.format, size)
     return Huge(task, (height, width, samples), dtype, factor, icc, stat)
 

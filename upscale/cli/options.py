@@ -65,6 +65,30 @@ Background = Annotated[
         "#rrggbb.",
     ),
 ]
+Icc = Annotated[
+    str,
+    typer.Option(
+        metavar="keep|srgb",
+        rich_help_panel=OUTPUT,
+        help="Keep the colour profile of the input, or leave the result in sRGB.",
+    ),
+]
+AssumeIcc = Annotated[
+    str | None,
+    typer.Option(
+        "--assume-icc",
+        metavar="FILE",
+        rich_help_panel=OUTPUT,
+        show_default=False,
+        help="ICC profile for CMYK pictures that carry none.",
+    ),
+]
+Palette = Annotated[
+    bool,
+    typer.Option(
+        "--palette", rich_help_panel=OUTPUT, help="PNG with a palette of at most 256 colours."
+    ),
+]
 StripMetadata = Annotated[
     bool,
     typer.Option(
@@ -158,6 +182,23 @@ Tta = Annotated[
     bool,
     typer.Option(
         "-x", "--tta", rich_help_panel=MODEL, help="Mean over the eight flips and turns: 8x slower."
+    ),
+]
+AlphaModeOption = Annotated[
+    str,
+    typer.Option(
+        "--alpha-mode",
+        metavar="network|bicubic",
+        rich_help_panel=MODEL,
+        help="How a picture's transparency is enlarged.",
+    ),
+]
+ColorFix = Annotated[
+    bool,
+    typer.Option(
+        "--color-fix",
+        rich_help_panel=MODEL,
+        help="Put the input's low frequencies back, against colour drift.",
     ),
 ]
 Tile = Annotated[

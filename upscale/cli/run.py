@@ -14,6 +14,9 @@ def run(
     quality: o.Quality = None,
     lossless: o.Lossless = False,
     background: o.Background = None,
+    icc: o.Icc = "keep",
+    assume_icc: o.AssumeIcc = None,
+    palette: o.Palette = False,
     strip_metadata: o.StripMetadata = False,
     overwrite: o.Overwrite = False,
     skip_existing: o.SkipExisting = False,
@@ -25,6 +28,8 @@ def run(
     max_side: o.MaxSide = None,
     alpha: o.Alpha = None,
     tta: o.Tta = False,
+    alpha_mode: o.AlphaModeOption = "network",
+    color_fix: o.ColorFix = False,
     tile: o.Tile = "auto",
     overlap: o.Overlap = None,
     device: o.Device = "auto",
@@ -73,6 +78,11 @@ def run(
         lossless=lossless,
         strip_metadata=strip_metadata,
         background=background,
+        icc=icc,  # type: ignore[arg-type]
+        assume_icc=assume_icc,
+        alpha_mode=alpha_mode,  # type: ignore[arg-type]
+        color_fix=color_fix,
+        palette=palette,
     )
     request = Request(output, overwrite, skip_existing, main_job.parse_shard(shard))
     job = Job(

@@ -27,6 +27,7 @@ class Options:
     tta: bool = False
     alpha_mode: AlphaMode = "network"
     icc: IccMode = "keep"
+    color_fix: bool = False
     noise: Noise = field(default_factory=Noise)
 
     def __post_init__(self) -> None:

@@ -53,6 +53,7 @@ def load(
     tta: bool = False,
     alpha_mode: AlphaMode = "network",
     icc: IccMode = "keep",
+    color_fix: bool = False,
     seed: int = 0,
     temperature: float = 0.8,
 ) -> Upscaler:
@@ -70,6 +71,7 @@ def load(
         tta: Mean over the eight flips and turns; eight times the work.
         alpha_mode: Enlarge a picture's alpha channel by the ``network`` or ``bicubic``.
         icc: ``keep`` a picture's colour profile, or leave the result in ``srgb``.
+        color_fix: Put the input's low frequencies back into the result, against colour drift.
         seed: Of the noise, for networks that take noise.
         temperature: Of the noise.
 
@@ -90,6 +92,7 @@ def load(
             tta=tta,
             alpha_mode=alpha_mode,
             icc=icc,
+            color_fix=color_fix,
             noise=Noise(seed, temperature),
         ),
         choose_device(device),
@@ -296,6 +299,8 @@ class Upscaler:
         )
         reports = [RunReport(), RunReport()]
         streams = [self._rows(loaded, lr, final, progress, reports[0])]
+        if self.options.color_fix:
+            streams = [color.fix_drift(streams[0], lr, final)]
         if rest.alpha_lr is not None:
             streams.append(self._rows(loaded, rest.alpha_lr, final, None, reports[1]))
         pixels = allocate(final, image)
