@@ -101,7 +101,7 @@ def test_what_exists_is_kept(cli: Cli, source: Path) -> None:
         (("a[red].png", "--hr", "a[red].png"), 1, "248x240"),
         (("a[red].png", "-o", "out.xyz"), 1, "xyz"),
         (("a[red].png", "-o", "no/out.png"), 1, "no"),
-        (("a[red].png", "-m", "nothing"), 1, "nothing"),
+        (("a[red].png", "-m", "nothing"), 2, "nothing"),
         (("a[red].png", "-s", "0"), 2, "--scale"),
         (("a[red].png", "--zoom", "17"), 2, "--zoom"),
         ((), 2, "INPUT"),

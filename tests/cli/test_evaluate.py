@@ -99,7 +99,7 @@ def test_both_protocols_and_given_pictures(
         (("missing",), 2, "does not exist"),
         (("Set5/a[bold].png",), 2, "is a file"),
         (("empty",), 1, "holds no picture"),
-        (("Set5", "-m", "nothing"), 1, "nothing"),
+        (("Set5", "-m", "nothing"), 2, "nothing"),
         (("Set5", "-s", "2.5"), 2, "'2.5'"),
         (("Set5", "-m", "known-pair", "--alpha", "2"), 2, "outside"),
         (("Set5", "-m", "known-pair", "--alpha", "0:1"), 2, "'0:1'"),
