@@ -3,7 +3,7 @@
     python tests/measure_batch.py many [--pictures 2000]   good, broken, again, another alpha
     python tests/measure_batch.py throughput               folder against pure network time
     python tests/measure_batch.py memory [--sides 2000,5000,10000,20000]   huge pictures
-    python tests/measure_batch.py workers                  Ray with 1 and 2 workers
+    python tests/measure_batch.py workers [--rounds 5]     Ray with 1 and 2 workers, wall time
 
 ``--model`` names the model (any name or checkpoint file).
 """
@@ -61,9 +61,7 @@ def throughput(folder: Path, model: str, side: int, pictures: int) -> None:
     from upscale.upscaler import load
 
     images = [Image(draw(side, side, seed=index)) for index in range(pictures)]
-    (folder / "in").mkdir()
-    for index, image in enumerate(images):
-        (folder / "in" / f"{index:03}.png").write_bytes(encode(image, "png"))
+    write_pictures(folder / "in", side, pictures)
     upscaler = load(model)
     upscaler.enlarge(images[0])
     ratios = []
@@ -116,18 +114,85 @@ def memory(folder: Path, model: str, sides: list[int], fmt: str, dtype: str) -> 
         target.unlink(missing_ok=True)
 
 
-def workers(folder: Path, model: str, side: int, pictures: int) -> None:
-    (folder / "in").mkdir()
-    for index in range(pictures):
+def workers(folder: Path, model: str, side: int, pictures: int, rounds: int) -> None:
+    """Wall time of a picture with 1 and with 2 workers of one thread each, in alternation.
+
+    The start of Ray and the loading of models are left out: see ``steady``.
+    """
+    import ray
+
+    write_pictures(folder / "in", side, pictures)
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
+    seconds: dict[int, list[float]] = {1: [], 2: []}
+    for number in range(rounds):
+        for count, found in seconds.items():
+            found.append(steady(folder / "in", folder / f"out{number}-{count}", model, count))
+    one, two = (statistics.median(found) for found in seconds.values())
+    print(
+        f"median of {rounds} with {model}, {side} x {side}: 1 worker {one:.3f} s a picture, "
+        f"2 workers {two:.3f} s: {one / two:.2f} times as fast, efficiency {one / two / 2:.1%}"
+    )
+
+
+def steady(source: Path, target: Path, model: str, count: int) -> float:
+    """Seconds a picture by the clock on the wall, while ``count`` workers are loaded and busy.
+
+    The first pictures go one to each worker; the clock starts when the last of them is back. It
+    stops after a multiple of ``count`` pictures, so that no worker stands idle at the end and the
+    pictures that were half done at the start are made up for by those half done at the end.
+    """
+    from upscale.batch.cluster import Cluster
+    from upscale.batch.engines import load_engines
+    from upscale.batch.job import Job
+    from upscale.batch.plan import Request
+    from upscale.batch.run import Options
+    from upscale.batch.settings import Settings
+
+    settings = Settings(model=model, device="cpu")
+    job = Job((str(source),), settings=settings, request=Request(f"{target}/"))
+    plan = job.plan(job.discover(), load_engines(settings)[0])
+    first = {task.source.location for task in plan.tasks[:count]}
+    processes: list[int] = []
+    marks: list[tuple[float, float]] = []  # seconds on the wall, of the processors
+    for payload in job.run_on(Cluster(workers=count), plan, Options()):
+        assert payload.record.status == "ok", payload.record.error
+        first.discard(payload.record.input)
+        if not first:
+            processes = processes or ray_workers()
+            assert len(processes) == count, processes
+            marks.append((time.perf_counter(), sum(map(processor_seconds, processes))))
+    done = (len(marks) - 1) // count * count
+    wall, busy = (end - begin for begin, end in zip(marks[0], marks[done], strict=True))
+    print(
+        f"{count} workers: {done} pictures in {wall:.2f} s, {wall / done:.3f} s a picture, "
+        f"{busy / wall / count:.2f} cores a worker",
+        flush=True,
+    )
+    return wall / done
+
+
+def ray_workers() -> list[int]:
+    """The processes that hold a model; Ray's own process stands between them and this one."""
+    table = subprocess.run(
+        ["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True
+    ).stdout
+    rows = [line.split(maxsplit=2) for line in table.splitlines()]
+    parent = {int(row[0]): int(row[1]) for row in rows}
+    named = [int(row[0]) for row in rows if row[2:] and "ray::Worker" in row[2]]
+    return [number for number in named if parent.get(parent[number]) == os.getpid()]
+
+
+def processor_seconds(process: int) -> float:
+    """Seconds that all threads of a process have spent on a processor."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def write_pictures(folder: Path, side: int, count: int) -> None:
+    folder.mkdir()
+    for index in range(count):
         image = Image(draw(side, side, seed=index))
-        (folder / "in" / f"{index:03}.png").write_bytes(encode(image, "png"))
-    os.environ["OMP_NUM_THREADS"] = "1"
-    base = (folder / "in", "-m", model)
-    for count in (1, 2):
-        more = ("--engine", "ray", "--workers", count)
-        _, records, _ = command(*base, "-o", folder / f"out{count}", *more)
-        spent = sum(float(str(r["seconds"])) for r in records)
-        print(f"{count} workers: {len(records)} pictures, {spent:.1f} s of work", flush=True)
+        (folder / f"{index:03}.png").write_bytes(encode(image, "png"))
 
 
 def main() -> None:
@@ -136,6 +201,7 @@ def main() -> None:
     parser.add_argument("--model", default="srcnn")
     parser.add_argument("--pictures", type=int, default=0)
     parser.add_argument("--side", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--sides", default="2000,5000,10000,20000")
     parser.add_argument("--format", default="tif")
     parser.add_argument("--dtype", default="auto")
@@ -150,7 +216,7 @@ def main() -> None:
             sides = [int(side) for side in given.sides.split(",")]
             memory(folder, given.model, sides, given.format, given.dtype)
         else:
-            workers(folder, given.model, given.side, given.pictures or 16)
+            workers(folder, given.model, given.side, given.pictures or 14, given.rounds)
 
 
 if __name__ == "__main__":

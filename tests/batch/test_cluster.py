@@ -78,3 +78,20 @@ def test_same_bytes_and_a_killed_worker(
     again = cli(*base, "-o", tmp_path / "many", "--engine", "ray")
     statuses = [json.loads(line)["status"] for line in again.text.splitlines()]
     assert (statuses.count("skipped"), statuses.count("failed")) == (24, 1)
+
+
+def test_a_worker_keeps_to_its_threads(ray: Any) -> None:
+    """Whatever the machine has: PyTorch, OpenCV and tifffile each have a pool of their own."""
+
+    def threads(count: int) -> tuple[int, int, int]:
+        import cv2
+        import tifffile
+        import torch
+
+        from upscale.batch.cluster import use_threads
+
+        use_threads(count)
+        return torch.get_num_threads(), cv2.getNumThreads(), tifffile.TIFF.MAXWORKERS
+
+    remote = ray.remote(num_cpus=1, runtime_env={"env_vars": {"OMP_NUM_THREADS": "2"}})(threads)
+    assert ray.get(remote.remote(3)) == (3, 3, 3)

@@ -96,23 +96,27 @@ class Freight:
         return model
 
 
+def use_threads(count: int) -> None:
+    """Hold this process to ``count`` threads: the network's, OpenCV's, and tifffile's."""
+    import cv2
+    import torch
+
+    torch.set_num_threads(count)
+    cv2.setNumThreads(count)
+    os.environ["TIFFFILE_NUM_THREADS"] = str(count)  # tifffile reads it when it is first used
+
+
 class Worker:
     """One model in one process of the cluster."""
 
     def __init__(self, settings: Settings, freight: Freight, digest: str, limits: Limits) -> None:
-        import torch
-
-        torch.set_num_threads(limits.threads)
+        use_threads(limits.threads)
         self._folder = tempfile.TemporaryDirectory(prefix="upscale-worker-")
         name = freight.unpack(Path(self._folder.name), settings.model)
         self._upscaler = load_engines(replace(settings, model=name))[0]
         self._settings, self._digest, self._limits = settings, digest, limits
         self._journals: dict[str, Journal] = {}
         self._claims: dict[str, Claims] = {}
-
-    def process_id(self) -> int:
-        """The number of the worker's process, on its machine."""
-        return os.getpid()
 
     def do(self, task: Task, overwrite: bool) -> Record | None:
         """Read, enlarge and write one picture; ``None`` when another process has it in hand."""
