@@ -5,6 +5,8 @@ A line is a list of the columns where its colour changes, beginning with white.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 WHITE = """\
@@ -100,7 +102,7 @@ class _Bits:
         return False
 
 
-def decode(raw: bytes, width: int, rows: int, compression: int, options: int) -> bytes:
+def lines(raw: bytes, width: int, rows: int, compression: int, options: int) -> Iterator[bytes]:
     """Decode one strip to packed rows, a set bit for black.
 
     Args:
@@ -114,7 +116,6 @@ def decode(raw: bytes, width: int, rows: int, compression: int, options: int) ->
         ValueError: Damaged or cut short.
     """
     bits, line = _Bits(raw), list[int]()
-    out = []
     for _ in range(rows):
         two = compression == 4
         if compression == 3:
@@ -127,8 +128,7 @@ def decode(raw: bytes, width: int, rows: int, compression: int, options: int) ->
             bits.at = bits.at + 7 & ~7
         flips = np.zeros(width + 1, np.uint8)
         np.bitwise_xor.at(flips, line, 1)
-        out.append(np.packbits(np.bitwise_xor.accumulate(flips[:width])).tobytes())
-    return b"".join(out)
+        yield np.packbits(np.bitwise_xor.accumulate(flips[:width])).tobytes()
 
 
 def _one_dimension(bits: _Bits, width: int) -> list[int]:

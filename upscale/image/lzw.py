@@ -8,8 +8,12 @@ doubling.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
+
+from upscale.image.data import Data
 
 CLEAR, END, FIRST = 256, 257, 258
 Ints = NDArray[np.int32]
@@ -18,24 +22,25 @@ MOST_CODES = 4096 - FIRST + 1  # codes after a Clear before the table is full
 # The width grows one code early: entry 511 is still unused when codes of 10 bits begin.
 WIDTHS = np.repeat(np.arange(9, 13, dtype=np.int32), (254, 512, 1024, 4096))
 OFFSETS = np.concatenate([[0], np.cumsum(WIDTHS)]).astype(np.int32)
+LONGEST = int(OFFSETS[MOST_CODES + 8]) // 8 + 2  # bytes that codes up to a Clear code take
 
 
-def decode(raw: bytes, want: int) -> bytes:
-    """Decode one strip or tile to at most ``want`` bytes.
+def blocks(raw: Data) -> Iterator[bytes]:
+    """Decode one strip or tile, from one Clear code to the next.
 
     Raises:
         ValueError: A code that is not in the table, or no Clear code at the start.
     """
-    data = np.frombuffer(raw + b"\0\0", np.uint8).astype(np.int32)
-    if len(raw) < 2 or (data[0] << 1 | data[1] >> 7) != CLEAR:
+    first = raw[:2]
+    if len(first) < 2 or (first[0] << 1 | first[1] >> 7) != CLEAR:
         raise ValueError("LZW data do not begin with a Clear code")
-    at, end, out, have, ended = 9, 8 * len(raw), list[NDArray[np.uint8]](), 0, False
-    while have < want and at + 9 <= end and not ended:
-        codes, used, ended = _block(data, at, end)
+    at, end, ended = 9, 8 * len(raw), False
+    while at + 9 <= end and not ended:
+        byte = at >> 3
+        data = np.frombuffer(raw[byte : byte + LONGEST] + b"\0\0", np.uint8).astype(np.int32)
+        codes, used, ended = _block(data, at & 7, end - 8 * byte)
         at += used
-        out.append(_expand(codes))
-        have += len(out[-1])
-    return b"".join(part.tobytes() for part in out)[:want]
+        yield _expand(codes).tobytes()
 
 
 def _block(data: Ints, at: int, end: int) -> tuple[Ints, int, bool]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from dataclasses import dataclass
+
+from upscale.image.data import Data
 
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 SIZES |= {16: 8, 17: 8, 18: 8}  # BigTIFF
@@ -11,6 +14,8 @@ CODES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 11: "f", 12: "d", 13: "
 CODES |= {16: "Q", 17: "q", 18: "Q"}
 ASCII, SHORT, LONG, RATIONAL, UNDEFINED = 2, 3, 4, 5, 7
 MOST_ENTRIES = 4096  # of one directory; real ones have a few dozen
+MOST_VALUE = 1 << 26  # bytes of one value that are read
+MOST_VALUES = 1 << 28  # bytes of all values of a directory
 
 
 class TagError(ValueError):
@@ -37,36 +42,40 @@ Directory = dict[int, Entry]
 class Block:
     """A TIFF file or EXIF block: its bytes, byte order ("<" or ">"), BigTIFF, first offset."""
 
-    data: bytes
+    data: Data
     order: str
     big: bool
     first: int
 
     def unpack(self, code: str, at: int) -> tuple[int, ...]:
         """Integers of ``struct`` code ``code`` at ``at``; ``TagError`` beyond the end."""
+        format_ = self.order + code
+        raw = self.data[at : at + struct.calcsize(format_)]
         try:
-            return struct.unpack_from(self.order + code, self.data, at)
-        except (struct.error, OverflowError) as error:
+            return struct.unpack(format_, raw)
+        except struct.error as error:
             raise TagError(f"offset {at} lies beyond the end ({len(self.data)} bytes)") from error
 
 
-def open_block(data: bytes) -> Block:
+def open_block(data: Data) -> Block:
     """Read the header; ``TagError`` where it is none."""
-    order = {b"II": "<", b"MM": ">"}.get(data[:2])
-    if order is None or len(data) < 8:
+    head = data[:16]
+    order = {b"II": "<", b"MM": ">"}.get(head[:2])
+    if order is None or len(head) < 8:
         raise TagError("no TIFF header")
-    version = struct.unpack_from(order + "H", data, 2)[0]
+    version = struct.unpack_from(order + "H", head, 2)[0]
     if version == 42:
-        return Block(data, order, False, struct.unpack_from(order + "I", data, 4)[0])
-    if version == 43 and len(data) >= 16:
-        return Block(data, order, True, struct.unpack_from(order + "Q", data, 8)[0])
+        return Block(data, order, False, struct.unpack_from(order + "I", head, 4)[0])
+    if version == 43 and len(head) == 16:
+        return Block(data, order, True, struct.unpack_from(order + "Q", head, 8)[0])
     raise TagError(f"TIFF version {version} is unknown")
 
 
 def read_directory(block: Block, offset: int) -> tuple[Directory, int]:
     """The directory at ``offset`` and the offset of the next one (0: none).
 
-    Entries of an unknown type, or whose values lie beyond the end of the block, are left out.
+    Entries of an unknown type, with values beyond the end of the block, or very large, are left
+    out.
     """
     head, width, inline = ("Q", 20, 8) if block.big else ("H", 12, 4)
     count = block.unpack(head, offset)[0]
@@ -74,30 +83,33 @@ def read_directory(block: Block, offset: int) -> tuple[Directory, int]:
         raise TagError(f"a directory of {count} entries")
     at = offset + (8 if block.big else 2)
     found: Directory = {}
+    room = MOST_VALUES
     for _ in range(count):
         tag, kind, number = block.unpack("HHQ" if block.big else "HHI", at)
         length = SIZES.get(kind, 0) * number
         where = at + width - inline
         if length > inline:
             where = block.unpack("Q" if block.big else "I", where)[0]
-        if length and where + length <= len(block.data):
-            found.setdefault(tag, Entry(kind, number, block.data[where : where + length], at))
+        fits = 0 < length <= min(MOST_VALUE, room) and where + length <= len(block.data)
+        if fits and tag not in found:
+            found[tag] = Entry(kind, number, block.data[where : where + length], at)
+            room -= length
         at += width
     following = block.unpack("Q" if block.big else "I", at)[0]
     return found, following
 
 
 def numbers(entry: Entry, order: str) -> tuple[float, ...]:
-    """The values of a numeric entry; rationals as quotients (0 where the denominator is 0)."""
+    """The values of a numeric entry; rationals as quotients. What is no number is 0."""
     if entry.type in (RATIONAL, 10):
         code = "I" if entry.type == RATIONAL else "i"
         flat = struct.unpack(f"{order}{2 * entry.count}{code}", entry.value)
         pairs = zip(flat[::2], flat[1::2], strict=True)
         return tuple(n / d if d else 0.0 for n, d in pairs)
     code = CODES.get(entry.type, "B")
-    return struct.unpack(
-        f"{order}{len(entry.value) // struct.calcsize('=' + code)}{code}", entry.value
-    )
+    count = len(entry.value) // struct.calcsize("=" + code)
+    values = struct.unpack(f"{order}{count}{code}", entry.value)
+    return tuple(v if math.isfinite(v) else 0.0 for v in values) if code in "fd" else values
 
 
 def number(directory: Directory, tag: int, order: str, default: int = 0) -> int:

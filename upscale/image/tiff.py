@@ -7,12 +7,13 @@ LZW, and does not give the EXIF directory, so the structure is read here.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from upscale.errors import ImageError
 from upscale.image import exif, tags, tiff_pixels
+from upscale.image.data import Data
 from upscale.image.model import Image, Info, Metadata, Pixels, check_size
 from upscale.image.photoshop import iptc_of
 from upscale.image.tags import Block, Directory, TagError
@@ -59,6 +60,12 @@ class Page:
     pages: int
     raw: bool
 
+    @property
+    def orientation(self) -> int:
+        """EXIF orientation, 1 to 8."""
+        found = self.number(exif.ORIENTATION, 1)
+        return found if 1 <= found <= 8 else 1
+
     def number(self, tag: int, default: int = 0) -> int:
         """The first value of a tag."""
         return tags.number(self.directory, tag, self.block.order, default)
@@ -69,7 +76,7 @@ class Page:
         return tuple(int(v) for v in tags.numbers(entry, self.block.order)) if entry else ()
 
 
-def _page(data: bytes) -> Page:
+def read_page(data: Data) -> Page:
     """Follow the chain of directories; thumbnails and masks are no pages.
 
     Raises:
@@ -177,7 +184,7 @@ def _channels(page: Page, layout: Layout) -> tuple[int, str]:
 
 def probe(data: bytes) -> Info:
     """What the directories say."""
-    page = _page(data)
+    page = read_page(data)
     layout = _layout(page)
     colours, extra = _channels(page, layout)
     kind = {PALETTE: "palette", CMYK: "CMYK"}.get(layout.photometric, "")
@@ -189,34 +196,63 @@ def probe(data: bytes) -> Info:
     return Info("tiff", *size, depth, channels, page.pages, kind, metadata=_metadata(page, extra))
 
 
+@dataclass(frozen=True)
+class Picture:
+    """What is needed to read the pixels of a page.
+
+    ``colours`` is the table of a palette, (2**bits, 3) uint8.
+    """
+
+    layout: Layout
+    metadata: Metadata
+    colours: Pixels | None = None
+
+    @property
+    def channels(self) -> int:
+        """As they are decoded."""
+        return self.layout.samples if self.colours is None else 3
+
+    def coloured(self, samples: Pixels) -> Pixels:
+        """Samples as ``tiff_pixels`` gives them to pixels: palette indices become colours."""
+        return samples if self.colours is None else self.colours[samples[:, :, 0]]
+
+
+def picture_of(page: Page) -> Picture:
+    """The picture of a page.
+
+    Raises:
+        ImageError: It is stored in a way that is not supported.
+    """
+    layout = _layout(page)
+    _, extra = _channels(page, layout)
+    colours = _palette(page, layout.bits) if layout.photometric == PALETTE else None
+    return Picture(layout, _metadata(page, extra), colours)
+
+
 def decode(data: bytes, max_pixels: int, assume: bytes | None) -> Image:
     """Bytes of a TIFF of one page to a picture.
 
     Raises:
         ImageError: Damaged, of several pages, RAW, or larger than ``max_pixels``.
     """
-    page = _page(data)
+    page = read_page(data)
     if page.raw:
         raise ImageError("this is a RAW file of a camera; develop it to TIFF or PNG first")
     if page.pages > 1:
         raise ImageError(f"this TIFF has {page.pages} pages; split it into single pictures first")
-    layout = _layout(page)
+    picture = picture_of(page)
+    layout = picture.layout
     check_size(layout.width, layout.height, max_pixels)
-    _, extra = _channels(page, layout)
-    metadata = _metadata(page, extra)
     if layout.photometric == CMYK:
-        return tiff_pixels.read_cmyk(layout, metadata, assume)
-    pixels = tiff_pixels.read(layout)
-    if layout.photometric == PALETTE:
-        pixels = _palette(page, pixels, layout.bits)
-    return Image(np.ascontiguousarray(pixels), metadata)
+        return tiff_pixels.read_cmyk(layout, picture.metadata, assume)
+    return Image(picture.coloured(tiff_pixels.read(layout)), picture.metadata)
 
 
-def _palette(page: Page, indices: Pixels, bits: int) -> Pixels:
-    table = np.array(page.numbers(COLOR_MAP), np.uint16)
-    if len(table) != 3 << bits or bits > 8:
-        raise ImageError(f"the TIFF has a palette of {len(table)} values; save it as RGB")
-    return (table.reshape(3, -1).T >> 8).astype(np.uint8)[indices[:, :, 0]]
+def _palette(page: Page, bits: int) -> Pixels:
+    values = page.numbers(COLOR_MAP)
+    if len(values) != 3 << bits or bits > 8 or not 0 <= min(values) <= max(values) <= 65535:
+        raise ImageError(f"the TIFF has a palette of {len(values)} values; save it as RGB")
+    return np.asarray((np.array(values, np.uint16).reshape(3, -1).T >> 8).astype(np.uint8))
 
 
 def _metadata(page: Page, extra: str) -> Metadata:
@@ -226,7 +262,7 @@ def _metadata(page: Page, extra: str) -> Metadata:
     iptc = raw.get(IPTC)
     if iptc and d[IPTC].type == tags.LONG and iptc[:1] != b"\x1c":  # written in the wrong order
         iptc = tags.swapped(d[IPTC], "<", ">").value
-    found = Metadata(
+    return Metadata(
         format="tiff",
         icc=raw.get(ICC),
         exif=exif.from_tiff(page.block, d),
@@ -236,7 +272,6 @@ def _metadata(page: Page, extra: str) -> Metadata:
         palette=page.number(262) == PALETTE,
         bilevel=(page.numbers(258) or (1,))[0] == 1,
         premultiplied=extra == "premultiplied",
+        orientation=page.orientation,
         notes=tuple(notes),
     )
-    orientation = page.number(exif.ORIENTATION, 1)
-    return replace(found, orientation=orientation if 1 <= orientation <= 8 else 1)

@@ -1,13 +1,11 @@
-"""The strips and tiles of a TIFF.
+"""The strips and tiles of a TIFF, read from top to bottom.
 
-Uncompressed, Deflate, PackBits and LZMA segments are read here, each checked to hold exactly what
-it must. LZW, JPEG, CCITT and Zstandard go to libtiff: Pillow's for 8 bits and less, OpenCV's above.
+Each segment is decompressed a piece at a time and checked to hold what it must; segments that stand
+side by side advance together. A picture read whole is its bands put together.
 """
 
 from __future__ import annotations
 
-import lzma
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,15 +13,16 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from upscale.errors import ImageError
-from upscale.image import ccitt, cmyk, jpeg, lzw, tags
+from upscale.image import cmyk, jpeg, tags, tiff_inflate
+from upscale.image.data import Part
 from upscale.image.model import Image, Metadata, Pixels
 from upscale.image.tags import Block, Directory
+from upscale.image.tiff_inflate import FAX, JPEG, RATIO
 
-NONE, LZW, JPEG, DEFLATE, PACKBITS, OLD_DEFLATE, LZMA = 1, 5, 7, 8, 32773, 32946, 34925
+BAND = 1 << 24  # bytes of the rows that are decoded at a time, about
+LARGEST_BAND = 1 << 28  # bytes of rows that cannot be had in smaller pieces
+LARGEST_FAX = 1 << 26  # bytes of a strip of fax codes, which is read whole
 JPEG_TABLES, T4_OPTIONS = 347, 292
-RATIO = {NONE: 1, PACKBITS: 64, DEFLATE: 1033, OLD_DEFLATE: 1033, LZW: 2800, LZMA: 10_000}
-RATIO |= {JPEG: 1000, 2: 1000, 3: 1000, 4: 100_000}  # how much a byte can become at most
-FAX = (2, 3, 4)
 NAMES = {6: "old JPEG", 50000: "Zstandard", 50001: "WebP", 50002: "JPEG XL", 34712: "JPEG 2000"}
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
 
@@ -65,6 +64,11 @@ class Layout:
             return np.dtype(f"{order}f{self.bits // 8}")
         return np.dtype(f"{order}u2") if self.bits == 16 else np.dtype(np.uint8)
 
+    @property
+    def decoded(self) -> np.dtype[np.generic]:
+        """Of the samples as they are given out: uint8, uint16 or float32."""
+        return np.dtype(np.float32) if self.floating else self.dtype.newbyteorder("=")
+
 
 def read(layout: Layout) -> Pixels:
     """The samples, (H, W, C) uint8, uint16 or float32: full scale, 0 black; palette: indices.
@@ -72,34 +76,23 @@ def read(layout: Layout) -> Pixels:
     Raises:
         ImageError: Damaged, cut short, or of an unsupported compression.
     """
-    _check(layout)
-    if layout.compression == JPEG:
-        return _read_jpeg(layout)
-    if layout.photometric == YCBCR:
-        raise ImageError("this TIFF is YCbCr without JPEG; save it as RGB")
-    pixels = _read_segments(layout)
-    if layout.bits < 8 and layout.photometric != PALETTE:
-        pixels *= np.uint8(255 // (2**layout.bits - 1))
-    return _black_is_zero(pixels, layout)
-
-
-def _black_is_zero(pixels: Pixels, layout: Layout) -> Pixels:
-    if layout.photometric == WHITE_IS_ZERO:
-        pixels = pixels.copy()
-        top = 1 if pixels.dtype == np.float32 else np.iinfo(pixels.dtype).max
-        pixels[:, :, 0] = top - pixels[:, :, 0]
-    return pixels
+    check(layout)
+    out = np.empty((layout.height, layout.width, layout.samples), layout.decoded)
+    y = 0
+    for band in bands(layout):
+        out[y : y + len(band)] = band
+        y += len(band)
+    return out
 
 
 def read_cmyk(layout: Layout, metadata: Metadata, assume: bytes | None) -> Image:
     """CMYK separations (8 bit) to an sRGB picture through their profile."""
-    _check(layout)
     if layout.bits != 8 or layout.samples != 4 or layout.compression == JPEG:
         raise ImageError(
             f"this CMYK TIFF has {layout.samples} channels of {layout.bits} bits, or JPEG "
             "compression; convert it to 4 channels of 8 bits without JPEG, or to RGB"
         )
-    separations = PillowImage.fromarray(np.ascontiguousarray(_read_segments(layout)), "CMYK")
+    separations = PillowImage.fromarray(read(layout), "CMYK")
     return cmyk.to_rgb(separations, metadata, assume)
 
 
@@ -110,8 +103,17 @@ def _grid(layout: Layout) -> tuple[int, int, int]:
     return down, across, layout.samples if layout.planar else 1
 
 
-def _check(layout: Layout) -> None:
-    """Refuse a table of segments that cannot be, before anything is allocated."""
+def check(layout: Layout) -> None:
+    """Refuse a table of segments that cannot be, before anything is allocated.
+
+    Raises:
+        ImageError: Damaged, cut short, or stored in a way that is not supported.
+    """
+    _check_table(layout)
+    _check_kind(layout)
+
+
+def _check_table(layout: Layout) -> None:
     high, wide = layout.segment
     size = len(layout.block.data)
     if high < 1 or wide < 1 or not 1 <= layout.samples <= 16:
@@ -133,114 +135,118 @@ def _check(layout: Layout) -> None:
         raise ImageError(
             f"the TIFF is damaged: its data cannot hold {layout.width} x {layout.height} pixels"
         )
+
+
+def _check_kind(layout: Layout) -> None:
     if layout.compression not in RATIO:
         name = NAMES.get(layout.compression, str(layout.compression))
         raise ImageError(f"TIFF compression {name} is not read; save it with Deflate or LZW")
-
-
-def _read_jpeg(layout: Layout) -> Pixels:
-    """Segments that are JPEG streams, whose tables may lie apart."""
-    if layout.bits != 8 or layout.photometric not in (BLACK_IS_ZERO, RGB, YCBCR):
-        raise ImageError("this TIFF has JPEG compression of unusual colours; save it with Deflate")
-    shared = layout.directory.get(JPEG_TABLES)
-    tables = shared.value[2:-2] if shared else b""
-    out = np.empty((layout.height, layout.width, layout.samples), np.uint8)
-    high, wide = layout.segment
-    for plane, y, x, raw in _segments(layout):
-        if raw[:2] != b"\xff\xd8":
-            raise ImageError("the TIFF is damaged: a JPEG segment has no start; fetch it again")
-        transform = int(layout.photometric == YCBCR)
-        part = jpeg.decode_stream(raw[:2] + tables + raw[2:], transform)
-        target = out[y : y + high, x : x + wide, plane : plane + part.shape[2]]
-        part = part[: target.shape[0], : target.shape[1]]
-        if part.shape != target.shape:
-            raise ImageError("the TIFF is damaged: a JPEG segment is too small; fetch it again")
-        target[...] = part
-    return out
-
-
-def _read_segments(layout: Layout) -> Pixels:
-    high, wide = layout.segment
-    packed = layout.bits < 8
-    if packed and layout.predictor != 1:
+    if layout.compression == JPEG:
+        if layout.bits != 8 or layout.photometric not in (BLACK_IS_ZERO, RGB, YCBCR):
+            raise ImageError(
+                "this TIFF has JPEG compression of unusual colours; save it with Deflate"
+            )
+    elif layout.photometric == YCBCR:
+        raise ImageError("this TIFF is YCbCr without JPEG; save it as RGB")
+    elif layout.bits < 8 and layout.predictor != 1:
         raise ImageError(f"the TIFF predicts {layout.bits}-bit pixels; save it without prediction")
-    dtype = np.float32 if layout.floating else layout.dtype.newbyteorder("=")
-    out = np.empty((layout.height, layout.width, layout.samples), dtype)
-    for plane, y, x, stored in _segments(layout):
-        raw = stored.translate(REVERSED) if layout.fill_order == 2 else stored
-        samples = 1 if layout.planar else layout.samples
-        rows = high if layout.tiled else min(high, layout.height - y)
-        row_bytes = (wide * samples * layout.bits + 7) // 8
-        data = _inflate(raw, layout, rows * row_bytes)
-        if packed:
-            values = _unpack(np.frombuffer(data, np.uint8).reshape(rows, row_bytes), layout.bits)
-            part = values[:, : wide * samples].reshape(rows, wide, samples)
-        else:
-            part = _predicted(data, layout, (rows, wide, samples))
-        target = out[y : y + rows, x : x + wide, plane : plane + samples]
-        target[...] = part[: target.shape[0], : target.shape[1]]
-    return out
+    elif layout.compression in FAX and (layout.bits, layout.samples) != (1, 1):
+        raise ImageError(f"the TIFF is damaged: fax coding of {layout.bits} bits; fetch it again")
 
 
-REVERSED = bytes(int(f"{i:08b}"[::-1], 2) for i in range(256))
+def is_streamable(layout: Layout) -> bool:
+    """Whether ``bands`` needs memory for a few rows only."""
+    row = layout.width * layout.samples * layout.decoded.itemsize
+    if layout.compression in FAX:
+        return max(layout.counts) <= LARGEST_FAX
+    return row * (layout.segment[0] if layout.compression == JPEG else 1) <= LARGEST_BAND
 
 
-def _segments(layout: Layout) -> Iterator[tuple[int, int, int, bytes]]:
-    """Plane, top row, left column, and bytes of every segment."""
+def bands(layout: Layout) -> Iterator[Pixels]:
+    """The samples as ``read`` gives them, (h, W, C), from top to bottom.
+
+    Raises:
+        ImageError: Damaged or cut short; ``check`` finds the rest before.
+    """
     down, across, planes = _grid(layout)
     high, wide = layout.segment
-    places = [
-        (p, y * high, x * wide) for p in range(planes) for y in range(down) for x in range(across)
-    ]
-    for (p, y, x), offset, count in zip(places, layout.offsets, layout.counts, strict=True):
-        yield p, y, x, layout.block.data[offset : offset + count]
+    for row in range(down):
+        shown = min(high, layout.height - row * high)
+        stored = high if layout.tiled and layout.compression != JPEG else shown
+        step = _step(layout, stored)
+        parts = [
+            (p, x, _parts(layout, (p * down + row) * across + x, stored, step))
+            for p in range(planes)
+            for x in range(across)
+        ]
+        for top in range(0, stored, step):
+            height = min(step, stored - top)
+            band = np.empty((height, layout.width, layout.samples), layout.decoded)
+            for plane, x, found in parts:
+                part = next(found)
+                target = band[:, x * wide : (x + 1) * wide, plane : plane + part.shape[2]]
+                target[...] = part[:, : target.shape[1]]
+            if top < shown:
+                yield _full_scale(band[: shown - top], layout)
 
 
-def _inflate(raw: bytes, layout: Layout, want: int) -> bytes:
-    """Decompress one segment to exactly ``want`` bytes."""
-    try:
-        if layout.compression in (DEFLATE, OLD_DEFLATE):
-            data = zlib.decompressobj().decompress(raw, want)
-        elif layout.compression == LZMA:
-            data = lzma.LZMADecompressor(memlimit=1 << 28).decompress(raw, want)
-        elif layout.compression == PACKBITS:
-            data = unpack_bits(raw, want)
-        elif layout.compression in FAX:
-            data = _fax(raw, layout, want)
-        elif layout.compression == LZW:
-            data = lzw.decode(raw, want)
-        else:
-            data = raw[:want]
-    except (zlib.error, lzma.LZMAError, EOFError, MemoryError, ValueError) as error:
-        raise ImageError(f"the TIFF is damaged: {error}; fetch it again") from error
-    if len(data) != want:
-        raise ImageError(
-            f"the TIFF is cut short: a segment holds {len(data)} bytes of {want}; fetch it again"
-        )
-    return data
+def _step(layout: Layout, stored: int) -> int:
+    """Rows that are decoded at a time, of segments of ``stored`` rows."""
+    if layout.compression == JPEG:
+        return stored
+    row = layout.width * layout.samples * max(layout.bits // 8, layout.decoded.itemsize)
+    return max(1, min(stored, BAND // row))
 
 
-def _fax(raw: bytes, layout: Layout, want: int) -> bytes:
+def _parts(layout: Layout, index: int, rows: int, step: int) -> Iterator[Pixels]:
+    """The pixels of segment ``index``, (step, wide, samples) at a time."""
+    offset, count = layout.offsets[index], layout.counts[index]
+    samples = 1 if layout.planar else layout.samples
+    if layout.compression == JPEG:
+        x = index % _grid(layout)[1] * layout.segment[1]
+        shape = rows, min(layout.segment[1], layout.width - x), samples
+        yield _jpeg_part(layout, layout.block.data[offset : offset + count], shape)
+        return
     wide = layout.segment[1]
-    if layout.bits != 1 or layout.samples != 1:
-        raise ValueError(f"fax coding of {layout.bits} bits")
-    options = tags.number(layout.directory, T4_OPTIONS, layout.block.order)
-    return ccitt.decode(raw, wide, want // ((wide + 7) // 8), layout.compression, options)
-
-
-def unpack_bits(raw: bytes, want: int) -> bytes:
-    """PackBits (TIFF 6.0, section 9), up to ``want`` bytes."""
-    out, at = bytearray(), 0
-    while at < len(raw) and len(out) < want:
-        n = raw[at]
-        if n < 128:
-            out += raw[at + 1 : at + 2 + n]
-            at += 2 + n
+    row_bytes = (wide * samples * layout.bits + 7) // 8
+    found = tiff_inflate.pieces(
+        Part(layout.block.data, offset, count, layout.fill_order == 2),
+        layout.compression,
+        rows * row_bytes,
+        step * row_bytes,
+        width=wide,
+        options=tags.number(layout.directory, T4_OPTIONS, layout.block.order),
+    )
+    for data in found:
+        height = len(data) // row_bytes
+        if layout.bits < 8:
+            values = _unpack(np.frombuffer(data, np.uint8).reshape(height, -1), layout.bits)
+            yield values[:, : wide * samples].reshape(height, wide, samples)
         else:
-            if n > 128:
-                out += raw[at + 1 : at + 2] * (257 - n)
-            at += 2 if n > 128 else 1
-    return bytes(out[:want])
+            yield _predicted(data, layout, (height, wide, samples))
+
+
+def _jpeg_part(layout: Layout, raw: bytes, shape: tuple[int, int, int]) -> Pixels:
+    """A segment that is a JPEG stream, whose tables may lie apart, cut to ``shape``."""
+    if raw[:2] != b"\xff\xd8":
+        raise ImageError("the TIFF is damaged: a JPEG segment has no start; fetch it again")
+    shared = layout.directory.get(JPEG_TABLES)
+    tables = shared.value[2:-2] if shared else b""
+    part = jpeg.decode_stream(raw[:2] + tables + raw[2:], int(layout.photometric == YCBCR))
+    part = part[: shape[0], : shape[1]]
+    if part.shape != shape:
+        raise ImageError("the TIFF is damaged: a JPEG segment is too small; fetch it again")
+    return part
+
+
+def _full_scale(pixels: Pixels, layout: Layout) -> Pixels:
+    """Samples of few bits stretched to 8, and 0 made black."""
+    if layout.bits < 8 and layout.photometric != PALETTE:
+        pixels *= np.uint8(255 // (2**layout.bits - 1))
+    if layout.photometric == WHITE_IS_ZERO:
+        top = 1 if pixels.dtype == np.float32 else np.iinfo(pixels.dtype).max
+        pixels[:, :, 0] = top - pixels[:, :, 0]
+    return pixels
 
 
 def _unpack(rows: Pixels, bits: int) -> Pixels:
