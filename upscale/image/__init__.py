@@ -16,8 +16,10 @@ from upscale.image.model import (
     format_of,
 )
 from upscale.image.provenance import provenance, strip_metadata, with_provenance
+from upscale.image.rows import CAN_WRITE_ROWS, RowReader, open_rows, write_rows
 
 __all__ = [
+    "CAN_WRITE_ROWS",
     "FORMATS",
     "MAX_PIXELS",
     "Format",
@@ -25,6 +27,7 @@ __all__ = [
     "Info",
     "Metadata",
     "Pixels",
+    "RowReader",
     "check_output",
     "check_size",
     "decode",
@@ -33,6 +36,7 @@ __all__ = [
     "format_of",
     "identify",
     "losses",
+    "open_rows",
     "probe",
     "provenance",
     "strip_metadata",
@@ -40,4 +44,5 @@ __all__ = [
     "to_srgb",
     "upright",
     "with_provenance",
+    "write_rows",
 ]

@@ -76,7 +76,7 @@ def probe(data: bytes) -> Info:
         ImageError: No picture, or damaged.
     """
     info = PROBES[identify(data)](data)
-    return replace(info, metadata=_settled(info.metadata, info.channels <= 2, None))
+    return replace(info, metadata=settled(info.metadata, info.channels <= 2, None))
 
 
 def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, assume_icc: bytes | None = None) -> Image:
@@ -93,22 +93,30 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, assume_icc: bytes | Non
     with np.errstate(all="ignore"):  # what is no number is refused below
         image = DECODERS[identify(data)](data, max_pixels, assume_icc)
     if image.pixels.dtype == np.float32:
-        _check_values(image.pixels)
-    metadata = _settled(image.metadata, image.is_gray, assume_icc)
+        check_values(image.pixels)
+    metadata = settled(image.metadata, image.is_gray, assume_icc)
     pixels = upright(image.pixels, metadata.orientation)
     return Image(pixels, replace(metadata, orientation=1))
 
 
-def _check_values(pixels: Pixels) -> None:
-    """Refuse what is no number, and numbers with which nothing can be computed."""
+def check_values(pixels: Pixels, top: int = 0) -> None:
+    """Refuse what is no number, and numbers with which nothing can be computed.
+
+    Args:
+        pixels: Rows (h, W, C).
+        top: The row of the picture that is their first.
+
+    Raises:
+        ImageError: With the place and the value.
+    """
     strange = ~(np.abs(pixels) <= LARGEST)
     if strange.any():
         y, x = np.argwhere(strange.any(2))[0]
         value = pixels[y, x][strange[y, x]][0]
-        raise ImageError(f"the value at column {x}, row {y} is {value:g}; replace it first")
+        raise ImageError(f"the value at column {x}, row {top + y} is {value:g}; replace it first")
 
 
-def _settled(m: Metadata, gray: bool, assume_icc: bytes | None) -> Metadata:
+def settled(m: Metadata, gray: bool, assume_icc: bytes | None) -> Metadata:
     """EXIF and XMP turned upright, the profile checked; ``orientation`` says what is to be done."""
     notes = list(m.notes)
     found = exif.read(m.exif) if m.exif else exif.Exif(None)
@@ -197,7 +205,8 @@ def encode(
     )
     effort = quality or kind.quality or 0
     fitted = fit_pixels(image, kind, background)
-    ready = Image(fitted.pixels, fit_metadata(fitted, kind))
+    size = (fitted.width, fitted.height)
+    ready = Image(fitted.pixels, fit_metadata(fitted.metadata, size, kind))
     if image.metadata.cmyk and kind.name in ("jpeg", "tiff") and not ready.has_alpha:
         return _encode_cmyk(ready, kind.name, effort)
     if kind.name == "png":

@@ -221,16 +221,20 @@ def write(
         subs.setdefault(EXIF_IFD, {})
     owners = {INTEROP_IFD: subs.get(EXIF_IFD, {}), EXIF_IFD: placed, GPS_IFD: placed}
     for tag in subs:
-        owners[tag][tag] = tags.long(0, order)  # so that every directory has its final length
+        owners[tag][tag] = _pointer(0, order, big)  # so that every directory has its final length
     at = offset + _even(len(tags.write_directory(placed, 0, order, big=big)))
     for tag, directory in subs.items():
-        owners[tag][tag] = tags.long(at, order)
+        owners[tag][tag] = _pointer(at, order, big)
         at += _even(len(tags.write_directory(directory, 0, order, big=big)))
     out = b""
     for directory in (placed, *subs.values()):
         out += tags.write_directory(directory, offset + len(out), order, big=big)
         out += b"\0" * (len(out) % 2)
     return out
+
+
+def _pointer(at: int, order: str, big: bool) -> Entry:
+    return tags.long8([at], order) if big else tags.long(at, order)
 
 
 def _even(length: int) -> int:

@@ -247,9 +247,8 @@ def _to_linear(image: Image) -> Image:
     return done.with_pixels(pixels).with_metadata(premultiplied=True)
 
 
-def fit_metadata(image: Image, kind: Format) -> Metadata:
-    """The metadata that the format holds, with the dimensions of the picture."""
-    m, size = image.metadata, (image.width, image.height)
+def fit_metadata(m: Metadata, size: tuple[int, int], kind: Format) -> Metadata:
+    """The metadata that the format holds, with the dimensions of the picture (width, height)."""
     held = kind.metadata
     block = exif.corrected(m.exif, *size) if m.exif and "exif" in held else None
     if m.dpi and "exif" in held and (block or "dpi" not in held):

@@ -17,11 +17,11 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from upscale.errors import ImageError
-from upscale.image import opencv, png_meta
+from upscale.image import opencv, png_meta, png_write
 from upscale.image.model import Image, Info, Metadata, Pixels, check_size
 from upscale.image.pillow import save
+from upscale.image.png_write import SIGNATURE, chunk
 
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # samples per pixel of each colour type
 LIBPNG_SIDE = 1_000_000  # longest side that libpng writes
 DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
@@ -189,19 +189,15 @@ def decode(data: bytes, max_pixels: int, assume: bytes | None) -> Image:
     return Image(_pixels(c), _metadata(c))
 
 
-def _chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-
 def _pixels(c: Chunks) -> Pixels:
     head = struct.pack(">IIBBBBB", c.width, c.height, c.depth, c.colour, 0, 0, c.interlaced)
-    parts = [SIGNATURE, _chunk(b"IHDR", head)]
+    parts = [SIGNATURE, chunk(b"IHDR", head)]
     if c.colour == 3:
-        parts.append(_chunk(b"PLTE", c.palette))
+        parts.append(chunk(b"PLTE", c.palette))
     if c.transparency is not None and c.colour in (2, 3):
-        parts.append(_chunk(b"tRNS", c.transparency))
-    parts += [_chunk(b"IDAT", body) for body in c.data]
-    raw = b"".join([*parts, _chunk(b"IEND", b"")])
+        parts.append(chunk(b"tRNS", c.transparency))
+    parts += [chunk(b"IDAT", body) for body in c.data]
+    raw = b"".join([*parts, chunk(b"IEND", b"")])
     return _arrange(opencv.decode(raw, c.height, c.width, "PNG"), c)
 
 
@@ -252,30 +248,15 @@ def _palette(p: Pixels, compression: int) -> bytes:
 
 
 def _filtered(p: Pixels, compression: int) -> bytes:
-    """What OpenCV does not write: gray with alpha, and very long sides; rows filtered by Sub."""
-    height, width, channels = p.shape
-    step = channels * p.dtype.itemsize
-    pack = zlib.compressobj(compression)
-    body = []
-    for y in range(0, height, 256):
-        rows = np.ascontiguousarray(p[y : y + 256].astype(p.dtype.newbyteorder(">")))
-        flat = rows.view(np.uint8).reshape(len(rows), width * step)
-        filtered = np.empty((len(rows), 1 + width * step), np.uint8)
-        filtered[:, 0] = 1
-        filtered[:, 1:] = flat
-        filtered[:, 1 + step :] -= flat[:, :-step]
-        body.append(pack.compress(filtered.tobytes()))
-    body.append(pack.flush())
-    colour = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
-    head = struct.pack(">IIBBBBB", width, height, p.dtype.itemsize * 8, colour, 0, 0, 0)
-    data = b"".join(body)
-    parts = [data[i : i + 2**30] for i in range(0, len(data), 2**30)]
-    idat = [_chunk(b"IDAT", part) for part in parts]
-    return b"".join([SIGNATURE, _chunk(b"IHDR", head), *idat, _chunk(b"IEND", b"")])
+    """What OpenCV does not write: gray with alpha, and very long sides."""
+    step = png_write.rows_of(p.shape, p.dtype)
+    strips = (p[y : y + step] for y in range(0, len(p), step))
+    parts = png_write.data(strips, compression)
+    return b"".join([SIGNATURE, png_write.header(p.shape, p.dtype), *parts, chunk(b"IEND", b"")])
 
 
 def _with_metadata(png: bytes, metadata: Metadata) -> bytes:
     """Insert the chunks of the metadata after IHDR."""
-    extra = b"".join(_chunk(kind, body) for kind, body in png_meta.write(metadata))
+    extra = b"".join(chunk(kind, body) for kind, body in png_meta.write(metadata))
     at = len(SIGNATURE) + 25
     return png[:at] + extra + png[at:] if extra else png

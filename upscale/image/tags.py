@@ -12,7 +12,7 @@ SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12:
 SIZES |= {16: 8, 17: 8, 18: 8}  # BigTIFF
 CODES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 11: "f", 12: "d", 13: "I"}
 CODES |= {16: "Q", 17: "q", 18: "Q"}
-ASCII, SHORT, LONG, RATIONAL, UNDEFINED = 2, 3, 4, 5, 7
+ASCII, SHORT, LONG, RATIONAL, UNDEFINED, LONG8 = 2, 3, 4, 5, 7, 16
 MOST_ENTRIES = 4096  # of one directory; real ones have a few dozen
 MOST_VALUE = 1 << 26  # bytes of one value that are read
 MOST_VALUES = 1 << 28  # bytes of all values of a directory
@@ -133,6 +133,16 @@ def short(value: int, order: str) -> Entry:
 def long(value: int, order: str) -> Entry:
     """A LONG."""
     return Entry(LONG, 1, struct.pack(order + "I", value))
+
+
+def longs(values: list[int], order: str) -> Entry:
+    """LONGs."""
+    return Entry(LONG, len(values), struct.pack(f"{order}{len(values)}I", *values))
+
+
+def long8(values: list[int], order: str) -> Entry:
+    """LONG8s, which only BigTIFF has."""
+    return Entry(LONG8, len(values), struct.pack(f"{order}{len(values)}Q", *values))
 
 
 def ascii_entry(value: str) -> Entry:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import struct
-import zlib
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image as PillowImage
 
 from upscale.image import exif, tags
+from upscale.image.deflate import packed
 from upscale.image.model import Image, Metadata, Pixels
 from upscale.image.tags import Directory, Entry
 from upscale.image.tiff import EXTRA_SAMPLES, ICC, IPTC, SAMPLE_FORMAT, XMP
@@ -36,8 +36,8 @@ def _write(p: Pixels, metadata: Metadata, photometric: int, level: int) -> bytes
     rows = max(1, STRIP // (width * samples * p.dtype.itemsize))
     starts = range(0, height, rows)
     with ThreadPoolExecutor() as pool:  # zlib lets go of the interpreter
-        strips = list(pool.map(lambda y: _strip(p[y : y + rows], level), starts))
-    directory = _directory(p, metadata, photometric)
+        strips = list(pool.map(lambda y: deflated(p[y : y + rows], level), starts))
+    directory = directory_of(p.shape, p.dtype, metadata, photometric)
     directory[278] = tags.long(rows, ORDER)
     total = sum(len(s) + len(s) % 2 for s in strips)
     big = total + len(metadata.exif or b"") + len(metadata.xmp or b"") > CLASSIC
@@ -49,8 +49,8 @@ def _write(p: Pixels, metadata: Metadata, photometric: int, level: int) -> bytes
     return b"".join(parts)
 
 
-def _strip(rows: Pixels, level: int) -> bytes:
-    """Predict and compress rows."""
+def deflated(rows: Pixels, level: int) -> bytes:
+    """Predict and compress a strip or tile, (h, w, C)."""
     if rows.dtype == np.float32:
         height, width, samples = rows.shape
         big = np.ascontiguousarray(rows.astype(">f4")).view(np.uint8)
@@ -60,13 +60,16 @@ def _strip(rows: Pixels, level: int) -> bytes:
         flat = rows.astype(rows.dtype.newbyteorder(ORDER))
     out = flat.copy()
     out[:, 1:] -= flat[:, :-1]
-    return zlib.compress(out.tobytes(), level)
+    return packed(out.tobytes(), level)
 
 
-def _directory(p: Pixels, metadata: Metadata, photometric: int) -> Directory:
-    height, width, samples = p.shape
-    bits = p.dtype.itemsize * 8
-    floating = p.dtype == np.float32
+def directory_of(
+    shape: tuple[int, ...], dtype: np.dtype[Any], metadata: Metadata, photometric: int
+) -> Directory:
+    """The directory of a picture (H, W, C) but for where its segments lie, and its EXIF."""
+    height, width, samples = shape
+    bits = dtype.itemsize * 8
+    floating = dtype == np.float32
     d: Directory = {
         256: tags.long(width, ORDER),
         257: tags.long(height, ORDER),
@@ -100,33 +103,34 @@ def _shorts(values: list[int]) -> Entry:
 
 def _head(directory: Directory, metadata: Metadata, counts: list[int], big: bool) -> bytes:
     """Everything before the first strip."""
-    code, kind = ("Q", 16) if big else ("I", tags.LONG)
-    found = _exif(metadata)
-    first = found.get(0, {}) | directory
+    kind = tags.long8 if big else tags.longs
     start = 16 if big else 8
 
     def written(offsets: list[int]) -> bytes:
-        for tag, values in ((273, offsets), (279, counts)):
-            raw = struct.pack(f"{ORDER}{len(values)}{code}", *values)
-            first[tag] = Entry(kind, len(values), raw)
-        return exif.write(found, first, start, ORDER, big=big)
+        places = {273: kind(offsets, ORDER), 279: kind(counts, ORDER)}
+        return with_exif(directory | places, metadata, start, big=big)
 
     at = start + len(written([0] * len(counts)))
     offsets = []
     for count in counts:
         offsets.append(at)
         at += count + count % 2
-    header = struct.pack(ORDER + "2sHHHQ", b"II", 43, 8, 0, 16) if big else b"II*\0\x08\0\0\0"
-    return header + written(offsets)
+    return (big_header(16) if big else b"II*\0\x08\0\0\0") + written(offsets)
 
 
-def _exif(metadata: Metadata) -> dict[int, Directory]:
-    """The directories of the EXIF block in little-endian order."""
-    if not metadata.exif:
-        return {}
-    block = tags.open_block(metadata.exif)
-    first, _ = tags.read_directory(block, block.first)
-    return {
-        key: {tag: tags.swapped(entry, block.order, ORDER) for tag, entry in directory.items()}
-        for key, directory in exif.directories(block, first).items()
-    }
+def big_header(first: int) -> bytes:
+    """The header of a BigTIFF whose directory stands at ``first``."""
+    return struct.pack(ORDER + "2sHHHQ", b"II", 43, 8, 0, first)
+
+
+def with_exif(directory: Directory, metadata: Metadata, offset: int, *, big: bool) -> bytes:
+    """A directory to stand at ``offset`` (even), and what the EXIF block says beside it."""
+    found: dict[int, Directory] = {}
+    if metadata.exif:
+        block = tags.open_block(metadata.exif)
+        first, _ = tags.read_directory(block, block.first)
+        found = {
+            key: {tag: tags.swapped(entry, block.order, ORDER) for tag, entry in part.items()}
+            for key, part in exif.directories(block, first).items()
+        }
+    return exif.write(found, found.get(0, {}) | directory, offset, ORDER, big=big)

@@ -1,0 +1,60 @@
+"""TIFF by rows: the same segments as for a picture read whole, from the file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from upscale.image import tiff_pixels
+from upscale.image.codec import check_values, settled
+from upscale.image.data import Data, FileData
+from upscale.image.model import Pixels, check_size
+from upscale.image.rows.reader import RowReader
+from upscale.image.tiff import Picture, picture_of, read_page
+
+
+def open_tiff(
+    data: Data, path: str | os.PathLike[str], assume_icc: bytes | None
+) -> RowReader | None:
+    """The reader of a TIFF; ``None``: RAW, several pages, CMYK, turned, or one large fax or JPEG.
+
+    Raises:
+        ImageError: Damaged, cut short, or stored in a way that is not supported.
+    """
+    page = read_page(data)
+    if page.raw or page.pages > 1:
+        return None
+    picture = picture_of(page)
+    layout = picture.layout
+    check_size(layout.width, layout.height, layout.width * layout.height)
+    tiff_pixels.check(layout)
+    if layout.photometric == tiff_pixels.CMYK or not tiff_pixels.is_streamable(layout):
+        return None
+    metadata = settled(picture.metadata, picture.channels <= 2, assume_icc)
+    if metadata.orientation != 1:
+        return None
+    return RowReader(
+        "tiff",
+        layout.height,
+        layout.width,
+        picture.channels,
+        layout.decoded,
+        metadata,
+        lambda: _rows(picture, path),
+    )
+
+
+def _rows(picture: Picture, path: str | os.PathLike[str]) -> Iterator[Pixels]:
+    with FileData(path) as data:
+        layout = replace(picture.layout, block=replace(picture.layout.block, data=data))
+        tiff_pixels.check(layout)
+        top = 0
+        with np.errstate(all="ignore"):
+            for band in tiff_pixels.bands(layout):
+                if band.dtype == np.float32:
+                    check_values(band, top)
+                top += len(band)
+                yield picture.coloured(band)
