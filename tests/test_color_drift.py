@@ -24,8 +24,8 @@ def strips(x: Tensor, rows: int) -> Iterator[Tensor]:
 
 
 def fixed(sr: Tensor, lr: Tensor, rows: int = 7, cell: int = 16) -> Tensor:
-    size = (sr.shape[2], sr.shape[3])
-    out = list(fix_drift(strips(sr, rows), lr, size, cell=cell))
+    size, lr_size = ((x.shape[2], x.shape[3]) for x in (sr, lr))
+    out = list(fix_drift(strips(sr, rows), strips(lr, 5), lr_size, size, cell=cell))
     assert [o.shape for o in out] == [s.shape for s in strips(sr, rows)]
     return torch.cat(out, 2)
 
@@ -82,7 +82,7 @@ def test_rows_leave_before_the_last_has_come() -> None:
             yield strip
 
     lags, given = [], 0
-    for strip in fix_drift(counted(), lr, (1600, 80)):
+    for strip in fix_drift(counted(), [lr], (400, 20), (1600, 80)):
         given += strip.shape[2]
         lags.append(seen - given)
     assert given == 1600

@@ -20,6 +20,7 @@ from upscale.checkpoints.index import embedded_folder, read_index
 from upscale.device import peak_bytes
 from upscale.errors import ImageError, OutOfMemoryError, UpscaleError, UsageError
 from upscale.inference import Noise, RunReport, TileOption, engine, prepare, run
+from upscale.inference.source import TensorSource
 from upscale.models import ESRGAN, SRCNN, ESRGANConfig, Network, SRCNNConfig, SwinIR, SwinIRConfig
 
 CPU_OOM = RuntimeError(
@@ -185,7 +186,7 @@ def test_a_batch_is_halved_before_a_tile() -> None:
     network = Greedy(3 * 46 * 46, CUDA_OOM)
     prepared = prepare(network)
     job = engine._Run(prepared, 6, tta=False, report=RunReport(), tile=40, batch=8)
-    got = torch.cat([rows for _, _, rows in job.strips(lr)], -2)
+    got = torch.cat([rows for _, _, rows in job.strips(TensorSource(lr))], -2)
     assert_close(got, whole(Toy(), lr), 1e-6)
     assert job.tile == 40
     assert [shape[0] for shape in network.seen] == [8, 4, 2, 2, 2, 2]
@@ -203,7 +204,7 @@ def test_other_errors_of_the_network_are_not_swallowed() -> None:
 
 
 def test_the_automatic_tile_follows_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    lr = picture(300, 300)
+    lr = picture(250, 250)
     prepared = prepare(Toy())
     tiles = []
     for mib in (1024, 16, 8, 4, 1):
@@ -211,12 +212,84 @@ def test_the_automatic_tile_follows_free_memory(monkeypatch: pytest.MonkeyPatch)
         report = RunReport()
         strips = run(prepared, lr, report=report)
         next(strips)
-        tiles.append(report.tile or 300)
+        tiles.append(report.tile or 250)
         assert report.retries == 0, "choosing is no retry"
     assert tiles == sorted(tiles, reverse=True)
-    assert tiles[0] == 300
+    assert tiles[0] == 250
     assert tiles[-1] < 100
-    assert set(tiles[1:]) <= {*engine.SIDES, 300}
+    assert set(tiles[1:]) <= {*engine.SIDES, 250}
+
+
+def test_the_automatic_tile_of_a_cpu_takes_no_more_than_pays(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lr, prepared = picture(600, 600), prepare(Toy())
+    tiles = []
+    for size in (1 << 40, 160 * 160 * prepared.bytes_per_pixel, 0):
+        monkeypatch.setattr(engine, "TILE_BYTES", size)
+        report = RunReport()
+        next(run(prepared, lr, report=report))
+        tiles.append(report.tile)
+    assert tiles == [256, 128, engine.SMALL_TILE]
+
+
+class Recorded:
+    """A source that remembers what was asked for."""
+
+    def __init__(self, lr: Tensor) -> None:
+        self._lr = lr
+        self.shape = tuple(lr.shape)
+        self.asked: list[tuple[int, int]] = []
+
+    def rows(self, first: int, last: int) -> Tensor:
+        assert 0 <= first < last <= self._lr.shape[2]
+        self.asked.append((first, last))
+        return self._lr[..., first:last, :]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    height=st.integers(1, 150),
+    width=st.integers(1, 90),
+    tile=st.sampled_from(["auto", "off", 16, 33]),
+    window=st.sampled_from([1, 4, 7, 16]),
+    noise_channels=st.sampled_from([0, 1]),
+)
+def test_rows_on_demand_give_what_the_whole_picture_gives(
+    height: int, width: int, tile: TileOption, window: int, noise_channels: int
+) -> None:
+    network = Toy(ToyConfig(scale=2, window=window, noise_channels=noise_channels))
+    lr = picture(height, width)
+    source = Recorded(lr)
+    got = joined(run(network, source, tile=tile))
+    assert torch.equal(got, joined(run(network, lr, tile=tile)))
+    firsts = [first for first, _ in source.asked]
+    assert firsts == sorted(firsts), "a file is read from top to bottom"
+
+
+def test_rows_are_read_when_they_are_due() -> None:
+    source = Recorded(picture(400, 40))
+    strips = run(Toy(), source, tile=32)
+    next(strips)
+    assert max(last for _, last in source.asked) < 64
+
+
+def test_rows_with_nan_are_refused() -> None:
+    lr = picture(100, 30)
+    lr[..., 80, 3] = float("nan")
+    strips = run(Toy(), Recorded(lr), tile=32)
+    next(strips)
+    with pytest.raises(ImageError, match="NaN"):
+        list(strips)
+
+
+def test_a_wide_picture_has_low_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "BAND_BYTES", 4 * 3 * 4 * 4 * 600 * 100)
+    network = Toy(ToyConfig(scale=4))
+    lr = picture(300, 600)
+    strips = list(run(network, lr))
+    assert 32 * 4 <= strips[0][2].shape[2] <= 100 * 4
+    assert_close(torch.cat([rows for _, _, rows in strips], -2), whole(network, lr), 1e-6)
 
 
 def test_a_tile_beyond_the_memory_of_the_cpu_is_lowered(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,15 +76,16 @@ def _separable(
     x: Tensor,
     size: tuple[int, int],
     rows: tuple[int, int] | None,
+    part: tuple[int, int] | None,
     after: Callable[[Tensor], Tensor],
 ) -> Tensor:
-    in_size = (x.shape[-2], x.shape[-1])
+    first, height = part or (0, x.shape[-2])
+    in_size = (height, x.shape[-1])
     y0, y1 = rows if rows is not None else (0, size[0])
+    a = first
     if rows is not None:  # cut to the rows that are read, then work on the cut alone
         a, b = source_rows(in_size[0], size[0], y0, y1)
-        x = x[..., a:b, :]
-    else:
-        a = 0
+        x = x[..., a - first : b - first, :]
     for axis in _axes(in_size, size):
         index, weight = taps(in_size[axis], size[axis])
         if axis == 0:
@@ -93,20 +94,28 @@ def _separable(
     return x
 
 
-def resize(x: Tensor, size: tuple[int, int], *, rows: tuple[int, int] | None = None) -> Tensor:
+def resize(
+    x: Tensor,
+    size: tuple[int, int],
+    *,
+    rows: tuple[int, int] | None = None,
+    part: tuple[int, int] | None = None,
+) -> Tensor:
     """Resize by MATLAB's bicubic, in floating point without rounding or clamping.
 
     Args:
         x: (N, C, H, W), floating; half precision is computed in float32.
         size: Output height and width, each at least 1.
         rows: Give only output rows [y0, y1) of that size; only the source rows they need are read.
+        part: First row and whole height of the picture of which ``x`` holds some rows, at least
+            those that ``source_rows`` names; None: ``x`` is the picture.
 
     Returns:
         (N, C, H', W') of ``x``'s dtype and device, H' = y1 - y0 with ``rows``; ``x`` itself where
         the size is unchanged.
     """
     exact = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-    return _separable(exact, size, rows, lambda t: t).to(x.dtype)
+    return _separable(exact, size, rows, part, lambda t: t).to(x.dtype)
 
 
 def resize_uint8(x: Tensor, size: tuple[int, int]) -> Tensor:
@@ -119,7 +128,7 @@ def resize_uint8(x: Tensor, size: tuple[int, int]) -> Tensor:
     Returns:
         (N, C, H', W') float32 with whole numbers 0..255.
     """
-    done = _separable(x.double(), size, None, lambda t: t.add_(0.5).floor_().clamp_(0, 255))
+    done = _separable(x.double(), size, None, None, lambda t: t.add_(0.5).floor_().clamp_(0, 255))
     return done.float()
 
 

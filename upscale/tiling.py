@@ -70,9 +70,10 @@ class Tile:
     rows: Span
     cols: Span
 
-    def cut(self, lr: Tensor) -> Tensor:
-        """The pixels the network reads: a view of ``lr`` (N, C, H, W)."""
-        return lr[..., self.rows.start : self.rows.stop, self.cols.start : self.cols.stop]
+    def cut(self, lr: Tensor, top: int = 0) -> Tensor:
+        """The pixels the network reads: a view of ``lr`` (N, C, H, W), the rows from ``top`` on."""
+        rows = slice(self.rows.start - top, self.rows.stop - top)
+        return lr[..., rows, self.cols.start : self.cols.stop]
 
     def weigh(self, sr: Tensor, scale: int) -> Tensor:
         """Cut ``sr``, the network's result for :meth:`cut`, to what counts, times its weights."""
@@ -109,7 +110,14 @@ def default_overlap(halo: int, multiple_of: int, *, exact: bool) -> int:
 
 
 def plan(
-    height: int, width: int, *, tile: int, overlap: int, multiple_of: int = 1, halo: int = 0
+    height: int,
+    width: int,
+    *,
+    tile: int,
+    overlap: int,
+    multiple_of: int = 1,
+    halo: int = 0,
+    rows: int | None = None,
 ) -> Plan:
     """Cut a padded picture of ``height`` x ``width`` (multiples of ``multiple_of``) into tiles.
 
@@ -121,13 +129,17 @@ def plan(
         multiple_of: Starts and sizes of spans are multiples of it.
         halo: Outermost pixels of a span that weigh 0 (except at the picture's border), as far as
             the overlap has room for them.
+        rows: Useful height of a tile at most, where it is to be less than its side.
 
     Raises:
         UsageError: ``tile`` is below :data:`MIN_TILE` or ``overlap`` is negative.
     """
-    rows = plan_axis(height, tile=tile, overlap=overlap, multiple_of=multiple_of, halo=halo)
-    cols = plan_axis(width, tile=tile, overlap=overlap, multiple_of=multiple_of, halo=halo)
-    return Plan(rows, cols)
+    tall = min(tile, rows or tile)
+    down, across = (
+        plan_axis(length, tile=side, overlap=overlap, multiple_of=multiple_of, halo=halo)
+        for length, side in ((height, tall), (width, tile))
+    )
+    return Plan(down, across)
 
 
 def plan_axis(
@@ -179,8 +191,16 @@ def pad(lr: Tensor, multiple_of: int) -> Tensor:
     bottom, right = -lr.shape[-2] % multiple_of, -lr.shape[-1] % multiple_of
     if not bottom and not right:
         return lr
-    mode = "reflect" if bottom < lr.shape[-2] and right < lr.shape[-1] else "replicate"
-    return F.pad(lr, (0, right, 0, bottom), mode=mode)
+    return F.pad(lr, (0, right, 0, bottom), mode=pad_mode(lr.shape[-2], lr.shape[-1], multiple_of))
+
+
+def pad_mode(height: int, width: int, multiple_of: int) -> str:
+    """How a picture is extended: "reflect", or "replicate" where it is too small for that."""
+    return (
+        "reflect"
+        if -height % multiple_of < height and -width % multiple_of < width
+        else ("replicate")
+    )
 
 
 def crop(sr: Tensor, height: int, width: int) -> Tensor:

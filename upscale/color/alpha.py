@@ -10,37 +10,42 @@ from upscale.resample import resize
 
 REACH = 1  # LR pixels around a pixel that bound its alpha
 NEAR, FAR = 0.02, 0.12  # a limit that is nearer counts in full, one that is farther not at all
+CELL = 64  # LR pixels a side of the largest cell of the pyramid that fills holes
+MARGIN = 2 * CELL  # rows around a part, beginning at a multiple of CELL, that decide its filling
 
 
-def bleed(colour: Tensor, alpha: Tensor) -> Tensor:
+def bleed(colour: Tensor, alpha: Tensor, far: Tensor | None = None) -> Tensor:
     """Fill the colour of fully transparent pixels from the opaque ones around them.
 
-    A pyramid of alpha-weighted means is built down to one pixel; every hole takes the finest level
-    that has colour (push-pull interpolation, Gortler et al. 1996, section 3.4).
+    A pyramid of alpha-weighted means is built up to cells of ``CELL`` pixels; every hole takes the
+    finest level that has colour (push-pull interpolation, Gortler et al. 1996, section 3.4), and
+    what is farther from all colour takes one for all.
 
     Args:
         colour: (N, C, H, W), straight (not multiplied by alpha).
         alpha: (N, 1, H, W) in [0, 1].
+        far: (N, C, 1, 1), the colour far from all others; None: the mean of what is seen.
 
     Returns:
         (N, C, H, W): ``colour`` where alpha is above 0, the filling elsewhere; ``colour`` itself
-        where nothing or everything is transparent.
+        where nothing is transparent, or all and ``far`` is None.
     """
     hole = alpha <= 0
-    if not bool(hole.any()) or bool(hole.all()):
+    if not bool(hole.any()) or (far is None and bool(hole.all())):
         return colour
-    return torch.where(hole, _fill(colour * alpha, alpha), colour)
+    if far is None:
+        far = (colour * alpha).sum((2, 3), keepdim=True) / alpha.sum((2, 3), keepdim=True)
+    return torch.where(hole, _fill(colour * alpha, alpha, far, CELL), colour)
 
 
-def _fill(weighted: Tensor, weight: Tensor) -> Tensor:
+def _fill(weighted: Tensor, weight: Tensor, far: Tensor, cell: int) -> Tensor:
     """Colour everywhere from ``weighted`` = colour * weight, coarser levels where weight is 0."""
     own = weighted / weight.clamp_min(1e-12)
-    height, width = weight.shape[-2:]
-    if height == width == 1:
-        return own
-    coarse = _fill(_halve(weighted), _halve(weight))
-    up = F.interpolate(coarse, size=(height, width), mode="bilinear", align_corners=False)
-    return torch.where(weight > 0, own, up)
+    if cell == 1:
+        return torch.where(weight > 0, own, far)
+    coarse = _fill(_halve(weighted), _halve(weight), far, cell // 2)
+    up = F.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)
+    return torch.where(weight > 0, own, up[..., : weight.shape[-2], : weight.shape[-1]])
 
 
 def _halve(x: Tensor) -> Tensor:
@@ -49,7 +54,11 @@ def _halve(x: Tensor) -> Tensor:
 
 
 def enlarged(
-    alpha: Tensor, size: tuple[int, int], rows: tuple[int, int], network: Tensor | None
+    alpha: Tensor,
+    size: tuple[int, int],
+    rows: tuple[int, int],
+    network: Tensor | None,
+    part: tuple[int, int] | None = None,
 ) -> Tensor:
     """Output rows [y0, y1) of alpha enlarged to ``size``, (1, 1, y1 - y0, W') in [0, 1].
 
@@ -62,14 +71,17 @@ def enlarged(
         size: Height and width of the whole output.
         rows: y0 and y1.
         network: The same rows as the network gave them; None for the bicubic kernel alone.
+        part: First row and whole height of the picture where ``alpha`` is some rows of it: those
+            that the kernel needs, and ``REACH`` more on both sides.
     """
+    first, height = part or (0, alpha.shape[-2])
     side = 2 * REACH + 1
-    high = nearest_rows(F.max_pool2d(alpha, side, 1, REACH), size, rows)
-    low = nearest_rows(-F.max_pool2d(-alpha, side, 1, REACH), size, rows)
-    smooth = resize(alpha, size, rows=rows)
+    high = _nearest_rows(F.max_pool2d(alpha, side, 1, REACH), size, rows, (first, height))
+    low = _nearest_rows(-F.max_pool2d(-alpha, side, 1, REACH), size, rows, (first, height))
+    smooth = resize(alpha, size, rows=rows, part=(first, height))
     given = smooth if network is None else network
     inside = torch.minimum(torch.maximum(given, low), high)
-    if network is None or size == tuple(alpha.shape[-2:]):
+    if network is None or size == (height, alpha.shape[-1]):
         return inside
     place = (smooth - low) / (high - low).clamp_min(1e-6)
     above = ((place - 1 + FAR) / (FAR - NEAR)).clamp(0, 1)
@@ -77,9 +89,14 @@ def enlarged(
     return inside + above * (high - inside) - below * (inside - low)
 
 
-def nearest_rows(x: Tensor, size: tuple[int, int], rows: tuple[int, int]) -> Tensor:
-    """Output rows [y0, y1) of ``x`` (N, C, H, W) enlarged to ``size`` by nearest neighbour."""
-    (height, width), (out_h, out_w) = x.shape[-2:], size
-    at_y = (torch.arange(rows[0], rows[1]) * 2 + 1) * height // (2 * out_h)
-    at_x = (torch.arange(out_w) * 2 + 1) * width // (2 * out_w)
+def _nearest_rows(
+    x: Tensor, size: tuple[int, int], rows: tuple[int, int], part: tuple[int, int]
+) -> Tensor:
+    """Output rows [y0, y1) of a picture enlarged to ``size`` by nearest neighbour.
+
+    ``x`` (N, C, h, W) is its rows from ``part[0]`` on, ``part[1]`` its height.
+    """
+    first, height = part
+    at_y = (torch.arange(rows[0], rows[1]) * 2 + 1) * height // (2 * size[0]) - first
+    at_x = (torch.arange(size[1]) * 2 + 1) * x.shape[-1] // (2 * size[1])
     return x.index_select(-2, at_y).index_select(-1, at_x)

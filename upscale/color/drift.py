@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 
+import torch
 from torch import Tensor
 
 from upscale.resample import resize, resize_strips, source_rows
@@ -13,9 +14,14 @@ CELL = 16  # LR pixels a side of a cell: what varies more slowly is the input's
 
 
 def fix_drift(
-    strips: Iterable[Tensor], lr: Tensor, size: tuple[int, int], *, cell: int = CELL
+    strips: Iterable[Tensor],
+    lr: Iterable[Tensor],
+    lr_size: tuple[int, int],
+    size: tuple[int, int],
+    *,
+    cell: int = CELL,
 ) -> Iterator[Tensor]:
-    """Correct the result, strip by strip, so that its low frequencies are those of ``lr``.
+    """Correct the result, strip by strip, so that its low frequencies are the input's.
 
     Both are reduced by the bicubic kernel to one value for each ``cell`` x ``cell`` LR pixels;
     their difference, enlarged again, is added. A constant shift or tint goes away entirely. Strips
@@ -23,15 +29,17 @@ def fix_drift(
 
     Args:
         strips: Rows of the result, (1, C, h, W'), top to bottom, without gaps.
-        lr: (1, C, H, W), what the network was given.
+        lr: Rows of what the network was given, (1, C, h, W), top to bottom, without gaps.
+        lr_size: Height and width of that.
         size: Height and width of the whole result.
         cell: LR pixels a side of a cell.
 
     Yields:
         The same strips, corrected; values may leave [0, 1].
     """
-    coarse = (max(1, -(-lr.shape[2] // cell)), max(1, -(-lr.shape[3] // cell)))
-    difference = resize(lr, coarse).clone()
+    coarse = (max(1, -(-lr_size[0] // cell)), max(1, -(-lr_size[1] // cell)))
+    wanted = _Queue(resize_strips(lr, lr_size, coarse))
+    differences: list[Tensor] = []
     waiting: deque[Tensor] = deque()
 
     def passing() -> Iterator[Tensor]:
@@ -41,15 +49,37 @@ def fix_drift(
 
     done = top = 0
     for part in resize_strips(passing(), size, coarse):
-        difference[:, :, done : done + part.shape[2]] -= part
+        differences.append(wanted.take(part.shape[2]) - part)
         done += part.shape[2]
         while waiting and done < coarse[0]:
             rows = (top, top + waiting[0].shape[2])
             if source_rows(coarse[0], size[0], *rows)[1] > done:
                 break
-            yield waiting.popleft() + resize(difference, size, rows=rows)
+            yield waiting.popleft() + _enlarged(differences, coarse[0], size, rows)
             top = rows[1]
     for strip in waiting:
         rows = (top, top + strip.shape[2])
-        yield strip + resize(difference, size, rows=rows)
+        yield strip + _enlarged(differences, coarse[0], size, rows)
         top = rows[1]
+
+
+def _enlarged(
+    differences: list[Tensor], height: int, size: tuple[int, int], rows: tuple[int, int]
+) -> Tensor:
+    """Output rows of the differences, of which the first rows are known."""
+    return resize(torch.cat(differences, 2), size, rows=rows, part=(0, height))
+
+
+class _Queue:
+    """Strips of rows, taken in other heights than they come in."""
+
+    def __init__(self, strips: Iterator[Tensor]) -> None:
+        self._strips = strips
+        self._held: Tensor | None = None
+
+    def take(self, rows: int) -> Tensor:
+        while self._held is None or self._held.shape[2] < rows:
+            more = next(self._strips)
+            self._held = more if self._held is None else torch.cat((self._held, more), 2)
+        taken, self._held = self._held[:, :, :rows], self._held[:, :, rows:]
+        return taken

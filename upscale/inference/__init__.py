@@ -10,12 +10,14 @@ from upscale.inference.engine import (
 )
 from upscale.inference.noise import Noise
 from upscale.inference.prepared import Prepared, prepare
+from upscale.inference.source import Source
 
 __all__ = [
     "Noise",
     "Prepared",
     "Progress",
     "RunReport",
+    "Source",
     "Strip",
     "TileOption",
     "check_options",

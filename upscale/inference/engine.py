@@ -1,7 +1,7 @@
 """Run a network over a picture: tiles, batches, precision, memory.
 
-Picture and result stay on the CPU, tiles go to the device and back. Finished rows leave as strips:
-of the result, only the rows still being blended exist here.
+Picture and result stay on the CPU, tiles go to the device and back. Rows are read when their tiles
+are due, finished rows leave as strips: of picture and result, only those in work exist here.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from upscale.device import dtype_name, free_memory, is_out_of_memory, release
 from upscale.errors import ImageError, OutOfMemoryError, UpscaleError, UsageError
 from upscale.inference.noise import Noise
 from upscale.inference.prepared import Prepared, prepare
+from upscale.inference.source import Padded, Source, TensorSource, check_finite
 from upscale.models import Network
-from upscale.tiling import MIN_TILE, Plan, Tile, check, crop, default_overlap, pad, plan
+from upscale.tiling import MIN_TILE, Plan, Tile, check, crop, default_overlap, plan
 
 logger = logging.getLogger(__name__)
 
@@ -29,14 +30,14 @@ Progress = Callable[[int, int], None]  # tiles done, tiles in all
 Strip = tuple[int, int, Tensor]  # output rows [y0, y1), (1, C, y1 - y0, W') float32 on the CPU
 
 SIDES = (1024, 768, 512, 384, 256, 192, 128, 96, 64, 48, 32, 16)  # automatic tiles, LR pixels
-LARGEST_AUTO = {
-    "cpu": 512,
-    "mps": 512,
-    "cuda": 1024,
-}  # beyond it the halo costs a few per cent only
+LARGEST_AUTO = {"cpu": 256, "mps": 512, "cuda": 1024}  # beyond it nothing is gained
+TILE_BYTES = 700 << 20  # that an automatic tile takes on a CPU: more is no faster, caches are small
+SMALL_TILE = 128  # is taken whatever it takes, where it fits in the free memory
 MEMORY_SHARE = {"cpu": 0.5, "mps": 0.5, "cuda": 0.8}  # of the free memory, for one batch of tiles
 MAX_BATCH = 16
 BATCH_PIXELS = 512 * 512  # a GPU is busy with that many LR pixels at once
+BAND_BYTES = 1 << 28  # of one row of tiles of the result, where the tiles are automatic
+MIN_ROWS = 64  # useful height of such tiles at least, LR pixels
 _SMALL = 128 * 128  # LR pixels that are tried without asking for memory first
 
 
@@ -66,7 +67,7 @@ class RunReport:
 
 def run(
     network: Network | Prepared,
-    lr: Tensor,
+    lr: Tensor | Source,
     *,
     device: torch.device | None = None,
     dtype: torch.dtype = torch.float32,
@@ -82,7 +83,8 @@ def run(
     Args:
         network: A :class:`Prepared` network, or a plain one: it is copied and prepared for
             ``device`` (default: the CPU) and ``dtype``, which are ignored otherwise.
-        lr: (1, channels, H, W) float32 in [0, 1] on the CPU; any H and W from 1.
+        lr: (1, channels, H, W) float32 in [0, 1] on the CPU, any H and W from 1: whole, or a
+            :class:`Source` of its rows.
         device: See ``network``.
         dtype: See ``network``.
         tile: Useful side of a tile in LR pixels, at least 16; ``"off"``: the picture whole;
@@ -98,7 +100,8 @@ def run(
         float32 on the CPU, not clipped to [0, 1].
 
     Raises:
-        ImageError: ``lr`` has another shape or holds NaN or infinity.
+        ImageError: ``lr`` has another shape or holds NaN or infinity (rows of a source: while
+            strips are taken).
         OutOfMemoryError: Not even the smallest tile fits (while strips are taken).
         UpscaleError: The network's result is not finite in float32 (while strips are taken).
         UsageError: ``tile`` or ``overlap`` cannot be used.
@@ -108,11 +111,14 @@ def run(
     else:
         prepared = prepare(copy.deepcopy(network), device, dtype)
     check_options(tile, overlap)
-    _check_picture(lr, prepared.network.channels)
+    _check_shape(tuple(lr.shape), prepared.network.channels)
+    if isinstance(lr, Tensor):
+        check_finite(lr)
+    source = TensorSource(lr) if isinstance(lr, Tensor) else lr
     report = RunReport() if report is None else report
     job = _Run(prepared, _overlap(prepared.network, overlap), tta=tta, report=report)
-    job.choose_tile(tile, lr.shape[-2], lr.shape[-1])
-    return _crop(job, lr, noise or Noise(), progress)
+    job.choose_tile(tile, source.shape[-2], source.shape[-1])
+    return _crop(job, source, noise or Noise(), progress)
 
 
 def check_options(tile: object, overlap: int | None) -> None:
@@ -122,32 +128,25 @@ def check_options(tile: object, overlap: int | None) -> None:
     check(tile if isinstance(tile, int) else MIN_TILE, overlap or 0)
 
 
-def _crop(job: _Run, lr: Tensor, noise: Noise, progress: Progress | None) -> Iterator[Strip]:
+def _crop(job: _Run, lr: Source, noise: Noise, progress: Progress | None) -> Iterator[Strip]:
     """Pad, run, and crop the strips again."""
     network = job.prepared.network
     height, width = lr.shape[-2] * network.scale, lr.shape[-1] * network.scale
-    padded = pad(lr.float(), network.multiple_of)
-    if network.noise_channels:
-        extra = noise.draw(network.noise_channels, padded.shape[-2], padded.shape[-1])
-        padded = torch.cat((padded, extra), 1)
 
     def count(done: int, total: int) -> None:
         job.report.tiles = done
         if progress is not None:
             progress(done, total)
 
-    for y0, y1, rows in job.strips(padded, count):
+    for y0, y1, rows in job.strips(Padded(lr, network, noise), count):
         yield y0, min(y1, height), crop(rows, height - y0, width)
 
 
-def _check_picture(lr: Tensor, channels: int) -> None:
-    if lr.ndim != 4 or lr.shape[0] != 1 or lr.shape[1] != channels or 0 in lr.shape:
+def _check_shape(shape: tuple[int, ...], channels: int) -> None:
+    if len(shape) != 4 or shape[:2] != (1, channels) or 0 in shape:
         raise ImageError(
-            f"a tensor of shape {tuple(lr.shape)} is no picture for this network; "
-            f"give (1, {channels}, H, W)"
+            f"a tensor of shape {shape} is no picture for this network; give (1, {channels}, H, W)"
         )
-    if not bool(torch.isfinite(lr.sum(dtype=torch.float64))):
-        raise ImageError("the picture holds NaN or infinite values; replace them first")
 
 
 def _overlap(network: Network, overlap: int | None) -> int:
@@ -166,6 +165,7 @@ class _Run:
     tta: bool
     report: RunReport
     tile: int = MIN_TILE
+    tall: int | None = None  # useful height of a tile at most, where the whole width is large
     batch: int = 1
     scale: int = field(init=False)
 
@@ -190,6 +190,10 @@ class _Run:
             self.batch = max(1, min(MAX_BATCH, BATCH_PIXELS // self._seen(height, width)))
         if self._seen(height, width) > _SMALL and (option == "auto" or kind != "cuda"):
             self._fit_memory(option, height, width)
+        if option == "auto":
+            row = 4 * self.prepared.network.channels * self.scale**2 * width
+            fitting = (side for side in SIDES if (side + self.overlap) * row <= BAND_BYTES)
+            self.tall = max(MIN_ROWS, next(fitting, 0))
 
     def _seen(self, height: int, width: int) -> int:
         """LR pixels of a picture of ``height`` x ``width`` that one tile shows the network."""
@@ -199,16 +203,18 @@ class _Run:
     def _fit_memory(self, option: TileOption, height: int, width: int) -> None:
         share = MEMORY_SHARE.get(self.prepared.device.type, MEMORY_SHARE["cpu"])
         budget = free_memory(self.prepared.device) * (share if option == "auto" else 0.9)
-        asked, need = self.tile, self.prepared.bytes_per_pixel
+        pays = TILE_BYTES if option == "auto" and self.prepared.device.type == "cpu" else budget
+        asked = self.tile
         for side in (side for side in SIDES if side < asked):
-            if self._seen(height, width) * need <= budget:
+            need = self._seen(height, width) * self.prepared.bytes_per_pixel
+            if need <= budget and (need <= pays or self.tile <= SMALL_TILE):
                 break
             self.tile, self.batch = side, 1
         if option != "auto" and self.tile < asked:
             self.report.out_of_memory += 1
             logger.warning("tile %s does not fit in memory; going on with %d", option, self.tile)
 
-    def strips(self, lr: Tensor, progress: Progress | None = None) -> Iterator[Strip]:
+    def strips(self, lr: Source, progress: Progress | None = None) -> Iterator[Strip]:
         """Rows of the result of a padded picture (1, channels + noise, H, W), as they finish."""
         grid = self._plan(lr)
         width, channels = lr.shape[-1] * self.scale, self.prepared.network.channels
@@ -218,17 +224,19 @@ class _Run:
             band = torch.zeros(1, channels, (rows.end - rows.first) * self.scale, width)
             if carried is not None:
                 band[..., : carried.shape[-2], :] = carried
-            for tile, sr in self._results(lr, tiles):
+            for tile, sr in self._results(lr.rows(rows.start, rows.stop), tiles):
                 band[..., tile.cols.first * self.scale : tile.cols.end * self.scale] += sr
                 if progress is not None:
                     done += 1
                     progress(done, len(grid))
             ready = (rows.end - rows.first - rows.fall) * self.scale
             self._note(grid)
+            carried = band[..., ready:, :].clone()
             yield top, top + ready, band[..., :ready, :]
-            top, carried = top + ready, band[..., ready:, :]
+            top += ready
+            del band  # before the next one is made
 
-    def _plan(self, lr: Tensor) -> Plan:
+    def _plan(self, lr: Source) -> Plan:
         network = self.prepared.network
         return plan(
             lr.shape[-2],
@@ -237,6 +245,7 @@ class _Run:
             overlap=self.overlap,
             multiple_of=network.multiple_of,
             halo=network.halo,
+            rows=self.tall,
         )
 
     def _note(self, grid: Plan) -> None:
@@ -245,12 +254,15 @@ class _Run:
             self.report.tile = self.tile
 
     def _results(self, lr: Tensor, tiles: list[Tile]) -> Iterator[tuple[Tile, Tensor]]:
-        """Each tile with its weighed result on the CPU; makes batch or tile smaller as needed."""
-        at = 0
+        """Each tile of a band with its weighed result on the CPU, ``lr`` the rows that it reads.
+
+        Batch or tile become smaller as needed.
+        """
+        at, top = 0, tiles[0].rows.start
         while at < len(tiles):
             group = tiles[at : at + self.batch]
             if self._too_large(group[0]):
-                yield group[0], group[0].weigh(self._in_parts(group[0].cut(lr)), self.scale)
+                yield group[0], group[0].weigh(self._in_parts(group[0].cut(lr, top)), self.scale)
                 at += 1
                 continue
             try:
@@ -271,7 +283,7 @@ class _Run:
 
     def _in_parts(self, lr: Tensor) -> Tensor:
         """The network's result for a tile that is too large to run at once."""
-        return torch.cat([rows for _, _, rows in self.strips(lr)], -2)
+        return torch.cat([rows for _, _, rows in self.strips(TensorSource(lr))], -2)
 
     def _shrink(self, group: list[Tile]) -> None:
         """After an out-of-memory: half the batch, or half the tile; finished tiles stay."""
@@ -298,7 +310,8 @@ class _Run:
     @torch.inference_mode()
     def _compute(self, lr: Tensor, group: list[Tile]) -> list[Tensor]:
         """Weighed results (1, C, h, w) float32 on the CPU for tiles of one size."""
-        batch = torch.cat([tile.cut(lr) for tile in group]).to(self.prepared.device)
+        top = group[0].rows.start
+        batch = torch.cat([tile.cut(lr, top) for tile in group]).to(self.prepared.device)
         sr = self._forward(self.prepared.network, batch.to(self.prepared.dtype))
         sums = sr.sum((1, 2, 3), dtype=torch.float32)
         pieces = []

@@ -21,11 +21,14 @@ class Noise:
     seed: int = 0
     temperature: float = 0.8
 
-    def draw(self, channels: int, height: int, width: int) -> Tensor:
-        """Noise for a picture, (1, channels, height, width) float32; a prefix of any larger one."""
+    def draw(self, channels: int, height: int, width: int, *, first: int = 0) -> Tensor:
+        """Noise for ``height`` rows of a picture from row ``first`` on.
+
+        Returns (1, channels, height, width) float32: a part of that of any larger picture.
+        """
         rows = np.empty((channels, height, width), np.float32)
         for c in range(channels):
             for y in range(height):
-                bits = np.random.Philox(key=self.seed, counter=[0, 0, y, c])
+                bits = np.random.Philox(key=self.seed, counter=[0, 0, first + y, c])
                 rows[c, y] = np.random.Generator(bits).standard_normal(width, np.float32)
         return torch.from_numpy(rows * np.float32(self.temperature))[None]

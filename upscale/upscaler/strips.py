@@ -1,8 +1,10 @@
-"""From strips of the result to its pixels."""
+"""A picture in, strips of the result out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,25 +12,118 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from upscale import color
+from upscale.color import Rest, View
 from upscale.device import free_memory
 from upscale.errors import OutOfMemoryError
-from upscale.image import Image
+from upscale.image import Metadata, Pixels
+from upscale.inference import Progress, RunReport
+from upscale.resample import resize_strips
+from upscale.upscaler.result import Result
+
+MERGED = 1 << 21  # pixels of the result that are put together at once
+MERGED_HOLES = 1 << 23  # the same where holes are filled: every strip reads many rows around it
+FED = 64  # LR rows that go into the correction of drift at once
+
+# Runs the network: its view of the picture, progress, report; strips of its result.
+Runner = Callable[[View, Progress | None, RunReport], Iterator[Tensor]]
 
 
-def allocate(final: tuple[int, int], image: Image) -> NDArray[Any]:
-    """Room for a result of ``final`` (height, width) in the channels and depth of ``image``.
+class Stream:
+    """An enlargement in progress: iterate over it, once, for the strips of the result.
+
+    Attributes:
+        shape: Height, width and channels of the result.
+        dtype: uint8, uint16 or float32, as the input's.
+        metadata: Of the result.
+    """
+
+    def __init__(
+        self,
+        rest: Rest,
+        final: tuple[int, int],
+        native_scale: int,
+        runner: Runner,
+        result: Result,
+        *,
+        color_fix: bool = False,
+        progress: Progress | None = None,
+    ) -> None:
+        self._rest, self._final, self._native, self._runner = rest, final, native_scale, runner
+        self._result, self._color_fix, self._progress = result, color_fix, progress
+        self._reports = [RunReport(), RunReport()]
+        self._started, self._seconds = time.perf_counter(), 0.0
+        self.shape = (*final, rest.source.shape[2])
+        self.dtype: np.dtype[Any] = rest.dtype
+        self.metadata: Metadata = rest.metadata
+
+    def __iter__(self) -> Iterator[Pixels]:
+        """Yield (h, W', C) of ``dtype`` from top to bottom.
+
+        Raises:
+            ImageError: The picture holds NaN, or its file ends too early.
+            OutOfMemoryError: Not even the smallest tile fits.
+        """
+        rest, final = self._rest, self._final
+        views = [rest.view(), rest.alpha_view()]
+        drift = rest.view() if self._color_fix else None
+        streams = [
+            self._rows(view, self._progress if index == 0 else None, self._reports[index])
+            for index, view in enumerate(views)
+            if view is not None
+        ]
+        if drift is not None:
+            streams[0] = color.fix_drift(streams[0], _pieces(drift), rest.size, final)
+        at_once = MERGED if rest.facts.fill is None else MERGED_HOLES
+        tall = max(1, at_once // final[1])
+        top = 0
+        for strips in aligned(streams):
+            height = strips[0].shape[-2]
+            for y in range(0, height, tall):
+                parts = [strip[..., y : y + tall, :] for strip in strips]
+                rows = (top + y, top + min(height, y + tall))
+                yield color.merge_rows(parts[0], rest, final, rows, *parts[1:])
+            top += height
+        self._seconds = time.perf_counter() - self._started
+
+    def _rows(self, view: View, progress: Progress | None, report: RunReport) -> Iterator[Tensor]:
+        """Strips (1, channels, h, W') of the network's result at the final size."""
+        height, width = self._rest.size
+        native = (height * self._native, width * self._native)
+        strips = (rows.clamp_(0, 1) for rows in self._runner(view, progress, report))
+        return strips if native == self._final else resize_strips(strips, native, self._final)
+
+    @property
+    def result(self) -> Result:
+        """How the picture was enlarged, once the last strip is out."""
+        return replace(
+            self._result,
+            tile=self._reports[0].tile,
+            retries=sum(report.retries for report in self._reports),
+            seconds=self._seconds,
+        )
+
+
+def _pieces(view: View) -> Iterator[Tensor]:
+    height = view.shape[2]
+    for y in range(0, height, FED):
+        yield view.rows(y, min(height, y + FED))
+
+
+def allocate(shape: tuple[int, int, int], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Room for a result of ``shape`` (height, width, channels).
 
     Raises:
         OutOfMemoryError: It exceeds the free memory; the system would end the process later.
     """
-    channels, dtype = image.pixels.shape[2], image.pixels.dtype
-    need, free = final[0] * final[1] * channels * dtype.itemsize, free_memory(torch.device("cpu"))
+    height, width, channels = shape
+    need, free = height * width * channels * dtype.itemsize, free_memory(torch.device("cpu"))
     if need > free:
         raise OutOfMemoryError(
-            f"the result of {final[1]} x {final[0]} pixels takes {need >> 20} MiB and {free >> 20} "
+            f"the result of {width} x {height} pixels takes {need >> 20} MiB and {free >> 20} "
             f"MiB are free; choose a smaller --scale or end other programs"
         )
-    return np.empty((*final, channels), dtype)
+    return np.empty(shape, dtype)
 
 
 def aligned(streams: Iterable[Iterator[Tensor]]) -> Iterator[tuple[Tensor, ...]]:

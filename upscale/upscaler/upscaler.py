@@ -17,7 +17,7 @@ from torch import Tensor
 from upscale import color
 from upscale.checkpoints import families
 from upscale.checkpoints.index import normal
-from upscale.color import AlphaMode, IccMode
+from upscale.color import AlphaMode, IccMode, ImagePixels, PixelSource
 from upscale.device import choose_device, dtype_name, keep_large_blocks
 from upscale.errors import UsageError
 from upscale.image import (
@@ -29,12 +29,11 @@ from upscale.image import (
     format_of,
     with_provenance,
 )
-from upscale.inference import Noise, Progress, RunReport, TileOption, run
-from upscale.resample import resize_strips
+from upscale.inference import Noise, Progress, RunReport, Source, TileOption, run
 from upscale.upscaler.files import Form, check_target, read, write
 from upscale.upscaler.loading import Loaded, Options, load_native
 from upscale.upscaler.result import Result
-from upscale.upscaler.strips import aligned, allocate
+from upscale.upscaler.strips import Stream, allocate
 
 MAX_SCALE = 64.0
 Size = tuple[int, int]  # height, width
@@ -288,29 +287,58 @@ class Upscaler:
     ) -> tuple[Image, Result]:
         """Enlarge a picture and say how; see :meth:`image`.
 
-        The result is made in strips: beside input and output in their own depth, memory holds the
-        float picture that the network sees and a few rows of tiles.
+        Beside input and output in their own depth, memory holds some rows of tiles.
         """
-        started = time.perf_counter()
-        final = self.final_size(image.height, image.width, scale=scale, size=size)
-        loaded = self.native(max(final[0] / image.height, final[1] / image.width))
-        lr, rest = color.split(
-            image, loaded.channels, alpha_mode=self.options.alpha_mode, icc=self.options.icc
-        )
-        reports = [RunReport(), RunReport()]
-        streams = [self._rows(loaded, lr, final, progress, reports[0])]
-        if self.options.color_fix:
-            streams = [color.fix_drift(streams[0], lr, final)]
-        if rest.alpha_lr is not None:
-            streams.append(self._rows(loaded, rest.alpha_lr, final, None, reports[1]))
-        pixels = allocate(final, image)
+        stream = self.stream(ImagePixels(image), scale=scale, size=size, progress=progress)
+        pixels = allocate(stream.shape, stream.dtype)
         top = 0
-        for strips in aligned(streams):
-            rows = (top, top + strips[0].shape[-2])
-            pixels[rows[0] : rows[1]] = color.merge_rows(strips[0], rest, final, rows, *strips[1:])
-            top = rows[1]
-        result = self._result(loaded, image, final, reports, time.perf_counter() - started)
-        return Image(pixels, rest.metadata), result
+        for rows in stream:
+            pixels[top : top + len(rows)] = rows
+            top += len(rows)
+        return Image(pixels, stream.metadata), stream.result
+
+    def stream(
+        self,
+        pixels: PixelSource,
+        *,
+        scale: float | None = None,
+        size: Size | None = None,
+        progress: Progress | None = None,
+    ) -> Stream:
+        """Prepare to enlarge a picture that comes by rows; the result leaves in strips.
+
+        Neither is ever whole in memory. The picture is gone through once at the call.
+
+        Args:
+            pixels: The picture.
+            scale: See :meth:`image`.
+            size: See :meth:`image`.
+            progress: See :meth:`image`.
+
+        Raises:
+            ImageError: A file cannot be read to its end.
+            UsageError: ``scale`` or ``size`` is out of range.
+        """
+        height, width, _ = pixels.shape
+        final = self.final_size(height, width, scale=scale, size=size)
+        loaded = self.native(max(final[0] / height, final[1] / width))
+        options = self.options
+        rest = color.separate(
+            pixels, loaded.channels, alpha_mode=options.alpha_mode, icc=options.icc
+        )
+
+        def runner(view: Source, progress: Progress | None, report: RunReport) -> Iterator[Tensor]:
+            return (rows for _, _, rows in self._run(loaded, view, progress, report))
+
+        return Stream(
+            rest,
+            final,
+            loaded.scale,
+            runner,
+            self._result(loaded, (height, width), final),
+            color_fix=options.color_fix,
+            progress=progress,
+        )
 
     def tensor(self, lr: Tensor, *, scale: float | None = None) -> Tensor:
         """Run the native network on (1, channels, H, W) in [0, 1].
@@ -339,7 +367,7 @@ class Upscaler:
         return max(1, int(height * factor + 0.5)), max(1, int(width * factor + 0.5))
 
     def _run(
-        self, loaded: Loaded, lr: Tensor, progress: Progress | None, report: RunReport
+        self, loaded: Loaded, lr: Tensor | Source, progress: Progress | None, report: RunReport
     ) -> Iterator[tuple[int, int, Tensor]]:
         options = self.options
         return run(
@@ -353,41 +381,22 @@ class Upscaler:
             report=report,
         )
 
-    def _rows(
-        self,
-        loaded: Loaded,
-        lr: Tensor,
-        final: Size,
-        progress: Progress | None,
-        report: RunReport,
-    ) -> Iterator[Tensor]:
-        """Strips (1, channels, h, W') of the result at its final size."""
-        native = (lr.shape[-2] * loaded.scale, lr.shape[-1] * loaded.scale)
-        strips = (rows.clamp_(0, 1) for _, _, rows in self._run(loaded, lr, progress, report))
-        return strips if native == final else resize_strips(strips, native, final)
-
-    def _result(
-        self,
-        loaded: Loaded,
-        image: Image,
-        final: Size,
-        reports: list[RunReport],
-        seconds: float,
-    ) -> Result:
+    def _result(self, loaded: Loaded, before: Size, final: Size) -> Result:
+        """What is known of a result before it is there."""
         return Result(
             model=self.options.name,
             weights=loaded.weights,
             alpha=loaded.alpha,
-            scale=max(final[0] / image.height, final[1] / image.width),
+            scale=max(final[0] / before[0], final[1] / before[1]),
             device=str(self.device),
             dtype=dtype_name(loaded.prepared.dtype),
-            tile=reports[0].tile,
-            retries=sum(report.retries for report in reports),
-            width=image.width,
-            height=image.height,
+            tile=None,
+            retries=0,
+            width=before[1],
+            height=before[0],
             out_width=final[1],
             out_height=final[0],
-            seconds=seconds,
+            seconds=0.0,
         )
 
 

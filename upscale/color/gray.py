@@ -1,0 +1,35 @@
+"""Gray as networks take it, and what becomes of metadata in sRGB."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+from torch import Tensor
+
+from upscale.color.ycbcr import gray_to_luma, luma_to_gray
+from upscale.image import Metadata
+from upscale.image.icc import build
+
+AlphaMode = Literal["network", "bicubic"]
+IccMode = Literal["keep", "srgb"]
+
+
+def gray_in(gray: Tensor, channels: int) -> Tensor:
+    """Gray (1, 1, H, W) as a network takes it: studio luma (1), or three equal channels (3)."""
+    return gray_to_luma(gray) if channels == 1 else gray.expand(-1, 3, -1, -1).contiguous()
+
+
+def gray_out(x: Tensor) -> Tensor:
+    """The inverse of ``gray_in``; three channels are weighed as in luma (BT.601)."""
+    if x.shape[1] == 1:
+        return luma_to_gray(x)
+    red = x[:, :1]  # so written, three equal channels give exactly their value
+    return red + 0.587 * (x[:, 1:2] - red) + 0.114 * (x[:, 2:] - red)
+
+
+def in_srgb(metadata: Metadata) -> Metadata:
+    """The metadata of the picture once it is sRGB: an sRGB profile where it had one."""
+    if metadata.icc is None and metadata.cmyk is None:
+        return metadata
+    return replace(metadata, icc=build("sRGB"), cmyk=None)
