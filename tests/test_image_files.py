@@ -252,7 +252,7 @@ def test_png_of_every_depth_and_transparency(
 @pytest.mark.parametrize("interlaced", [False, True])
 @pytest.mark.parametrize("width", [1, 2, 5, 9])
 def test_png_interlaced(interlaced: bool, width: int) -> None:
-    from upscale.image.png import Chunks, inflated_length
+    from upscale.image.png_chunks import Chunks, inflated_length
 
     assert inflated_length(Chunks(width, 3, 8, 2, False)) == 3 * (1 + 3 * width)
     if interlaced:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol
@@ -82,3 +83,31 @@ class Part:
         start, stop, _ = part.indices(self.length)
         found = self.data[self.start + start : self.start + max(start, stop)]
         return found.translate(REVERSED) if self.reverse else found
+
+
+def cut(found: Iterable[bytes], want: int, step: int) -> Generator[bytes, None, int]:
+    """Cut bytes that come in pieces of any length anew.
+
+    Args:
+        found: The pieces; it is not asked for more than ``want`` needs.
+        want: Bytes to give in all.
+        step: Bytes to give at a time; the last time what is left.
+
+    Returns:
+        How many bytes are missing at the end.
+    """
+    held, left = bytearray(), want
+    for piece in found:
+        if not held and len(piece) == min(step, left):
+            left -= len(piece)
+            yield piece
+        else:
+            held += piece
+        while left and len(held) >= min(step, left):
+            size = min(step, left)
+            left -= size
+            yield bytes(held[:size])
+            del held[:size]
+        if not left:
+            return 0
+    return left - len(held)

@@ -1,174 +1,38 @@
-"""PNG (W3C, third edition): chunks read and written here, pixels by OpenCV.
+"""PNG: chunks in ``png_chunks``, pixels by OpenCV.
 
 OpenCV's libpng reads and writes 16-bit colour, which Pillow cuts to 8 bits. It is given only the
-chunks that make pixels, after their checksums and the length of the inflated data were checked
-here: a truncated or lying file is refused before a picture is allocated.
+chunks that make pixels, after their checksums and the length of the inflated data were checked: a
+truncated or lying file is refused before a picture is allocated.
 """
 
 from __future__ import annotations
 
-import struct
-import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import replace
 
 import cv2
 import numpy as np
 from PIL import Image as PillowImage
 
 from upscale.errors import ImageError
-from upscale.image import opencv, png_meta, png_write
+from upscale.image import opencv, png_meta
 from upscale.image.model import Image, Info, Metadata, Pixels, check_size
 from upscale.image.pillow import save
-from upscale.image.png_write import SIGNATURE, chunk
+from upscale.image.png_chunks import Chunks, inflated, parse
+from upscale.image.png_write import SIGNATURE, chunk, file_of, header, header_of, idat, rows_of
 
-CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # samples per pixel of each colour type
 LIBPNG_SIDE = 1_000_000  # longest side that libpng writes
-DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
-ADAM7 = (
-    (0, 0, 8, 8),
-    (4, 0, 8, 8),
-    (0, 4, 4, 8),
-    (2, 0, 4, 4),
-    (0, 2, 2, 4),
-    (1, 0, 2, 2),
-    (0, 1, 1, 2),
-)
-
-
-@dataclass
-class Chunks:
-    """The chunks of a file, sorted by use."""
-
-    width: int
-    height: int
-    depth: int
-    colour: int
-    interlaced: bool
-    palette: bytes = b""
-    transparency: bytes | None = None
-    data: list[bytes] = field(default_factory=list)
-    other: dict[bytes, list[bytes]] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-
-
-def chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
-    """Type, content, and whether the checksum is right, up to IEND.
-
-    Raises:
-        ImageError: The file ends before IEND.
-    """
-    at = len(SIGNATURE)
-    while True:
-        head = data[at : at + 8]
-        if len(head) < 8:
-            raise ImageError("the PNG is cut short: it ends before its IEND chunk; fetch it again")
-        length, kind = struct.unpack(">I4s", head)
-        body = data[at + 8 : at + 8 + length]
-        crc = data[at + 8 + length : at + 12 + length]
-        if len(body) < length or len(crc) < 4:
-            raise ImageError(f"the PNG is cut short in chunk {kind!r}; fetch it again")
-        yield kind, body, zlib.crc32(body, zlib.crc32(kind)) == int.from_bytes(crc, "big")
-        if kind == b"IEND":
-            return
-        at += 12 + length
-
-
-def parse(data: bytes) -> Chunks:
-    """Check the structure and sort the chunks.
-
-    Raises:
-        ImageError: Truncated, damaged, or not a still PNG.
-    """
-    found: Chunks | None = None
-    for kind, body, intact in chunks(data):
-        if not intact:
-            if kind[0] & 0x20:  # ancillary: the pixels do not depend on it
-                if found:
-                    found.notes.append(f"damaged {kind.decode('latin-1')} chunk left out")
-                continue
-            raise ImageError(
-                f"the PNG is damaged: wrong checksum in chunk {kind!r}; fetch it again"
-            )
-        if found is None:
-            found = _header(kind, body)
-        elif kind == b"PLTE":
-            found.palette = body
-        elif kind == b"tRNS":
-            found.transparency = body
-        elif kind == b"IDAT":
-            found.data.append(body)
-        else:
-            found.other.setdefault(kind, []).append(body)
-    if found is None or not found.data:
-        raise ImageError("the PNG has no image data (IDAT); fetch it again")
-    if found.colour == 3 and (not found.palette or len(found.palette) % 3):
-        raise ImageError("the PNG has palette pixels and no valid palette (PLTE); fetch it again")
-    return found
-
-
-def _header(kind: bytes, body: bytes) -> Chunks:
-    if kind != b"IHDR" or len(body) != 13:
-        raise ImageError("the PNG does not begin with a valid IHDR chunk; fetch it again")
-    width, height, depth, colour, method, filtering, interlace = struct.unpack(">IIBBBBB", body)
-    if depth not in DEPTHS.get(colour, ()) or method or filtering or interlace > 1:
-        raise ImageError(
-            f"the PNG header is invalid (colour type {colour}, {depth} bits); "
-            "save the picture again"
-        )
-    return Chunks(width, height, depth, colour, bool(interlace))
-
-
-def inflated_length(c: Chunks) -> int:
-    """Bytes that the image data inflate to: a filter byte and the packed samples of every row."""
-    bits = c.depth * CHANNELS[c.colour]
-    passes = ADAM7 if c.interlaced else ((0, 0, 1, 1),)
-    total = 0
-    for x, y, dx, dy in passes:
-        w, h = -(-(c.width - x) // dx), -(-(c.height - y) // dy)
-        if w > 0 and h > 0:
-            total += h * (1 + (w * bits + 7) // 8)
-    return total
-
-
-def check_data(c: Chunks) -> None:
-    """Inflate the image data in small pieces and check their length and checksum.
-
-    Raises:
-        ImageError: Damaged, or more or less than the header promises.
-    """
-    want, got, inflate = inflated_length(c), 0, zlib.decompressobj()
-    try:
-        for body in c.data:
-            piece = body
-            while piece and not inflate.eof:
-                got += len(inflate.decompress(piece, 1 << 20))
-                piece = inflate.unconsumed_tail
-            if got > want:
-                break
-    except zlib.error as error:
-        raise ImageError(f"the PNG is damaged: {error}; fetch it again") from error
-    if got != want or not inflate.eof:
-        raise ImageError(
-            f"the PNG is damaged: its data hold {got} bytes and its header promises {want}; "
-            "fetch it again"
-        )
-
-
-def frames_of(c: Chunks) -> int:
-    """Frames of the animation; 1 for a still picture."""
-    return int.from_bytes(c.other[b"acTL"][0][:4], "big") if b"acTL" in c.other else 1
 
 
 def probe(data: bytes) -> Info:
     """What the chunks say, without inflating the pixels."""
     c = parse(data)
     alpha = c.transparency is not None and c.colour in (0, 2, 3)
-    colour = 3 if c.colour == 3 else CHANNELS[c.colour]
+    colour = 3 if c.colour == 3 else c.channels
     kind = "palette" if c.colour == 3 else "1 bit" if c.depth == 1 else ""
     depth = max(8, c.depth)
     return Info(
-        "png", c.width, c.height, depth, colour + alpha, frames_of(c), kind, metadata=_metadata(c)
+        "png", c.width, c.height, depth, colour + alpha, c.frames, kind, metadata=metadata_of(c)
     )
 
 
@@ -183,22 +47,31 @@ def decode(data: bytes, max_pixels: int, assume: bytes | None) -> Image:
     check_size(c.width, c.height, max_pixels)
     if b"acTL" in c.other:
         raise ImageError(
-            f"this is an animated PNG of {frames_of(c)} frames; give its frames as single pictures"
+            f"this is an animated PNG of {c.frames} frames; give its frames as single pictures"
         )
-    check_data(c)
-    return Image(_pixels(c), _metadata(c))
+    for _ in inflated(c, data):
+        pass  # checked before anything is allocated
+    return Image(pixels_of(c, [data[place] for place in c.data]), metadata_of(c))
 
 
-def _pixels(c: Chunks) -> Pixels:
-    head = struct.pack(">IIBBBBB", c.width, c.height, c.depth, c.colour, 0, 0, c.interlaced)
-    parts = [SIGNATURE, chunk(b"IHDR", head)]
+def pixels_of(c: Chunks, data: Iterable[bytes]) -> Pixels:
+    """The pixels (H, W, C) of a picture.
+
+    Args:
+        c: Its header, palette and transparency.
+        data: The content of its IDAT chunks.
+
+    Raises:
+        ImageError: The decoder refuses it.
+    """
+    head = header(c.width, c.height, c.depth, c.colour, interlaced=c.interlaced)
+    parts = []
     if c.colour == 3:
         parts.append(chunk(b"PLTE", c.palette))
     if c.transparency is not None and c.colour in (2, 3):
         parts.append(chunk(b"tRNS", c.transparency))
-    parts += [chunk(b"IDAT", body) for body in c.data]
-    raw = b"".join([*parts, chunk(b"IEND", b"")])
-    return _arrange(opencv.decode(raw, c.height, c.width, "PNG"), c)
+    parts += [chunk(b"IDAT", body) for body in data]
+    return _arrange(opencv.decode(file_of(head, parts), c.height, c.width, "PNG"), c)
 
 
 def _arrange(found: Pixels, c: Chunks) -> Pixels:
@@ -214,7 +87,8 @@ def _arrange(found: Pixels, c: Chunks) -> Pixels:
     return np.ascontiguousarray(found[:, :, [0, 3]]) if c.colour == 4 else found
 
 
-def _metadata(c: Chunks) -> Metadata:
+def metadata_of(c: Chunks) -> Metadata:
+    """What the other chunks say."""
     found = png_meta.read(c.other, c.colour in (0, 4))
     notes = (*c.notes, *found.notes)
     return replace(found, palette=c.colour == 3, bilevel=c.depth == 1, notes=notes)
@@ -249,10 +123,9 @@ def _palette(p: Pixels, compression: int) -> bytes:
 
 def _filtered(p: Pixels, compression: int) -> bytes:
     """What OpenCV does not write: gray with alpha, and very long sides."""
-    step = png_write.rows_of(p.shape, p.dtype)
+    step = rows_of(p.shape, p.dtype)
     strips = (p[y : y + step] for y in range(0, len(p), step))
-    parts = png_write.data(strips, compression)
-    return b"".join([SIGNATURE, png_write.header(p.shape, p.dtype), *parts, chunk(b"IEND", b"")])
+    return file_of(header_of(p.shape, p.dtype), idat(strips, compression))
 
 
 def _with_metadata(png: bytes, metadata: Metadata) -> bytes:

@@ -35,12 +35,20 @@ def chunk(kind: bytes, body: bytes) -> bytes:
     return b"".join([struct.pack(">I", len(body)), kind, body, struct.pack(">I", checksum)])
 
 
-def header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
+def header(width: int, height: int, depth: int, colour: int, *, interlaced: bool = False) -> bytes:
+    """The IHDR chunk."""
+    return chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlaced))
+
+
+def header_of(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
     """The IHDR chunk of a picture (H, W, C)."""
     height, width, channels = shape
-    depth = dtype.itemsize * 8
-    body = struct.pack(">IIBBBBB", width, height, depth, COLOURS[channels], 0, 0, 0)
-    return chunk(b"IHDR", body)
+    return header(width, height, dtype.itemsize * 8, COLOURS[channels])
+
+
+def file_of(head: bytes, parts: Iterable[bytes]) -> bytes:
+    """A whole file: its IHDR chunk and what follows up to IEND."""
+    return b"".join([SIGNATURE, head, *parts, chunk(b"IEND", b"")])
 
 
 def rows_of(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
@@ -49,7 +57,7 @@ def rows_of(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
     return max(1, STRIP // (width * channels * dtype.itemsize))
 
 
-def data(strips: Iterable[Pixels], level: int) -> Iterator[bytes]:
+def idat(strips: Iterable[Pixels], level: int) -> Iterator[bytes]:
     """The IDAT chunks of a picture.
 
     Args:
@@ -85,12 +93,12 @@ def paeth(rows: Pixels, above: Pixels | None) -> Pixels:
         above: The row before the first, (W, C); ``None`` for the top of the picture.
     """
     step = rows.shape[2] * rows.dtype.itemsize
-    flat = _bytes_of(rows)
+    flat = bytes_of(rows)
     height, length = flat.shape
     padded = np.zeros((height + 1, length + step), np.uint8)  # a row above, a pixel at the left
     padded[1:, step:] = flat
     if above is not None:
-        padded[0, step:] = _bytes_of(above[None])[0]
+        padded[0, step:] = bytes_of(above[None])[0]
     out = np.empty((height, 1 + length), np.uint8)
     out[:, 0] = PAETH
     left, up, corner = padded[1:, :-step], padded[:-1, step:], padded[:-1, :-step]
@@ -98,7 +106,8 @@ def paeth(rows: Pixels, above: Pixels | None) -> Pixels:
     return out
 
 
-def _bytes_of(rows: Pixels) -> Pixels:
+def bytes_of(rows: Pixels) -> Pixels:
+    """Rows (h, W, C) as bytes, (h, bytes of a row), high bytes first."""
     big = np.ascontiguousarray(rows.astype(rows.dtype.newbyteorder(">"), copy=False))
     return big.view(np.uint8).reshape(len(rows), -1)
 

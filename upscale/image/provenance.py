@@ -12,18 +12,18 @@ from upscale.image.tags import TagError
 MOST_PREVIOUS = 8  # earlier records that are kept, each inside the next
 
 
-def with_provenance(image: Image, record: dict[str, Any]) -> Image:
-    """The picture with a record of how it was made.
+def with_provenance(metadata: Metadata, record: dict[str, Any]) -> Metadata:
+    """The metadata of a picture with a record of how it was made.
 
     The EXIF and TIFF tag Software is set to the record's ``software`` (name and version); the
     record goes into the XMP packet as JSON. A record that was there moves into ``previous``, the
     former Software into ``previous_software``.
 
     Args:
-        image: The picture.
+        metadata: Of the picture.
         record: What JSON can hold; ``software`` is expected, the rest is up to the caller.
     """
-    m = image.metadata
+    m = metadata
     values = {k: v for k, v in record.items() if v is not None}
     before = xmp.record(m.xmp)
     if before:
@@ -31,9 +31,7 @@ def with_provenance(image: Image, record: dict[str, Any]) -> Image:
     elif m.exif and _software(m.exif):
         values["previous_software"] = _software(m.exif)
     name = str(record.get("software", "upscale"))
-    return image.with_metadata(
-        exif=exif.with_software(m.exif, name), xmp=xmp.with_record(m.xmp, values)
-    )
+    return replace(m, exif=exif.with_software(m.exif, name), xmp=xmp.with_record(m.xmp, values))
 
 
 def _software(block: bytes) -> str:
@@ -58,7 +56,6 @@ def provenance(picture: Image | Metadata) -> dict[str, Any] | None:
     return xmp.record(metadata.xmp)
 
 
-def strip_metadata(image: Image) -> Image:
-    """The picture without EXIF, XMP (and so provenance), IPTC and text; profile and DPI stay."""
-    m = image.metadata
-    return Image(image.pixels, replace(m, exif=None, xmp=None, iptc=None, text=()))
+def strip_metadata(metadata: Metadata) -> Metadata:
+    """Without EXIF, XMP (and so provenance), IPTC and text; profile and DPI stay."""
+    return replace(metadata, exif=None, xmp=None, iptc=None, text=())

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from upscale.errors import ImageError
 from upscale.image import ccitt, lzw
-from upscale.image.data import Data
+from upscale.image.data import Data, cut
 
 NONE, FAX_RLE, FAX_T4, FAX_T6, LZW, JPEG, DEFLATE = 1, 2, 3, 4, 5, 7, 8
 PACKBITS, OLD_DEFLATE, LZMA = 32773, 32946, 34925
@@ -51,31 +51,14 @@ def pieces(
     else:
         found = _chunks(raw, step)
     try:
-        yield from _cut(found, want, step)
+        lacking = yield from cut(found, want, step)
     except (zlib.error, lzma.LZMAError, EOFError, MemoryError, ValueError) as error:
         raise ImageError(f"the TIFF is damaged: {error}; fetch it again") from error
-
-
-def _cut(found: Iterator[bytes], want: int, step: int) -> Iterator[bytes]:
-    """Pieces of any length cut anew: ``want`` bytes, ``step`` at a time."""
-    held, left = bytearray(), want
-    for piece in found:
-        if not held and len(piece) == min(step, left):
-            left -= len(piece)
-            yield piece
-        else:
-            held += piece
-        while left and len(held) >= min(step, left):
-            size = min(step, left)
-            left -= size
-            yield bytes(held[:size])
-            del held[:size]
-        if not left:
-            return
-    raise ImageError(
-        f"the TIFF is cut short: a segment holds {want - left + len(held)} bytes of {want}; "
-        "fetch it again"
-    )
+    if lacking:
+        raise ImageError(
+            f"the TIFF is cut short: a segment holds {want - lacking} bytes of {want}; "
+            "fetch it again"
+        )
 
 
 def _chunks(raw: Data, size: int) -> Iterator[bytes]:

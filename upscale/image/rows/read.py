@@ -6,11 +6,12 @@ import os
 
 from upscale.image.data import FileData
 from upscale.image.identify import identify
+from upscale.image.rows.read_png import open_png
 from upscale.image.rows.read_tiff import open_tiff
 from upscale.image.rows.reader import RowReader
 
 HEAD = 4096  # bytes that tell the format
-OPENERS = {"tiff": open_tiff}
+OPENERS = {"tiff": open_tiff, "png": open_png}
 
 
 def open_rows(path: str | os.PathLike[str], *, assume_icc: bytes | None = None) -> RowReader | None:

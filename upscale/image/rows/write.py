@@ -103,11 +103,10 @@ def _tiles(strips: Iterable[Pixels]) -> Iterator[Pixels]:
 def _write_png(
     file: BinaryIO, shape: Shape, dtype: np.dtype[Any], metadata: Metadata, rows: Iterable[Pixels]
 ) -> None:
-    file.write(png_write.SIGNATURE + png_write.header(shape, dtype))
+    file.write(png_write.SIGNATURE + png_write.header_of(shape, dtype))
     for kind, body in png_meta.write(metadata):
         file.write(png_write.chunk(kind, body))
-    for chunk in png_write.data(
-        of_height(rows, shape, dtype, png_write.rows_of(shape, dtype)), LEVEL
-    ):
+    strips = of_height(rows, shape, dtype, png_write.rows_of(shape, dtype))
+    for chunk in png_write.idat(strips, LEVEL):
         file.write(chunk)
     file.write(png_write.chunk(b"IEND", b""))
