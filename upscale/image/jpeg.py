@@ -18,11 +18,13 @@ from PIL import JpegImagePlugin
 
 from upscale.errors import ImageError
 from upscale.image import cmyk, jpeg_app
+from upscale.image.data import Data
 from upscale.image.jpeg_scans import check_first_scans
 from upscale.image.model import Image, Info, Pixels, check_size
 from upscale.image.pillow import array_of, load, save
 
 MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
+NEAR, FAR = 256, 1 << 20  # bytes in which the next marker is looked for: at once, and after that
 FRAMES = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}  # baseline, extended, progressive, arithmetic
 TABLES = {0xC4, 0xDB, 0xDD, 0xCC}  # DHT, DQT, DRI, DAC
 MAX_SIDE = 65500  # of libjpeg; the format goes to 65535
@@ -32,7 +34,7 @@ NOT_A_CODE = b"\xff\x00" * 8  # libjpeg looks 7 bytes ahead; what they make is 2
 
 @dataclass
 class Segments:
-    """The segments of a file, sorted by use."""
+    """The segments of a file, sorted by use; ``pixels`` say where those are that make pixels."""
 
     width: int = 0
     height: int = 0
@@ -44,11 +46,31 @@ class Segments:
     tables: bytes = b""  # quantisation table of each component
     scans: int = 0
     entropy: int = 0  # bytes of entropy-coded data
-    pixels: list[bytes] = field(default_factory=list)
+    pixels: list[slice] = field(default_factory=list)
     app: list[tuple[int, bytes]] = field(default_factory=list)
 
+    @property
+    def has_one_scan(self) -> bool:
+        """Whether it is sequential, Huffman coded, and all its coded data stand in one piece."""
+        return self.scans == 1 and self.process in (0xC0, 0xC1)
 
-def parse(data: bytes) -> Segments:
+
+def _marker(data: Data, at: int) -> tuple[int, int, int] | None:
+    """The next marker: where its first 0xFF stands, where it ends, and which it is."""
+    size = NEAR
+    while at < len(data):
+        window = data[at : at + size]
+        found = MARKER.search(window)
+        if found is not None:
+            return at + found.start(), at + found.end(), window[found.end() - 1]
+        done = len(window.rstrip(b"\xff"))  # what follows may be the beginning of a marker
+        if at + len(window) == len(data):
+            return None
+        at, size = at + done, FAR if done else 2 * size
+    return None
+
+
+def parse(data: Data) -> Segments:
     """Check the structure from SOI to EOI and sort the segments.
 
     Raises:
@@ -56,10 +78,10 @@ def parse(data: bytes) -> Segments:
     """
     s, at = Segments(), 2
     while True:
-        found = MARKER.search(data, at)
+        found = _marker(data, at)
         if found is None:
             raise ImageError("the JPEG is cut short: it ends before its end marker; fetch it again")
-        marker, at = data[found.end() - 1], found.end()
+        _, at, marker = found
         if marker == 0xD9:
             break
         if marker in (0x01, 0xD8):
@@ -68,9 +90,9 @@ def parse(data: bytes) -> Segments:
         body = data[at + 2 : at + length]
         if length < 2 or len(body) < length - 2:
             raise ImageError("the JPEG is cut short inside its header; fetch it again")
-        at += length
         if marker in TABLES or marker in FRAMES or marker == 0xDA:
-            s.pixels.append(bytes([0xFF, marker]) + data[at - length : at])
+            s.pixels.append(slice(at - 2, at + length))
+        at += length
         if marker in FRAMES:
             _frame(s, marker, body)
         elif 0xC0 <= marker <= 0xCF and marker not in TABLES and marker != 0xC8:
@@ -80,13 +102,13 @@ def parse(data: bytes) -> Segments:
         elif 0xE0 <= marker <= 0xEF or marker == 0xFE:
             s.app.append((marker, body))
         elif marker == 0xDA:
-            end = MARKER.search(data, at)
+            end = _marker(data, at)
             if end is None:
                 raise ImageError("the JPEG is cut short inside its pixels; fetch it again")
-            s.pixels.append(data[at : end.start()])
-            s.entropy += end.start() - at
+            s.pixels.append(slice(at, end[0]))
+            s.entropy += end[0] - at
             s.scans += 1
-            at = end.start()
+            at = end[0]
     _check(s)
     return s
 
@@ -155,8 +177,8 @@ def decode(data: bytes, max_pixels: int, assume: bytes | None) -> Image:
     check_size(s.width, s.height, max_pixels)
     metadata = jpeg_app.read(s.app)
     if s.components == 4:
-        return cmyk.to_rgb(_picture(s), metadata, assume)
-    return Image(array_of(_picture(s)), metadata)
+        return cmyk.to_rgb(_picture(s, data), metadata, assume)
+    return Image(array_of(_picture(s, data)), metadata)
 
 
 def decode_stream(data: bytes, transform: int) -> Pixels:
@@ -171,19 +193,23 @@ def decode_stream(data: bytes, transform: int) -> Pixels:
     """
     s = parse(data)
     s.app = [(0xEE, b"Adobe" + struct.pack(">HHHB", 100, 0, 0, transform))]
-    return array_of(_picture(s))
+    return array_of(_picture(s, data))
 
 
-def _picture(s: Segments) -> PillowImage.Image:
-    adobe = [b"\xff\xee" + struct.pack(">H", len(b) + 2) + b for m, b in s.app if m == 0xEE]
-    strict = s.scans == 1 and s.process in (0xC0, 0xC1)
+def _picture(s: Segments, data: bytes) -> PillowImage.Image:
+    parts = [data[place] for place in s.pixels]
     if s.process == 0xC2:
-        check_first_scans(s.pixels, (s.width, s.height), s.sampling, s.identifiers)
+        check_first_scans(parts, (s.width, s.height), s.sampling, s.identifiers)
     elif s.scans > 1 and s.process in (0xC0, 0xC1):
-        _check_scans(s)
-    tail = NOT_A_CODE if strict else b"\xff\xd9"
-    raw = b"".join([b"\xff\xd8", *adobe[:1], *s.pixels, tail])
-    return _load(raw)
+        _check_scans(s, parts)
+    tail = NOT_A_CODE if s.has_one_scan else b"\xff\xd9"
+    return _load(b"".join([start_of(s), *parts, tail]))
+
+
+def start_of(s: Segments) -> bytes:
+    """The start marker, and Adobe's segment, which tells the colours."""
+    adobe = [b"\xff\xee" + struct.pack(">H", len(b) + 2) + b for m, b in s.app if m == 0xEE]
+    return b"".join([b"\xff\xd8", *adobe[:1]])
 
 
 def _load(raw: bytes) -> PillowImage.Image:
@@ -191,7 +217,7 @@ def _load(raw: bytes) -> PillowImage.Image:
     return load(lambda: JpegImagePlugin.JpegImageFile(io.BytesIO(raw)), "JPEG")
 
 
-def _check_scans(s: Segments) -> None:
+def _check_scans(s: Segments, parts: list[bytes]) -> None:
     """Decode each scan of a sequential JPEG that has one for each component, as a gray picture.
 
     Raises:
@@ -199,7 +225,7 @@ def _check_scans(s: Segments) -> None:
     """
     most = [max(factor[i] for factor in s.sampling) for i in (0, 1)]
     before: list[bytes] = []
-    for segment, data in zip(s.pixels, [*s.pixels[1:], b""], strict=True):
+    for segment, data in zip(parts, [*parts[1:], b""], strict=True):
         if segment[:2] == b"\xff\xda":
             index = s.identifiers.find(segment[5:6]) if len(segment) > 5 else -1
             if index < 0 or segment[4] != 1:
