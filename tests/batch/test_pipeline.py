@@ -85,6 +85,7 @@ def test_failures_can_be_fed_back(cli: Cli, tiny: str, tmp_path: Path) -> None:
     again = cli("--files-from", report, *base, "--json")
     assert again.code == 0, again.err
     assert [r["status"] for r in records(again)] == ["ok", "ok"]
+    assert only_pictures(tmp_path / "out") == only_pictures(tmp_path / "in")
 
 
 def test_a_report_replaces_no_picture(cli: Cli, tiny: str, picture: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from upscale.batch import storage
-from upscale.batch.discover import Filters, Source, discover, read_list
+from upscale.batch.discover import Filters, Listed, Source, discover, read_list
 from upscale.batch.journal import Entry, LocalJournal
 from upscale.batch.naming import Labels
 from upscale.batch.plan import Plan, Request, make_plan
@@ -29,7 +29,7 @@ def touch(folder: Path, *names: str) -> None:
         path.write_bytes(name.encode("utf-8", "surrogateescape"))
 
 
-def find(*inputs: str | Path, listed: Iterable[str] = (), **filters: object) -> list[Source]:
+def find(*inputs: str | Path, listed: Iterable[Listed] = (), **filters: object) -> list[Source]:
     rules = Filters(extensions=ENDINGS, **filters)  # type: ignore[arg-type]
     return discover([str(name) for name in inputs], listed, rules)
 
@@ -84,7 +84,7 @@ def test_links_that_lead_in_circles_end(tmp_path: Path) -> None:
 
 def test_the_output_folder_is_not_an_input(tmp_path: Path) -> None:
     touch(tmp_path, "a.png", "out/a.png")
-    found = find(tmp_path, recursive=True, skip=str(tmp_path / "out"))
+    found = find(tmp_path, recursive=True, output=str(tmp_path / "out"))
     assert relatives(found) == ["a.png"]
 
 
@@ -97,11 +97,17 @@ def test_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert relatives(found) == ["a.png", "sub/a.png", "new\nline.png", "a.png"]
     plan = make_plan(found[:3], Request("out"))
     assert outputs(plan) == ["out/a.png", "out/sub/a.png", "out/new\nline.png"]
-    assert read_list(io.BytesIO(b"a.png\r\n\nb c.png\n"), null=False) == ["a.png", "b c.png"]
+    assert read_list(io.BytesIO(b"a.png\r\n\nb c.png\n"), null=False) == [
+        Listed("a.png"),
+        Listed("b c.png"),
+    ]
+    with pytest.raises(UsageError, match="-0"):
+        read_list(io.BytesIO(data), null=False)
 
 
 def test_lists_never_lead_out_of_the_output_folder(tmp_path: Path) -> None:
-    found = find(listed=["../../x.png", "/etc/y.png", "a/../../z.png"])
+    names = ("../../x.png", "/etc/y.png", "a/../../z.png")
+    found = find(listed=[Listed(name) for name in names])
     plan = make_plan([s for s in found if not s.error] or found, Request(str(tmp_path / "out")))
     for output in outputs(plan):
         assert Path(os.path.normpath(output)).is_relative_to(tmp_path / "out")
@@ -111,11 +117,27 @@ def test_failures_of_a_report_are_a_list() -> None:
     lines = [
         {"input": "a.png", "status": "failed"},
         {"input": "b.png", "status": "ok"},
-        {"input": "c\n.png", "status": "failed"},
+        {"input": "c\n.png", "output": "o/c\n.png", "status": "failed"},
         {"input": "a.png", "status": "ok"},
     ]
     data = "".join(json.dumps(line) + "\n" for line in lines).encode()
-    assert read_list(io.BytesIO(data), null=False) == ["c\n.png"]
+    assert read_list(io.BytesIO(data), null=False) == [Listed("c\n.png", "o/c\n.png")]
+
+
+def test_failures_of_a_report_keep_their_places(tmp_path: Path) -> None:
+    """The places that they had in the output folder; elsewhere, their own paths."""
+    touch(tmp_path, "in/sub/a.jpg")
+    name, out = str(tmp_path / "in" / "sub" / "a.jpg"), str(tmp_path / "out")
+    for recorded, output, expected in (
+        (f"{out}/sub/a.png", out, "sub/a.jpg"),
+        (f"{out}/a.png", out + "/", "a.jpg"),
+        ("memory://o/sub/a.png", "memory://o/", "sub/a.jpg"),
+        (f"{out}/../a.png", out, name[1:]),
+        (f"{out}/sub/a.png", "elsewhere", name[1:]),
+        (f"{out}/sub/a.png", None, name[1:]),
+        ("", out, name[1:]),
+    ):
+        assert relatives(find(listed=[Listed(name, recorded)], output=output)) == [expected]
 
 
 def test_missing_inputs_are_failures_of_their_own(tmp_path: Path) -> None:

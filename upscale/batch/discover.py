@@ -43,6 +43,19 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Listed:
+    """A name in a list.
+
+    Attributes:
+        name: Path or URL.
+        output: Where it was to go, if the list is the report of an earlier run; else empty.
+    """
+
+    name: str
+    output: str = ""
+
+
+@dataclass(frozen=True)
 class Filters:
     """What a search of folders takes.
 
@@ -51,14 +64,19 @@ class Filters:
         include: Globs, of which one must match the name or the path in the tree; empty: all.
         exclude: Globs, of which none may match; a folder that matches is not entered.
         extensions: Extensions of pictures, lower case, without dot.
-        skip: A folder not to be searched (the output folder), or ``None``.
+        output: The output folder, or ``None``; it is not searched.
     """
 
     recursive: bool = False
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     extensions: frozenset[str] = frozenset()
-    skip: str | None = None
+    output: str | None = None
+
+    @property
+    def skip(self) -> str | None:
+        """The folder on this machine that is not searched."""
+        return None if self.output is None or is_url(self.output) else self.output
 
     def takes(self, relative: str) -> bool:
         """Whether a file at this place in the tree is a picture to enlarge."""
@@ -88,19 +106,20 @@ def _matches(relative: str, name: str, patterns: tuple[str, ...]) -> bool:
     )
 
 
-def discover(inputs: Iterable[str], listed: Iterable[str], filters: Filters) -> list[Source]:
+def discover(inputs: Iterable[str], listed: Iterable[Listed], filters: Filters) -> list[Source]:
     """Return the pictures that were named.
 
     Args:
         inputs: Files, folders, globs, URLs, or ``-``, as named on the command line.
-        listed: Files from a list; their own paths are mirrored, folders among them are left out.
+        listed: Files from a list; their own paths are mirrored (of a report: the places that they
+            had in the output folder), folders among them are left out.
         filters: What a search of folders and globs takes.
     """
     sources: list[Source] = []
     for name in inputs:
         sources.extend(_expand(localize(name), filters))
-    for name in listed:
-        sources.extend(_listed(localize(name), filters))
+    for item in listed:
+        sources.extend(_listed(replace(item, name=localize(item.name)), filters))
     return _without_repeats(sources)
 
 
@@ -121,7 +140,8 @@ def _expand(name: str, filters: Filters) -> Iterator[Source]:
 
 def _stdin() -> Source:
     if sys.stdin is None or sys.stdin.isatty():
-        raise UsageError("- is stdin, which is a terminal; pipe a picture into it")
+        state = "closed" if sys.stdin is None else "a terminal"
+        raise UsageError(f"- is stdin, which is {state}; pipe a picture into it")
     data = sys.stdin.buffer.read()
     return Source(STDIN, "stdin", Stat(len(data), ""), data=data)
 
@@ -247,11 +267,12 @@ def _url_files(
         yield Source(location, relative, storage.url_stat(info), url)
 
 
-def _listed(name: str, filters: Filters) -> Iterator[Source]:
+def _listed(item: Listed, filters: Filters) -> Iterator[Source]:
+    name, place = item.name, _place(item, filters.output)
     if name in {"", STDIN}:
         return
     if is_url(name):
-        yield _file(name, _last(name.partition("::")[0]), None)
+        yield _file(name, place or _last(name.partition("::")[0]), None)
         return
     if os.path.isdir(name):
         return
@@ -264,7 +285,16 @@ def _listed(name: str, filters: Filters) -> Iterator[Source]:
         return
     if filters.include and not _matches(relative, parts[-1], filters.include):
         return
-    yield _file(name, "/".join(part for part in parts if part != ".."), ".")
+    yield _file(name, place or "/".join(part for part in parts if part != ".."), ".")
+
+
+def _place(item: Listed, output: str | None) -> str:
+    """Return the place in the tree at which a report has a picture; empty where it has none."""
+    if not item.output or output is None or not naming.is_inside(item.output, output):
+        return ""
+    folder, separator, _ = naming.relative_to(item.output, output).rpartition("/")
+    name = item.name.partition("::")[0] if is_url(item.name) else item.name
+    return folder + separator + _last(name)
 
 
 def _without_repeats(sources: list[Source]) -> list[Source]:
@@ -278,30 +308,32 @@ def _without_repeats(sources: list[Source]) -> list[Source]:
     return kept
 
 
-def read_list(stream: BinaryIO, *, null: bool) -> list[str]:
+def read_list(stream: BinaryIO, *, null: bool) -> list[Listed]:
     """Return the names in a list, separated by newlines or by NUL.
 
     A report of an earlier run (one JSON object a line) may be given instead: its failures are
     taken.
 
     Raises:
-        UsageError: The list is larger than 1 GiB.
+        UsageError: The list is larger than 1 GiB, or separated by NUL and ``null`` is false.
     """
     data = stream.read(MAX_LIST_BYTES + 1)
     if len(data) > MAX_LIST_BYTES:
         raise UsageError(f"the list of files is larger than {MAX_LIST_BYTES} bytes; divide it")
     if null:
-        return [os.fsdecode(name) for name in data.split(b"\0") if name]
+        return [Listed(os.fsdecode(name)) for name in data.split(b"\0") if name]
+    if b"\0" in data:
+        raise UsageError("the list of files is separated by NUL; give -0 too")
     lines = [line.removesuffix(b"\r") for line in data.split(b"\n")]
     lines = [line for line in lines if line]
     if lines and all(line.startswith(b'{"input":') for line in lines):
         return _failures(lines)
-    return [os.fsdecode(line) for line in lines]
+    return [Listed(os.fsdecode(line)) for line in lines]
 
 
-def _failures(lines: list[bytes]) -> list[str]:
+def _failures(lines: list[bytes]) -> list[Listed]:
     """Return the inputs that failed in a report and were not done later in it."""
-    failed: dict[str, None] = {}
+    failed: dict[str, str] = {}
     for line in lines:
         try:
             record = json.loads(line)
@@ -311,7 +343,7 @@ def _failures(lines: list[bytes]) -> list[str]:
         if not isinstance(name, str):
             continue
         if record.get("status") == "failed":
-            failed[name] = None
+            failed[name] = str(record.get("output") or "")
         else:
             failed.pop(name, None)
-    return list(failed)
+    return [Listed(name, output) for name, output in failed.items()]

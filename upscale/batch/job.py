@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from upscale.batch.discover import Filters, Source, discover
+from upscale.batch.discover import Filters, Listed, Source, discover
 from upscale.batch.plan import Plan, Request, kind_of, make_plan
 from upscale.batch.settings import Settings
-from upscale.batch.storage import is_url, remove_stale
+from upscale.batch.storage import is_url, localize, remove_stale
 
 if TYPE_CHECKING:
     from upscale.batch.cluster import Cluster, ClusterRun
@@ -32,7 +32,7 @@ class Job:
     """
 
     inputs: tuple[str, ...]
-    listed: tuple[str, ...] | None = None
+    listed: tuple[Listed, ...] | None = None
     settings: Settings = field(default_factory=Settings)
     request: Request = field(default_factory=Request)
     recursive: bool = False
@@ -46,15 +46,15 @@ class Job:
             include=self.include,
             exclude=self.exclude,
             extensions=extensions(),
-            skip=self._output_folder(),
+            output=self._output_folder(),
         )
         return discover(self.inputs, self.listed or (), filters)
 
     def _output_folder(self) -> str | None:
         output = self.request.output
-        if output is None or is_url(output) or kind_of(output, many=True) != "folder":
+        if output is None or kind_of(output, many=True) != "folder":
             return None
-        return output
+        return localize(output)
 
     def plan(self, sources: Sequence[Source], upscaler: Upscaler) -> Plan:
         """Name the outputs of the sources.

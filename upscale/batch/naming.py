@@ -150,6 +150,13 @@ def is_inside(path: str, root: str) -> bool:
     return inner.startswith(outer.rstrip(os.sep) + os.sep)
 
 
+def relative_to(path: str, root: str) -> str:
+    """Return the place of a location in a folder that it lies in, with forward slashes."""
+    if storage.is_url(path):
+        return path[len(root.rstrip("/")) :].lstrip("/")
+    return os.path.relpath(path, root).replace(os.sep, "/")
+
+
 def key(path: str) -> str:
     """Return what identifies a location on a case-sensitive file system."""
     if storage.is_url(path):

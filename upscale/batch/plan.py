@@ -127,7 +127,7 @@ def _name(source: Source, request: Request, *, many: bool) -> Task:
         return Task(source, STDOUT, _format(request.format) if request.format else "")
     ext = _extension(source, request.format)
     output, root = _place(kind, source, ext, request, many=many)
-    relative = "" if root is None else _relative(output, root)
+    relative = "" if root is None else naming.relative_to(output, root)
     return Task(source, output, _format_of_output(output, request.format), root, relative)
 
 
@@ -161,12 +161,6 @@ def naming_parent(location: str) -> str:
     if is_url(location):
         return location.partition("::")[0].rpartition("/")[0]
     return os.path.dirname(location) or "."
-
-
-def _relative(output: str, root: str) -> str:
-    if is_url(output):
-        return output[len(root.rstrip("/")) :].lstrip("/")
-    return os.path.relpath(output, root).replace(os.sep, "/")
 
 
 def _format(name: str) -> str:
@@ -231,7 +225,7 @@ def _relative_or_empty(task: Task) -> str:
         return ""
     if not naming.is_inside(location, root):
         return ""
-    return _relative(location, root)
+    return naming.relative_to(location, root)
 
 
 def _decide(tasks: list[Task], journals: dict[str, Journal], request: Request) -> list[Task]:

@@ -56,7 +56,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     Args:
         argv: The arguments after the program's name; ``None`` takes them from ``sys.argv``.
     """
+    _hold_closed_streams()
     sys.exit(status(list(sys.argv[1:] if argv is None else argv)))
+
+
+def _hold_closed_streams() -> None:
+    """Take the numbers of closed streams (``>&-``), so that no file opened later bears them."""
+    while (number := os.open(os.devnull, os.O_RDWR)) < 3:
+        continue
+    os.close(number)
 
 
 def status(argv: list[str]) -> int:
@@ -68,7 +76,8 @@ def status(argv: list[str]) -> int:
     previous = _on_signal(signal.SIGTERM, _raise_terminated)
     try:
         code = _call(argv)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except BrokenPipeError:
         _on_signal(signal.SIGTERM, previous)
         code = _close_pipes()

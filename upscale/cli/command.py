@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import sys
 from typing import Annotated, Any, cast
 
 import typer
@@ -73,7 +72,7 @@ def show_version(value: bool) -> None:
     if value:
         from upscale import __version__
 
-        sys.stdout.write(f"upscale {printable(__version__)}\n")
+        print(f"upscale {printable(__version__)}")
         raise typer.Exit
 
 

@@ -50,6 +50,8 @@ def _facts(name: str) -> dict[str, Any]:
     from upscale.image import describe
 
     if name == "-":
+        if sys.stdin is None:
+            raise ImageError("stdin is closed; pipe a picture into it")
         return describe(sys.stdin.buffer.read())
     try:
         return describe(storage.read(name)[0])

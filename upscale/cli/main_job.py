@@ -8,9 +8,10 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from upscale.batch.discover import STDIN, Source, read_list
+from upscale.batch.discover import STDIN, Listed, Source, read_list
 from upscale.batch.job import Job
 from upscale.batch.report import Record, Summary
 from upscale.batch.settings import Size
@@ -90,7 +91,7 @@ def parse_shard(shard: str | None) -> tuple[int, int] | None:
     return int(match[1]), int(match[2])
 
 
-def read_listed(files_from: str | None, *, null: bool) -> tuple[str, ...] | None:
+def read_listed(files_from: str | None, *, null: bool) -> tuple[Listed, ...] | None:
     """Return the names in a list, or ``None`` when there is none.
 
     Raises:
@@ -101,6 +102,8 @@ def read_listed(files_from: str | None, *, null: bool) -> tuple[str, ...] | None
             raise UsageError("-0 tells how a list is separated: give --files-from too")
         return None
     if files_from == STDIN:
+        if sys.stdin is None:
+            raise UsageError("--files-from - is stdin, which is closed; pipe a list into it")
         return tuple(read_list(sys.stdin.buffer, null=null))
     try:
         with open(files_from, "rb") as file:  # noqa: PTH123 - a name of any bytes
@@ -112,17 +115,19 @@ def read_listed(files_from: str | None, *, null: bool) -> tuple[str, ...] | None
 def _sources(job: Job) -> list[Source]:
     if not job.inputs and job.listed is None:
         raise UsageError("no input: name files, folders, globs, URLs, or -; see 'upscale --help'")
-    if STDIN in job.inputs and job.request.output is None and sys.stdout.isatty():
-        raise UsageError("the picture would go to the terminal; give -o FILE, or redirect stdout")
     return job.discover()
 
 
 def _check_streams(job: Job, show: Show) -> None:
     """Refuse what stdout cannot do, before any work."""
-    if job.request.output != STDOUT:
+    output = job.request.output
+    pictures = output == STDOUT or (output is None and STDIN in job.inputs)
+    if sys.stdout is None and (pictures or show.json):
+        raise UsageError("stdout is closed; give -o FILE, and --report FILE instead of --json")
+    if not pictures:
         return
     if show.json:
-        raise UsageError("--json and -o - both write to stdout; give --report FILE")
+        raise UsageError("the picture and --json both go to stdout; give -o FILE or --report FILE")
     if sys.stdout.isatty():
         raise UsageError("the picture would go to the terminal; give -o FILE, or redirect stdout")
 
@@ -291,7 +296,9 @@ class _Records:
 
     @staticmethod
     def _refuse_other_file(path: str) -> None:
-        """Refuse to replace a file that is no report."""
+        """Refuse to replace a file that is no report; a pipe or a device is not read."""
+        if not Path(path).is_file():
+            return
         try:
             with open(path, "rb") as file:  # noqa: PTH123
                 start = file.read(9)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING
 
 from upscale.cli.console import printable
@@ -18,10 +17,10 @@ def write_survey(survey: Survey, show: Show) -> int:
     short = _shortage(survey)
     if show.json:
         for item in survey.lines:
-            sys.stdout.write(json.dumps(_record(item)) + "\n")
+            print(json.dumps(_record(item)))
     elif not show.console.quiet:
         for item in survey.lines:
-            sys.stdout.write(_text(item) + "\n")
+            print(_text(item))
     for item in survey.problems:
         show.console.error(f"{item.task.source.location}: {item.problem}")
     for shortage in short:

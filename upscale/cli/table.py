@@ -42,7 +42,7 @@ def show_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None
     Into a pipe or a file go all columns, each row on one line (unless COLUMNS is set).
     """
     cells = [[printable(cell) for cell in row] for row in rows]
-    if sys.stdout.isatty() or "COLUMNS" in os.environ:
+    if (sys.stdout is not None and sys.stdout.isatty()) or "COLUMNS" in os.environ:
         _show_fitting(columns, cells, max(20, shutil.get_terminal_size().columns))
     else:
         _show_plain(columns, cells)
