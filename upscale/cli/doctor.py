@@ -16,7 +16,13 @@ import typer
 from upscale.cli.console import printable
 
 PACKAGES = ("torch", "numpy", "cv2", "PIL", "tifffile", "safetensors", "fsspec", "rich", "typer")
-EXTRAS = {"s3fs": "s3", "ray": "ray", "scipy": "convert", "matplotlib": "train"}
+EXTRAS = {
+    "s3fs": "s3",
+    "ray": "ray",
+    "scipy": "convert",
+    "matplotlib": "train",
+    "pyvips": "vips",
+}
 
 State = Literal["ok", "missing", "failed"]
 

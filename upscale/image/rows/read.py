@@ -6,12 +6,13 @@ import os
 
 from upscale.image.data import FileData
 from upscale.image.identify import identify
+from upscale.image.rows.read_jpeg import open_jpeg
 from upscale.image.rows.read_png import open_png
 from upscale.image.rows.read_tiff import open_tiff
 from upscale.image.rows.reader import RowReader
 
 HEAD = 4096  # bytes that tell the format
-OPENERS = {"tiff": open_tiff, "png": open_png}
+OPENERS = {"tiff": open_tiff, "png": open_png, "jpeg": open_jpeg}
 
 
 def open_rows(path: str | os.PathLike[str], *, assume_icc: bytes | None = None) -> RowReader | None:

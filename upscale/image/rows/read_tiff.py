@@ -52,9 +52,9 @@ def _rows(picture: Picture, path: str | os.PathLike[str]) -> Iterator[Pixels]:
         layout = replace(picture.layout, block=replace(picture.layout.block, data=data))
         tiff_pixels.check(layout)
         top = 0
-        with np.errstate(all="ignore"):
-            for band in tiff_pixels.bands(layout):
-                if band.dtype == np.float32:
+        for band in tiff_pixels.bands(layout):
+            if band.dtype == np.float32:
+                with np.errstate(all="ignore"):  # not around the yield: others run meanwhile
                     check_values(band, top)
-                top += len(band)
-                yield picture.coloured(band)
+            top += len(band)
+            yield picture.coloured(band)
