@@ -15,7 +15,7 @@ from tests.formats_table import sample
 from upscale import load
 from upscale.color import FilePixels, ImagePixels, Rest, bleed, separate
 from upscale.color.alpha import CELL, MARGIN
-from upscale.image import Image, Metadata, Pixels, icc
+from upscale.image import Image, Metadata, Pixels, RowReader, icc
 
 P3 = icc.build("P3", icc.PRIMARIES["p3"])
 QUICK = settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
@@ -26,15 +26,20 @@ class Rows:
 
     def __init__(self, image: Image, tall: int) -> None:
         self._pixels, self._tall = image.pixels, tall
-        self.height, self.width, self.channels = (int(n) for n in image.pixels.shape)
-        self.dtype, self.metadata = image.pixels.dtype, image.metadata
         self.opened = self.given = 0
+        height, width, channels = (int(n) for n in image.pixels.shape)
+        dtype, metadata = image.pixels.dtype, image.metadata
+        self.reader = RowReader("tiff", height, width, channels, dtype, metadata, self._start)
 
-    def rows(self) -> Iterator[Pixels]:
+    def _start(self) -> Iterator[Pixels]:
         self.opened += 1
-        for y in range(0, self.height, self._tall):
-            self.given = min(self.height, y + self._tall)
+        for y in range(0, len(self._pixels), self._tall):
+            self.given = min(len(self._pixels), y + self._tall)
             yield self._pixels[y : y + self._tall].copy()
+
+
+def file_of(image: Image, tall: int) -> FilePixels:
+    return FilePixels(Rows(image, tall).reader)
 
 
 def holes(height: int, width: int, channels: int = 4) -> Image:
@@ -51,7 +56,7 @@ def holes(height: int, width: int, channels: int = 4) -> Image:
 def test_cursors_see_the_file_and_little_is_held(tall: int, height: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     image = sample(3, 8, height, 7)
-    pixels = FilePixels(Rows(image, tall))
+    pixels = file_of(image, tall)
     cursors = [pixels.cursor() for _ in range(3)]
     at = [0, 0, 0]
     while min(at) < height:
@@ -67,7 +72,7 @@ def test_cursors_see_the_file_and_little_is_held(tall: int, height: int, seed: i
 def test_rows_above_all_cursors_are_forgotten() -> None:
     image = sample(3, 8, 1000, 5)
     reader = Rows(image, 10)
-    pixels = FilePixels(reader)
+    pixels = FilePixels(reader.reader)
     ahead, behind = pixels.cursor(), pixels.cursor()
     for y in range(0, 1000 - 100, 10):
         ahead.rows(y + 50, y + 100)
@@ -90,7 +95,7 @@ def test_the_view_does_not_depend_on_the_cut(
 ) -> None:
     height = 1 + seed % 70
     image = sample(kind, depth, height, 9).with_metadata(icc=profile if kind > 2 else None)
-    rest = separate(FilePixels(Rows(image, 13)), channels)
+    rest = separate(file_of(image, 13), channels)
     views = [view for view in (rest.view(), rest.alpha_view()) if view is not None]
     whole = separate(ImagePixels(image), channels)
     wholes = [view for view in (whole.view(), whole.alpha_view()) if view is not None]
@@ -104,7 +109,7 @@ def test_the_view_does_not_depend_on_the_cut(
 @pytest.mark.parametrize("size", [(500, 37), (333, 150), (130, 20)])
 def test_holes_are_filled_alike_whatever_the_cut(size: tuple[int, int], step: int) -> None:
     image = holes(*size)
-    rest = separate(FilePixels(Rows(image, 21)), 3)
+    rest = separate(file_of(image, 21), 3)
     assert rest.facts.fill is not None
     whole = separate(ImagePixels(image), 3).view().rows(0, size[0])
     view = rest.view()
@@ -139,7 +144,7 @@ def test_a_file_by_rows_gives_the_bytes_of_the_whole_picture(
     up = load(tiny, device="cpu", tile=32, **options)
     for scale in (None, 1.3):
         want, _ = up.enlarge(image, scale=scale)
-        stream = up.stream(FilePixels(Rows(image, 11)), scale=scale)
+        stream = up.stream(file_of(image, 11), scale=scale)
         strips = list(stream)
         assert stream.shape == want.pixels.shape
         assert np.array_equal(np.concatenate(strips), want.pixels)
@@ -156,7 +161,7 @@ def premultiplied(image: Image) -> Image:
 
 def test_a_file_is_read_as_its_tiles_are_due(tiny: str) -> None:
     reader = Rows(sample(3, 8, 600, 40), 8)
-    stream = iter(load(tiny, device="cpu", tile=32).stream(FilePixels(reader)))
+    stream = iter(load(tiny, device="cpu", tile=32).stream(FilePixels(reader.reader)))
     assert reader.opened == 1, "once through, before any work"
     next(stream)
     assert reader.opened == 2
@@ -165,7 +170,7 @@ def test_a_file_is_read_as_its_tiles_are_due(tiny: str) -> None:
 
 def test_what_is_known_of_a_whole_picture() -> None:
     def facts(pixels: Pixels, **metadata: Any) -> Any:
-        found: Rest = separate(FilePixels(Rows(Image(pixels, Metadata(**metadata)), 3)), 3)
+        found: Rest = separate(file_of(Image(pixels, Metadata(**metadata)), 3), 3)
         assert (
             found.facts.neutral
             == separate(ImagePixels(Image(pixels, Metadata(**metadata))), 3).facts.neutral

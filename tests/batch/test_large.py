@@ -1,7 +1,13 @@
-"""Huge pictures by bands: the same pixels as whole, whatever the layout of the file."""
+"""Large pictures by rows: the pixels and metadata of the whole picture, in little memory."""
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,10 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image as PillowImage
 
 from tests.conftest import Finished, draw
-from upscale.batch import strips
-from upscale.image import decode
+from upscale.batch import large
+from upscale.image import Image, Metadata, decode, encode, icc, provenance
 
 Cli = Callable[..., Finished]
 
@@ -21,82 +28,209 @@ LAYOUTS: dict[str, dict[str, Any]] = {
     "strips": {"rowsperstrip": 7, "compression": "zlib"},
     "tiles": {"tile": (32, 48), "compression": "zlib", "predictor": True},
     "big-endian": {"byteorder": ">"},
+    "one strip": {"rowsperstrip": 131, "compression": "zlib"},
 }
 
 
 @pytest.fixture
-def bands(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small pictures are huge, and a band is few rows."""
-    monkeypatch.setattr(strips, "SMALL_FILE", 0)
-    monkeypatch.setattr(strips, "HUGE_PIXELS", 100)
-    monkeypatch.setattr(strips, "BAND_BYTES", 4 * 3 * 90 * 4 * 25)
+def by_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small pictures are large."""
+    monkeypatch.setattr(large, "SMALL_FILE", 0)
+    monkeypatch.setattr(large, "LARGE_PIXELS", 100)
 
 
 def save(path: Path, pixels: np.ndarray, byteorder: str = "<", **layout: Any) -> None:
     kind = "minisblack" if pixels.ndim == 2 else "rgb"
     extra = {"extrasamples": ["unassalpha"]} if pixels.shape[-1] == 4 else {}
+    if pixels.dtype == np.float32:
+        layout = layout | {"predictor": None}
     with tifffile.TiffWriter(path, byteorder=byteorder) as writer:  # type: ignore[arg-type]
         writer.write(pixels, photometric=kind, metadata=None, **layout, **extra)
 
 
 def pictures() -> dict[str, np.ndarray]:
     rgb = draw(131, 90)
+    alpha = np.where(np.hypot(*(np.mgrid[:131, :90] - 40)) < 30, 255, 0).astype(np.uint8)
     return {
         "rgb": rgb,
         "gray": np.ascontiguousarray(rgb[:, :, 0]),
-        "rgba": np.dstack([rgb, np.full(rgb.shape[:2], 255, np.uint8)]),
+        "opaque": np.dstack([rgb, np.full(rgb.shape[:2], 255, np.uint8)]),
+        "holes": np.dstack([rgb, alpha]),
         "sixteen": rgb.astype(np.uint16) * 257 + 3,
+        "float": rgb.astype(np.float32) / 200,
     }
 
 
+def written_by_rows(path: Path) -> bool:
+    """A TIFF by rows is a BigTIFF in tiles."""
+    with tifffile.TiffFile(path) as file:
+        return bool(file.is_bigtiff and file.pages[0].is_tiled)  # type: ignore[union-attr]
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("kind", ["rgb", "gray", "rgba", "sixteen"])
-def test_bands_equal_whole(
-    cli: Cli, tiny: str, tmp_path: Path, bands: None, monkeypatch: Any, kind: str, layout: str
+@pytest.mark.parametrize("kind", ["rgb", "gray", "opaque", "holes", "sixteen", "float"])
+def test_rows_give_what_the_whole_picture_gives(
+    cli: Cli, tiny: str, tmp_path: Path, by_rows: None, monkeypatch: Any, kind: str, layout: str
 ) -> None:
     source = tmp_path / "in.tif"
     save(source, pictures()[kind], **LAYOUTS[layout])
-    for ext in ("tif", "png"):
-        result = cli(source, "-m", tiny, "-o", tmp_path / f"bands.{ext}")
+    names = ["rows.tif"] + ["rows.png"] * (kind != "float")
+    for name in names:
+        result = cli(source, "-m", tiny, "-o", tmp_path / name, "--tile", "32")
         assert result.code == 0, result.err
-    monkeypatch.setattr(strips, "HUGE_PIXELS", 10**9)
-    assert cli(source, "-m", tiny, "-o", tmp_path / "whole.tif").code == 0
+    assert written_by_rows(tmp_path / "rows.tif")
+    monkeypatch.setattr(large, "LARGE_PIXELS", 10**9)
+    assert cli(source, "-m", tiny, "-o", tmp_path / "whole.tif", "--tile", "32").code == 0
+    assert not written_by_rows(tmp_path / "whole.tif")
     whole = decode((tmp_path / "whole.tif").read_bytes())
+    for name in names:
+        rows = decode((tmp_path / name).read_bytes())
+        assert rows.pixels.dtype == whole.pixels.dtype
+        assert np.array_equal(rows.pixels, whole.pixels), name
+
+
+@pytest.mark.parametrize("options", [["-s", "1.7"], ["--width", "100"], ["--color-fix"], ["--tta"]])
+def test_every_option_works_by_rows(
+    cli: Cli, tiny: str, tmp_path: Path, by_rows: None, monkeypatch: Any, options: list[str]
+) -> None:
+    source = tmp_path / "in.tif"
+    save(source, pictures()["rgb"])
+    assert cli(source, "-m", tiny, "-o", tmp_path / "rows.tif", "--tile", "32", *options).code == 0
+    assert written_by_rows(tmp_path / "rows.tif")
+    monkeypatch.setattr(large, "LARGE_PIXELS", 10**9)
+    assert cli(source, "-m", tiny, "-o", tmp_path / "whole.tif", "--tile", "32", *options).code == 0
+    rows, whole = (decode((tmp_path / f"{n}.tif").read_bytes()) for n in ("rows", "whole"))
+    assert np.array_equal(rows.pixels, whole.pixels)
+
+
+@pytest.mark.parametrize("strip", [[], ["--strip-metadata"]])
+def test_metadata_are_those_of_the_whole_picture(
+    cli: Cli, tiny: str, tmp_path: Path, by_rows: None, monkeypatch: Any, strip: list[str]
+) -> None:
+    exif = PillowImage.Exif()
+    exif[0x010E], exif[0x9003] = "a bridge", "2020:02:02 10:00:00"
+    held = Metadata(
+        icc=icc.build("P3", icc.PRIMARIES["p3"]),
+        exif=exif.tobytes()[6:],
+        xmp=b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/'
+        b'22-rdf-syntax-ns#"/></x:xmpmeta>',
+        dpi=(300.0, 300.0),
+    )
+    source = tmp_path / "in.tif"
+    source.write_bytes(encode(Image(pictures()["rgb"], held), "tiff"))
+    for name, pixels in (("rows", 100), ("whole", 10**9)):
+        monkeypatch.setattr(large, "LARGE_PIXELS", pixels)
+        for ext in ("tif", "png"):
+            output = tmp_path / f"{name}.{ext}"
+            assert cli(source, "-m", tiny, "-o", output, *strip).code == 0
     for ext in ("tif", "png"):
-        banded = decode((tmp_path / f"bands.{ext}").read_bytes())
-        assert banded.pixels.dtype == whole.pixels.dtype
-        difference = np.abs(banded.pixels.astype(int) - whole.pixels)
-        allowed = kind == "sixteen"  # one level of 65535: sums in another order
-        worst = np.unravel_index(difference.argmax(), difference.shape)
-        assert difference.max() <= allowed, f"{ext}: {difference.max()} at {worst}"
-    assert tifffile.TiffFile(tmp_path / "bands.tif").is_bigtiff
+        rows, whole = (
+            decode((tmp_path / f"{name}.{ext}").read_bytes()) for name in ("rows", "whole")
+        )
+        assert rows.metadata == whole.metadata
+        assert rows.metadata.icc == held.icc
+        assert bool(provenance(rows)) == (not strip)
+        assert np.array_equal(rows.pixels, whole.pixels)
 
 
-def test_what_bands_cannot_do_is_said(cli: Cli, tiny: str, tmp_path: Path, bands: None) -> None:
+def test_a_picture_that_does_not_go_by_rows_is_done_whole(
+    cli: Cli, tiny: str, tmp_path: Path, by_rows: None
+) -> None:
+    save(tmp_path / "in.tif", pictures()["rgb"])
+    assert cli(tmp_path / "in.tif", "-m", tiny, "-f", "jpg").code == 0
+    assert cli(tmp_path / "in.tif", "-m", tiny, "-f", "png", "--palette").code == 0
+    turned = PillowImage.Exif()
+    turned[0x0112] = 6
+    PillowImage.fromarray(pictures()["rgb"]).save(tmp_path / "turned.tif", exif=turned)
+    assert cli(tmp_path / "turned.tif", "-m", tiny, "-o", tmp_path / "upright.tif").code == 0
+    assert decode((tmp_path / "upright.tif").read_bytes()).pixels.shape == (180, 262, 3)
+
+
+def test_the_limit_of_pixels_holds_where_it_is_given(
+    cli: Cli, tiny: str, tmp_path: Path, by_rows: None
+) -> None:
+    save(tmp_path / "in.tif", pictures()["rgb"])
+    result = cli(tmp_path / "in.tif", "-m", tiny, "--max-pixels", "5000")
+    assert result.code == 1
+    assert "--max-pixels" in result.err
+    assert list(tmp_path.iterdir()) == [tmp_path / "in.tif"]
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_a_truncated_file_leaves_nothing(
+    cli: Cli, tiny: str, tmp_path: Path, by_rows: None, compression: str | None
+) -> None:
     source = tmp_path / "in.tif"
-    save(source, pictures()["rgb"])
-    fraction = cli(source, "-m", tiny, "-s", "1.7")
-    assert fraction.code == 1
-    assert "whole scale" in fraction.err
-    jpeg = cli(source, "-m", tiny, "-f", "jpg")
-    assert jpeg.code == 1
-    assert "-f tif" in jpeg.err
-
-
-def test_a_truncated_file_leaves_nothing(cli: Cli, tiny: str, tmp_path: Path, bands: None) -> None:
-    source = tmp_path / "in.tif"
-    save(source, pictures()["rgb"])
+    save(source, pictures()["rgb"], compression=compression, rowsperstrip=16)
     source.write_bytes(source.read_bytes()[:-9000])
     result = cli(source, "-m", tiny, "-o", f"{tmp_path}/out/")
     assert result.code == 1, result
+    assert "Traceback" not in result.err
     assert not [p for p in (tmp_path / "out").rglob("*") if p.suffix in {".tif", ".tmp"}]
 
 
-def test_a_folder_with_a_huge_picture_resumes(
-    cli: Cli, tiny: str, tmp_path: Path, bands: None
+def test_a_file_that_changes_meanwhile_is_a_failure(
+    cli: Cli, tiny: str, tmp_path: Path, by_rows: None, monkeypatch: Any
+) -> None:
+    source = tmp_path / "in.tif"
+    save(source, pictures()["rgb"])
+    write_rows = large.write_rows
+
+    def touched(*arguments: Any) -> None:
+        write_rows(*arguments)
+        os.utime(source, (1, 1))
+
+    monkeypatch.setattr(large, "write_rows", touched)
+    result = cli(source, "-m", tiny, "-o", f"{tmp_path}/out/")
+    assert result.code == 1
+    assert "changed while it was read" in result.err
+    assert not list((tmp_path / "out").glob("in*"))
+
+
+def test_a_folder_with_a_large_picture_resumes(
+    cli: Cli, tiny: str, tmp_path: Path, by_rows: None
 ) -> None:
     (tmp_path / "in").mkdir()
     save(tmp_path / "in" / "a.tif", pictures()["rgb"])
     for status in ("ok", "skipped"):
         result = cli(tmp_path / "in", "-m", tiny, "-o", tmp_path / "out", "--json")
         assert f'"status": "{status}"' in result.text, result
+
+
+def test_the_same_bytes_each_time(cli: Cli, tiny: str, tmp_path: Path, by_rows: None) -> None:
+    save(tmp_path / "in.tif", pictures()["rgb"])
+    for ext in ("tif", "png"):
+        outputs = [tmp_path / f"{n}.{ext}" for n in (1, 2)]
+        for output in outputs:
+            assert cli(tmp_path / "in.tif", "-m", tiny, "-o", output).code == 0
+        assert outputs[0].read_bytes() == outputs[1].read_bytes()
+
+
+LARGE_RUN = """
+import sys
+from upscale.batch import large
+large.SMALL_FILE, large.LARGE_PIXELS = 0, 100
+from upscale.cli import status
+sys.exit(status(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_large_picture_that_is_stopped_leaves_no_half_file(
+    tiny: str, tmp_path: Path, number: signal.Signals
+) -> None:
+    source, out = tmp_path / "in.tif", tmp_path / "out"
+    save(source, np.tile(draw(131, 90), (20, 12, 1)))
+    arguments = [str(source), "-m", tiny, "-o", f"{out}/", "--tile", "32", "-q"]
+    process = subprocess.Popen([sys.executable, "-c", LARGE_RUN, *arguments])
+    while not list(out.glob(".upscale-*.tmp")):
+        assert process.poll() is None, "ended too early"
+        time.sleep(0.01)
+    process.send_signal(number)
+    assert process.wait(60) in {130, 143, -signal.SIGKILL}
+    assert not list(out.glob("in*"))
+    done = subprocess.run(
+        [sys.executable, "-c", LARGE_RUN, *arguments, "--json"], capture_output=True, check=True
+    )
+    assert json.loads(done.stdout)["status"] == "ok"
+    assert {path.name for path in out.iterdir()} == {".upscale", "in.tif"}

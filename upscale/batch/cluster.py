@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from upscale.batch import stages
+from upscale.batch import large, stages
 from upscale.batch.claims import Claims
 from upscale.batch.engines import load_engines
 from upscale.batch.feed import RETRY_SECONDS
@@ -118,16 +118,17 @@ class Worker:
         self._journals: dict[str, Journal] = {}
         self._claims: dict[str, Claims] = {}
 
-    def do(self, task: Task, overwrite: bool) -> Record | None:
+    def do(self, task: Task, overwrite: bool) -> Payload | None:
         """Read, enlarge and write one picture; ``None`` when another process has it in hand."""
         claims = self._claims_of(task)
         if claims is not None and not claims.take(task.relative):
             time.sleep(RETRY_SECONDS)
             return None
         try:
-            return replace(self._do(task, overwrite), model=self._settings.model)
+            done = self._do(task, overwrite)
+            return replace(done, record=replace(done.record, model=self._settings.model))
         except Exception as error:  # noqa: BLE001 - one bad picture is one failed record
-            return stages.failed(task, error)
+            return Payload(stages.failed(task, error))
         finally:
             if claims is not None:
                 claims.release(task.relative)
@@ -146,13 +147,17 @@ class Worker:
             self._journals[task.root] = open_journal(task.root)
         return self._journals[task.root]
 
-    def _do(self, task: Task, overwrite: bool) -> Record:
+    def _do(self, task: Task, overwrite: bool) -> Payload:
         journal = self._journal_of(task)
         if journal is not None:
             now = stages.recheck(task, journal, self._digest, overwrite=overwrite)
             if isinstance(now, Record):
-                return now
+                return Payload(now)
             task = now
+        max_pixels = self._limits.max_pixels
+        found = large.inspect(task, self._settings, self._upscaler, max_pixels=max_pixels)
+        if found is not None:
+            return large.enlarge_file(found, self._upscaler, self._settings, self._digest, journal)
         started = time.perf_counter()
         data, stat = stages.read(task)
         loaded = stages.load(
@@ -161,11 +166,11 @@ class Worker:
             stat,
             self._settings,
             self._upscaler,
-            max_pixels=self._limits.max_pixels,
+            max_pixels=max_pixels,
             started=started,
         )
         enlarged = stages.enlarge(loaded, self._upscaler)
-        return stages.write(enlarged, self._settings, self._digest, journal).record
+        return stages.write(enlarged, self._settings, self._digest, journal)
 
 
 @dataclass
@@ -281,7 +286,7 @@ class ClusterRun:
         task, hand.task = hand.task, None
         assert task is not None
         try:
-            record = self._ray.get(reference)
+            payload: Payload | None = self._ray.get(reference)
         except self._ray.exceptions.RayActorError as error:
             hand.lost = True
             attempts[task.output] = attempts.get(task.output, 0) + 1
@@ -292,7 +297,6 @@ class ClusterRun:
             return None
         except self._ray.exceptions.RayTaskError as error:
             return Payload(stages.failed(task, stages.describe(error.cause or error)))
-        if record is None:
+        if payload is None:
             todo.append(task)
-            return None
-        return Payload(record)
+        return payload

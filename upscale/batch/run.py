@@ -14,14 +14,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from upscale.batch import stages, strips
+from upscale.batch import large, stages
 from upscale.batch.feed import Feed
 from upscale.batch.gate import Gate
+from upscale.batch.large import Large
 from upscale.batch.plan import Plan
 from upscale.batch.report import Record
 from upscale.batch.settings import Settings
 from upscale.batch.stages import Enlarged, Loaded, Payload
-from upscale.batch.strips import Huge
 from upscale.batch.task import Task
 from upscale.errors import OutputError
 from upscale.image import MAX_PIXELS, probe
@@ -88,7 +88,7 @@ class Run:
         todo = [task for task in plan.tasks if task.action == "do"]
         self._feed = Feed(todo)
         self._gate = Gate(options.budget)
-        self._ready: queue.Queue[tuple[Loaded | Huge, int] | None] = queue.Queue(QUEUED)
+        self._ready: queue.Queue[tuple[Loaded | Large, int] | None] = queue.Queue(QUEUED)
         self._done: queue.Queue[tuple[Enlarged, int] | None] = queue.Queue(QUEUED)
         self._results: queue.Queue[Payload | BaseException | None] = queue.Queue()
         self._stopped = threading.Event()
@@ -176,9 +176,11 @@ class Run:
                     return
                 task = now
             started = time.perf_counter()
-            huge = strips.inspect(task, self._settings, self._upscalers[0])
-            if huge is not None:
-                self._ready.put((huge, 0))
+            found = large.inspect(
+                task, self._settings, self._upscalers[0], max_pixels=self._options.max_pixels
+            )
+            if found is not None:
+                self._ready.put((found, 0))
                 return
             data, stat = stages.read(task)
             weight = self._weigh(data)
@@ -221,7 +223,7 @@ class Run:
                 for _ in range(self._workers):
                     self._done.put(None)
 
-    def _run(self, upscaler: Upscaler, loaded: Loaded | Huge, weight: int) -> None:
+    def _run(self, upscaler: Upscaler, loaded: Loaded | Large, weight: int) -> None:
         def progress(done: int, total: int) -> None:
             if self._stopped.is_set():
                 raise Stopped
@@ -230,8 +232,8 @@ class Run:
 
         try:
             progress(0, 1)
-            if isinstance(loaded, Huge):
-                self._run_huge(upscaler, loaded, progress)
+            if isinstance(loaded, Large):
+                self._run_large(upscaler, loaded, progress)
                 return
             enlarged = stages.enlarge(loaded, upscaler, progress)
         except Stopped:
@@ -243,17 +245,17 @@ class Run:
         else:
             self._done.put((enlarged, weight))
 
-    def _run_huge(self, upscaler: Upscaler, huge: Huge, progress: stages.Progress) -> None:
-        digest, journal = self._plan.request.settings, self._feed.journal(huge.task)
+    def _run_large(self, upscaler: Upscaler, found: Large, progress: stages.Progress) -> None:
+        digest, journal = self._plan.request.settings, self._feed.journal(found.task)
         try:
-            record = strips.enlarge_file(
-                huge, upscaler, self._settings, digest, journal, progress=progress
+            payload = large.enlarge_file(
+                found, upscaler, self._settings, digest, journal, progress=progress
             )
         except OutputError as error:
             if stages.is_fatal(error):
                 self.stop()
             raise
-        self._finish(huge.task, Payload(record), 0)
+        self._finish(found.task, payload, 0)
 
     def _write_all(self) -> None:
         """Thread: encode and write until the networks have ended."""

@@ -18,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 
-from upscale import __version__
 from upscale.batch import storage
 from upscale.batch.engines import model_label
 from upscale.batch.journal import Entry, Journal
@@ -32,6 +31,7 @@ from upscale.image import (
     FORMATS,
     MAX_PIXELS,
     Image,
+    Metadata,
     check_output,
     decode,
     encode,
@@ -114,7 +114,7 @@ def load(
         ImageError: It is damaged, or its output cannot be held by the format.
     """
     started = time.perf_counter() if started is None else started
-    image = decode(data, max_pixels=max_pixels, assume_icc=_profile(settings.assume_icc))
+    image = decode(data, max_pixels=max_pixels, assume_icc=assumed_profile(settings.assume_icc))
     size = final_size(settings, upscaler, image.width, image.height)
     name = task.format or _same_format(data)
     check_held(settings, name, size, has_alpha=_is_transparent(image))
@@ -122,8 +122,12 @@ def load(
 
 
 @lru_cache(maxsize=4)
-def _profile(path: str | None) -> bytes | None:
-    """The ICC profile to assume for CMYK without one."""
+def assumed_profile(path: str | None) -> bytes | None:
+    """Return the ICC profile to assume for a picture without one.
+
+    Raises:
+        ImageError: It cannot be read.
+    """
     if path is None:
         return None
     try:
@@ -185,7 +189,8 @@ def write(enlarged: Enlarged, settings: Settings, digest: str, journal: Journal 
         OutputError: It exists, or cannot be written.
     """
     loaded, task = enlarged.loaded, enlarged.loaded.task
-    image = _labelled(enlarged.image, enlarged.result, settings)
+    metadata = labelled(enlarged.image.metadata, enlarged.result, settings)
+    image = Image(enlarged.image.pixels, metadata)
     data = encode(
         image,
         loaded.format,
@@ -202,23 +207,15 @@ def write(enlarged: Enlarged, settings: Settings, digest: str, journal: Journal 
     return Payload(record, data if task.output == STDOUT else None, notes)
 
 
-def _labelled(image: Image, result: Result, settings: Settings) -> Image:
-    """Return the picture with the record of how it was made, or without what may be dropped.
+def labelled(metadata: Metadata, result: Result, settings: Settings) -> Metadata:
+    """Return metadata with the record of how it was made, or without what may be dropped.
 
     The record holds nothing that changes from run to run, so that the same settings give the same
     bytes.
     """
     if settings.strip_metadata:
-        return strip_metadata(image)
-    record = {
-        "software": f"upscale {__version__}",
-        "model": model_label(settings.model),
-        "weights": result.weights,
-        "alpha": result.alpha,
-        "scale": round(result.scale, 6),
-        "dtype": result.dtype,
-    }
-    return with_provenance(image, record)
+        return strip_metadata(metadata)
+    return with_provenance(metadata, result.provenance() | {"model": model_label(settings.model)})
 
 
 def publish(loaded: Loaded, data: bytes, digest: str, journal: Journal | None) -> None:

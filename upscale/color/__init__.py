@@ -5,7 +5,7 @@ from upscale.color.drift import fix_drift
 from upscale.color.gray import AlphaMode, IccMode
 from upscale.color.pixels import to_pixels, to_tensor
 from upscale.color.rest import Rest, View, separate
-from upscale.color.source import FilePixels, ImagePixels, PixelSource, Reader
+from upscale.color.source import FilePixels, ImagePixels, PixelSource
 from upscale.color.split import merge, merge_rows, split
 from upscale.color.ycbcr import gray_to_luma, luma_to_gray, rgb_to_ycbcr, ycbcr_to_rgb
 
@@ -15,7 +15,6 @@ __all__ = [
     "IccMode",
     "ImagePixels",
     "PixelSource",
-    "Reader",
     "Rest",
     "View",
     "bleed",

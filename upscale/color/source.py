@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from upscale.image import Image, Metadata, Pixels
+from upscale.image import Image, Metadata, Pixels, RowReader
 
 BLOCK_BYTES = 1 << 22  # of a piece, where a picture is gone through
 
@@ -69,25 +69,12 @@ class ImagePixels:
             yield self._pixels[top : top + tall]
 
 
-class Reader(Protocol):
-    """A picture file that is read by rows (``upscale.image.rows``)."""
-
-    height: int
-    width: int
-    channels: int
-    dtype: np.dtype[Any]
-    metadata: Metadata
-
-    def rows(self) -> Iterator[Pixels]:
-        """The rows from top to bottom, (h, W, C) in any heights; each call reads anew."""
-
-
 class FilePixels:
     """A picture file: of its rows, only those between the first and the last cursor are held."""
 
     is_sound = False
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: RowReader) -> None:
         self._reader = reader
         self.shape = (reader.height, reader.width, reader.channels)
         self.dtype = reader.dtype

@@ -3,6 +3,7 @@
 from upscale.upscaler.files import check_target, read, write
 from upscale.upscaler.loading import Loaded, Options
 from upscale.upscaler.result import Result
+from upscale.upscaler.strips import Stream
 from upscale.upscaler.upscaler import Size, Upscaler, load
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "Options",
     "Result",
     "Size",
+    "Stream",
     "Upscaler",
     "check_target",
     "load",

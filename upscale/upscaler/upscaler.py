@@ -275,7 +275,8 @@ class Upscaler:
         height, width = self.final_size(image.height, image.width, scale=scale, size=size)
         form.check(width, height, image)
         big, result = self.enlarge(image, scale=scale, size=size, progress=progress)
-        return form.encode(with_provenance(big, result.provenance())), result
+        metadata = with_provenance(big.metadata, result.provenance())
+        return form.encode(Image(big.pixels, metadata)), result
 
     def enlarge(
         self,
