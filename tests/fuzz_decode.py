@@ -1,4 +1,4 @@
-"""Decode mutated picture files: nothing but ``ImageError`` may come out, and no line on stderr.
+"""Decode mutated pictures, whole and by rows: only ``ImageError`` may come, and no line on stderr.
 
     python -m tests.fuzz_decode --count 20000 [--seed 0] [--jobs 2]
 
@@ -17,6 +17,7 @@ import resource
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 import zlib
@@ -25,9 +26,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from random import Random
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from upscale.errors import ImageError
-from upscale.image import decode, describe, encode
+from upscale.image import decode, describe, encode, open_rows
 
 FOLDER = Path(__file__).parent / "data" / "pictures"
 MAX_PIXELS = 1 << 22
@@ -125,15 +130,39 @@ def mutated(number: int, files: list[bytes]) -> bytes:
 
 
 def attempt(data: bytes) -> bool:
-    """Decode and describe; whether the picture was taken. Only ``ImageError`` is allowed."""
-    taken = True
-    for action in (lambda d: decode(d, max_pixels=MAX_PIXELS), describe):
-        try:
-            action(data)
-        except ImageError as error:
-            taken = False
-            one_line(str(error))
-    return taken
+    """Decode, describe, read by rows; whether the picture was taken. Only ``ImageError`` may come.
+
+    Rows must be those of the picture decoded whole, and none where that was refused.
+    """
+    pixels = _guarded(lambda: decode(data, max_pixels=MAX_PIXELS).pixels)
+    described = _guarded(lambda: describe(data))
+    rows = _guarded(lambda: _by_rows(data))
+    if rows is not None:
+        assert pixels is not None, "read by rows, and refused whole"
+        assert rows.shape == pixels.shape, f"{rows.shape} by rows, {pixels.shape} whole"
+        assert (rows == pixels).all(), "other pixels by rows than whole"
+    return pixels is not None and described is not None
+
+
+T = TypeVar("T")
+
+
+def _guarded(action: Callable[[], T]) -> T | None:
+    try:
+        return action()
+    except ImageError as error:
+        one_line(str(error))
+        return None
+
+
+def _by_rows(data: bytes) -> NDArray[Any] | None:
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        reader = open_rows(file.name)
+        if reader is None or reader.height * reader.width > MAX_PIXELS:
+            return None
+        return np.concatenate(list(reader.rows()))
 
 
 def one_line(message: str) -> None:
