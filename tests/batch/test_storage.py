@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -40,27 +38,6 @@ def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
 
     with pytest.raises(RuntimeError):
         storage.write(str(tmp_path / "a.bin"), b"content", replace=False, promise=fail)
-    assert os.listdir(tmp_path) == []
-
-
-def test_stale_temporary_files_go_and_live_ones_stay(tmp_path: Path) -> None:
-    """A process that was killed leaves its temporary file; one that runs keeps it."""
-    make = (
-        "import sys; from upscale.batch import storage as s; c = s.temporary(sys.argv[1]);"
-        "open(c.__enter__(), 'w'); print(1, flush=True); sys.stdin.read(1)"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", make, str(tmp_path / "a.png")],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    process.stdout.readline()
-    assert storage.remove_stale(str(tmp_path)) == 0
-    process.kill()
-    process.communicate()
-    assert len(os.listdir(tmp_path)) == 1
-    assert storage.remove_stale(str(tmp_path)) == 1
     assert os.listdir(tmp_path) == []
 
 

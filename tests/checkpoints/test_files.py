@@ -1,12 +1,9 @@
-"""Headers, hashes, and writing whole or not at all."""
+"""Headers and hashes."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import stat
-import sys
 from pathlib import Path
 
 import pytest
@@ -19,11 +16,9 @@ from upscale.checkpoints.files import (
     check_sha256,
     digest,
     read_header,
-    refuse_existing,
-    write_bytes,
 )
 from upscale.checkpoints.tensors import read_tensors, write_tensors
-from upscale.errors import CheckpointError, HashError, OutputError
+from upscale.errors import CheckpointError, HashError
 
 TENSORS = {
     "a.weight": torch.arange(6.0).reshape(2, 3),
@@ -135,54 +130,3 @@ def test_hash_is_compared(tmp_path: Path) -> None:
     for wrong in ("0" * 64, ""):
         with pytest.raises(HashError, match="fetch it again"):
             check_sha256(path, found, wrong, "fetch it again")
-
-
-def test_existing_files_stay(tmp_path: Path) -> None:
-    path = tmp_path / "a"
-    path.write_bytes(b"old")
-    with pytest.raises(OutputError, match="--overwrite"):
-        write_bytes(path, [b"new"], overwrite=False)
-    assert path.read_bytes() == b"old"
-    write_bytes(path, [b"new", b"er"], overwrite=True)
-    assert path.read_bytes() == b"newer"
-    assert [p.name for p in tmp_path.iterdir()] == ["a"]
-
-
-def test_a_file_that_appears_meanwhile_stays(tmp_path: Path) -> None:
-    path = tmp_path / "a"
-
-    def parts() -> object:
-        yield b"new"
-        path.write_bytes(b"another process wrote this")
-
-    with pytest.raises(OutputError, match="exists"):
-        write_bytes(path, parts(), overwrite=False)  # type: ignore[arg-type]
-    assert path.read_bytes() == b"another process wrote this"
-    assert [p.name for p in tmp_path.iterdir()] == ["a"]
-
-
-def test_an_error_leaves_nothing(tmp_path: Path) -> None:
-    def parts() -> object:
-        yield b"half"
-        raise OSError(28, "No space left on device")
-
-    with pytest.raises(OutputError, match="no space left"):
-        write_bytes(tmp_path / "a", parts(), overwrite=False)  # type: ignore[arg-type]
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_folders_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="is a folder"):
-        refuse_existing(tmp_path, overwrite=True)
-    with pytest.raises(OutputError, match="create it first"):
-        write_bytes(tmp_path / "none" / "a", [b""], overwrite=False)
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions")
-def test_permissions_follow_the_umask(tmp_path: Path) -> None:
-    before = os.umask(0o027)
-    try:
-        write_bytes(tmp_path / "a", [b""], overwrite=False)
-    finally:
-        os.umask(before)
-    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o640

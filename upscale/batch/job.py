@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from upscale.batch.discover import Filters, Listed, Source, discover
 from upscale.batch.plan import Plan, Request, kind_of, make_plan
 from upscale.batch.settings import Settings
-from upscale.batch.storage import is_url, localize, remove_stale
+from upscale.batch.storage import is_url, localize
+from upscale.files import remove_stale
 
 if TYPE_CHECKING:
     from upscale.batch.cluster import Cluster, ClusterRun

@@ -10,24 +10,21 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
-import itertools
 import os
 import re
-import socket
 import stat as stat_bits
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
+from upscale import files
 from upscale.errors import ImageError, OutputError
 
 URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+(://|::)")
 READ_ONLY_SCHEMES = frozenset({"zip", "tar", "http", "https", "git", "github", "libarchive"})
-TEMPORARY = re.compile(r"^\.upscale-(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-\d+\.tmp$")
-STALE_SECONDS = 24 * 3600.0
 STAMPS = (
     "ETag",
     "etag",
@@ -39,8 +36,7 @@ STAMPS = (
     "CRC",
     "created",
 )
-_numbers = itertools.count()
-_own: set[str] = set()  # temporary files of this process
+temporary, publish = files.temporary, files.publish  # for what is written a piece at a time
 
 
 @dataclass(frozen=True)
@@ -214,8 +210,7 @@ def write(
 ) -> Stat:
     """Write a file so that it appears whole or not at all, checked, under its final name.
 
-    Locally: a temporary name in the same folder, flushed to the disk, re-opened and compared,
-    renamed. An object store shows an object only once it is whole.
+    Locally as ``files.write`` does. An object store shows an object only once it is whole.
 
     Args:
         location: The final name.
@@ -229,19 +224,16 @@ def write(
     """
     if is_url(location):
         return _write_url(location, data, replace=replace, promise=promise)
-    with temporary(location) as name:
-        with open(name, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        with open(name, "rb") as file:
-            if file.read() != data:
-                raise OutputError(f"{location}: what was written reads back differently")
-        result = stat(name)
+    written = Stat(len(data), "")
+
+    def check(name: str) -> None:
+        nonlocal written
+        written = stat(name)
         if promise is not None:
-            promise(result)
-        publish(name, location, replace=replace)
-    return result
+            promise(written)
+
+    files.write(location, [data], replace=replace, check=check)
+    return written
 
 
 def _write_url(
@@ -258,94 +250,3 @@ def _write_url(
     if result.size != len(data):
         raise OutputError(f"{location}: {result.size} of {len(data)} bytes arrived")
     return result
-
-
-@contextlib.contextmanager
-def temporary(location: str) -> Iterator[str]:
-    """Give a temporary name in the folder of ``location``; what bears it at the end is removed."""
-    folder = os.path.dirname(location) or "."
-    name = os.path.join(folder, f".upscale-{_host()}-{os.getpid()}-{next(_numbers)}.tmp")
-    _own.add(name)
-    try:
-        yield name
-    finally:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        _own.discard(name)
-
-
-def remove_own() -> None:
-    """Remove the temporary files of this process, which is about to end at once."""
-    for name in list(_own):
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-
-
-def publish(name: str, location: str, *, replace: bool) -> None:
-    """Give a finished temporary file its final name, and make that last.
-
-    Raises:
-        OutputError: ``location`` exists and ``replace`` is false.
-    """
-    if replace:
-        os.replace(name, location)
-    else:
-        try:
-            os.link(name, location)
-        except FileExistsError as error:
-            raise OutputError(f"{location}: exists; --overwrite replaces it") from error
-        except OSError as error:  # a file system without hard links
-            if os.path.lexists(location):
-                raise OutputError(f"{location}: exists; --overwrite replaces it") from error
-            os.replace(name, location)
-    _sync_folder(os.path.dirname(location) or ".")
-
-
-def _sync_folder(folder: str) -> None:
-    with contextlib.suppress(OSError):  # not every system can
-        number = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(number)
-        finally:
-            os.close(number)
-
-
-@lru_cache(maxsize=1)
-def _host() -> str:
-    return sha256(socket.gethostname().encode())[:8]
-
-
-def remove_stale(folder: str) -> int:
-    """Remove the temporary files that dead processes left in a local folder; return how many."""
-    removed = 0
-    try:
-        entries = list(os.scandir(folder))
-    except OSError:
-        return 0
-    for entry in entries:
-        match = TEMPORARY.match(entry.name)
-        if match and _is_stale(match["host"], int(match["pid"]), entry):
-            with contextlib.suppress(OSError):
-                os.unlink(entry.path)
-                removed += 1
-    return removed
-
-
-def _is_stale(host: str, pid: int, entry: os.DirEntry[str]) -> bool:
-    if host == _host():
-        return pid != os.getpid() and not is_alive(pid)
-    try:
-        return time.time() - entry.stat().st_mtime > STALE_SECONDS
-    except OSError:
-        return False
-
-
-def is_alive(pid: int) -> bool:
-    """Whether a process with this number runs on this machine."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True

@@ -29,10 +29,11 @@ from upscale.checkpoints.checkpoint import (
     save,
     with_name,
 )
-from upscale.checkpoints.files import digest, looks_foreign, read_bytes, refuse_existing
+from upscale.checkpoints.files import digest, looks_foreign, read_bytes
 from upscale.checkpoints.index import by_path
 from upscale.checkpoints.layouts import Hints, recognise
 from upscale.errors import ArchitectureError, CheckpointError, UsageError
+from upscale.files import refuse_existing
 
 WRAPPERS = (
     "model_state_dict",

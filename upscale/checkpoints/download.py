@@ -22,10 +22,11 @@ from urllib.parse import urlsplit
 from filelock import FileLock, Timeout
 
 from upscale import __version__
-from upscale.checkpoints.files import cannot_write, check_sha256, digest, looks_foreign, write_bytes
+from upscale.checkpoints.files import check_sha256, digest, looks_foreign
 from upscale.checkpoints.index import Entry, cache_folder, read_index, update_index
 from upscale.checkpoints.published import Official, require
 from upscale.errors import CheckpointError, DownloadError, HashError, UsageError
+from upscale.files import cannot_write, write_bytes
 
 Progress = Callable[[int, int], None]
 CHUNK = 1 << 18

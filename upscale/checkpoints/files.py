@@ -1,4 +1,4 @@
-"""Bytes on disk: hashes, whole-or-nothing writing, and the header of a safetensors file. No torch.
+"""Checkpoint files: hashes, and the header of a safetensors file. No torch.
 
 The safetensors format is eight bytes (little endian: length of the header), a JSON header that
 gives every tensor its dtype, shape and place, and the tensors' bytes without gaps.
@@ -7,19 +7,16 @@ gives every tensor its dtype, shape and place, and the tensors' bytes without ga
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import io
 import json
 import math
 import os
-import secrets
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from upscale.errors import CheckpointError, HashError, OutputError
+from upscale.errors import CheckpointError, HashError
 
 MAX_HEADER = 100 << 20  # bytes; the limit of the safetensors library
 CHUNK = 1 << 20
@@ -209,71 +206,3 @@ def check_sha256(path: Path, found: str, wanted: str, remedy: str) -> None:
         raise HashError(
             f"{path}: its SHA-256 is {found[:16]}…, recorded is {wanted[:16]}…; {remedy}"
         )
-
-
-def refuse_existing(path: Path, overwrite: bool) -> None:
-    """Raise :class:`OutputError` if ``path`` exists and may not be replaced, or is a folder."""
-    if path.is_dir():
-        raise OutputError(f"{path} is a folder; give a file name")
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path} exists; give another name, or --overwrite to replace it")
-    if not path.parent.is_dir():
-        raise OutputError(f"the folder {path.parent} does not exist; create it first")
-
-
-def write_bytes(path: Path, parts: Iterable[bytes], *, overwrite: bool) -> None:
-    """Write a file whole or not at all: to a temporary name, flushed to the disk, renamed.
-
-    Raises:
-        OutputError: It exists and ``overwrite`` is false; no such folder, read-only, no space.
-    """
-    refuse_existing(path, overwrite)
-    temporary = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.part")
-    try:
-        with temporary.open("xb") as file:
-            file.writelines(parts)
-            file.flush()
-            os.fsync(file.fileno())
-        publish(temporary, path, overwrite=overwrite)
-    except OSError as error:
-        raise cannot_write(path, error) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-
-
-def publish(temporary: Path, path: Path, *, overwrite: bool) -> None:
-    """Give a finished file its name in one step; without ``overwrite`` never onto another file.
-
-    Raises:
-        OutputError: ``path`` exists.
-        OSError: The file system refuses.
-    """
-    if overwrite:
-        temporary.replace(path)
-    else:
-        try:
-            os.link(temporary, path)
-        except FileExistsError:
-            refuse_existing(path, overwrite)
-        except OSError:  # a file system without hard links
-            refuse_existing(path, overwrite)
-            temporary.replace(path)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    with contextlib.suppress(OSError):  # not every system opens folders
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def cannot_write(path: Path, error: OSError) -> OutputError:
-    """The error for a file that the system will not write, with the reason."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return OutputError(f"{path}: no space left; free some, or write elsewhere")
-    reason = error.strerror or type(error).__name__
-    return OutputError(f"{path}: cannot be written ({reason}); check the folder's permissions")

@@ -20,8 +20,9 @@ from typing import Any, Literal
 
 from filelock import FileLock
 
-from upscale.checkpoints.files import check_sha256, digest, write_bytes
+from upscale.checkpoints.files import check_sha256, digest
 from upscale.errors import CheckpointError, UnknownModelError, UsageError
+from upscale.files import write_bytes
 
 Origin = Literal["embedded", "cached", "file"]
 Role = Literal["", "psnr", "gan"]

@@ -17,8 +17,9 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from upscale.checkpoints.files import Header, check_sha256, parse_header, read_bytes, write_bytes
+from upscale.checkpoints.files import Header, check_sha256, parse_header, read_bytes
 from upscale.errors import CheckpointError
+from upscale.files import write_bytes
 
 DTYPES = {
     torch.float32: "F32",

@@ -140,7 +140,7 @@ def compare(
 
 def _kind(output: Path, overwrite: bool) -> str:
     """``page`` or the name of a picture format; what cannot be written is refused before work."""
-    from upscale.checkpoints.files import refuse_existing
+    from upscale.files import refuse_existing
     from upscale.image import format_of
 
     kind = "page" if output.suffix.lower() in PAGES else format_of(output.name)
@@ -201,8 +201,8 @@ def _write(
     columns: int | None,
     overwrite: bool,
 ) -> None:
-    from upscale.checkpoints.files import write_bytes
     from upscale.compare import contact_sheet, html_page
+    from upscale.files import write_bytes
     from upscale.image import Image, encode
 
     if kind == "page":

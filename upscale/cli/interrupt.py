@@ -63,7 +63,7 @@ class Interrupt:
     @staticmethod
     def _end_at_once(status: int) -> None:
         """Leave without waiting for any thread; remove the temporary files of this process."""
-        from upscale.batch.storage import remove_own
+        from upscale.files import remove_own
 
         remove_own()
         if sys.stderr is not None and sys.stderr.isatty():

@@ -265,7 +265,7 @@ def blend(
     """Interpolate between checkpoints of one layout; the shares sum to 1."""
     from upscale.checkpoints import blend as mean
     from upscale.checkpoints import load, save
-    from upscale.checkpoints.files import refuse_existing
+    from upscale.files import refuse_existing
 
     refuse_existing(output, overwrite)
     names, shares = zip(*map(_part, parts), strict=True)

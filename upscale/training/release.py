@@ -15,8 +15,8 @@ import torch
 
 from upscale.checkpoints import Entry, Metadata, Saved, build, load, save, update_index
 from upscale.checkpoints.checkpoint import Checkpoint
-from upscale.checkpoints.files import write_bytes
 from upscale.errors import CheckpointError, UsageError
+from upscale.files import write_bytes
 from upscale.models import Network
 from upscale.training.recipes import Recipe, find_recipe
 from upscale.training.trainer import Outcome, Progress, Run, load_watched, train, watch

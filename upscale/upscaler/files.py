@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from upscale.checkpoints.files import cannot_write, publish, refuse_existing
 from upscale.errors import ImageError, OutputError
+from upscale.files import refuse_existing, write_bytes
 from upscale.image import Image, check_output, encode, probe
 from upscale.image.fit import transparent
 
@@ -83,32 +82,16 @@ def check_target(source: Path, target: Path, overwrite: bool) -> None:
 def write(target: Path, data: bytes, size: tuple[int, int], *, overwrite: bool) -> None:
     """Write an encoded picture of ``size`` so that it appears whole or not at all.
 
-    To a temporary name in the same folder, flushed to the disk, re-opened and checked, renamed.
-
     ``size`` is height and width.
 
     Raises:
         OutputError: It exists and ``overwrite`` is false; the folder is missing or read-only; the
             disk is full; what was written does not read back.
     """
-    refuse_existing(target, overwrite)
-    temporary = target.with_name(f".upscale-{secrets.token_hex(6)}.part")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        _check_written(temporary, target, data, size)
-        publish(temporary, target, overwrite=overwrite)
-    except OSError as error:
-        raise cannot_write(target, error) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
 
+    def check(name: str) -> None:
+        info = probe(Path(name).read_bytes())
+        if (info.height, info.width) != size:
+            raise OutputError(f"{target}: what was written does not read back; check the disk")
 
-def _check_written(temporary: Path, target: Path, data: bytes, size: tuple[int, int]) -> None:
-    written = temporary.read_bytes()
-    info = probe(written)
-    if written != data or (info.height, info.width) != size:
-        raise OutputError(f"{target}: what was written does not read back; check the disk")
+    write_bytes(target, [data], overwrite=overwrite, check=check)

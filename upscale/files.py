@@ -1,0 +1,209 @@
+"""Files on this machine that appear whole or not at all.
+
+A file is written under a temporary name in its own folder, flushed to the disk, read back and
+compared, and then given its name. The temporary name says which process writes it, so that what a
+killed process left behind is known as such.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import re
+import secrets
+import socket
+import time
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
+
+from upscale.errors import OutputError
+
+Name = str | os.PathLike[str]
+
+TEMPORARY = re.compile(r"^\.upscale-(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-[0-9a-f]+\.tmp$")
+STALE_SECONDS = 24 * 3600.0  # after which a file of another machine's process is taken as left
+
+_own: set[str] = set()  # temporary files of this process
+
+
+def write_bytes(
+    path: Name,
+    parts: Iterable[bytes],
+    *,
+    overwrite: bool,
+    check: Callable[[str], None] | None = None,
+) -> None:
+    """Write a file as :func:`write` does; every failure is an error with its remedy.
+
+    Raises:
+        OutputError: It exists and ``overwrite`` is false; no such folder, read-only, no space; it
+            does not read back.
+    """
+    refuse_existing(path, overwrite)
+    try:
+        write(path, parts, replace=overwrite, check=check)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def write(
+    path: Name,
+    parts: Iterable[bytes],
+    *,
+    replace: bool,
+    check: Callable[[str], None] | None = None,
+) -> None:
+    """Write a file whole or not at all.
+
+    Args:
+        path: Its final name.
+        parts: Its content.
+        replace: Whether an existing file may be replaced.
+        check: Called with the temporary name of the finished file, just before it is renamed.
+
+    Raises:
+        OutputError: It exists and may not be replaced, or it does not read back.
+        OSError: The disk is full, the folder read-only, ...
+    """
+    with temporary(path) as name:
+        written = hashlib.sha256()
+        with open(name, "xb") as file:
+            for part in parts:
+                file.write(part)
+                written.update(part)
+            file.flush()
+            os.fsync(file.fileno())
+        with open(name, "rb") as file:
+            found = hashlib.file_digest(file, "sha256")
+        if found.digest() != written.digest():
+            raise OutputError(
+                f"{os.fspath(path)}: what was written does not read back; check the disk"
+            )
+        if check is not None:
+            check(name)
+        publish(name, path, replace=replace)
+
+
+@contextlib.contextmanager
+def temporary(path: Name) -> Iterator[str]:
+    """Give a temporary name in the folder of ``path``; what bears it at the end is removed."""
+    folder = os.path.dirname(path) or "."
+    unique = f".upscale-{_host()}-{os.getpid()}-{secrets.token_hex(4)}.tmp"
+    name = os.path.join(folder, unique)
+    _own.add(name)
+    try:
+        yield name
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+        _own.discard(name)
+
+
+def publish(name: str, path: Name, *, replace: bool) -> None:
+    """Give a finished temporary file its final name in one step, and make that last.
+
+    Raises:
+        OutputError: ``path`` exists and ``replace`` is false.
+        OSError: The file system refuses.
+    """
+    if replace:
+        os.replace(name, path)
+    else:
+        try:
+            os.link(name, path)
+        except FileExistsError as error:
+            raise _exists(path) from error
+        except OSError as error:  # a file system without hard links
+            if os.path.lexists(path):
+                raise _exists(path) from error
+            os.replace(name, path)
+    _sync_folder(os.path.dirname(path) or ".")
+
+
+def _sync_folder(folder: str) -> None:
+    with contextlib.suppress(OSError):  # not every system opens folders
+        number = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
+
+
+def _exists(path: Name) -> OutputError:
+    return OutputError(f"{os.fspath(path)} exists; give another name, or --overwrite to replace it")
+
+
+def refuse_existing(path: Name, overwrite: bool) -> None:
+    """Refuse, before any work, a name that cannot be written to.
+
+    Raises:
+        OutputError: It exists and ``overwrite`` is false, it is a folder, or it lies in none.
+    """
+    folder = os.path.dirname(path) or "."
+    if os.path.isdir(path):
+        raise OutputError(f"{os.fspath(path)} is a folder; give a file name")
+    if os.path.exists(path) and not overwrite:
+        raise _exists(path)
+    if not os.path.isdir(folder):
+        raise OutputError(f"the folder {folder} does not exist; create it first")
+
+
+def cannot_write(path: Name, error: OSError) -> OutputError:
+    """The error for a file that the system will not write, with the reason."""
+    name = os.fspath(path)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return OutputError(f"{name}: no space left; free some, or write elsewhere")
+    reason = error.strerror or type(error).__name__
+    return OutputError(f"{name}: cannot be written ({reason}); check the folder's permissions")
+
+
+def remove_own() -> None:
+    """Remove the temporary files of this process, which is about to end at once."""
+    for name in list(_own):
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+
+
+def remove_stale(folder: str) -> int:
+    """Remove the temporary files that dead processes left in a folder; return how many."""
+    removed = 0
+    try:
+        entries = list(os.scandir(folder))
+    except OSError:
+        return 0
+    for entry in entries:
+        match = TEMPORARY.match(entry.name)
+        if match and _is_stale(match["host"], int(match["pid"]), entry):
+            with contextlib.suppress(OSError):
+                os.unlink(entry.path)
+                removed += 1
+    return removed
+
+
+def _is_stale(host: str, pid: int, entry: os.DirEntry[str]) -> bool:
+    if host == _host():
+        if pid == os.getpid():  # this process, or one before it that had its number
+            return entry.name not in {os.path.basename(name) for name in list(_own)}
+        return not _is_alive(pid)
+    try:
+        return time.time() - entry.stat().st_mtime > STALE_SECONDS
+    except OSError:
+        return False
+
+
+@lru_cache(maxsize=1)
+def _host() -> str:
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+
+def _is_alive(pid: int) -> bool:
+    """Whether a process with this number runs on this machine."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
