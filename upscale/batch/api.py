@@ -118,11 +118,15 @@ def batch(
         include=tuple(include),
         exclude=tuple(exclude),
     )
+    return _records(job, Options(jobs=jobs, fail_fast=fail_fast))
+
+
+def _records(job: Job, options: Options) -> Iterator[Record]:
+    """Plan a job at once; do it as its records are asked for."""
     sources = job.discover()
     upscalers = load_engines(job.settings)
     plan = job.plan(sources, upscalers[0])
-    run = job.run(plan, upscalers, Options(jobs=jobs, fail_fast=fail_fast))
-    return (payload.record for payload in run)
+    return (payload.record for payload in job.run(plan, upscalers, options))
 
 
 def _locations(inputs: Location | Iterable[Location]) -> tuple[str, ...]:

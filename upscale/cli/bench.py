@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from upscale.cli.options import tile_of
 from upscale.cli.table import Column, show_json, show_table
 from upscale.errors import UsageError
 
@@ -99,7 +100,7 @@ def _rows(
     keep_large_blocks()
     if threads is not None:
         torch.set_num_threads(threads)
-    option: Any = int(tile) if tile.isdecimal() else tile
+    option = tile_of(tile)
     check_options(option, None)
     device = choose_device(device_name)
     for name in models or list(families()) or list(PAPER):

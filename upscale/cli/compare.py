@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from upscale.cli import options as o
 from upscale.cli.console import Console
-from upscale.cli.evaluate import Alphas, Device, Models, tile_of
-from upscale.cli.options import Dtype, Overlap, Quiet, Tile, Tta
 from upscale.cli.table import Column, show_json, show_table
 from upscale.errors import UsageError
 
@@ -101,9 +100,9 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace FILE if it
 def compare(
     inputs: Inputs,
     output: Output = Path("comparison.png"),
-    model: Models = None,
+    model: o.Models = None,
     scale: Scale = None,
-    alpha: Alphas = None,
+    alpha: o.Alphas = None,
     crop: Crops = None,
     hr: Hr = None,
     from_hr: FromHr = False,
@@ -113,12 +112,12 @@ def compare(
     title: Title = None,
     json_lines: Json = False,
     overwrite: Overwrite = False,
-    device: Device = "auto",
-    dtype: Dtype = "auto",
-    tile: Tile = "auto",
-    overlap: Overlap = None,
-    tta: Tta = False,
-    quiet: Quiet = False,
+    device: o.OneDevice = "auto",
+    dtype: o.Dtype = "auto",
+    tile: o.Tile = "auto",
+    overlap: o.Overlap = None,
+    tta: o.Tta = False,
+    quiet: o.Quiet = False,
 ) -> int:
     """Show models, or one model from alpha 0 to 1, side by side, with figures."""
     from upscale.evaluate import RunOptions
@@ -126,7 +125,7 @@ def compare(
     kind = _kind(output, overwrite)
     if hr is not None and not hr.exists():
         raise UsageError(f"--hr {str(hr)!r} does not exist: give the ground truth, or leave it out")
-    options = RunOptions(device, dtype, tile_of(tile), overlap, tta)
+    options = RunOptions(device, dtype, o.tile_of(tile), overlap, tta)
     entrants = _entrants(model or ["esrgan"], scale, alpha, mix)
     rows = _rows(
         Console(quiet), inputs, entrants, options, crops=crop or [], hr=hr, from_hr=from_hr, mix=mix

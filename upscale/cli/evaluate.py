@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from upscale.cli import options as o
 from upscale.cli.console import Console
-from upscale.cli.options import COMPUTE, Dtype, Overlap, Quiet, Tile, Tta
 from upscale.cli.table import Column, show_table
 from upscale.errors import UsageError
 
@@ -36,16 +36,6 @@ Folders = Annotated[
     list[Path],
     typer.Argument(metavar="HR_DIR", help="Folders of ground truth, each a set of its own."),
 ]
-Models = Annotated[
-    list[str] | None,
-    typer.Option(
-        "-m",
-        "--model",
-        metavar="NAME",
-        show_default="esrgan",
-        help="Family, weights name, checkpoint file, or bicubic; may be repeated.",
-    ),
-]
 Scales = Annotated[
     str | None,
     typer.Option(
@@ -54,15 +44,6 @@ Scales = Annotated[
         metavar="N,N,...",
         show_default="the model's",
         help="Whole scales, like 2,3,4.",
-    ),
-]
-Alphas = Annotated[
-    str | None,
-    typer.Option(
-        "--alpha",
-        metavar="A,A,...",
-        show_default="0.8",
-        help="esrgan: a list like 0,0.5,1 or a range like 0:1:0.2.",
     ),
 ]
 Protocol = Annotated[
@@ -83,10 +64,6 @@ LrDir = Annotated[
 Paper = Annotated[
     bool, typer.Option("--paper", help="Set the published scores beside the measured ones.")
 ]
-Device = Annotated[
-    str,
-    typer.Option(metavar="NAME", rich_help_panel=COMPUTE, help="auto, cpu, cuda, cuda:N, or mps."),
-]
 Json = Annotated[
     bool,
     typer.Option("--json", help="One JSON object per picture, and one per set, on stdout."),
@@ -98,19 +75,19 @@ Verbose = Annotated[
 
 def evaluate(
     hr_dir: Folders,
-    model: Models = None,
+    model: o.Models = None,
     scale: Scales = None,
-    alpha: Alphas = None,
+    alpha: o.Alphas = None,
     protocol: Protocol = "edsr",
     lr_dir: LrDir = None,
     paper: Paper = False,
     json_lines: Json = False,
-    device: Device = "auto",
-    dtype: Dtype = "auto",
-    tile: Tile = "auto",
-    overlap: Overlap = None,
-    tta: Tta = False,
-    quiet: Quiet = False,
+    device: o.OneDevice = "auto",
+    dtype: o.Dtype = "auto",
+    tile: o.Tile = "auto",
+    overlap: o.Overlap = None,
+    tta: o.Tta = False,
+    quiet: o.Quiet = False,
     verbose: Verbose = False,
 ) -> int:
     """Score models on folders of pictures: PSNR and SSIM on Y, beside bicubic."""
@@ -119,7 +96,7 @@ def evaluate(
     sets = find_sets(hr_dir)
     if lr_dir is not None and not lr_dir.is_dir():
         raise UsageError(f"--lr-dir {str(lr_dir)!r} is no folder: give the low-resolution pictures")
-    options = RunOptions(device, dtype, tile_of(tile), overlap, tta)
+    options = RunOptions(device, dtype, o.tile_of(tile), overlap, tta)
     entrants = _entrants(model, scale, alpha)
     scores = _scores(Console(quiet), sets, entrants, options, protocol, lr_dir)
     if json_lines:
@@ -128,11 +105,6 @@ def evaluate(
     else:
         _print_table([s for s in scores if verbose or s.picture is None], paper)
     return 0
-
-
-def tile_of(text: str) -> Any:
-    """``auto``, ``off`` or a number, as the library takes it; what is none of them is passed on."""
-    return int(text) if text.isdecimal() else text
 
 
 def _entrants(model: list[str] | None, scale: str | None, alpha: str | None) -> list[Entrant]:

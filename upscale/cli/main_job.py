@@ -72,11 +72,6 @@ def parse_size(
     return Size(int(match[1]), int(match[2]))
 
 
-def parse_tile(tile: str) -> str | int:
-    """Return a tile option as ``Settings`` takes it."""
-    return int(tile) if re.fullmatch(r"-?\d+", tile.strip()) else tile.strip()
-
-
 def parse_shard(shard: str | None) -> tuple[int, int] | None:
     """Return (i, N) of ``i/N``.
 

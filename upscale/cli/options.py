@@ -1,8 +1,13 @@
-"""The options of the main job: names, meanings, and the panels that ``--help`` shows them in."""
+"""Options: names, meanings, and the panels that ``--help`` shows them in.
+
+First those of the main job, of which other commands take some; then those that ``evaluate`` and
+``compare`` share, which take several models.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from typing import Annotated, Any
 
 import typer
 
@@ -353,3 +358,32 @@ Verbose = Annotated[
     bool,
     typer.Option("-v", "--verbose", rich_help_panel=RUNNING, help="One line for each picture."),
 ]
+
+Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-m",
+        "--model",
+        metavar="NAME",
+        show_default="esrgan",
+        help="Family, weights name, checkpoint file, or bicubic; may be repeated.",
+    ),
+]
+Alphas = Annotated[
+    str | None,
+    typer.Option(
+        "--alpha",
+        metavar="A,A,...",
+        show_default="0.8",
+        help="esrgan: a list like 0,0.5,1 or a range like 0:1:0.2.",
+    ),
+]
+OneDevice = Annotated[
+    str,
+    typer.Option(metavar="NAME", rich_help_panel=COMPUTE, help="auto, cpu, cuda, cuda:N, or mps."),
+]
+
+
+def tile_of(text: str) -> Any:
+    """``auto``, ``off`` or a number, as the library takes it; what is none of them is passed on."""
+    return int(text) if re.fullmatch(r"-?\d+", text.strip()) else text.strip()

@@ -68,7 +68,7 @@ def run(
         alpha=alpha,
         scale=scale,
         size=main_job.parse_size(size, width, height, max_side),
-        tile=main_job.parse_tile(tile),
+        tile=o.tile_of(tile),
         overlap=overlap,
         device=device,
         dtype=dtype,
