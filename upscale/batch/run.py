@@ -23,8 +23,10 @@ from upscale.batch.report import Record
 from upscale.batch.settings import Settings
 from upscale.batch.stages import Enlarged, Loaded, Payload
 from upscale.batch.task import Task
+from upscale.batch.together import Groups, Item
 from upscale.errors import OutputError
 from upscale.image import MAX_PIXELS, probe
+from upscale.inference.engine import MAX_BATCH
 from upscale.upscaler import Upscaler
 
 BUDGET_BYTES = 1 << 30
@@ -47,6 +49,7 @@ class Options:
         max_pixels: Largest input in pixels.
         budget: Bytes of pictures in hand at once.
         progress: Called from the network's thread after each tile.
+        together: Small pictures of one size that run at once, at most; 0: 16 on a GPU, else 1.
     """
 
     jobs: int = 0
@@ -54,6 +57,7 @@ class Options:
     max_pixels: int = MAX_PIXELS
     budget: int = BUDGET_BYTES
     progress: TaskProgress | None = None
+    together: int = 0
 
     def with_max_pixels(self, max_pixels: int) -> Options:
         """Return the same options with another limit of the input."""
@@ -63,6 +67,10 @@ class Options:
     def threads(self) -> int:
         """Threads for each side of the network."""
         return self.jobs or max(1, min(4, (os.cpu_count() or 2) // 2))
+
+    def together_on(self, upscaler: Upscaler) -> int:
+        """Small pictures of one size that run at once on a device."""
+        return self.together or (MAX_BATCH if upscaler.device.type == "cuda" else 1)
 
 
 class Run:
@@ -88,7 +96,8 @@ class Run:
         todo = [task for task in plan.tasks if task.action == "do"]
         self._feed = Feed(todo)
         self._gate = Gate(options.budget)
-        self._ready: queue.Queue[tuple[Loaded | Large, int] | None] = queue.Queue(QUEUED)
+        waiting = max(QUEUED, *(options.together_on(upscaler) for upscaler in upscalers))
+        self._ready: queue.Queue[Item | None] = queue.Queue(waiting)
         self._done: queue.Queue[tuple[Enlarged, int] | None] = queue.Queue(QUEUED)
         self._results: queue.Queue[Payload | BaseException | None] = queue.Queue()
         self._stopped = threading.Event()
@@ -210,13 +219,16 @@ class Run:
 
     def _run_all(self, upscaler: Upscaler) -> None:
         """Thread: one network."""
+        groups = Groups(self._ready, self._options.together_on(upscaler))
         try:
-            while (item := self._ready.get()) is not None:
-                self._run(upscaler, *item)
+            while (group := groups.take()) is not None:
+                if len(group) == 1 or not self._run_together(upscaler, group):
+                    for item in group:
+                        self._run(upscaler, *item)
         except BaseException as error:  # noqa: BLE001 - raised again by the iterating thread
             self._results.put(error)
             self.stop()
-            while self._ready.get() is not None:
+            while groups.take() is not None:
                 continue
         finally:
             if self._last_of("network"):
@@ -244,6 +256,21 @@ class Run:
             self._fail(loaded.task, error, weight)
         else:
             self._done.put((enlarged, weight))
+
+    def _run_together(self, upscaler: Upscaler, group: list[Item]) -> bool:
+        """Run small pictures at once; ``False``: each is to be run alone, one of them is bad."""
+        loaded = [item[0] for item in group if isinstance(item[0], Loaded)]
+        if self._stopped.is_set() or len(loaded) != len(group):
+            return False
+        try:
+            done = stages.enlarge_together(loaded, upscaler)
+        except Exception:  # noqa: BLE001 - alone, it says what is wrong
+            return False
+        for enlarged, (_, weight) in zip(done, group, strict=True):
+            if self._options.progress is not None:
+                self._options.progress(enlarged.loaded.task, 1, 1)
+            self._done.put((enlarged, weight))
+        return True
 
     def _run_large(self, upscaler: Upscaler, found: Large, progress: stages.Progress) -> None:
         digest, journal = self._plan.request.settings, self._feed.journal(found.task)

@@ -11,7 +11,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -173,6 +173,13 @@ def enlarge(loaded: Loaded, upscaler: Upscaler, progress: Progress | None = None
     width, height = loaded.size
     image, result = upscaler.enlarge(loaded.image, size=(height, width), progress=progress)
     return Enlarged(loaded, image, result)
+
+
+def enlarge_together(group: Sequence[Loaded], upscaler: Upscaler) -> list[Enlarged]:
+    """Run the network once for small pictures of one size."""
+    width, height = group[0].size
+    done = upscaler.enlarge_together([one.image for one in group], size=(height, width))
+    return [Enlarged(one, *result) for one, result in zip(group, done, strict=True)]
 
 
 def write(enlarged: Enlarged, settings: Settings, digest: str, journal: Journal | None) -> Payload:

@@ -126,14 +126,15 @@ class View:
     """Rows of a picture, or of its alpha, as a network takes them."""
 
     def __init__(self, rest: Rest, cursor: Cursor, *, alpha: bool = False) -> None:
-        self._rest, self._cursor, self._alpha = rest, cursor, alpha
+        self._rest, self._cursor = rest, cursor
+        self.is_alpha = alpha
         self.shape = (1, rest.channels, *rest.size)
 
     def rows(self, first: int, last: int) -> Tensor:
         """Rows [first, last), (1, channels, last - first, W) float32 in [0, 1]."""
         rest = self._rest
         part = rest.part(self._cursor, first, last)
-        if self._alpha:
+        if self.is_alpha:
             assert part.alpha is not None
             return gray_in(part.alpha, rest.channels)
         if part.seen.shape[1] == 1:

@@ -7,6 +7,7 @@ from upscale.inference.engine import (
     TileOption,
     check_options,
     run,
+    run_together,
 )
 from upscale.inference.noise import Noise
 from upscale.inference.prepared import Prepared, prepare
@@ -23,4 +24,5 @@ __all__ = [
     "check_options",
     "prepare",
     "run",
+    "run_together",
 ]

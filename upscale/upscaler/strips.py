@@ -110,20 +110,27 @@ def _pieces(view: View) -> Iterator[Tensor]:
         yield view.rows(y, min(height, y + FED))
 
 
-def allocate(shape: tuple[int, int, int], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Room for a result of ``shape`` (height, width, channels).
+def whole(stream: Stream) -> NDArray[Any]:
+    """The whole result, (H', W', C).
 
     Raises:
         OutOfMemoryError: It exceeds the free memory; the system would end the process later.
     """
-    height, width, channels = shape
-    need, free = height * width * channels * dtype.itemsize, free_memory(torch.device("cpu"))
+    height, width, channels = stream.shape
+    need = height * width * channels * stream.dtype.itemsize
+    free = free_memory(torch.device("cpu"))
     if need > free:
         raise OutOfMemoryError(
             f"the result of {width} x {height} pixels takes {need >> 20} MiB and {free >> 20} "
-            f"MiB are free; choose a smaller --scale or end other programs"
+            f"MiB are free; choose a smaller --scale, end other programs, or give a TIFF or PNG "
+            f"and -f tif: those go by rows"
         )
-    return np.empty(shape, dtype)
+    pixels = np.empty(stream.shape, stream.dtype)
+    top = 0
+    for rows in stream:
+        pixels[top : top + len(rows)] = rows
+        top += len(rows)
+    return pixels
 
 
 def aligned(streams: Iterable[Iterator[Tensor]]) -> Iterator[tuple[Tensor, ...]]:

@@ -1,11 +1,11 @@
-"""The model in use: :func:`load` and :class:`Upscaler`."""
+"""The model in use."""
 
 from __future__ import annotations
 
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import overload
@@ -17,9 +17,9 @@ from torch import Tensor
 from upscale import color
 from upscale.checkpoints import families
 from upscale.checkpoints.index import normal
-from upscale.color import AlphaMode, IccMode, ImagePixels, PixelSource
-from upscale.device import choose_device, dtype_name, keep_large_blocks
-from upscale.errors import UsageError
+from upscale.color import ImagePixels, PixelSource
+from upscale.device import dtype_name
+from upscale.errors import ImageError, UsageError
 from upscale.image import (
     FORMATS,
     MAX_PIXELS,
@@ -29,77 +29,19 @@ from upscale.image import (
     format_of,
     with_provenance,
 )
-from upscale.inference import Noise, Progress, RunReport, Source, TileOption, run
+from upscale.inference import Progress, RunReport, Source, run, run_together
 from upscale.upscaler.files import Form, check_target, read, write
 from upscale.upscaler.loading import Loaded, Options, load_native
 from upscale.upscaler.result import Result
-from upscale.upscaler.strips import Stream, allocate
+from upscale.upscaler.strips import Stream, whole
 
 MAX_SCALE = 64.0
 Size = tuple[int, int]  # height, width
 _Bytes = bytes  # in the class that name is a method
 
 
-def load(
-    name: str | os.PathLike[str] = "esrgan",
-    *,
-    alpha: float | None = None,
-    scale: float | None = None,
-    device: str = "auto",
-    dtype: str = "auto",
-    tile: TileOption = "auto",
-    overlap: int | None = None,
-    tta: bool = False,
-    alpha_mode: AlphaMode = "network",
-    icc: IccMode = "keep",
-    color_fix: bool = False,
-    seed: int = 0,
-    temperature: float = 0.8,
-) -> Upscaler:
-    """Load a model.
-
-    Args:
-        name: A family (``srcnn``, ``esrgan``, ``swinir``), a weights name (``swinir-light-x2``), or
-            the path of a safetensors checkpoint.
-        alpha: Share of the GAN net where the model is a pair, in [0, 1]; None for 0.8.
-        scale: Final enlargement; None for the model's own.
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``, ``mps``.
-        dtype: ``auto``, ``fp32``, ``fp16``, ``bf16``.
-        tile: Useful side of a tile in LR pixels, ``auto``, or ``off``.
-        overlap: LR pixels that neighbouring tiles share; None for what the network needs.
-        tta: Mean over the eight flips and turns; eight times the work.
-        alpha_mode: Enlarge a picture's alpha channel by the ``network`` or ``bicubic``.
-        icc: ``keep`` a picture's colour profile, or leave the result in ``srgb``.
-        color_fix: Put the input's low frequencies back into the result, against colour drift.
-        seed: Of the noise, for networks that take noise.
-        temperature: Of the noise.
-
-    Raises:
-        CheckpointError: There is no such model, or its file is damaged or not the recorded one.
-        DeviceError: This machine has no such device or precision.
-        UsageError: A value is out of range.
-    """
-    keep_large_blocks()
-    return Upscaler(
-        Options(
-            os.fspath(name),
-            dtype,
-            alpha=alpha,
-            scale=None if scale is None else _check_scale(scale),
-            tile=tile,
-            overlap=overlap,
-            tta=tta,
-            alpha_mode=alpha_mode,
-            icc=icc,
-            color_fix=color_fix,
-            noise=Noise(seed, temperature),
-        ),
-        choose_device(device),
-    )
-
-
 class Upscaler:
-    """A loaded model; made by :func:`load`. It can be used from several threads at once.
+    """A loaded model; made by ``load``. It can be used from several threads at once.
 
     A family of several native scales runs the nearest one at or above the enlargement asked for; it
     is loaded when it is first needed. The rest of the way is bicubic.
@@ -291,12 +233,40 @@ class Upscaler:
         Beside input and output in their own depth, memory holds some rows of tiles.
         """
         stream = self.stream(ImagePixels(image), scale=scale, size=size, progress=progress)
-        pixels = allocate(stream.shape, stream.dtype)
-        top = 0
-        for rows in stream:
-            pixels[top : top + len(rows)] = rows
-            top += len(rows)
-        return Image(pixels, stream.metadata), stream.result
+        return Image(whole(stream), stream.metadata), stream.result
+
+    def enlarge_together(
+        self, images: Sequence[Image], *, scale: float | None = None, size: Size | None = None
+    ) -> list[tuple[Image, Result]]:
+        """Enlarge small pictures of one height and width in one go; see :meth:`enlarge`.
+
+        A GPU is not busy with one small picture. On the same device in the same company the results
+        are the same; in another, their last bit may differ.
+
+        Raises:
+            ImageError: The pictures differ in size, or one holds NaN.
+        """
+        sizes = {(image.height, image.width) for image in images}
+        if len(sizes) != 1:
+            raise ImageError(f"pictures of {sorted(sizes)} do not run together: give one size")
+        loaded = self.native(self._enlargement(sizes.pop(), scale, size))
+        rests = [self._separate(loaded, ImagePixels(image)) for image in images]
+        report = RunReport()
+        results = run_together(
+            loaded.prepared,
+            [rest.view() for rest in rests],
+            overlap=self.options.overlap,
+            tta=self.options.tta,
+            noise=self.options.noise,
+            report=report,
+        )
+        done = []
+        for rest, sr in zip(rests, results, strict=True):
+            stream = self._stream(loaded, rest, scale, size, ready=sr)
+            big = whole(stream)
+            result = replace(stream.result, retries=stream.result.retries + report.retries)
+            done.append((Image(big, stream.metadata), result))
+        return done
 
     def stream(
         self,
@@ -320,24 +290,47 @@ class Upscaler:
             ImageError: A file cannot be read to its end.
             UsageError: ``scale`` or ``size`` is out of range.
         """
-        height, width, _ = pixels.shape
-        final = self.final_size(height, width, scale=scale, size=size)
-        loaded = self.native(max(final[0] / height, final[1] / width))
+        loaded = self.native(self._enlargement(pixels.shape[:2], scale, size))
+        rest = self._separate(loaded, pixels)
+        return self._stream(loaded, rest, scale, size, progress=progress)
+
+    def _enlargement(self, before: Size, scale: float | None, size: Size | None) -> float:
+        final = self.final_size(*before, scale=scale, size=size)
+        return max(final[0] / before[0], final[1] / before[1])
+
+    def _separate(self, loaded: Loaded, pixels: PixelSource) -> color.Rest:
         options = self.options
-        rest = color.separate(
+        return color.separate(
             pixels, loaded.channels, alpha_mode=options.alpha_mode, icc=options.icc
         )
 
-        def runner(view: Source, progress: Progress | None, report: RunReport) -> Iterator[Tensor]:
+    def _stream(
+        self,
+        loaded: Loaded,
+        rest: color.Rest,
+        scale: float | None,
+        size: Size | None,
+        *,
+        ready: Tensor | None = None,
+        progress: Progress | None = None,
+    ) -> Stream:
+        """The stream of a picture taken apart; ``ready``: what the network has made of it."""
+
+        def runner(
+            view: color.View, progress: Progress | None, report: RunReport
+        ) -> Iterator[Tensor]:
+            if ready is not None and not view.is_alpha:
+                return iter((ready,))
             return (rows for _, _, rows in self._run(loaded, view, progress, report))
 
+        final = self.final_size(*rest.size, scale=scale, size=size)
         return Stream(
             rest,
             final,
             loaded.scale,
             runner,
-            self._result(loaded, (height, width), final),
-            color_fix=options.color_fix,
+            self._result(loaded, rest.size, final),
+            color_fix=self.options.color_fix,
             progress=progress,
         )
 
@@ -364,7 +357,7 @@ class Upscaler:
             if min(size) < 1:
                 raise UsageError(f"size {size} is not a picture's; give at least 1 x 1")
             return size
-        factor = self.scale if scale is None else _check_scale(scale)
+        factor = self.scale if scale is None else check_scale(scale)
         return max(1, int(height * factor + 0.5)), max(1, int(width * factor + 0.5))
 
     def _run(
@@ -401,7 +394,8 @@ class Upscaler:
         )
 
 
-def _check_scale(scale: float) -> float:
+def check_scale(scale: float) -> float:
+    """Return an enlargement that can be asked for (:class:`UsageError` else)."""
     if not 0 < scale <= MAX_SCALE:
         raise UsageError(
             f"scale {scale:g} is out of range; give more than 0 and at most {MAX_SCALE:g}"

@@ -1,0 +1,174 @@
+"""Small pictures of one size run together: the same pictures, each with its own fate."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import upscale.batch
+from tests.conftest import Finished, draw, png
+from upscale import load
+from upscale.batch import run, stages
+from upscale.batch.together import Groups
+from upscale.errors import ImageError
+from upscale.image import Image, decode
+from upscale.inference import engine
+from upscale.upscaler import Upscaler
+
+Cli = Callable[..., Finished]
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+
+
+def close(a: np.ndarray, b: np.ndarray) -> bool:
+    """Equal but for values that fall on the other side of a rounding."""
+    difference = np.abs(a.astype(int) - b.astype(int))
+    return bool(difference.max() <= 1 and (difference > 0).mean() < 1e-3)
+
+
+@pytest.mark.parametrize("model", ["tiny", "duo"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_together_is_as_alone(model: str, channels: int, tiny: str) -> None:
+    up = load(model, device="cpu")
+    images = [Image(np.ascontiguousarray(draw(21, 30, seed=k)[:, :, :1])) for k in range(5)]
+    if channels > 1:
+        images = [Image(draw(21, 30, seed=k)) for k in range(5)]
+    if channels == 4:
+        alphas = [draw(21, 30, seed=9 + k)[:, :, :1] for k in range(5)]
+        images = [Image(np.dstack([i.pixels, a])) for i, a in zip(images, alphas, strict=True)]
+    for scale in (None, 1.5):
+        together = up.enlarge_together(images, scale=scale)
+        for image, (big, result) in zip(images, together, strict=True):
+            alone, said = up.enlarge(image, scale=scale)
+            assert close(big.pixels, alone.pixels)
+            assert (result.tile, result.retries, result.weights) == (None, 0, said.weights)
+            assert (result.out_width, result.out_height) == (said.out_width, said.out_height)
+
+
+def test_pictures_of_two_sizes_do_not_run_together(tiny: str) -> None:
+    with pytest.raises(ImageError, match="one size"):
+        load(tiny, device="cpu").enlarge_together([Image(draw(8, 8)), Image(draw(8, 9))])
+
+
+def test_a_batch_that_does_not_fit_is_halved(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    up = load(tiny, device="cpu")
+    images = [Image(draw(20, 20, seed=k)) for k in range(6)]
+    want = [up.enlarge(image)[0].pixels for image in images]
+    forward, seen = engine._Run._forward, []
+
+    def greedy(self: Any, network: Any, lr: torch.Tensor) -> torch.Tensor:
+        seen.append(len(lr))
+        if len(lr) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 8.00 MiB")
+        return forward(self, network, lr)
+
+    monkeypatch.setattr(engine._Run, "_forward", greedy)
+    done = up.enlarge_together(images)
+    assert seen == [6, 3, 1, 1, 1, 1, 1, 1] or max(seen[2:]) <= 2
+    assert all(close(big.pixels, w) for (big, _), w in zip(done, want, strict=True))
+    assert done[0][1].retries >= 1
+
+
+class Sized:
+    """What a group looks at."""
+
+    def __init__(self, side: int) -> None:
+        self.image = Image(np.zeros((side, side, 3), np.uint8))
+
+
+def groups(sides: list[int], together: int) -> list[list[int]]:
+    ready: queue.Queue[Any] = queue.Queue()
+    for side in sides:
+        ready.put((Sized(side), 0))
+    for _ in range(2):
+        ready.put(None)
+    taker = Groups(ready, together)
+    found = []
+    while (group := taker.take()) is not None:
+        found.append([item[0].image.height for item in group])
+    assert ready.qsize() == 1, "the end of another taker was taken"
+    return found
+
+
+def test_groups_are_of_one_size_and_bounded() -> None:
+    assert groups([5, 5, 5, 5, 5], 4) == [[5, 5, 5, 5], [5]]
+    assert groups([5, 6, 5, 6, 5], 4) == [[5, 5, 5], [6, 6]]
+    assert groups([5, 5, 5], 1) == [[5], [5], [5]]
+    assert groups([400, 400], 16) == [[400], [400]], "large enough alone"
+    assert groups([], 4) == []
+
+
+def together(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """As on a GPU; gives the sizes of the groups that ran."""
+    sizes: list[int] = []
+    enlarge = stages.enlarge_together
+
+    def counted(group: Any, upscaler: Upscaler) -> Any:
+        sizes.append(len(group))
+        return enlarge(group, upscaler)
+
+    monkeypatch.setattr(run.Options, "together_on", lambda *_: 4)
+    monkeypatch.setattr(stages, "enlarge_together", counted)
+    return sizes
+
+
+def test_a_folder_in_groups(tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "in").mkdir()
+    for index in range(30):
+        (tmp_path / "in" / f"{index:02}.png").write_bytes(png(9 + index % 2, 8, seed=index))
+    (tmp_path / "in" / "07.png").write_bytes(b"broken")
+    alone = list(upscale.batch(tmp_path / "in", tmp_path / "alone", model=tiny))
+    sizes = together(monkeypatch)
+    grouped = list(upscale.batch(tmp_path / "in", tmp_path / "grouped", model=tiny))
+    for records in (alone, grouped):
+        assert sum(record.status == "ok" for record in records) == 29
+    assert max(sizes) > 1
+    assert len({record.output for record in grouped if record.status == "ok"}) == 29
+    for index in (0, 1, 28, 29):
+        first, second = (
+            decode((tmp_path / name / f"{index:02}.png").read_bytes())
+            for name in ("alone", "grouped")
+        )
+        assert close(first.pixels, second.pixels)
+        assert first.metadata == second.metadata
+
+
+def test_one_bad_picture_costs_its_group_nothing(
+    tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in").mkdir()
+    for index in range(12):
+        (tmp_path / "in" / f"{index:02}.png").write_bytes(png(9, 8, seed=index))
+    enlarge = Upscaler.enlarge
+
+    def picky(self: Upscaler, image: Image, **options: Any) -> Any:
+        if image.pixels[0, 0, 0] == bad:
+            raise ImageError("this one is bad")
+        return enlarge(self, image, **options)
+
+    def fails(self: Upscaler, images: Any, **options: Any) -> Any:
+        raise ImageError("one of them is bad")
+
+    bad = decode((tmp_path / "in" / "05.png").read_bytes()).pixels[0, 0, 0]
+    together(monkeypatch)
+    monkeypatch.setattr(Upscaler, "enlarge_together", fails)
+    monkeypatch.setattr(Upscaler, "enlarge", picky)
+    records = list(upscale.batch(tmp_path / "in", tmp_path / "out", model=tiny))
+    failed = [record for record in records if record.status == "failed"]
+    assert len(records) == 12
+    assert 1 <= len(failed) < 12
+    assert all("this one is bad" in (record.error or "") for record in failed)
+
+
+@needs_cuda
+def test_on_a_gpu_groups_are_the_rule(tiny: str, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for index in range(40):
+        (tmp_path / "in" / f"{index:02}.png").write_bytes(png(32, 32, seed=index))
+    records = list(upscale.batch(tmp_path / "in", tmp_path / "out", model=tiny, device="cuda"))
+    assert sum(record.status == "ok" for record in records) == 40
