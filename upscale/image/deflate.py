@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 
 SAMPLE = 16  # one byte of so many decides
+PLACES = 4  # where these bytes are taken from
 RAW, ZLIB = -15, 15  # without and with the header and checksum of zlib
 MEMORY = 9  # zlib's largest blocks, each with codes of its own
 
@@ -18,8 +19,9 @@ def packed(data: bytes, level: int, window: int = ZLIB, end: int = zlib.Z_FINISH
         window: ``ZLIB``, or ``RAW`` for a part of a longer stream.
         end: How the stream is closed; ``zlib.Z_SYNC_FLUSH`` where another part follows.
     """
-    middle, length = len(data) // 2, max(4096, len(data) // SAMPLE)
-    sample = data[middle : middle + length]
+    part, length = len(data) // PLACES, max(1024, len(data) // (SAMPLE * PLACES))
+    starts = range(part // 2, len(data), max(1, part))
+    sample = b"".join(data[at : at + length] for at in starts)
     runs = _deflated(sample, 1, zlib.Z_RLE, window, end)
     both = _deflated(sample, level, zlib.Z_DEFAULT_STRATEGY, window, end)
     if level and len(runs) <= len(both):

@@ -19,7 +19,7 @@ from upscale.image.model import Image, Metadata, Pixels
 from upscale.image.tags import Block, Directory
 from upscale.image.tiff_inflate import FAX, JPEG, RATIO
 
-BAND = 1 << 24  # bytes of the rows that are decoded at a time, about
+BAND = 1 << 23  # bytes of the rows that are decoded at a time, about
 LARGEST_BAND = 1 << 28  # bytes of rows that cannot be had in smaller pieces
 LARGEST_FAX = 1 << 26  # bytes of a strip of fax codes, which is read whole
 JPEG_TABLES, T4_OPTIONS = 347, 292

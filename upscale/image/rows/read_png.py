@@ -20,7 +20,7 @@ from upscale.image.model import Pixels, check_size
 from upscale.image.png_chunks import Chunks, inflated, inflated_length, parse, row_bytes
 from upscale.image.rows.reader import RowReader
 
-BAND = 1 << 23  # bytes of filtered rows that are decoded at a time, about
+BAND = 1 << 21  # bytes of filtered rows that are decoded at a time, about
 LARGEST_SIDE = 1 << 20  # pixels of a row that OpenCV decodes
 KINDS = {1: (8, 0), 2: (16, 0), 3: (8, 2), 4: (8, 6), 6: (16, 2), 8: (16, 6)}  # depth and colour
 # type of a PNG whose pixels have so many bytes and come back as they are

@@ -92,12 +92,14 @@ def _write_tiff(
 
 
 def _tiles(strips: Iterable[Pixels]) -> Iterator[Pixels]:
-    """Tiles in reading order, filled up at the right and below with the nearest pixels."""
+    """Tiles in reading order, filled up so that it costs few bytes: right the last, below zeros."""
     for strip in strips:
         for x in range(0, strip.shape[1], TILE):
             part = strip[:, x : x + TILE]
             down, right = TILE - part.shape[0], TILE - part.shape[1]
-            yield np.pad(part, ((0, down), (0, right), (0, 0)), "edge") if down or right else part
+            if right:
+                part = np.pad(part, ((0, 0), (0, right), (0, 0)), "edge")
+            yield np.pad(part, ((0, down), (0, 0), (0, 0))) if down else part
 
 
 def _write_png(
