@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import pickle
 import struct
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -380,6 +383,26 @@ def test_a_file_that_gets_shorter_meanwhile_is_an_error(tmp_path: Path, name: st
         file.truncate(path.stat().st_size // 2)
     with pytest.raises(ImageError, match="shorter"):
         list(rows)
+
+
+@pytest.mark.parametrize("name", ["png", "tiff", pytest.param("jpeg", marks=needs_vips)])
+def test_a_reader_can_be_sent_to_another_process(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(encode(sample(3, 8), name))
+    reader = open_rows(path)
+    again = pickle.loads(pickle.dumps(reader))
+    assert again == reader
+    assert (np.concatenate(list(again.rows())) == decode(path.read_bytes()).pixels).all()
+
+
+@needs_vips
+def test_rows_of_a_jpeg_that_are_left_unread_leave_no_trace(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(encode(sample(3, 8, 900, 900), "jpeg"))
+    code = "import sys; from upscale.image import open_rows; held = [open_rows(sys.argv[1]).rows()"
+    code += " for _ in range(3)]; [next(rows) for rows in held]; held[1].close()"
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
 def interlaced() -> bytes:

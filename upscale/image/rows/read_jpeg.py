@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -46,7 +46,7 @@ def open_jpeg(
     if metadata.orientation != 1:
         return None
     dtype = np.dtype(np.uint8)
-    return RowReader("jpeg", s.height, s.width, channels, dtype, metadata, lambda: _rows(s, path))
+    return RowReader("jpeg", s.height, s.width, channels, dtype, metadata, partial(_rows, s, path))
 
 
 @cache

@@ -10,6 +10,7 @@ import os
 import zlib
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -44,7 +45,7 @@ def open_png(
     if metadata.orientation != 1:
         return None
     return RowReader(
-        "png", c.height, c.width, channels, one.dtype, metadata, lambda: _rows(c, path)
+        "png", c.height, c.width, channels, one.dtype, metadata, partial(_rows, c, path)
     )
 
 

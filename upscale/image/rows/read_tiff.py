@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from upscale.image.data import Data, FileData
 from upscale.image.model import Pixels, check_size
 from upscale.image.rows.reader import RowReader
 from upscale.image.tiff import Picture, picture_of, read_page
+from upscale.image.tiff_pixels import Layout
 
 
 def open_tiff(
@@ -36,6 +38,7 @@ def open_tiff(
     metadata = settled(picture.metadata, picture.channels <= 2, assume_icc)
     if metadata.orientation != 1:
         return None
+    alone = replace(picture, layout=_on(layout, b""))  # without the file, which is closed
     return RowReader(
         "tiff",
         layout.height,
@@ -43,13 +46,18 @@ def open_tiff(
         picture.channels,
         layout.decoded,
         metadata,
-        lambda: _rows(picture, path),
+        partial(_rows, alone, path),
     )
+
+
+def _on(layout: Layout, data: Data) -> Layout:
+    """The layout of the same file, opened anew."""
+    return replace(layout, block=replace(layout.block, data=data))
 
 
 def _rows(picture: Picture, path: str | os.PathLike[str]) -> Iterator[Pixels]:
     with FileData(path) as data:
-        layout = replace(picture.layout, block=replace(picture.layout.block, data=data))
+        layout = _on(picture.layout, data)
         tiff_pixels.check(layout)
         top = 0
         for band in tiff_pixels.bands(layout):
