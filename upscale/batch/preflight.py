@@ -10,12 +10,14 @@ from dataclasses import dataclass
 
 import torch
 
-from upscale.batch import stages, storage
+from upscale.batch import large, stages, storage
+from upscale.batch.large import Large
 from upscale.batch.plan import Plan
 from upscale.batch.settings import Settings
 from upscale.batch.task import STDOUT, Task
 from upscale.errors import ImageError
 from upscale.image import FORMATS, Info, probe
+from upscale.inference.engine import BAND_BYTES, LARGEST_AUTO, TILE_BYTES
 from upscale.upscaler import Upscaler
 
 HEAD_BYTES = 1 << 16
@@ -23,6 +25,7 @@ PROBE_SIDE = 96  # of the picture that the speed is measured on, LR pixels
 # Bytes of an output for each byte of its pixels: for photographs, generously.
 CODED_SHARE = {"png": 0.75, "jpeg": 0.25, "webp": 0.25, "tiff": 1.0, "bmp": 1.0}
 FLOAT_BYTES = 4
+ROWS_HELD = 1024  # rows of input and output that are in memory where a picture goes by rows
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,9 @@ def _line(task: Task, settings: Settings, upscaler: Upscaler) -> Line:
     if task.action != "do":
         return Line(task, problem=task.reason if task.action == "fail" else "")
     try:
+        found = large.inspect(task, settings, upscaler)
+        if found is not None:
+            return _line_by_rows(found, upscaler)
         info = _probe(task)
     except (OSError, ImageError) as error:
         return Line(task, problem=stages.describe(error))
@@ -104,14 +110,33 @@ def _line(task: Task, settings: Settings, upscaler: Upscaler) -> Line:
     name = task.format or (info.format if FORMATS[info.format].writable else "png")
     pixels, sample = size[0] * size[1], info.channels * info.depth // 8
     disk = int(pixels * sample * CODED_SHARE.get(name, 1.0))
-    rows = FLOAT_BYTES * width * height * upscaler.native().channels
-    memory = width * height * sample + rows + pixels * sample * 2
+    memory = width * height * sample + pixels * sample * 2 + _network(upscaler, width, height)
     problem = ""
     try:
         stages.check_held(settings, name, size)
     except ImageError as error:
         problem = str(error)
     return Line(task, width, height, *size, disk, memory, problem)
+
+
+def _line_by_rows(found: Large, upscaler: Upscaler) -> Line:
+    reader, size = found.reader, found.size
+    sample = reader.channels * reader.dtype.itemsize
+    disk = int(size[0] * size[1] * sample * CODED_SHARE[found.format])
+    rows = ROWS_HELD * (reader.width + size[0]) * sample
+    memory = rows + _network(upscaler, reader.width, reader.height)
+    return Line(found.task, reader.width, reader.height, *size, disk, memory)
+
+
+def _network(upscaler: Upscaler, width: int, height: int) -> int:
+    """Bytes of a tile in the network and of a row of tiles beside it, roughly."""
+    loaded = upscaler.native()
+    side = LARGEST_AUTO.get(upscaler.device.type, LARGEST_AUTO["cpu"])
+    row = FLOAT_BYTES * loaded.channels * min(side, height) * width * (1 + loaded.scale**2)
+    if upscaler.device.type != "cpu":
+        return row
+    tile = min(side, height) * min(side, width) * loaded.prepared.bytes_per_pixel
+    return min(row, BAND_BYTES) + min(tile, TILE_BYTES)
 
 
 def _probe(task: Task) -> Info:
