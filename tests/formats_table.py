@@ -136,8 +136,7 @@ def carried(format_: Format) -> dict[str, bool]:
         dpi=(300.0, 300.0),
         text=(("Comment", "hello"),),
     )
-    record = {"software": "upscale 0", "model": "identity"}
-    start = Image(start.pixels, with_provenance(start.metadata, record))
+    start = with_provenance(start, {"software": "upscale 0", "model": "identity"})
     m = decode(encode(identity(start), format_.name)).metadata
     return {
         "icc": m.icc == profile,

@@ -85,7 +85,7 @@ def test_other_readers_agree(name: str, channels: int, depth: int) -> None:
     data = written(name, Image(pixels, Metadata(**FULL)))
     if name == "tiff" and depth < 32:  # tifffile needs another package for predicted floats
         with tifffile.TiffFile(io.BytesIO(data)) as file:
-            assert file.is_bigtiff
+            assert not file.is_bigtiff
             assert file.pages[0].is_tiled
             assert (file.asarray().reshape(pixels.shape) == pixels).all()
     if channels != 2 and (name, channels, depth) != ("tiff", 4, 8):  # OpenCV multiplies its alpha
@@ -183,6 +183,18 @@ def test_exiftool_reads_the_same_as_from_encode(
     assert rows["ICC_Profile:ProfileDescription"] == "P3"
 
 
+def test_what_may_exceed_four_gigabytes_is_a_bigtiff(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = sample(3, 16, *SIZE).with_metadata(**FULL)
+    classic = written("tiff", image)
+    monkeypatch.setattr(tiff_write, "CLASSIC", image.pixels.nbytes)
+    big = written("tiff", image)
+    assert (classic[2], big[2]) == (42, 43)
+    assert np.array_equal(decode(classic).pixels, decode(big).pixels)
+    assert decode(classic).metadata == decode(big).metadata
+    with tifffile.TiffFile(io.BytesIO(big)) as file:
+        assert np.array_equal(file.asarray(), image.pixels)
+
+
 def test_directories_beyond_four_gigabytes(tmp_path: Path) -> None:
     pixels, at = np.full((3, 4, 1), 7, np.uint8), 2**33
     tile = tiff_write.deflated(np.pad(pixels, ((0, 253), (0, 252), (0, 0))), 1)
@@ -192,7 +204,7 @@ def test_directories_beyond_four_gigabytes(tmp_path: Path) -> None:
     directory |= {324: tags.long8([at - 4096], "<"), 325: tags.longs([len(tile)], "<")}
     path = tmp_path / "sparse.tif"
     with path.open("wb") as file:
-        file.write(tiff_write.big_header(at))
+        file.write(tiff_write.header(at, big=True))
         file.seek(at - 4096)
         file.write(tile)
         file.seek(at)

@@ -97,13 +97,15 @@ class Freight:
 
 
 def use_threads(count: int) -> None:
-    """Hold this process to ``count`` threads: the network's, OpenCV's, and tifffile's."""
+    """Hold this process to ``count`` threads: the network's, OpenCV's, the encoders'."""
     import cv2
     import torch
 
+    from upscale.image import parallel
+
     torch.set_num_threads(count)
     cv2.setNumThreads(count)
-    os.environ["TIFFFILE_NUM_THREADS"] = str(count)  # tifffile reads it when it is first used
+    parallel.limit(count)
 
 
 class Worker:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from upscale import files
 from upscale.batch import storage
 from upscale.batch.journal import Entry, Journal
 from upscale.batch.settings import Settings
@@ -113,11 +114,11 @@ def enlarge_file(
     stream = upscaler.stream(FilePixels(large.reader), size=(height, width), progress=progress)
     try:
         storage.make_folder(task.output)
-        with storage.temporary(task.output) as name:
+        with files.temporary(task.output) as name:
             _write(name, large, stream, settings)
             if journal is not None:
                 journal.add(_entry(large, digest, name))
-            storage.publish(name, task.output, replace=task.replace)
+            files.publish(name, task.output, replace=task.replace)
     except OSError as error:
         raise OutputError(f"cannot be written: {storage.reason(error)}") from error
     notes = large.reader.metadata.notes

@@ -36,7 +36,6 @@ STAMPS = (
     "CRC",
     "created",
 )
-temporary, publish = files.temporary, files.publish  # for what is written a piece at a time
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ def by_rows(change: Callable[[Pixels], Pixels], x: Tensor) -> Tensor:
             return torch.from_numpy(change(rows)).permute(2, 0, 1)
 
     starts = range(0, x.shape[2], STRIP)
-    with ThreadPoolExecutor() as pool:  # numpy lets go of the interpreter
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # numpy lets go of the interpreter
         return torch.cat(list(pool.map(part, starts)), 1).unsqueeze(0)
 
 

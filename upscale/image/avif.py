@@ -14,6 +14,7 @@ from PIL import Image as PillowImage
 from upscale.errors import ImageError
 from upscale.image import iso, opencv
 from upscale.image.model import Image, Info, Metadata, Pixels, check_size
+from upscale.image.parallel import workers
 from upscale.image.pillow import DAMAGE, array_of, load, save
 from upscale.image.png_meta import code_points
 
@@ -110,6 +111,7 @@ def encode(image: Image, *, quality: int) -> bytes:
         PillowImage.fromarray(image.pixels),
         "AVIF",
         quality=quality,
+        max_threads=workers(),
         subsampling="4:4:4" if quality >= FULL_COLOUR else "4:2:0",
         icc_profile=m.icc or b"",
         exif=m.exif or b"",

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from upscale.image import exif, xmp
 from upscale.image.model import Image, Metadata
 from upscale.image.tags import TagError
 
+Picture = TypeVar("Picture", Image, Metadata)
+
 MOST_PREVIOUS = 8  # earlier records that are kept, each inside the next
 
 
-def with_provenance(metadata: Metadata, record: dict[str, Any]) -> Metadata:
-    """The metadata of a picture with a record of how it was made.
+def with_provenance(picture: Picture, record: dict[str, Any]) -> Picture:
+    """The picture, or its metadata, with a record of how it was made.
 
     The EXIF and TIFF tag Software is set to the record's ``software`` (name and version); the
     record goes into the XMP packet as JSON. A record that was there moves into ``previous``, the
     former Software into ``previous_software``.
 
     Args:
-        metadata: Of the picture.
+        picture: The picture, or its metadata.
         record: What JSON can hold; ``software`` is expected, the rest is up to the caller.
     """
-    m = metadata
+    m = _metadata_of(picture)
     values = {k: v for k, v in record.items() if v is not None}
     before = xmp.record(m.xmp)
     if before:
@@ -31,7 +33,19 @@ def with_provenance(metadata: Metadata, record: dict[str, Any]) -> Metadata:
     elif m.exif and _software(m.exif):
         values["previous_software"] = _software(m.exif)
     name = str(record.get("software", "upscale"))
-    return replace(m, exif=exif.with_software(m.exif, name), xmp=xmp.with_record(m.xmp, values))
+    return _changed(
+        picture, exif=exif.with_software(m.exif, name), xmp=xmp.with_record(m.xmp, values)
+    )
+
+
+def _metadata_of(picture: Image | Metadata) -> Metadata:
+    return picture if isinstance(picture, Metadata) else picture.metadata
+
+
+def _changed(picture: Picture, **changes: Any) -> Picture:
+    if isinstance(picture, Metadata):
+        return replace(picture, **changes)
+    return picture.with_metadata(**changes)
 
 
 def _software(block: bytes) -> str:
@@ -52,10 +66,9 @@ def _shallow(record: dict[str, Any], depth: int) -> dict[str, Any]:
 
 def provenance(picture: Image | Metadata) -> dict[str, Any] | None:
     """The record that ``with_provenance`` wrote; None where there is none."""
-    metadata = picture if isinstance(picture, Metadata) else picture.metadata
-    return xmp.record(metadata.xmp)
+    return xmp.record(_metadata_of(picture).xmp)
 
 
-def strip_metadata(metadata: Metadata) -> Metadata:
+def strip_metadata(picture: Picture) -> Picture:
     """Without EXIF, XMP (and so provenance), IPTC and text; profile and DPI stay."""
-    return replace(metadata, exif=None, xmp=None, iptc=None, text=())
+    return _changed(picture, exif=None, xmp=None, iptc=None, text=())

@@ -12,6 +12,7 @@ from PIL import Image as PillowImage
 from upscale.image import exif, tags
 from upscale.image.deflate import packed
 from upscale.image.model import Image, Metadata, Pixels
+from upscale.image.parallel import workers
 from upscale.image.tags import Directory, Entry
 from upscale.image.tiff import EXTRA_SAMPLES, ICC, IPTC, SAMPLE_FORMAT, XMP
 
@@ -35,7 +36,7 @@ def _write(p: Pixels, metadata: Metadata, photometric: int, level: int) -> bytes
     height, width, samples = p.shape
     rows = max(1, STRIP // (width * samples * p.dtype.itemsize))
     starts = range(0, height, rows)
-    with ThreadPoolExecutor() as pool:  # zlib lets go of the interpreter
+    with ThreadPoolExecutor(workers()) as pool:  # zlib lets go of the interpreter
         strips = list(pool.map(lambda y: deflated(p[y : y + rows], level), starts))
     directory = directory_of(p.shape, p.dtype, metadata, photometric)
     directory[278] = tags.long(rows, ORDER)
@@ -115,12 +116,14 @@ def _head(directory: Directory, metadata: Metadata, counts: list[int], big: bool
     for count in counts:
         offsets.append(at)
         at += count + count % 2
-    return (big_header(16) if big else b"II*\0\x08\0\0\0") + written(offsets)
+    return header(start, big=big) + written(offsets)
 
 
-def big_header(first: int) -> bytes:
-    """The header of a BigTIFF whose directory stands at ``first``."""
-    return struct.pack(ORDER + "2sHHHQ", b"II", 43, 8, 0, first)
+def header(first: int, *, big: bool) -> bytes:
+    """The header of a TIFF or BigTIFF whose directory stands at ``first``."""
+    if big:
+        return struct.pack(ORDER + "2sHHHQ", b"II", 43, 8, 0, first)
+    return struct.pack(ORDER + "2sHI", b"II", 42, first)
 
 
 def with_exif(directory: Directory, metadata: Metadata, offset: int, *, big: bool) -> bytes:

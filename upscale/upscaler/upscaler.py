@@ -217,8 +217,7 @@ class Upscaler:
         height, width = self.final_size(image.height, image.width, scale=scale, size=size)
         form.check(width, height, image)
         big, result = self.enlarge(image, scale=scale, size=size, progress=progress)
-        metadata = with_provenance(big.metadata, result.provenance())
-        return form.encode(Image(big.pixels, metadata)), result
+        return form.encode(with_provenance(big, result.provenance())), result
 
     def enlarge(
         self,

@@ -34,7 +34,7 @@ def write_rows(
 
     Args:
         file: Empty, opened for writing in binary, seekable.
-        format: "tiff" (BigTIFF in tiles) or "png".
+        format: "tiff" (in tiles; BigTIFF where 4 GB may not be enough) or "png".
         shape: Height, width, channels (1 gray, 2 gray and alpha, 3 RGB, 4 RGB and alpha).
         dtype: uint8, uint16, or for TIFF float32.
         metadata: Fitted to the format as ``encode`` does. CMYK is not separated again.
@@ -72,7 +72,8 @@ def _write_tiff(
 ) -> None:
     """The header, the tiles as they come, the directory behind them, and where it stands."""
     offsets, counts = list[int](), list[int]()
-    at = file.write(tiff_write.big_header(0))
+    big = _may_exceed(tiff_write.CLASSIC, shape, dtype, metadata)
+    at = file.write(tiff_write.header(0, big=big))
     tiles = _tiles(of_height(rows, shape, dtype, TILE))
     for packed in in_order(lambda tile: tiff_write.deflated(tile, LEVEL), tiles):
         offsets.append(at)
@@ -83,12 +84,21 @@ def _write_tiff(
     directory |= {
         TILE_WIDTH: tags.short(TILE, tiff_write.ORDER),
         TILE_HEIGHT: tags.short(TILE, tiff_write.ORDER),
-        TILE_OFFSETS: tags.long8(offsets, tiff_write.ORDER),
+        TILE_OFFSETS: (tags.long8 if big else tags.longs)(offsets, tiff_write.ORDER),
         TILE_COUNTS: tags.longs(counts, tiff_write.ORDER),
     }
-    file.write(tiff_write.with_exif(directory, metadata, at, big=True))
+    file.write(tiff_write.with_exif(directory, metadata, at, big=big))
     file.seek(0)
-    file.write(tiff_write.big_header(at))
+    file.write(tiff_write.header(at, big=big))
+
+
+def _may_exceed(limit: int, shape: Shape, dtype: np.dtype[Any], metadata: Metadata) -> bool:
+    """Whether a TIFF may become larger: its tiles are not compressed yet, and noise grows a bit."""
+    height, width, channels = shape
+    tiles = -(-height // TILE) * -(-width // TILE)
+    pixels = int(tiles * (TILE * TILE * channels * dtype.itemsize * 1.001 + 64))
+    held = (metadata.exif, metadata.xmp, metadata.iptc, metadata.icc)
+    return pixels + 2 * sum(len(block or b"") for block in held) > limit
 
 
 def _tiles(strips: Iterable[Pixels]) -> Iterator[Pixels]:
