@@ -32,6 +32,14 @@ def test_beside_the_input(cli: Cli, tiny: str, picture: Path) -> None:
     assert size_of(picture.with_name("picture_tiny_x2.png")) == (18, 24)
 
 
+@pytest.mark.parametrize("options", [["--files-from", "-"], ["--report", "-", "--json"]])
+def test_a_stream_has_one_use(cli: Cli, tiny: str, tmp_path: Path, options: list[str]) -> None:
+    result = cli("-", "-m", tiny, "-o", tmp_path / "a.png", *options, stdin=png(9, 9))
+    assert result.code == 2
+    assert len(result.err.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
 def test_same_bytes_as_from_python(cli: Cli, tiny: str, picture: Path) -> None:
     import upscale
 

@@ -86,17 +86,21 @@ def parse_shard(shard: str | None) -> tuple[int, int] | None:
     return int(match[1]), int(match[2])
 
 
-def read_listed(files_from: str | None, *, null: bool) -> tuple[Listed, ...] | None:
+def read_listed(
+    files_from: str | None, inputs: Sequence[str], *, null: bool
+) -> tuple[Listed, ...] | None:
     """Return the names in a list, or ``None`` when there is none.
 
     Raises:
-        UsageError: It cannot be read.
+        UsageError: It cannot be read, or stdin is to be the list and a picture.
     """
     if files_from is None:
         if null:
             raise UsageError("-0 tells how a list is separated: give --files-from too")
         return None
     if files_from == STDIN:
+        if STDIN in inputs:
+            raise UsageError("stdin is named as the list and as a picture: give one of the two")
         if sys.stdin is None:
             raise UsageError("--files-from - is stdin, which is closed; pipe a list into it")
         return tuple(read_list(sys.stdin.buffer, null=null))
@@ -115,6 +119,8 @@ def _sources(job: Job) -> list[Source]:
 
 def _check_streams(job: Job, show: Show) -> None:
     """Refuse what stdout cannot do, before any work."""
+    if show.report == STDOUT:
+        raise UsageError("--report - names no file: give --json for records on stdout")
     output = job.request.output
     pictures = output == STDOUT or (output is None and STDIN in job.inputs)
     if sys.stdout is None and (pictures or show.json):

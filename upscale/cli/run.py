@@ -87,7 +87,7 @@ def run(
     request = Request(output, overwrite, skip_existing, main_job.parse_shard(shard))
     job = Job(
         inputs=tuple(inputs or ()),
-        listed=main_job.read_listed(files_from, null=null),
+        listed=main_job.read_listed(files_from, inputs or (), null=null),
         settings=settings,
         request=request,
         recursive=recursive,
