@@ -284,7 +284,9 @@ def test_rows_with_nan_are_refused() -> None:
 
 
 def test_a_wide_picture_has_low_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "BAND_BYTES", 4 * 3 * 4 * 4 * 600 * 100)
+    row = 4 * 3 * 4 * 4 * 600
+    monkeypatch.setattr(engine, "BAND_BYTES", 100 * row)
+    monkeypatch.setattr(engine, "MOST_BAND_BYTES", 100 * row)
     network = Toy(ToyConfig(scale=4))
     lr = picture(300, 600)
     strips = list(run(network, lr))

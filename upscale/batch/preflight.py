@@ -17,7 +17,7 @@ from upscale.batch.settings import Settings
 from upscale.batch.task import STDOUT, Task
 from upscale.errors import ImageError
 from upscale.image import FORMATS, Info, probe
-from upscale.inference.engine import BAND_BYTES, LARGEST_AUTO, TILE_BYTES
+from upscale.inference.engine import LARGEST_AUTO, MOST_BAND_BYTES, TILE_BYTES
 from upscale.upscaler import Upscaler
 
 HEAD_BYTES = 1 << 16
@@ -136,7 +136,7 @@ def _network(upscaler: Upscaler, width: int, height: int) -> int:
     if upscaler.device.type != "cpu":
         return row
     tile = min(side, height) * min(side, width) * loaded.prepared.bytes_per_pixel
-    return min(row, BAND_BYTES) + min(tile, TILE_BYTES)
+    return min(row, MOST_BAND_BYTES) + min(tile, TILE_BYTES)
 
 
 def _probe(task: Task) -> Info:

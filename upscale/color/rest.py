@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from upscale.color.alpha import CELL, MARGIN, bleed
@@ -18,6 +19,9 @@ from upscale.errors import UsageError
 from upscale.image import Metadata
 from upscale.image.icc import Profile
 from upscale.image.profile import parse
+
+TAKEN = 1 << 19  # pixels that are taken apart at once
+TAKEN_HOLES = 1 << 22  # the same where holes are filled: every part reads many rows around it
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,6 +136,18 @@ class View:
 
     def rows(self, first: int, last: int) -> Tensor:
         """Rows [first, last), (1, channels, last - first, W) float32 in [0, 1]."""
+        _, channels, _, width = self.shape
+        at_once = TAKEN if self._rest.facts.fill is None else TAKEN_HOLES
+        tall = max(1, at_once // width)
+        if last - first <= tall:
+            return self._rows(first, last)
+        out = torch.empty(1, channels, last - first, width)
+        for y in range(first, last, tall):
+            end = min(last, y + tall)
+            out[:, :, y - first : end - first] = self._rows(y, end)
+        return out
+
+    def _rows(self, first: int, last: int) -> Tensor:
         rest = self._rest
         part = rest.part(self._cursor, first, last)
         if self.is_alpha:

@@ -37,7 +37,8 @@ SMALL_TILE = 128  # is taken whatever it takes, where it fits in the free memory
 MEMORY_SHARE = {"cpu": 0.5, "mps": 0.5, "cuda": 0.8}  # of the free memory, for one batch of tiles
 MAX_BATCH = 16
 BATCH_PIXELS = 512 * 512  # a GPU is busy with that many LR pixels at once
-BAND_BYTES = 1 << 28  # of one row of tiles of the result, where the tiles are automatic
+BAND_BYTES = 1 << 26  # of one row of tiles of the result, where the tiles are automatic
+MOST_BAND_BYTES = 1 << 28  # the same, where lower tiles would be more than a seventh context
 MIN_ROWS = 64  # useful height of such tiles at least, LR pixels
 _SMALL = 128 * 128  # LR pixels that are tried without asking for memory first
 
@@ -246,8 +247,8 @@ class _Run:
             self._fit_memory(option, height, width)
         if option == "auto":
             row = 4 * self.prepared.network.channels * self.scale**2 * width
-            fitting = (side for side in SIDES if (side + self.overlap) * row <= BAND_BYTES)
-            self.tall = max(MIN_ROWS, next(fitting, 0))
+            most = MOST_BAND_BYTES // row - self.overlap
+            self.tall = max(MIN_ROWS, BAND_BYTES // row - self.overlap, min(most, 6 * self.overlap))
 
     def _seen(self, height: int, width: int) -> int:
         """LR pixels of a picture of ``height`` x ``width`` that one tile shows the network."""

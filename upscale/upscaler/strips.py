@@ -21,8 +21,8 @@ from upscale.inference import Progress, RunReport
 from upscale.resample import resize_strips
 from upscale.upscaler.result import Result
 
-MERGED = 1 << 21  # pixels of the result that are put together at once
-MERGED_HOLES = 1 << 23  # the same where holes are filled: every strip reads many rows around it
+MERGED = 1 << 19  # pixels of the result that are put together at once
+MERGED_HOLES = 1 << 22  # the same where holes are filled: every strip reads many rows around it
 FED = 64  # LR rows that go into the correction of drift at once
 
 # Runs the network: its view of the picture, progress, report; strips of its result.
