@@ -1,12 +1,13 @@
 """Interrupt a batch at random moments, resume it, and compare the end with an undisturbed run.
 
-    python tests/soak.py --rounds 60 --pictures 40
+    python tests/soak.py --rounds 60 --pictures 40 [--rows]
 
 Each round starts ``upscale`` on one folder and ends it in one of several ways at a random moment:
 SIGKILL, SIGTERM, SIGINT, SIGINT twice, a closed stdout, a full disk, a read-only output folder, an
 input deleted, an input changed. After each round no half-written file may bear a final name. At the
 end everything is put back, the same command runs once undisturbed, and every output must be
-byte for byte that of a run that nothing disturbed. Needs root on Linux for the disk (else those
+byte for byte that of a run that nothing disturbed. With ``--rows`` half of the pictures are TIFFs
+and all go by rows from file to file, as large ones do. Needs root on Linux for the disk (else those
 rounds are left out, and it says so).
 """
 
@@ -29,15 +30,23 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests.conftest import png
-from upscale.image import decode
+from upscale.image import decode, encode
 
 SECONDS = 300
+BY_ROWS = """
+import sys
+from upscale.batch import large
+large.SMALL_FILE, large.LARGE_PIXELS = 0, 1
+from upscale.cli import status
+sys.exit(status(sys.argv[1:]))
+"""
 
 
 class Soak:
     """A folder of pictures, an output folder, and the command that goes from one to the other."""
 
-    def __init__(self, folder: Path, pictures: int, model: str, seed: int) -> None:
+    def __init__(self, folder: Path, pictures: int, model: str, seed: int, rows: bool) -> None:
+        self.program = ("-c", BY_ROWS) if rows else ("-m", "upscale")
         self.random = random.Random(seed)
         self.inputs, self.output = folder / "in", folder / "disk" / "out"
         self.disk = folder / "disk"
@@ -46,9 +55,11 @@ class Soak:
         self.has_disk = self._mount()
         self.content: dict[Path, bytes] = {}
         for index in range(pictures):
-            path = self.inputs / f"{index % 5}" / f"{index:04}.png"
+            ext = "tif" if rows and index % 2 else "png"
+            path = self.inputs / f"{index % 5}" / f"{index:04}.{ext}"
             path.parent.mkdir(parents=True, exist_ok=True)
-            self.content[path] = png(20 + index % 9, 30 + index % 7, seed=index)
+            data = png(20 + index % 9, 30 + index % 7, seed=index)
+            self.content[path] = encode(decode(data), ext)
             path.write_bytes(self.content[path])
         self.environment = dict(os.environ, OMP_NUM_THREADS="1", PYTHONFAULTHANDLER="1")
 
@@ -65,7 +76,7 @@ class Soak:
     def start(self, output: Path | None = None) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [
-                *(sys.executable, "-m", "upscale", str(self.inputs), "-r", "--json", "-q"),
+                *(sys.executable, *self.program, str(self.inputs), "-r", "--json", "-q"),
                 *("-o", str(output or self.output), "-m", self.model),
             ],
             stdin=subprocess.DEVNULL,
@@ -221,9 +232,11 @@ def whole(folder: Path) -> None:
             raise AssertionError(f"{name} is half a file: {error}") from error
 
 
-def soak(folder: Path, rounds: int, pictures: int, model: str, seed: int) -> dict[str, int]:
+def soak(
+    folder: Path, rounds: int, pictures: int, model: str, seed: int, by_rows: bool
+) -> dict[str, int]:
     """Run all rounds; return how often each kind was done."""
-    job = Soak(folder, pictures, model, seed)
+    job = Soak(folder, pictures, model, seed, by_rows)
     try:
         names = [name for name in ROUNDS if job.has_disk or name not in NEED_DISK]
         counts: collections.Counter[str] = collections.Counter()
@@ -261,10 +274,13 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=40)
     parser.add_argument("--model", default="srcnn")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--rows", action="store_true")
     given = parser.parse_args()
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        counts = soak(Path(folder), given.rounds, given.pictures, given.model, given.seed)
+        counts = soak(
+            Path(folder), given.rounds, given.pictures, given.model, given.seed, given.rows
+        )
     print(f"{sum(counts.values())} rounds in {time.monotonic() - started:.0f} s, byte-identical")
     for name, count in counts.items():
         print(f"  {name:17} {count}")

@@ -187,6 +187,24 @@ def test_a_file_that_changes_meanwhile_is_a_failure(
     assert not list((tmp_path / "out").glob("in*"))
 
 
+def test_a_file_that_goes_away_meanwhile_is_named(
+    cli: Cli, tiny: str, tmp_path: Path, by_rows: None, monkeypatch: Any
+) -> None:
+    source = tmp_path / "in.tif"
+    save(source, pictures()["rgb"])
+    write_rows = large.write_rows
+
+    def deleted(*arguments: Any) -> None:
+        source.unlink()
+        write_rows(*arguments)
+
+    monkeypatch.setattr(large, "write_rows", deleted)
+    result = cli(source, "-m", tiny, "-o", f"{tmp_path}/out/")
+    assert result.code == 1
+    assert "in.tif: no such file" in result.err
+    assert not list((tmp_path / "out").glob("in*"))
+
+
 def test_a_folder_with_a_large_picture_resumes(
     cli: Cli, tiny: str, tmp_path: Path, by_rows: None
 ) -> None:

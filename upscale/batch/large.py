@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -29,7 +30,7 @@ from upscale.batch.storage import Stat, is_url
 from upscale.batch.task import STDOUT, Task
 from upscale.color import FilePixels
 from upscale.errors import ImageError, OutputError
-from upscale.image import CAN_WRITE_ROWS, MAX_PIXELS, RowReader, open_rows, write_rows
+from upscale.image import CAN_WRITE_ROWS, MAX_PIXELS, Pixels, RowReader, open_rows, write_rows
 from upscale.image.model import check_size
 from upscale.upscaler import Stream, Upscaler
 
@@ -92,7 +93,19 @@ def inspect(
         return None
     check_size(reader.width, reader.height, MOST_PIXELS if max_pixels == MAX_PIXELS else max_pixels)
     check_held(settings, name, size)
-    return Large(task, reader, size, name, stat, started)
+    return Large(task, _named(reader), size, name, stat, started)
+
+
+def _named(reader: RowReader) -> RowReader:
+    """Return the reader with the system's errors as those of the picture, not of its output."""
+
+    def start() -> Iterator[Pixels]:
+        try:
+            yield from reader.rows()
+        except OSError as error:
+            raise ImageError(storage.reason(error)) from error
+
+    return replace(reader, start=start)
 
 
 def enlarge_file(
