@@ -34,7 +34,9 @@ from upscale.image import decode, encode
 
 SECONDS = 300
 BY_ROWS = """
-import sys
+import os, signal, sys
+for number in (signal.SIGINT, signal.SIGTERM):  # until the command line takes them over
+    signal.signal(number, lambda number, frame: os._exit(128 + number))
 from upscale.batch import large
 large.SMALL_FILE, large.LARGE_PIXELS = 0, 1
 from upscale.cli import status

@@ -63,10 +63,14 @@ def test_cursors_see_the_file_and_little_is_held(tall: int, height: int, seed: i
         k = int(rng.integers(3))
         first = min(height - 1, at[k])
         last = int(rng.integers(first + 1, height + 1))
+        cursors[k].leave(first)
         assert np.array_equal(cursors[k].rows(first, last), image.pixels[first:last])
+        middle = int(rng.integers(first, last))
+        assert np.array_equal(cursors[k].rows(middle, last), image.pixels[middle:last])
+        assert np.array_equal(cursors[k].rows(first, last), image.pixels[first:last])
+        held = sum(len(rows) for _, rows in pixels._held)
+        assert held <= pixels._end - min(cursor.first for cursor in pixels._cursors) + tall
         at[k] = int(rng.integers(first, last + 1))
-    held = sum(len(rows) for _, rows in pixels._held)
-    assert held <= height
 
 
 def test_rows_above_all_cursors_are_forgotten() -> None:
@@ -75,10 +79,14 @@ def test_rows_above_all_cursors_are_forgotten() -> None:
     pixels = FilePixels(reader.reader)
     ahead, behind = pixels.cursor(), pixels.cursor()
     for y in range(0, 1000 - 100, 10):
+        ahead.leave(y + 50)
         ahead.rows(y + 50, y + 100)
+        behind.leave(y)
         behind.rows(y, y + 10)
         assert sum(len(rows) for _, rows in pixels._held) <= 120
     assert reader.opened == 1
+    with pytest.raises(ValueError, match="were left"):
+        behind.rows(0, 10)
 
 
 @QUICK
@@ -125,6 +133,21 @@ def test_far_from_all_colour_is_the_mean() -> None:
     out = bleed(colour, alpha)
     assert torch.allclose(out[0, :, MARGIN + CELL :].amax((1, 2)), torch.tensor([0.75, 0, 0]))
     assert float(out[0, 0].min()) > 0.7
+
+
+@pytest.mark.parametrize("taken", [1, 300])
+@pytest.mark.parametrize("kind", ["rgb", "holes"])
+def test_a_wide_picture_is_taken_apart_in_parts(
+    kind: str, taken: int, tiny: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = sample(3, 8, 150, 40) if kind == "rgb" else holes(300, 90)
+    up = load(tiny, device="cpu", tile=32, overlap=20)
+    want = up.enlarge(image)[0].pixels
+    monkeypatch.setattr("upscale.color.rest.TAKEN", taken)
+    monkeypatch.setattr("upscale.color.rest.TAKEN_HOLES", 100 * taken)
+    monkeypatch.setattr("upscale.upscaler.strips.MERGED", taken)  # so that no row is held for the sake of merging
+    monkeypatch.setattr("upscale.upscaler.strips.MERGED_HOLES", 100 * taken)
+    assert np.array_equal(np.concatenate(list(up.stream(file_of(image, 11)))), want)
 
 
 @pytest.mark.parametrize("options", [{}, {"color_fix": True}, {"icc": "srgb"}])

@@ -54,6 +54,8 @@ class Rest:
         alpha_mode: How alpha is enlarged.
         profile: The profile of the pixels; None where they are sRGB.
         keeps_profile: The output has that profile too, else it is sRGB.
+        source: The picture.
+        cursor: Where ``merge_rows`` reads it.
     """
 
     metadata: Metadata
@@ -105,11 +107,18 @@ class Rest:
         view = self.alpha_view()
         return None if view is None else view.rows(0, self.size[0])
 
+    def leave(self, cursor: Cursor, first: int) -> None:
+        """Move a cursor so far that rows from ``first`` on can still be taken apart."""
+        cursor.leave(self._begin(first))
+
+    def _begin(self, first: int) -> int:
+        """The row from which on a part is read."""
+        return first if self.facts.fill is None else max(0, first // CELL * CELL - MARGIN)
+
     def part(self, cursor: Cursor, first: int, last: int) -> Part:
         """Take rows [first, last) apart."""
-        begin, end = first, last
+        begin, end = self._begin(first), last
         if self.facts.fill is not None:
-            begin = max(0, first // CELL * CELL - MARGIN)
             end = min(self.size[0], -(-last // CELL) * CELL + MARGIN)
         pixels = cursor.rows(begin, end)
         colour, alpha = straight(pixels, premultiplied=self.source.metadata.premultiplied)
@@ -135,7 +144,11 @@ class View:
         self.shape = (1, rest.channels, *rest.size)
 
     def rows(self, first: int, last: int) -> Tensor:
-        """Rows [first, last), (1, channels, last - first, W) float32 in [0, 1]."""
+        """Rows [first, last), (1, channels, last - first, W) float32 in [0, 1].
+
+        ``first`` never falls from call to call.
+        """
+        self._rest.leave(self._cursor, first)
         _, channels, _, width = self.shape
         at_once = TAKEN if self._rest.facts.fill is None else TAKEN_HOLES
         tall = max(1, at_once // width)

@@ -16,8 +16,11 @@ BLOCK_BYTES = 1 << 22  # of a piece, where a picture is gone through
 class Cursor(Protocol):
     """A place in a picture that moves from top to bottom."""
 
+    def leave(self, row: int) -> None:
+        """Rows above ``row`` are not asked for any more."""
+
     def rows(self, first: int, last: int) -> Pixels:
-        """Rows [first, last), (last - first, W, C); ``first`` never falls from call to call."""
+        """Rows [first, last), (last - first, W, C), none of them above those that were left."""
 
 
 class PixelSource(Protocol):
@@ -58,6 +61,9 @@ class ImagePixels:
         """The picture itself: it gives any rows."""
         return self
 
+    def leave(self, row: int) -> None:
+        """All rows stay."""
+
     def rows(self, first: int, last: int) -> Pixels:
         """A view of rows [first, last)."""
         return self._pixels[first:last]
@@ -93,6 +99,12 @@ class FilePixels:
         """The whole file once."""
         return self._reader.rows()
 
+    def forget(self) -> None:
+        """Let go of the rows above all cursors."""
+        lowest = min(cursor.first for cursor in self._cursors)
+        while self._held and self._held[0][0] + len(self._held[0][1]) <= lowest:
+            self._held.popleft()
+
     def take(self, first: int, last: int) -> Pixels:
         """Rows [first, last) for a cursor; the file is read as far as they go."""
         if self._coming is None:
@@ -101,9 +113,6 @@ class FilePixels:
             rows = next(self._coming)
             self._held.append((self._end, rows))
             self._end += len(rows)
-        lowest = min(cursor.first for cursor in self._cursors)
-        while self._held and self._held[0][0] + len(self._held[0][1]) <= lowest:
-            self._held.popleft()
         parts = [
             rows[max(0, first - top) : last - top]
             for top, rows in self._held
@@ -113,13 +122,24 @@ class FilePixels:
 
 
 class _FileCursor:
-    """A place in a file; rows above all of them are forgotten."""
+    """A place in a file."""
 
     def __init__(self, pixels: FilePixels) -> None:
         self._pixels = pixels
         self.first = 0
 
+    def leave(self, row: int) -> None:
+        """Move to ``row``; rows above all places are forgotten."""
+        if row > self.first:
+            self.first = row
+            self._pixels.forget()
+
     def rows(self, first: int, last: int) -> Pixels:
-        """Rows [first, last)."""
-        self.first = max(self.first, first)
+        """Rows [first, last).
+
+        Raises:
+            ValueError: They were left.
+        """
+        if first < self.first:
+            raise ValueError(f"row {first} is asked for and those above {self.first} were left")
         return self._pixels.take(first, last)

@@ -62,11 +62,8 @@ def merge_rows(
         raise ValueError(f"strip of shape {tuple(sr_rows.shape)} where {want} was expected")
     first, last = source_rows(rest.size[0], size[0], *rows)
     first, last = max(0, first - REACH), min(rest.size[0], last + REACH)
-    if rest.is_whole_in_lr:
-        rest.cursor.rows(first, first + 1)  # what lies above is not needed any more
-        part = None
-    else:
-        part = rest.part(rest.cursor, first, last)
+    rest.leave(rest.cursor, first)
+    part = None if rest.is_whole_in_lr else rest.part(rest.cursor, first, last)
     colour = _colour(sr_rows.clamp(0, 1), rest, part, size, rows, first)
     if rest.facts.constant_alpha is not None:
         alpha = torch.full((1, 1, want[2], want[3]), rest.facts.constant_alpha)
