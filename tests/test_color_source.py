@@ -145,7 +145,7 @@ def test_a_wide_picture_is_taken_apart_in_parts(
     want = up.enlarge(image)[0].pixels
     monkeypatch.setattr("upscale.color.rest.TAKEN", taken)
     monkeypatch.setattr("upscale.color.rest.TAKEN_HOLES", 100 * taken)
-    monkeypatch.setattr("upscale.upscaler.strips.MERGED", taken)  # so that no row is held for the sake of merging
+    monkeypatch.setattr("upscale.upscaler.strips.MERGED", taken)
     monkeypatch.setattr("upscale.upscaler.strips.MERGED_HOLES", 100 * taken)
     assert np.array_equal(np.concatenate(list(up.stream(file_of(image, 11)))), want)
 
