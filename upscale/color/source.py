@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Iterator
 from typing import Any, Protocol
@@ -89,6 +90,7 @@ class FilePixels:
         self._held: deque[tuple[int, Pixels]] = deque()  # first row and rows
         self._end = 0
         self._coming: Iterator[Pixels] | None = None
+        self._lock = threading.Lock()  # the network may read in another thread than merge
 
     def cursor(self) -> Cursor:
         """A new place, at the top."""
@@ -101,12 +103,17 @@ class FilePixels:
 
     def forget(self) -> None:
         """Let go of the rows above all cursors."""
-        lowest = min(cursor.first for cursor in self._cursors)
-        while self._held and self._held[0][0] + len(self._held[0][1]) <= lowest:
-            self._held.popleft()
+        with self._lock:
+            lowest = min(cursor.first for cursor in self._cursors)
+            while self._held and self._held[0][0] + len(self._held[0][1]) <= lowest:
+                self._held.popleft()
 
     def take(self, first: int, last: int) -> Pixels:
         """Rows [first, last) for a cursor; the file is read as far as they go."""
+        with self._lock:
+            return self._take(first, last)
+
+    def _take(self, first: int, last: int) -> Pixels:
         if self._coming is None:
             self._coming = self._reader.rows()
         while self._end < last:

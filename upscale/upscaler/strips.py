@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from upscale.errors import OutOfMemoryError
 from upscale.image import Metadata, Pixels
 from upscale.inference import Progress, RunReport
 from upscale.resample import resize_strips
+from upscale.upscaler.ahead import ahead
 from upscale.upscaler.result import Result
 
 MERGED = 1 << 19  # pixels of the result that are put together at once
@@ -47,10 +48,12 @@ class Stream:
         result: Result,
         *,
         color_fix: bool = False,
+        is_ahead: bool = False,
         progress: Progress | None = None,
     ) -> None:
         self._rest, self._final, self._native, self._runner = rest, final, native_scale, runner
         self._result, self._color_fix, self._progress = result, color_fix, progress
+        self._is_ahead = is_ahead
         self._reports = [RunReport(), RunReport()]
         self._started, self._seconds = time.perf_counter(), 0.0
         self.shape = (*final, rest.source.shape[2])
@@ -90,8 +93,14 @@ class Stream:
         """Strips (1, channels, h, W') of the network's result at the final size."""
         height, width = self._rest.size
         native = (height * self._native, width * self._native)
-        strips = (rows.clamp_(0, 1) for rows in self._runner(view, progress, report))
+        made = self._clamped(self._runner(view, progress, report))
+        strips = ahead(made) if self._is_ahead else made
         return strips if native == self._final else resize_strips(strips, native, self._final)
+
+    @staticmethod
+    def _clamped(strips: Iterable[Tensor]) -> Generator[Tensor, None, None]:
+        for rows in strips:
+            yield rows.clamp_(0, 1)
 
     @property
     def result(self) -> Result:

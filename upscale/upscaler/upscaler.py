@@ -330,6 +330,7 @@ class Upscaler:
             runner,
             self._result(loaded, rest.size, final),
             color_fix=self.options.color_fix,
+            is_ahead=self.device.type != "cpu" and ready is None,
             progress=progress,
         )
 
