@@ -129,6 +129,7 @@ def enlarge_file(
         storage.make_folder(task.output)
         with files.temporary(task.output) as name:
             _write(name, large, stream, settings)
+            _check_unchanged(large)
             if journal is not None:
                 journal.add(_entry(large, digest, name))
             files.publish(name, task.output, replace=task.replace)
@@ -153,10 +154,18 @@ def _write(name: str, large: Large, stream: Stream, settings: Settings) -> None:
         )
 
 
+def _check_unchanged(large: Large) -> None:
+    """Refuse rows of which some may be those of another version of the input."""
+    try:
+        found = storage.stat(large.task.source.location)
+    except OSError as error:
+        raise ImageError(storage.reason(error)) from error
+    if found != large.stat:
+        raise ImageError("changed while it was read; run again when it is at rest")
+
+
 def _entry(large: Large, digest: str, name: str) -> Entry:
     location, written = large.task.source.location, storage.stat(name)
-    if storage.stat(location) != large.stat:
-        raise ImageError("changed while it was read; run again when it is at rest")
     return Entry(
         output=large.task.relative,
         input=storage.absolute(location),
