@@ -19,7 +19,15 @@ from upscale.checkpoints import build, load
 from upscale.checkpoints.index import embedded_folder, read_index
 from upscale.device import peak_bytes
 from upscale.errors import ImageError, OutOfMemoryError, UpscaleError, UsageError
-from upscale.inference import Noise, RunReport, TileOption, engine, prepare, run
+from upscale.inference import (
+    Noise,
+    RunReport,
+    TileOption,
+    engine,
+    prepare,
+    run,
+    run_together,
+)
 from upscale.inference.source import TensorSource
 from upscale.models import ESRGAN, SRCNN, ESRGANConfig, Network, SRCNNConfig, SwinIR, SwinIRConfig
 
@@ -292,6 +300,26 @@ def test_a_wide_picture_has_low_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     strips = list(run(network, lr))
     assert 32 * 4 <= strips[0][2].shape[2] <= 100 * 4
     assert_close(torch.cat([rows for _, _, rows in strips], -2), whole(network, lr), 1e-6)
+
+
+def test_a_row_of_tiles_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = Recorded(picture(20, 5000))
+    monkeypatch.setattr(engine, "free_memory", lambda _: 2 << 20)
+    with pytest.raises(OutOfMemoryError, match="10000 x 40 pixels"):
+        next(run(Toy(), source))
+    assert not source.asked, "before anything is read"
+
+
+@pytest.mark.parametrize("size", [(30, 30), (9, 41)])
+@pytest.mark.parametrize("overlap", [None, 0, 3])
+def test_pictures_run_together_whatever_the_overlap(
+    size: tuple[int, int], overlap: int | None
+) -> None:
+    prepared = prepare(Toy(ToyConfig(window=8)))
+    pictures = [picture(*size, seed=k) for k in range(3)]
+    sources = [TensorSource(lr) for lr in pictures]
+    for lr, got in zip(pictures, run_together(prepared, sources, overlap=overlap), strict=True):
+        assert_close(got, joined(run(prepared, lr, tile="off")), 1e-6)
 
 
 def test_a_tile_beyond_the_memory_of_the_cpu_is_lowered(monkeypatch: pytest.MonkeyPatch) -> None:

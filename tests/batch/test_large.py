@@ -156,6 +156,19 @@ def test_the_limit_of_pixels_holds_where_it_is_given(
     assert list(tmp_path.iterdir()) == [tmp_path / "in.tif"]
 
 
+def test_no_memory_is_one_failure_with_a_remedy(
+    cli: Cli, tiny: str, tmp_path: Path, by_rows: None, monkeypatch: Any
+) -> None:
+    def greedy(*_: Any) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9")
+
+    save(tmp_path / "in.tif", pictures()["rgb"])
+    monkeypatch.setattr(large, "write_rows", greedy)
+    result = cli(tmp_path / "in.tif", "-m", tiny, "-o", f"{tmp_path}/out/")
+    assert result.code == 1
+    assert "out of memory; give a smaller --tile" in result.err
+
+
 @pytest.mark.parametrize("compression", [None, "zlib"])
 def test_a_truncated_file_leaves_nothing(
     cli: Cli, tiny: str, tmp_path: Path, by_rows: None, compression: str | None

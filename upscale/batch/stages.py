@@ -26,6 +26,7 @@ from upscale.batch.report import Record
 from upscale.batch.settings import Settings
 from upscale.batch.storage import Stat
 from upscale.batch.task import STDOUT, Task
+from upscale.device import is_out_of_memory
 from upscale.errors import ImageError, OutputError, UpscaleError
 from upscale.image import (
     FORMATS,
@@ -308,7 +309,7 @@ def describe(error: BaseException | str) -> str:
         return " ".join(str(error).split())
     if isinstance(error, OSError):
         return storage.reason(error)
-    if isinstance(error, MemoryError):
+    if is_out_of_memory(error):
         return "out of memory; give a smaller --tile, fewer --jobs, or a TIFF"
     if os.environ.get("UPSCALE_DEBUG"):
         traceback.print_exception(error, file=sys.stderr)

@@ -40,6 +40,7 @@ BATCH_PIXELS = 512 * 512  # a GPU is busy with that many LR pixels at once
 BAND_BYTES = 1 << 26  # of one row of tiles of the result, where the tiles are automatic
 MOST_BAND_BYTES = 1 << 28  # the same, where lower tiles would be more than a seventh context
 MIN_ROWS = 64  # useful height of such tiles at least, LR pixels
+CPU = torch.device("cpu")
 _SMALL = 128 * 128  # LR pixels that are tried without asking for memory first
 
 
@@ -157,7 +158,7 @@ def run_together(
     _check_shape(shape, network.channels)
     report = RunReport() if report is None else report
     job = _Run(prepared, _overlap(network, overlap), tta=tta, report=report)
-    job.tile = max(*shape[-2:], network.multiple_of, MIN_TILE)
+    job.tile = max(MIN_TILE, *(_padded(side, network.multiple_of) for side in shape[-2:]))
     job.batch = max(1, min(MAX_BATCH, BATCH_PIXELS // (shape[-2] * shape[-1])))
     return _together(job, pictures, noise or Noise())
 
@@ -208,7 +209,11 @@ def _overlap(network: Network, overlap: int | None) -> int:
     multiple = network.multiple_of
     if overlap is None:
         return default_overlap(network.halo, multiple, exact=network.halo_is_exact)
-    return -(-overlap // multiple) * multiple
+    return _padded(overlap, multiple)
+
+
+def _padded(length: int, multiple: int) -> int:
+    return -(-length // multiple) * multiple
 
 
 @dataclass
@@ -272,6 +277,7 @@ class _Run:
     def strips(self, lr: Source, progress: Progress | None = None) -> Iterator[Strip]:
         """Rows of the result of a padded picture (1, channels + noise, H, W), as they finish."""
         grid = self._plan(lr)
+        self._check_row(grid)
         width, channels = lr.shape[-1] * self.scale, self.prepared.network.channels
         top = done = 0
         carried: Tensor | None = None
@@ -303,6 +309,17 @@ class _Run:
             halo=network.halo,
             rows=self.tall,
         )
+
+    def _check_row(self, grid: Plan) -> None:
+        """Refuse a row of tiles whose result does not fit: the system would end the process."""
+        width = grid.cols[-1].end * self.scale
+        height = max(rows.end - rows.first for rows in grid.rows) * self.scale
+        need, free = 4 * self.prepared.network.channels * width * height, free_memory(CPU)
+        if need > free:
+            raise OutOfMemoryError(
+                f"{width} x {height} pixels of the result take {need >> 20} MiB and {free >> 20} "
+                "MiB are free: use a smaller --tile, or cut or turn the picture"
+            )
 
     def _note(self, grid: Plan) -> None:
         whole = len(grid) == 1 and not self._too_large(next(grid.bands())[1][0])
