@@ -18,7 +18,7 @@ from upscale.batch import run, stages
 from upscale.batch.together import Groups
 from upscale.errors import ImageError
 from upscale.image import Image, decode
-from upscale.inference import engine
+from upscale.inference import TileOption, engine
 from upscale.upscaler import Upscaler
 
 Cli = Callable[..., Finished]
@@ -81,13 +81,13 @@ class Sized:
         self.image = Image(np.zeros((side, side, 3), np.uint8))
 
 
-def groups(sides: list[int], together: int) -> list[list[int]]:
+def groups(sides: list[int], together: int, tile: TileOption = "auto") -> list[list[int]]:
     ready: queue.Queue[Any] = queue.Queue()
     for side in sides:
         ready.put((Sized(side), 0))
     for _ in range(2):
         ready.put(None)
-    taker = Groups(ready, together)
+    taker = Groups(ready, together, tile)
     found = []
     while (group := taker.take()) is not None:
         found.append([item[0].image.height for item in group])
@@ -101,6 +101,8 @@ def test_groups_are_of_one_size_and_bounded() -> None:
     assert groups([5, 5, 5], 1) == [[5], [5], [5]]
     assert groups([400, 400], 16) == [[400], [400]], "large enough alone"
     assert groups([], 4) == []
+    assert groups([33, 33, 32, 32], 4, tile=32) == [[33], [33], [32, 32]], "tiles hold as given"
+    assert groups([33, 33], 4, tile="off") == [[33, 33]]
 
 
 def together(monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -112,7 +114,7 @@ def together(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         sizes.append(len(group))
         return enlarge(group, upscaler)
 
-    monkeypatch.setattr(run.Options, "together_on", lambda *_: 4)
+    monkeypatch.setattr(run, "together_on", lambda _: 4)
     monkeypatch.setattr(stages, "enlarge_together", counted)
     return sizes
 

@@ -23,10 +23,9 @@ from upscale.batch.report import Record
 from upscale.batch.settings import Settings
 from upscale.batch.stages import Enlarged, Loaded, Payload
 from upscale.batch.task import Task
-from upscale.batch.together import Groups, Item
+from upscale.batch.together import Groups, Item, together_on
 from upscale.errors import OutputError
 from upscale.image import MAX_PIXELS, probe
-from upscale.inference.engine import MAX_BATCH
 from upscale.upscaler import Upscaler
 
 BUDGET_BYTES = 1 << 30
@@ -49,7 +48,6 @@ class Options:
         max_pixels: Largest input in pixels.
         budget: Bytes of pictures in hand at once.
         progress: Called from the network's thread after each tile.
-        together: Small pictures of one size that run at once, at most; 0: 16 on a GPU, else 1.
     """
 
     jobs: int = 0
@@ -57,7 +55,6 @@ class Options:
     max_pixels: int = MAX_PIXELS
     budget: int = BUDGET_BYTES
     progress: TaskProgress | None = None
-    together: int = 0
 
     def with_max_pixels(self, max_pixels: int) -> Options:
         """Return the same options with another limit of the input."""
@@ -67,10 +64,6 @@ class Options:
     def threads(self) -> int:
         """Threads for each side of the network."""
         return self.jobs or max(1, min(4, (os.cpu_count() or 2) // 2))
-
-    def together_on(self, upscaler: Upscaler) -> int:
-        """Small pictures of one size that run at once on a device."""
-        return self.together or (MAX_BATCH if upscaler.device.type == "cuda" else 1)
 
 
 class Run:
@@ -96,7 +89,7 @@ class Run:
         todo = [task for task in plan.tasks if task.action == "do"]
         self._feed = Feed(todo)
         self._gate = Gate(options.budget)
-        waiting = max(QUEUED, *(options.together_on(upscaler) for upscaler in upscalers))
+        waiting = max(QUEUED, *(together_on(upscaler) for upscaler in upscalers))
         self._ready: queue.Queue[Item | None] = queue.Queue(waiting)
         self._done: queue.Queue[tuple[Enlarged, int] | None] = queue.Queue(QUEUED)
         self._results: queue.Queue[Payload | BaseException | None] = queue.Queue()
@@ -219,7 +212,7 @@ class Run:
 
     def _run_all(self, upscaler: Upscaler) -> None:
         """Thread: one network."""
-        groups = Groups(self._ready, self._options.together_on(upscaler))
+        groups = Groups(self._ready, together_on(upscaler), upscaler.options.tile)
         try:
             while (group := groups.take()) is not None:
                 if len(group) == 1 or not self._run_together(upscaler, group):
@@ -319,8 +312,3 @@ class Run:
             self._gate.leave(weight)
         self._feed.release(task)
         self._results.put(payload)
-
-
-def restrict(plan: Plan, tasks: Sequence[Task]) -> Plan:
-    """Return a plan of some of its tasks."""
-    return replace(plan, tasks=tuple(tasks))

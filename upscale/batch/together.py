@@ -7,22 +7,33 @@ from collections import deque
 
 from upscale.batch.large import Large
 from upscale.batch.stages import Loaded
-from upscale.inference.engine import BATCH_PIXELS, MAX_BATCH
+from upscale.inference import TileOption
+from upscale.inference.engine import BATCH_PIXELS, LARGEST_AUTO, MAX_BATCH
+from upscale.upscaler import Upscaler
 
 Item = tuple[Loaded | Large, int]  # a picture and its weight in memory
+
+
+def together_on(upscaler: Upscaler) -> int:
+    """Return how many small pictures of one size run at once on a device, at most."""
+    return MAX_BATCH if upscaler.device.type == "cuda" else 1
 
 
 class Groups:
     """What one network takes from the queue: groups of at most ``together`` pictures."""
 
-    def __init__(self, ready: queue.Queue[Item | None], together: int) -> None:
+    def __init__(
+        self, ready: queue.Queue[Item | None], together: int, tile: TileOption = "auto"
+    ) -> None:
         """Prepare.
 
         Args:
             ready: The queue; ``None`` is the end for one taker.
             together: Pictures of a group at most; 1: each alone.
+            tile: Of the options; a picture that is cut into tiles runs alone.
         """
         self._ready, self._together = ready, together
+        self._side = LARGEST_AUTO["cuda"] if isinstance(tile, str) else tile
         self._aside: deque[Item | None] = deque()
 
     def take(self) -> list[Item] | None:
@@ -48,6 +59,8 @@ class Groups:
     def _room(self, picture: Loaded | Large) -> int:
         """How many pictures like this one run together."""
         if self._together <= 1 or isinstance(picture, Large):
+            return 1
+        if max(picture.image.height, picture.image.width) > self._side:
             return 1
         pixels = picture.image.height * picture.image.width
         return max(1, min(self._together, BATCH_PIXELS // pixels))
