@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from upscale.color import fix_drift
+from upscale.color import drift, fix_drift
 from upscale.resample import resize
 
 
@@ -37,6 +37,19 @@ def test_a_tint_goes_away_entirely(channels: int) -> None:
     tint = torch.tensor([0.05, -0.03, 0.02]).view(1, 3, 1, 1)[:, :channels]
     change = fixed(true + tint, lr) - fixed(true, lr)
     assert float(change.abs().max()) < 1e-5
+
+
+def test_few_differences_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr(
+        drift,
+        "resize",
+        lambda x, *a, **options: seen.append(x.shape[2]) or resize(x, *a, **options),
+    )
+    lr = picture(1, 1600, 20)
+    true = resize(lr, (3200, 40))
+    assert float((fixed(true, lr) - true).abs().max()) < 2e-3
+    assert max(seen) < 12, "of 100 rows of cells"
 
 
 def test_a_slow_wave_is_much_smaller() -> None:

@@ -39,7 +39,7 @@ def fix_drift(
     """
     coarse = (max(1, -(-lr_size[0] // cell)), max(1, -(-lr_size[1] // cell)))
     wanted = _Queue(resize_strips(lr, lr_size, coarse))
-    differences: list[Tensor] = []
+    held, above = [], 0  # the differences from row ``above`` on
     waiting: deque[Tensor] = deque()
 
     def passing() -> Iterator[Tensor]:
@@ -49,25 +49,16 @@ def fix_drift(
 
     done = top = 0
     for part in resize_strips(passing(), size, coarse):
-        differences.append(wanted.take(part.shape[2]) - part)
+        held.append(wanted.take(part.shape[2]) - part)
         done += part.shape[2]
-        while waiting and done < coarse[0]:
+        while waiting:
             rows = (top, top + waiting[0].shape[2])
-            if source_rows(coarse[0], size[0], *rows)[1] > done:
+            first, last = source_rows(coarse[0], size[0], *rows)
+            if last > done:
                 break
-            yield waiting.popleft() + _enlarged(differences, coarse[0], size, rows)
+            held, above = [torch.cat(held, 2)[:, :, first - above :]], first
+            yield waiting.popleft() + resize(held[0], size, rows=rows, part=(above, coarse[0]))
             top = rows[1]
-    for strip in waiting:
-        rows = (top, top + strip.shape[2])
-        yield strip + _enlarged(differences, coarse[0], size, rows)
-        top = rows[1]
-
-
-def _enlarged(
-    differences: list[Tensor], height: int, size: tuple[int, int], rows: tuple[int, int]
-) -> Tensor:
-    """Output rows of the differences, of which the first rows are known."""
-    return resize(torch.cat(differences, 2), size, rows=rows, part=(0, height))
 
 
 class _Queue:
