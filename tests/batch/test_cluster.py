@@ -33,6 +33,26 @@ def workers_of(ray: Any) -> list[int]:
     return [int(line.split()[0]) for line in found.stdout.splitlines() if "ray::Worker" in line]
 
 
+def test_the_first_failure_ends_the_run(tmp_path: Path) -> None:
+    from upscale.batch.cluster import Cluster, ClusterRun
+    from upscale.batch.discover import Source
+    from upscale.batch.plan import Plan, Request
+    from upscale.batch.run import Options
+    from upscale.batch.settings import Settings
+    from upscale.batch.task import Task
+
+    tasks = tuple(
+        Task(
+            Source(f"{n}.png", f"{n}.png", None), f"out/{n}.png", "png", action="fail", reason="no"
+        )
+        for n in range(3)
+    )
+    plan = Plan(tasks, Request())
+    for fail_fast, count in ((True, 1), (False, 3)):
+        run = ClusterRun(plan, Settings(), Options(fail_fast=fail_fast), Cluster())
+        assert len(list(run)) == count
+
+
 def test_same_bytes_and_a_killed_worker(
     ray: Any, cli: Callable[..., Finished], duo: str, tmp_path: Path
 ) -> None:

@@ -160,6 +160,13 @@ def test_max_pixels(cli: Cli, tiny: str, picture: Path) -> None:
     assert "--max-pixels" in result.err
 
 
+def test_a_rehearsal_knows_the_limit_of_pixels(cli: Cli, tiny: str, picture: Path) -> None:
+    assert cli(picture, "-m", tiny, "--dry-run").code == 0
+    result = cli(picture, "-m", tiny, "--dry-run", "--max-pixels", "10")
+    assert result.code == 1
+    assert "--max-pixels" in result.err
+
+
 def test_help_names_every_agreed_option(cli: Cli) -> None:
     text = cli("--help").text
     agreed = (

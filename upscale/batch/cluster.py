@@ -43,7 +43,7 @@ class Limits:
     """What a worker may use."""
 
     threads: int
-    max_pixels: int
+    max_pixels: int | None
 
 
 @dataclass(frozen=True)
@@ -215,6 +215,8 @@ class ClusterRun:
                 yield Payload(stages.skipped(task, task.reason))
             elif task.action == "fail":
                 yield Payload(stages.failed(task, task.reason))
+                if self._options.fail_fast:
+                    return
         todo = deque(task for task in self._plan.tasks if task.action == "do")
         if not todo:
             return

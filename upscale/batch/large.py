@@ -30,7 +30,7 @@ from upscale.batch.storage import Stat, is_url
 from upscale.batch.task import STDOUT, Task
 from upscale.color import FilePixels
 from upscale.errors import ImageError, OutputError
-from upscale.image import CAN_WRITE_ROWS, MAX_PIXELS, Pixels, RowReader, open_rows, write_rows
+from upscale.image import CAN_WRITE_ROWS, Pixels, RowReader, open_rows, write_rows
 from upscale.image.model import check_size
 from upscale.upscaler import Stream, Upscaler
 
@@ -62,7 +62,7 @@ class Large:
 
 
 def inspect(
-    task: Task, settings: Settings, upscaler: Upscaler, *, max_pixels: int = MAX_PIXELS
+    task: Task, settings: Settings, upscaler: Upscaler, *, max_pixels: int | None = None
 ) -> Large | None:
     """Return how to do a picture by rows; ``None`` for one that is done whole.
 
@@ -91,7 +91,7 @@ def inspect(
     is_held = name == "tiff" or (name == "png" and reader.dtype != np.float32)
     if not is_held or size[0] * size[1] < LARGE_PIXELS:
         return None
-    check_size(reader.width, reader.height, MOST_PIXELS if max_pixels == MAX_PIXELS else max_pixels)
+    check_size(reader.width, reader.height, max_pixels or MOST_PIXELS)
     check_held(settings, name, size)
     return Large(task, _named(reader), size, name, stat, started)
 

@@ -16,7 +16,7 @@ from upscale.batch.plan import Plan
 from upscale.batch.settings import Settings
 from upscale.batch.task import STDOUT, Task
 from upscale.errors import ImageError
-from upscale.image import FORMATS, Info, probe
+from upscale.image import FORMATS, MAX_PIXELS, Info, check_size, probe
 from upscale.inference.engine import LARGEST_AUTO, MOST_BAND_BYTES, TILE_BYTES
 from upscale.upscaler import Upscaler
 
@@ -80,9 +80,11 @@ class Survey:
         return [line for line in self.lines if line.problem]
 
 
-def survey(plan: Plan, settings: Settings, upscaler: Upscaler) -> Survey:
+def survey(
+    plan: Plan, settings: Settings, upscaler: Upscaler, *, max_pixels: int | None = None
+) -> Survey:
     """Read the headers of a plan's pictures and estimate what the run needs."""
-    lines = tuple(_line(task, settings, upscaler) for task in plan.tasks)
+    lines = tuple(_line(task, settings, upscaler, max_pixels) for task in plan.tasks)
     pixels = sum(line.width * line.height for line in lines if not line.problem)
     from upscale.device import free_memory
 
@@ -94,11 +96,11 @@ def survey(plan: Plan, settings: Settings, upscaler: Upscaler) -> Survey:
     )
 
 
-def _line(task: Task, settings: Settings, upscaler: Upscaler) -> Line:
+def _line(task: Task, settings: Settings, upscaler: Upscaler, max_pixels: int | None) -> Line:
     if task.action != "do":
         return Line(task, problem=task.reason if task.action == "fail" else "")
     try:
-        found = large.inspect(task, settings, upscaler)
+        found = large.inspect(task, settings, upscaler, max_pixels=max_pixels)
         if found is not None:
             return _line_by_rows(found, upscaler)
         info = _probe(task)
@@ -113,6 +115,7 @@ def _line(task: Task, settings: Settings, upscaler: Upscaler) -> Line:
     memory = width * height * sample + pixels * sample * 2 + _network(upscaler, width, height)
     problem = ""
     try:
+        check_size(width, height, max_pixels or MAX_PIXELS)
         stages.check_held(settings, name, size)
     except ImageError as error:
         problem = str(error)

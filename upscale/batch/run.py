@@ -12,7 +12,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from upscale.batch import large, stages
 from upscale.batch.feed import Feed
@@ -25,7 +25,7 @@ from upscale.batch.stages import Enlarged, Loaded, Payload
 from upscale.batch.task import Task
 from upscale.batch.together import Groups, Item, together_on
 from upscale.errors import OutputError
-from upscale.image import MAX_PIXELS, probe
+from upscale.image import probe
 from upscale.upscaler import Upscaler
 
 BUDGET_BYTES = 1 << 30
@@ -45,20 +45,16 @@ class Options:
     Attributes:
         jobs: Threads that decode, and as many that encode; 0: from the number of cores.
         fail_fast: Stop at the first failure.
-        max_pixels: Largest input in pixels.
+        max_pixels: Largest input in pixels; ``None``: what can be done.
         budget: Bytes of pictures in hand at once.
         progress: Called from the network's thread after each tile.
     """
 
     jobs: int = 0
     fail_fast: bool = False
-    max_pixels: int = MAX_PIXELS
+    max_pixels: int | None = None
     budget: int = BUDGET_BYTES
     progress: TaskProgress | None = None
-
-    def with_max_pixels(self, max_pixels: int) -> Options:
-        """Return the same options with another limit of the input."""
-        return replace(self, max_pixels=max_pixels)
 
     @property
     def threads(self) -> int:

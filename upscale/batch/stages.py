@@ -16,8 +16,6 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
-
 from upscale.batch import storage
 from upscale.batch.engines import model_label
 from upscale.batch.journal import Entry, Journal
@@ -41,6 +39,7 @@ from upscale.image import (
     strip_metadata,
     with_provenance,
 )
+from upscale.image.fit import transparent
 from upscale.upscaler import Result, Upscaler
 
 Progress = Callable[[int, int], None]  # tiles done, tiles in all
@@ -106,7 +105,7 @@ def load(
     settings: Settings,
     upscaler: Upscaler,
     *,
-    max_pixels: int = MAX_PIXELS,
+    max_pixels: int | None = None,
     started: float | None = None,
 ) -> Loaded:
     """Decode a picture and settle the size and format of its output.
@@ -115,10 +114,11 @@ def load(
         ImageError: It is damaged, or its output cannot be held by the format.
     """
     started = time.perf_counter() if started is None else started
-    image = decode(data, max_pixels=max_pixels, assume_icc=assumed_profile(settings.assume_icc))
+    most, profile = max_pixels or MAX_PIXELS, assumed_profile(settings.assume_icc)
+    image = decode(data, max_pixels=most, assume_icc=profile)
     size = final_size(settings, upscaler, image.width, image.height)
     name = task.format or _same_format(data)
-    check_held(settings, name, size, has_alpha=_is_transparent(image))
+    check_held(settings, name, size, has_alpha=transparent(image))
     return Loaded(task, image, stat, storage.sha256(data), size, name, started)
 
 
@@ -135,14 +135,6 @@ def assumed_profile(path: str | None) -> bytes | None:
         return Path(path).read_bytes()
     except OSError as error:
         raise ImageError(f"ICC profile {path}: {storage.reason(error)}") from error
-
-
-def _is_transparent(image: Image) -> bool:
-    if not image.has_alpha:
-        return False
-    alpha = image.pixels[:, :, -1]
-    top = 1.0 if alpha.dtype == np.float32 else float(np.iinfo(alpha.dtype).max)
-    return bool(alpha.min() < top)
 
 
 def check_held(

@@ -155,7 +155,7 @@ class _LogLines(logging.Handler):
         self._console.note(f"upscale: {record.getMessage()}")
 
 
-def rehearse(job: Job, show: Show) -> int:
+def rehearse(job: Job, show: Show, how: How) -> int:
     """``--dry-run``: show what would be done, and what would fail; return the exit status."""
     from upscale.batch.preflight import survey
     from upscale.cli.rehearsal import write_survey
@@ -163,7 +163,7 @@ def rehearse(job: Job, show: Show) -> int:
     sources = _sources(job)
     upscalers = _load(job, show.console)
     plan = job.plan(sources, upscalers[0])
-    found = survey(plan, job.settings, upscalers[0])
+    found = survey(plan, job.settings, upscalers[0], max_pixels=how.max_pixels)
     return write_survey(found, show)
 
 
@@ -239,9 +239,12 @@ def _prepare(
 ) -> Run | ClusterRun:
     from upscale.batch.run import Options
 
-    options = Options(jobs=how.jobs, fail_fast=how.fail_fast, progress=progress.tiles)
-    if how.max_pixels is not None:
-        options = options.with_max_pixels(how.max_pixels)
+    options = Options(
+        jobs=how.jobs,
+        fail_fast=how.fail_fast,
+        max_pixels=how.max_pixels,
+        progress=progress.tiles,
+    )
     if how.engine == "ray":
         from upscale.batch.cluster import Cluster
 

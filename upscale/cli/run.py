@@ -95,7 +95,7 @@ def run(
         exclude=tuple(exclude or ()),
     )
     show = main_job.Show(Console(quiet, verbose), json=json, report=report)
-    if dry_run:
-        return main_job.rehearse(job, show)
     how = main_job.How(jobs, fail_fast, max_pixels, watch, engine, workers)
+    if dry_run:
+        return main_job.rehearse(job, show, how)
     return main_job.execute(job, show, how)

@@ -21,7 +21,7 @@ from upscale.image.pillow import save
 from upscale.image.png_chunks import Chunks, inflated, parse
 from upscale.image.png_write import SIGNATURE, chunk, file_of, header, header_of, idat, rows_of
 
-LIBPNG_SIDE = 1_000_000  # longest side that libpng writes
+LIBPNG_SIDE = 1_000_000  # longest side that libpng reads and writes
 
 
 def probe(data: bytes) -> Info:
@@ -48,6 +48,11 @@ def decode(data: bytes, max_pixels: int, assume: bytes | None) -> Image:
     if b"acTL" in c.other:
         raise ImageError(
             f"this is an animated PNG of {c.frames} frames; give its frames as single pictures"
+        )
+    if max(c.width, c.height) > LIBPNG_SIDE:
+        raise ImageError(
+            f"this PNG is {c.width} x {c.height} and libpng reads at most 1 million pixels a side; "
+            "cut it, or convert it to TIFF"
         )
     for _ in inflated(c, data):
         pass  # checked before anything is allocated

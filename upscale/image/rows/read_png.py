@@ -22,7 +22,6 @@ from upscale.image.png_chunks import Chunks, inflated, inflated_length, parse, r
 from upscale.image.rows.reader import RowReader
 
 BAND = 1 << 21  # bytes of filtered rows that are decoded at a time, about
-LARGEST_SIDE = 1 << 20  # pixels of a row that OpenCV decodes
 KINDS = {1: (8, 0), 2: (16, 0), 3: (8, 2), 4: (8, 6), 6: (16, 2), 8: (16, 6)}  # depth and colour
 # type of a PNG whose pixels have so many bytes and come back as they are
 
@@ -37,7 +36,7 @@ def open_png(
     """
     c = parse(data)
     check_size(c.width, c.height, c.width * c.height)
-    if c.interlaced or b"acTL" in c.other or c.width > LARGEST_SIDE:
+    if c.interlaced or b"acTL" in c.other or c.width > png.LIBPNG_SIDE:
         return None
     one = _pixels(replace(c, width=1), np.zeros((1, row_bytes(c, 1)), np.uint8))
     channels = one.shape[2]
