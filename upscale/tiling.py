@@ -196,11 +196,8 @@ def pad(lr: Tensor, multiple_of: int) -> Tensor:
 
 def pad_mode(height: int, width: int, multiple_of: int) -> str:
     """How a picture is extended: "reflect", or "replicate" where it is too small for that."""
-    return (
-        "reflect"
-        if -height % multiple_of < height and -width % multiple_of < width
-        else ("replicate")
-    )
+    fits = -height % multiple_of < height and -width % multiple_of < width
+    return "reflect" if fits else "replicate"
 
 
 def crop(sr: Tensor, height: int, width: int) -> Tensor:

@@ -256,7 +256,7 @@ MaxPixels = Annotated[
         min=1,
         rich_help_panel=COMPUTE,
         show_default="268 million",
-        help="Largest input that is decoded, in pixels.",
+        help="Largest input, in pixels; where none is given, 17,180 million by rows.",
     ),
 ]
 Recursive = Annotated[
