@@ -303,3 +303,14 @@ def test_mutated_files_in_processes_of_their_own() -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "0 findings" in done.stdout
+
+
+def test_directories_that_overlap_are_refused() -> None:
+    """A small file of many pages, each of 4096 entries, would take minutes."""
+    pages, far = 2000, 2 + 4096 * 12
+    raw = bytearray(b"\x00\x10" * ((far + 4 * pages) // 2 + 8))
+    raw[:8] = b"II*\0" + struct.pack("<I", 8)
+    for k in range(pages):
+        struct.pack_into("<I", raw, 8 + 4 * k + far, 12 + 4 * k if k + 1 < pages else 0)
+    with pytest.raises(ImageError, match="directories overlap"):
+        probe(bytes(raw))

@@ -99,6 +99,12 @@ def read_directory(block: Block, offset: int) -> tuple[Directory, int]:
     return found, following
 
 
+def directory_length(block: Block, offset: int) -> int:
+    """Bytes of the directory at ``offset``, without the values that lie elsewhere."""
+    head, start, width = ("Q", 8, 20) if block.big else ("H", 2, 12)
+    return start + width * block.unpack(head, offset)[0]
+
+
 def numbers(entry: Entry, order: str) -> tuple[float, ...]:
     """The values of a numeric entry; rationals as quotients. What is no number is 0."""
     if entry.type in (RATIONAL, 10):

@@ -85,9 +85,12 @@ def read_page(data: Data) -> Page:
     try:
         block = tags.open_block(data)
         offset, seen, pages, first = block.first, set[int](), 0, None
-        raw = data[8:10] == b"CR"
+        raw, room = data[8:10] == b"CR", len(data)
         while offset and offset not in seen and len(seen) < MOST_PAGES:
             seen.add(offset)
+            room -= tags.directory_length(block, offset)
+            if room < 0:
+                raise TagError("its directories overlap")
             directory, offset = tags.read_directory(block, offset)
             kind = tags.number(directory, SUBFILE, block.order)
             raw = raw or DNG_VERSION in directory
