@@ -195,6 +195,10 @@ def _is_stale(host: str, pid: int, entry: os.DirEntry[str]) -> bool:
 
 @lru_cache(maxsize=1)
 def _host() -> str:
+    """Name this machine, and on Linux its container, where the same number is another process."""
+    with contextlib.suppress(OSError, AttributeError):
+        namespace = os.readlink("/proc/self/ns/pid")
+        return hashlib.sha256(f"{socket.gethostname()} {namespace}".encode()).hexdigest()[:8]
     return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 
 

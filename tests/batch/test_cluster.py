@@ -53,6 +53,32 @@ def test_the_first_failure_ends_the_run(tmp_path: Path) -> None:
         assert len(list(run)) == count
 
 
+def test_a_full_disk_ends_the_run(
+    ray: Any, tiny: str, tmp_path: Path, cli: Callable[..., Finished]
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)]
+    if os.geteuid() or subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("needs root to mount a small disk")
+    try:
+        (tmp_path / "in").mkdir()
+        for index in range(40):
+            (tmp_path / "in" / f"{index:02}.png").write_bytes(png(60, 60, seed=index))
+        result = cli(
+            *(tmp_path / "in", "-o", disk / "out", "-m", tiny, "--json"),
+            *("--engine", "ray", "--workers", "2"),
+        )
+        records = [json.loads(line) for line in result.text.splitlines()]
+        failed = [record for record in records if record["status"] == "failed"]
+        assert result.code == 1
+        assert "no space left" in failed[0]["error"]
+        assert 1 <= len(failed) <= 2, "it goes no further than what the workers have in hand"
+        assert len(records) < 40
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
 def test_same_bytes_and_a_killed_worker(
     ray: Any, cli: Callable[..., Finished], duo: str, tmp_path: Path
 ) -> None:
@@ -101,17 +127,17 @@ def test_same_bytes_and_a_killed_worker(
 
 
 def test_a_worker_keeps_to_its_threads(ray: Any) -> None:
-    """Whatever the machine has: PyTorch, OpenCV and tifffile each have a pool of their own."""
+    """Whatever the machine has: PyTorch, OpenCV and the encoders each have a pool of their own."""
 
     def threads(count: int) -> tuple[int, int, int]:
         import cv2
-        import tifffile
         import torch
 
         from upscale.batch.cluster import use_threads
+        from upscale.image.parallel import workers
 
         use_threads(count)
-        return torch.get_num_threads(), cv2.getNumThreads(), tifffile.TIFF.MAXWORKERS
+        return torch.get_num_threads(), cv2.getNumThreads(), workers()
 
     remote = ray.remote(num_cpus=1, runtime_env={"env_vars": {"OMP_NUM_THREADS": "2"}})(threads)
-    assert ray.get(remote.remote(3)) == (3, 3, 3)
+    assert ray.get(remote.remote(1)) == (1, 1, 1)

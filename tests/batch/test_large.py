@@ -19,6 +19,10 @@ from PIL import Image as PillowImage
 
 from tests.conftest import Finished, draw
 from upscale.batch import large
+from upscale.batch.discover import Source
+from upscale.batch.engines import load_engines
+from upscale.batch.settings import Settings
+from upscale.batch.task import Task
 from upscale.image import Image, Metadata, decode, encode, icc, provenance
 
 Cli = Callable[..., Finished]
@@ -201,6 +205,49 @@ def test_a_file_that_changes_meanwhile_is_a_failure(
     assert [path.name for path in tmp_path.rglob("in*")] == ["in.tif"]
 
 
+@pytest.mark.parametrize(("ext", "where"), [("tif", 200), ("tif", 30000), ("png", -3000)])
+def test_what_does_not_read_back_is_no_success(
+    cli: Cli, tiny: str, tmp_path: Path, by_rows: None, monkeypatch: Any, ext: str, where: int
+) -> None:
+    """A disk that changes one byte of the pixels."""
+    source = tmp_path / "in.tif"
+    save(source, pictures()["rgb"])
+    write_rows = large.write_rows
+
+    def worn(file: Any, *arguments: Any) -> None:
+        write_rows(file, *arguments)
+        file.seek(where, os.SEEK_SET if where > 0 else os.SEEK_END)
+        byte = file.read(1)
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte[0] ^ 0x55]))
+
+    monkeypatch.setattr(large, "write_rows", worn)
+    result = cli(source, "-m", tiny, "-o", f"{tmp_path}/out/", "-f", ext)
+    assert result.code == 1
+    assert "does not read back" in result.err
+    assert not list((tmp_path / "out").glob("in*"))
+
+
+def test_the_first_pass_can_be_stopped(tiny: str, tmp_path: Path, by_rows: None) -> None:
+    class EnoughError(Exception):
+        pass
+
+    def progress(done: int, total: int) -> None:
+        assert (done, total) == (0, 1), "not yet in the network"
+        raise EnoughError
+
+    source = tmp_path / "in.tif"
+    save(source, pictures()["rgb"])
+    settings = Settings(model=tiny)
+    upscaler = load_engines(settings)[0]
+    task = Task(Source(str(source), ""), str(tmp_path / "out.tif"), "tiff")
+    found = large.inspect(task, settings, upscaler)
+    assert found is not None
+    with pytest.raises(EnoughError):
+        large.enlarge_file(found, upscaler, settings, "", None, progress=progress)
+    assert list(tmp_path.iterdir()) == [source]
+
+
 def test_a_file_that_goes_away_meanwhile_is_named(
     cli: Cli, tiny: str, tmp_path: Path, by_rows: None, monkeypatch: Any
 ) -> None:
@@ -241,6 +288,10 @@ def test_the_same_bytes_each_time(cli: Cli, tiny: str, tmp_path: Path, by_rows: 
 LARGE_RUN = """
 import sys
 from upscale.batch import large
+from upscale.batch.discover import Source
+from upscale.batch.engines import load_engines
+from upscale.batch.settings import Settings
+from upscale.batch.task import Task
 large.SMALL_FILE, large.LARGE_PIXELS = 0, 100
 from upscale.cli import status
 sys.exit(status(sys.argv[1:]))
@@ -252,7 +303,7 @@ def test_a_large_picture_that_is_stopped_leaves_no_half_file(
     tiny: str, tmp_path: Path, number: signal.Signals
 ) -> None:
     source, out = tmp_path / "in.tif", tmp_path / "out"
-    save(source, np.tile(draw(131, 90), (20, 12, 1)))
+    save(source, np.tile(draw(131, 90), (10, 6, 1)))
     arguments = [str(source), "-m", tiny, "-o", f"{out}/", "--tile", "32", "-q"]
     process = subprocess.Popen([sys.executable, "-c", LARGE_RUN, *arguments])
     while not list(out.glob(".upscale-*.tmp")):

@@ -130,7 +130,7 @@ class Worker:
             done = self._do(task, overwrite)
             return replace(done, record=replace(done.record, model=self._settings.model))
         except Exception as error:  # noqa: BLE001 - one bad picture is one failed record
-            return Payload(stages.failed(task, error))
+            return Payload(stages.failed(task, error), is_fatal=stages.is_fatal(error))
         finally:
             if claims is not None:
                 claims.release(task.relative)
@@ -266,7 +266,8 @@ class ClusterRun:
                         hand.actor, hand.lost = start(), False
                     if payload is not None:
                         yield payload
-                        if payload.record.status == "failed" and self._options.fail_fast:
+                        failed = payload.record.status == "failed"
+                        if payload.is_fatal or (failed and self._options.fail_fast):
                             self.stop()
         finally:
             for hand in hands:

@@ -124,7 +124,8 @@ def enlarge_file(
         OutputError: The output cannot be written.
     """
     task, (width, height) = large.task, large.size
-    stream = upscaler.stream(FilePixels(large.reader), size=(height, width), progress=progress)
+    pixels = _Interruptible(large.reader, progress)
+    stream = upscaler.stream(pixels, size=(height, width), progress=progress)
     try:
         storage.make_folder(task.output)
         with files.temporary(task.output) as name:
@@ -139,19 +140,48 @@ def enlarge_file(
     return Payload(done_record(task, stream.result, large.started), None, notes)
 
 
+class _Interruptible(FilePixels):
+    """A picture file whose first going through can be stopped."""
+
+    def __init__(self, reader: RowReader, progress: Progress | None) -> None:
+        super().__init__(reader)
+        self._progress = progress
+
+    def blocks(self) -> Iterator[Pixels]:
+        for rows in super().blocks():
+            if self._progress is not None:
+                self._progress(0, 1)
+            yield rows
+
+
 def _write(name: str, large: Large, stream: Stream, settings: Settings) -> None:
-    """Write the temporary file, flush it to the disk, and look at what it has become."""
+    """Write the temporary file, flush it to the disk, read it back and compare."""
     metadata = labelled(stream.metadata, stream.result, settings)
+    given, found = hashlib.sha256(), hashlib.sha256()
+
+    def noted() -> Iterator[Pixels]:
+        for rows in stream:
+            given.update(rows.data.cast("B"))
+            yield rows
+
     with open(name, "x+b") as file:
-        write_rows(file, large.format, stream.shape, stream.dtype, metadata, stream)
+        write_rows(file, large.format, stream.shape, stream.dtype, metadata, noted())
         file.flush()
         os.fsync(file.fileno())
     written = open_rows(name)
-    if written is not None and (written.width, written.height) != large.size:
-        raise OutputError(
-            f"the encoder gave {written.width} x {written.height} instead of "
-            f"{large.size[0]} x {large.size[1]} pixels"
-        )
+    if written is None:  # a PNG that only the whole decoder reads
+        return
+    if (written.width, written.height) != large.size:
+        raise OutputError("what was written does not read back; check the disk")
+    if large.format == "png" and metadata.premultiplied:
+        return  # written straight
+    try:
+        for rows in written.rows():
+            found.update(np.ascontiguousarray(rows).data.cast("B"))
+    except ImageError as error:
+        raise OutputError(f"what was written does not read back: {error}") from error
+    if found.digest() != given.digest():
+        raise OutputError("what was written does not read back; check the disk")
 
 
 def _check_unchanged(large: Large) -> None:

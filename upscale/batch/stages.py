@@ -69,11 +69,19 @@ class Enlarged:
 
 @dataclass(frozen=True, eq=False)
 class Payload:
-    """A record, with the bytes that are to go to stdout and what the output could not hold."""
+    """What became of a picture.
+
+    Attributes:
+        record: For the report.
+        data: The bytes that are to go to stdout.
+        notes: What the output could not hold.
+        is_fatal: Why it failed will meet every further picture too.
+    """
 
     record: Record
     data: bytes | None = None
     notes: tuple[str, ...] = ()
+    is_fatal: bool = False
 
 
 def read(task: Task) -> tuple[bytes, Stat]:

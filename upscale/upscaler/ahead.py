@@ -8,7 +8,6 @@ from collections.abc import Generator, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
-WAIT_SECONDS = 0.1
 
 
 def ahead(items: Generator[T, None, None]) -> Iterator[T]:
@@ -17,34 +16,28 @@ def ahead(items: Generator[T, None, None]) -> Iterator[T]:
     A GPU computes the next rows while the last ones are put together on the CPU. What the generator
     raises is raised here; it is closed when it is left early.
     """
-    made: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(1)
+    made: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
+    wanted = threading.Semaphore(1)
     left = threading.Event()
 
-    def give(item: T | None, error: BaseException | None) -> None:
-        while not left.is_set():
-            try:
-                made.put((item, error), timeout=WAIT_SECONDS)
-            except queue.Full:
-                continue
-            return
-
     def work() -> None:
+        error: BaseException = StopIteration()
         try:
-            for item in items:
-                give(item, None)
-                if left.is_set():
-                    break
+            wanted.acquire()
+            while not left.is_set():
+                made.put((next(items), None))
+                wanted.acquire()
             items.close()
-        except BaseException as error:  # noqa: BLE001 - raised again by the one who waits
-            give(None, error)
-        else:
-            give(None, StopIteration())
+        except BaseException as raised:  # noqa: BLE001 - raised again by the one who waits
+            error = raised
+        made.put((None, error))
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     try:
         while True:
             item, error = made.get()
+            wanted.release()
             if isinstance(error, StopIteration):
                 return
             if error is not None:
@@ -53,4 +46,5 @@ def ahead(items: Generator[T, None, None]) -> Iterator[T]:
             yield item
     finally:
         left.set()
+        wanted.release()
         thread.join()
