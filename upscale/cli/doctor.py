@@ -15,7 +15,7 @@ import typer
 
 from upscale.cli.console import printable
 
-PACKAGES = ("torch", "numpy", "cv2", "PIL", "tifffile", "safetensors", "fsspec", "rich", "typer")
+PACKAGES = ("torch", "numpy", "cv2", "PIL", "safetensors", "fsspec", "rich", "typer")
 EXTRAS = {
     "s3fs": "s3",
     "ray": "ray",
