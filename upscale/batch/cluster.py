@@ -210,13 +210,10 @@ class ClusterRun:
 
     def __iter__(self) -> Iterator[Payload]:
         """Yield a payload for every task as it finishes; skipped and unreadable ones first."""
-        for task in self._plan.tasks:
-            if task.action == "skip":
-                yield Payload(stages.skipped(task, task.reason))
-            elif task.action == "fail":
-                yield Payload(stages.failed(task, task.reason))
-                if self._options.fail_fast:
-                    return
+        for payload in stages.foregone(self._plan):
+            yield payload
+            if payload.record.status == "failed" and self._options.fail_fast:
+                return
         todo = deque(task for task in self._plan.tasks if task.action == "do")
         if not todo:
             return

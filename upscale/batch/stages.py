@@ -11,7 +11,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +19,7 @@ from pathlib import Path
 from upscale.batch import storage
 from upscale.batch.engines import model_label
 from upscale.batch.journal import Entry, Journal
-from upscale.batch.plan import is_done, is_ours
+from upscale.batch.plan import Plan, is_done, is_ours
 from upscale.batch.report import Record
 from upscale.batch.settings import Settings
 from upscale.batch.storage import Stat
@@ -299,6 +299,15 @@ def skipped(task: Task, reason: str) -> Record:
 def failed(task: Task, error: BaseException | str) -> Record:
     """Return the record of a picture that failed, with the reason on one line."""
     return Record(task.source.location, task.output, "failed", describe(error))
+
+
+def foregone(plan: Plan) -> Iterator[Payload]:
+    """Yield a payload for every task whose end is known beforehand."""
+    for task in plan.tasks:
+        if task.action == "skip":
+            yield Payload(skipped(task, task.reason))
+        elif task.action == "fail":
+            yield Payload(failed(task, task.reason))
 
 
 def describe(error: BaseException | str) -> str:

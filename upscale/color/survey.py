@@ -50,6 +50,7 @@ class _Tally:
     weight: float = 0.0
 
     def add(self, pixels: Pixels, *, premultiplied: bool) -> None:
+        """Take rows (h, W, C) into account."""
         colours = pixels.shape[2] - (pixels.shape[2] in (2, 4))
         equal = np.ones(pixels.shape[:2], bool)
         if colours == 3:
