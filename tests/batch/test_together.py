@@ -14,7 +14,7 @@ import torch
 import upscale.batch
 from tests.conftest import Finished, draw, png
 from upscale import load
-from upscale.batch import run, stages
+from upscale.batch import api, run, stages
 from upscale.batch.together import Groups
 from upscale.errors import ImageError
 from upscale.image import Image, decode
@@ -165,6 +165,27 @@ def test_one_bad_picture_costs_its_group_nothing(
     assert len(records) == 12
     assert 1 <= len(failed) < 12
     assert all("this one is bad" in (record.error or "") for record in failed)
+
+
+@pytest.mark.parametrize("in_groups", [False, True])
+def test_two_networks_share_the_pictures(
+    tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_groups: bool
+) -> None:
+    """As with --device cuda:0,cuda:1: each network has a thread of its own."""
+    (tmp_path / "in").mkdir()
+    for index in range(30):
+        (tmp_path / "in" / f"{index:02}.png").write_bytes(png(9 + index % 2, 8, seed=index))
+    (tmp_path / "in" / "07.png").write_bytes(b"broken")
+    alone = list(upscale.batch(tmp_path / "in", tmp_path / "alone", model=tiny))
+    if in_groups:
+        together(monkeypatch)
+    both = [load(tiny, device="cpu") for _ in range(2)]
+    monkeypatch.setattr(api, "load_engines", lambda _: both)
+    shared = list(upscale.batch(tmp_path / "in", tmp_path / "shared", model=tiny))
+    assert sorted(r.status for r in shared) == sorted(r.status for r in alone)
+    for path in (tmp_path / "alone").glob("*.png"):
+        mine = decode((tmp_path / "shared" / path.name).read_bytes()).pixels
+        assert close(mine, decode(path.read_bytes()).pixels)
 
 
 @needs_cuda
