@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -130,6 +131,27 @@ def test_leaving_the_loop_stops_and_the_same_call_resumes(tiny: str, tmp_path: P
     rest = list(upscale.batch(tmp_path / "in", tmp_path / "out", model=tiny, recursive=True))
     assert sum(record.status == "skipped" for record in rest) == len(done)
     assert len(only_pictures(tmp_path / "out")) == 20
+
+
+def test_an_output_that_another_process_makes_while_this_one_plans(
+    tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its line came after the journal was read: that is no output in the way."""
+    from upscale.batch import plan
+
+    tree(tmp_path / "in", 5, 0)
+    look = plan._output_stat
+    others: list[Record] = []
+
+    def meanwhile(*arguments: Any) -> Any:
+        monkeypatch.setattr(plan, "_output_stat", look)
+        others.extend(upscale.batch(tmp_path / "in", tmp_path / "out", model=tiny, recursive=True))
+        return look(*arguments)
+
+    monkeypatch.setattr(plan, "_output_stat", meanwhile)
+    mine = list(upscale.batch(tmp_path / "in", tmp_path / "out", model=tiny, recursive=True))
+    assert {record.status for record in others} == {"ok"}
+    assert {record.status for record in mine} == {"skipped"}
 
 
 def test_two_at_once_share_the_work(tiny: str, tmp_path: Path) -> None:

@@ -236,8 +236,11 @@ def _decide(tasks: list[Task], journals: dict[str, Journal], request: Request) -
         if task.source.error:
             decided.append(replace(task, action="fail", reason=task.source.error))
             continue
-        now = _output_stat(task, listings)
-        result = _decide_one(task, now, journals.get(task.root or ""), request)
+        journal = journals.get(task.root or "")
+        result = _decide_one(task, _output_stat(task, listings), journal, request)
+        if result is None and journal is not None:  # another process may have made it just now
+            journal.refresh()
+            result = _decide_one(task, _output_stat(task, listings), journal, request)
         if result is None:
             existing.append(task)
         else:
