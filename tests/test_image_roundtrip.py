@@ -21,6 +21,7 @@ from upscale.image import (
     format_of,
     icc,
     losses,
+    parallel,
     strip_metadata,
     to_depth,
     with_provenance,
@@ -274,3 +275,11 @@ def test_a_very_long_png_is_written_and_refused(capfd: pytest.CaptureFixture[str
     with pytest.raises(ImageError, match="1000007 x 1 and libpng reads at most"):
         decode(data)
     assert capfd.readouterr() == ("", ""), "libpng is not asked"
+
+
+@pytest.mark.parametrize("name", ["avif", "tiff", "png", "webp"])
+def test_the_bytes_do_not_depend_on_the_threads(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = Image(np.tile(sample(3, 8, 64, 64).pixels, (6, 6, 1)))
+    want = encode(image, name)
+    monkeypatch.setattr(parallel, "_limit", [1])
+    assert encode(image, name) == want

@@ -14,12 +14,12 @@ from PIL import Image as PillowImage
 from upscale.errors import ImageError
 from upscale.image import iso, opencv
 from upscale.image.model import Image, Info, Metadata, Pixels, check_size
-from upscale.image.parallel import workers
 from upscale.image.pillow import DAMAGE, array_of, load, save
 from upscale.image.png_meta import code_points
 
 PROPERTIES = (b"meta", b"iprp", b"ipco")
 FULL_COLOUR = 90  # quality from which colour is not subsampled
+THREADS = 4  # whatever the machine has: the bytes depend on it
 
 
 def _size(data: bytes) -> tuple[int, int, int]:
@@ -111,7 +111,7 @@ def encode(image: Image, *, quality: int) -> bytes:
         PillowImage.fromarray(image.pixels),
         "AVIF",
         quality=quality,
-        max_threads=workers(),
+        max_threads=THREADS,
         subsampling="4:4:4" if quality >= FULL_COLOUR else "4:2:0",
         icc_profile=m.icc or b"",
         exif=m.exif or b"",
