@@ -24,7 +24,8 @@ from upscale.metrics import psnr
 from upscale.models import MODELS, Network
 from upscale.resample import resize_uint8
 from upscale.training.adversarial import AdversarialObjective
-from upscale.training.data import crop_side, load_pictures, prefetch
+from upscale.training.data import PIECE, crop_side, load_pictures, prefetch
+from upscale.training.drawn import drawn_pictures
 from upscale.training.initialise import from_interpolation
 from upscale.training.objective import Objective, PixelObjective, for_network
 from upscale.training.recipes import Recipe
@@ -159,7 +160,8 @@ def train(
     step, seconds = 0, 0.0
     if run.resume:
         step, seconds = _restore(run.out / CHECKPOINT, recipe, network, ema, objective)
-    pieces = load_pictures(run.data, crop_side(recipe.scale, recipe.patch))
+    side = crop_side(recipe.scale, recipe.patch, recipe.degradation)
+    pieces = [*load_pictures(run.data, side), *drawn_pictures(recipe.drawn, max(side, PIECE))]
     watched = load_watched(run.watch, recipe.scale) if run.watch else []
     return _loop(recipe, run, report, (network, ema, objective), pieces, watched, step, seconds)
 
