@@ -112,7 +112,7 @@ def _second_round(size: tuple[int, int], rng: np.random.Generator) -> list[Step]
     """Down to the final size among noise and a soft or ringing filter; compression comes last."""
     steps: list[Step] = [lambda x, r: downsampled(x, size, r)]
     if rng.random() < 0.5:
-        steps.append(lambda x, r: noisy(x, r, 20))
+        steps.append(lambda x, r: noisy(x, r, 30))
     steps = [steps[i] for i in rng.permutation(len(steps))]
     if rng.random() < 0.1:
         steps.append(ringing)
