@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from upscale.device import keep_large_blocks
 from upscale.errors import CheckpointError, OutputError
 from upscale.metrics import psnr
 from upscale.models import MODELS, Network
@@ -147,6 +148,7 @@ def train(
         CheckpointError: ``run.resume`` and the checkpoint is missing, damaged or of another recipe.
         OutputError: The checkpoint cannot be written; the one before stays.
     """
+    keep_large_blocks()
     run.out.mkdir(parents=True, exist_ok=True)
     if not run.resume and (run.out / CHECKPOINT).exists():
         raise OutputError(
