@@ -2,7 +2,7 @@
 
 ``jpeg_quality`` reads a JPEG file's quantisation tables; ``blockiness`` finds the blocks that JPEG
 leaves in pixels, whatever file they lie in; ``noise_sigma`` measures white noise. The two figures
-look at about half a megapixel, in bands of rows spread over the picture, and take some 20 ms.
+look at about half a megapixel, in bands of rows spread over the picture, and take some 10 ms.
 """
 
 from __future__ import annotations
@@ -135,21 +135,26 @@ def noise_sigma(pixels: Pixels) -> float:
 def _block_variances(band: Pixels) -> NDArray[np.float64]:
     """Variance that white noise would need for each block's second differences: (blocks,)."""
     rows, columns = ((side - 2) // BLOCK * BLOCK for side in band.shape[:2])
-    x = band[: rows + 2, : columns + 2].astype(np.float32)
-    x = x[:-2] - 2 * x[1:-1] + x[2:]
-    x = x[:, :-2] - 2 * x[:, 1:-1] + x[:, 2:]
-    variance = _over_blocks(np.square(x).mean(2) / 36, "mean")
-    inner = band[1 : rows + 1, 1 : columns + 1]
-    darkest, brightest = _over_blocks(inner.min(2), "min"), _over_blocks(inner.max(2), "max")
-    clipped = ((darkest <= 0) | (brightest >= 255)) & (variance > 0)
-    return variance[~clipped].astype(np.float64)
-
-
-def _over_blocks(x: Pixels, what: str) -> Pixels:
-    """Mean, min or max of each block: (rows, columns) -> (rows / 8, columns / 8)."""
-    blocks = x.reshape(x.shape[0] // BLOCK, BLOCK, x.shape[1] // BLOCK, BLOCK)
-    taken: Pixels = getattr(blocks, what)((1, 3))
+    variance = np.zeros((rows // BLOCK, columns // BLOCK))
+    clipped = np.zeros(variance.shape, bool)
+    for channel in range(band.shape[2]):
+        plane = np.ascontiguousarray(band[: rows + 2, : columns + 2, channel])
+        x = plane.astype(np.float32)
+        x = x[:-2] - 2 * x[1:-1] + x[2:]
+        x = x[:, :-2] - 2 * x[:, 1:-1] + x[:, 2:]
+        variance += _over_blocks(np.square(x), np.add) / (36 * BLOCK**2 * band.shape[2])
+        inner = plane[1:-1, 1:-1]
+        clipped |= _over_blocks(inner, np.minimum) <= 0
+        clipped |= _over_blocks(inner, np.maximum) >= 255
+    taken: NDArray[np.float64] = variance[~clipped | (variance == 0)]
     return taken
+
+
+def _over_blocks(x: Pixels, gather: np.ufunc) -> Pixels:
+    """Sum, least or largest of each block: (rows, columns) -> (rows / 8, columns / 8)."""
+    lines = gather.reduce(x.reshape(-1, BLOCK, x.shape[1]), axis=1)
+    blocks: Pixels = gather.reduce(lines.reshape(lines.shape[0], -1, BLOCK), axis=2)
+    return blocks
 
 
 def _bands(x: Pixels) -> Iterator[Pixels]:

@@ -197,16 +197,15 @@ def _webp(x: Planes, quality: float, seed: int) -> Planes:
 def _coded(x: Planes, extension: str, options: list[int]) -> Planes:
     """Through a codec and back; a gray picture as gray."""
     pixels: NDArray[Any] = np.ascontiguousarray(x.astype(np.uint8)[..., ::-1])
-    try:
-        _, data = cv2.imencode(extension, pixels, options)
-    except cv2.error:
+    done, data = cv2.imencode(extension, pixels, options)
+    if not done:
         raise DataError(
             f"{x.shape[1]}x{x.shape[0]} pixels are too many for a {extension} file: "
             "score smaller pictures"
-        ) from None
+        )
     how = cv2.IMREAD_GRAYSCALE if x.shape[2] == 1 else cv2.IMREAD_COLOR
     back = np.asarray(cv2.imdecode(data, how), np.float64).reshape(x.shape)
-    return back[..., ::-1]
+    return back[..., ::-1].copy()
 
 
 KINDS = {

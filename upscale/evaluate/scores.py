@@ -230,9 +230,7 @@ def _check_scale(scale: int, degradations: Sequence[Degradation], lr_dir: Path |
     if scale == 1 and lr_dir is None and not all(d.steps for d in degradations):
         raise UsageError("at scale 1 the degraded pictures are needed: give --degrade, or --lr-dir")
     if scale != 1 and any(d.unrounded for d in degradations):
-        raise UsageError(
-            f"--degrade {UNROUNDED} is for networks of scale 1: use noise at x{scale}"
-        )
+        raise UsageError(f"--degrade {UNROUNDED} is for networks of scale 1: use noise at x{scale}")
 
 
 def _load_pair(
