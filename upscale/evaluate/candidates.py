@@ -30,8 +30,10 @@ class Candidate:
         model: Its name, as it was asked for.
         scale: Whole enlargement factor.
         rgb: (h, w, 3) uint8, or float32 in [0, 1], to (scale·h, scale·w, 3) of the same dtype.
-        y: The same for studio-range Y alone, (1, 1, h, w) float32 in [0, 1]; None where the network
-            takes RGB only.
+        y: The network itself where it takes one channel: studio-range Y, (1, 1, h, w) float32 in
+            [0, 1], or what gray it takes; neither clips. None where it takes RGB only.
+        network: The network itself where it takes RGB, (1, 3, h, w) float32, which neither clips
+            nor rounds; None where it takes one channel only.
         alpha: Share of the GAN net, where the model is a pair of a PSNR net and a GAN net.
         weights: SHA-256 of each checkpoint by its name.
     """
@@ -40,6 +42,7 @@ class Candidate:
     scale: int
     rgb: Callable[[Pixels], Pixels]
     y: Callable[[Tensor], Tensor] | None = None
+    network: Callable[[Tensor], Tensor] | None = None
     alpha: float | None = None
     weights: dict[str, str] = field(default_factory=dict)
 
@@ -129,12 +132,13 @@ def candidate_of(upscaler: Upscaler, model: str) -> Candidate:
     def rgb(lr: Pixels) -> Pixels:
         return np.asarray(upscaler.image(lr))
 
-    takes_y = native.channels == 1 and native.scale == scale
+    alone = upscaler.tensor if native.scale == scale else None
     return Candidate(
         model=model,
         scale=scale,
         rgb=rgb,
-        y=upscaler.tensor if takes_y else None,
+        y=alone if native.channels == 1 else None,
+        network=alone if native.channels == 3 else None,
         alpha=native.alpha,
         weights=dict(native.weights),
     )
@@ -148,10 +152,10 @@ def bicubic_candidate(scale: int) -> Candidate:
         enlarge = resize_uint8 if lr.dtype == np.uint8 else resize
         return to_pixels(enlarge(to_tensor(lr), size)).astype(lr.dtype)
 
-    def y(lr: Tensor) -> Tensor:
+    def exact(lr: Tensor) -> Tensor:
         return resize(lr, (lr.shape[2] * scale, lr.shape[3] * scale))
 
-    return Candidate(BICUBIC, scale, rgb, y)
+    return Candidate(BICUBIC, scale, rgb, exact, exact)
 
 
 def parse_alphas(text: str) -> list[float]:
