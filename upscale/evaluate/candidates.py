@@ -13,8 +13,8 @@ from torch import Tensor
 from upscale.checkpoints import check_alpha, select
 from upscale.errors import UsageError
 from upscale.evaluate.protocol import to_pixels, to_tensor
-from upscale.inference import TileOption
 from upscale.resample import resize, resize_uint8
+from upscale.settings import TileOption
 from upscale.upscaler import Upscaler, load
 
 BICUBIC = "bicubic"  # the name of the model that is no network
