@@ -20,7 +20,7 @@ from upscale.image import FORMATS, MAX_PIXELS, Info, check_output, check_size, p
 from upscale.inference.engine import LARGEST_AUTO, MOST_BAND_BYTES, TILE_BYTES
 from upscale.settings import Settings
 from upscale.upscaler import Upscaler, same_format
-from upscale.upscaler.process import AT_ONCE, MOST_PIXELS
+from upscale.upscaler.processing import AT_ONCE, MOST_PIXELS
 
 HEAD_BYTES = 1 << 16
 PROBE_SIDE = 96  # of the picture that the speed is measured on, LR pixels

@@ -43,7 +43,7 @@ from upscale.upscaler import (
     same_format,
     save,
 )
-from upscale.upscaler.process import MOST_PIXELS
+from upscale.upscaler.processing import MOST_PIXELS
 
 BUDGET_BYTES = 1 << 30  # of the pictures in hand
 

@@ -3,7 +3,7 @@
 from upscale.color.alpha import bleed
 from upscale.color.drift import fix_drift
 from upscale.color.pixels import to_pixels, to_tensor
-from upscale.color.split import Rest, merge, split
+from upscale.color.rows import Rest, merge, split
 from upscale.color.ycbcr import Luma, gray_to_luma, luma_to_gray, rgb_to_ycbcr, ycbcr_to_rgb
 
 __all__ = [

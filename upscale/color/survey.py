@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from upscale.color.pixels import straight
+from upscale.errors import ImageError
 from upscale.image import Pixels, Reader
 
 
@@ -78,12 +81,29 @@ class _Tally:
         self.low, self.high = min(self.low, low), max(self.high, high)
 
 
-def survey(reader: Reader) -> Facts:
-    """Go through a picture once; one that is damaged shows it here, before any work."""
+def rows_of(reader: Reader) -> Iterator[Pixels]:
+    """The rows of a picture; what the system refuses is an error of the picture.
+
+    Raises:
+        ImageError: It is damaged or cannot be read.
+    """
+    try:
+        yield from reader.rows()
+    except OSError as error:
+        reason = "no such file" if error.errno == errno.ENOENT else error.strerror or str(error)
+        raise ImageError(reason) from error
+
+
+def survey(reader: Reader, tick: Callable[[], None] = lambda: None) -> Facts:
+    """Go through a picture once; one that is damaged shows it here, before any work.
+
+    ``tick`` is called after each strip.
+    """
     tally = _Tally()
     colours = reader.channels - (reader.channels in (2, 4))
     has_alpha = colours != reader.channels
-    for pixels in reader.rows():
+    for pixels in rows_of(reader):
+        tick()
         if tally.neutral or has_alpha or pixels.dtype == np.float32:  # else nothing can change
             tally.add(pixels, premultiplied=reader.metadata.premultiplied)
     constant = has_alpha and tally.alpha_low == tally.alpha_high

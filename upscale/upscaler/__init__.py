@@ -2,7 +2,7 @@
 
 from upscale.upscaler.entry import load, load_settings
 from upscale.upscaler.networks import Size
-from upscale.upscaler.process import bytes_of, goes_by_rows, process, process_together
+from upscale.upscaler.processing import bytes_of, goes_by_rows, process, process_together
 from upscale.upscaler.result import Result, model_label
 from upscale.upscaler.stream import Stream
 from upscale.upscaler.targets import Behind, InFile, InMemory, Target, encoded, save

@@ -62,6 +62,7 @@ class Stream:
             luma=stages[0].prepared.network.luma,
             alpha_mode=settings.alpha_mode,
             icc=settings.icc,
+            tick=lambda: progress(0, 1) if progress is not None else None,
         )
         self.shape = (*final, reader.channels)
         self.dtype: np.dtype[Any] = reader.dtype

@@ -21,7 +21,7 @@ from upscale.image import open as open_image
 from upscale.inference import Noise, Progress, run
 from upscale.settings import Settings
 from upscale.upscaler.networks import Networks, Size
-from upscale.upscaler.process import goes_by_rows, process, process_together
+from upscale.upscaler.processing import goes_by_rows, process, process_together
 from upscale.upscaler.result import Result
 from upscale.upscaler.stream import Stream
 from upscale.upscaler.targets import InMemory, encoded, save

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from upscale.color.alpha import CELL, MARGIN, REACH, bleed, enlarged
 from upscale.color.gray import gray_in, gray_out, in_srgb, luma_in, luma_out
 from upscale.color.pixels import by_rows, straight, to_pixels
-from upscale.color.survey import Facts, survey
+from upscale.color.survey import Facts, rows_of, survey
 from upscale.color.ycbcr import Luma, rgb_to_ycbcr, ycbcr_to_rgb
 from upscale.errors import UsageError
 from upscale.image import Metadata, Pixels, Reader
@@ -153,7 +153,7 @@ class Rest:
     def _straight(self) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Colour and alpha of some rows at a time."""
         tall = max(1, PIXELS // self.reader.width)
-        for pixels in self.reader.rows():
+        for pixels in rows_of(self.reader):
             for top in range(0, len(pixels), tall):
                 rows = pixels[top : top + tall]
                 yield straight(rows, premultiplied=self.reader.metadata.premultiplied)
@@ -181,6 +181,7 @@ def split(
     luma: Luma = "studio",
     alpha_mode: AlphaMode = "network",
     icc: IccMode = "keep",
+    tick: Callable[[], None] = lambda: None,
 ) -> tuple[Window, Rest]:
     """Take a picture apart into the rows that a network sees and the rest.
 
@@ -193,6 +194,7 @@ def split(
         luma: Which gray a network of one channel takes.
         alpha_mode: Enlarge alpha by the network or by the bicubic kernel.
         icc: "keep" the profile of the picture, or leave the result in "srgb".
+        tick: Called again and again while the picture is gone through.
 
     Returns:
         ``lr``, a window on (1, channels, H, W) float32 in [0, 1], and the rest for :func:`merge`.
@@ -216,7 +218,7 @@ def split(
         metadata=reader.metadata if icc == "keep" else in_srgb(reader.metadata),
         channels=channels,
         luma=luma,
-        facts=survey(reader),
+        facts=survey(reader, tick),
         alpha_mode=alpha_mode,
         profile=profile,
         keeps_profile=icc == "keep",
