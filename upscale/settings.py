@@ -126,7 +126,7 @@ def one_of(*choices: str) -> Check:
 
 def between(low: float, high: float, note: str = "") -> Check:
     """A check for numbers from ``low`` to ``high``, both included."""
-    text = f"is out of range: give {low:g} to {high:g}{note}"
+    text = f"is outside [{low}, {high}]{note}"
     return lambda value: "" if low <= value <= high else text
 
 
@@ -277,7 +277,7 @@ class Settings:
         panel=MODEL,
         shown="0.8",
         help="esrgan: (1 - A) x PSNR net + A x GAN net, in [0, 1]: 0 is faithful, 1 is crisp.",
-        check=between(0, 1, "; 0 is the PSNR net, 1 the GAN"),
+        check=between(0, 1, ": 0 is the PSNR net, 1 the GAN"),
     )
     tta: bool = option(
         False, "-x", "--tta", panel=MODEL, help="Mean over the eight flips and turns: 8x slower."

@@ -89,8 +89,6 @@ def test_same_bytes_and_a_killed_worker(
     alone = cli(*base, "-o", tmp_path / "alone")
     assert alone.code == 1
 
-    from upscale.batch.settings import Settings
-
     from upscale.batch.discover import Selection
     from upscale.batch.job import Job
     from upscale.batch.plan import Request

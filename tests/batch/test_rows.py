@@ -159,7 +159,7 @@ def test_the_limit_of_pixels_holds_where_it_is_given(
 def test_no_memory_is_one_failure_with_a_remedy(
     cli: Cli, tiny: str, tmp_path: Path, by_rows: None, monkeypatch: Any
 ) -> None:
-    def greedy(*_: Any) -> None:
+    def greedy(*_: Any, **__: Any) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9")
 
     save(tmp_path / "in.tif", pictures()["rgb"])

@@ -100,8 +100,9 @@ class Worker:
 class Actors:
     """Workers that are actors of Ray."""
 
-    def __init__(self, ray: Any, actors: list[Any], *, owns_ray: bool) -> None:
+    def __init__(self, ray: Any, actors: list[Any], weights: Any, *, owns_ray: bool) -> None:
         self._ray, self._actors, self._owns_ray = ray, actors, owns_ray
+        self._weights = weights  # in the object store: one that is started anew needs them
         self._idle = deque(actors)
         self.count = len(actors)
 
@@ -169,6 +170,6 @@ def run_on_cluster(
         common = (plan.request.digest, plan.request.overwrite, options.max_pixels)
         count = min(workers or fitting, plan.count("do"))
         actors = [kind.remote(settings, device, weights, 1, common) for _ in range(count)]
-        return Actors(ray, actors, owns_ray=owns_ray)
+        return Actors(ray, actors, weights, owns_ray=owns_ray)
 
     return Run(plan, start, fail_fast=options.fail_fast)
