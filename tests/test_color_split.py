@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -117,6 +118,14 @@ def test_luma_is_that_of_matlab() -> None:
     found = rgb_to_ycbcr(rgb)[0, :, :, 0].T * 255
     assert torch.allclose(found, torch.tensor(want), atol=1e-3)
     assert torch.allclose(ycbcr_to_rgb(rgb_to_ycbcr(rgb)), rgb, atol=1e-6)
+
+
+def test_full_range_luma_is_opencvs_gray() -> None:
+    image = sample(3, 8, 30, 40)
+    lr, rest = split_image(image, 1, luma="full")
+    gray = cv2.cvtColor(image.pixels, cv2.COLOR_RGB2GRAY)
+    assert (lr[0, 0] * 255 - torch.from_numpy(gray)).abs().max() <= 0.51  # OpenCV rounds
+    assert np.array_equal(merge_image(lr, rest).pixels, image.pixels)
 
 
 @QUICK

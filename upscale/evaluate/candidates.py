@@ -129,7 +129,8 @@ def candidate_of(upscaler: Upscaler, model: str) -> Candidate:
     def rgb(lr: Pixels) -> Pixels:
         return np.asarray(upscaler.image(lr))
 
-    takes_y = native.channels == 1 and native.scale == scale
+    takes_studio = native.channels == 1 and native.prepared.network.luma == "studio"
+    takes_y = takes_studio and native.scale == scale
     return Candidate(
         model=model,
         scale=scale,
