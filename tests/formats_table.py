@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.profiles import cmyk_profile
-from upscale.color import merge, split
+from tests.whole import alpha_of, merge_image, split_image
 from upscale.errors import ImageError
 from upscale.image import (
     FORMATS,
@@ -87,8 +87,8 @@ def exif_block() -> bytes:
 
 def identity(image: Image, channels: int = 3) -> Image:
     """The picture through a network that changes nothing."""
-    lr, rest = split(image, channels)
-    return merge(lr, rest, rest.alpha_lr)
+    lr, rest = split_image(image, channels)
+    return merge_image(lr, rest, alpha_of(rest))
 
 
 @dataclass(frozen=True)

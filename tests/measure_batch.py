@@ -141,12 +141,13 @@ def steady(source: Path, target: Path, model: str, count: int) -> float:
     stops after a multiple of ``count`` pictures, so that no worker stands idle at the end and the
     pictures that were half done at the start are made up for by those half done at the end.
     """
-    from upscale.batch.cluster import Cluster
     from upscale.batch.engines import load_engines
+    from upscale.batch.settings import Settings
+
+    from upscale.batch.cluster import Cluster
     from upscale.batch.job import Job
     from upscale.batch.plan import Request
     from upscale.batch.run import Options
-    from upscale.batch.settings import Settings
 
     settings = Settings(model=model, device="cpu")
     job = Job((str(source),), settings=settings, request=Request(f"{target}/"))

@@ -14,7 +14,9 @@ ORDER = [
     *(
         "errors",
         "files",
+        "settings",
         "device",
+        "strips",
         "resample",
         "damage",
         "image",

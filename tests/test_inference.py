@@ -22,7 +22,6 @@ from upscale.errors import ImageError, OutOfMemoryError, UpscaleError, UsageErro
 from upscale.inference import (
     Noise,
     RunReport,
-    TileOption,
     engine,
     prepare,
     run,
@@ -30,6 +29,7 @@ from upscale.inference import (
 )
 from upscale.inference.source import TensorSource
 from upscale.models import ESRGAN, SRCNN, ESRGANConfig, Network, SRCNNConfig, SwinIR, SwinIRConfig
+from upscale.settings import TileOption
 
 CPU_OOM = RuntimeError(
     "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you "
@@ -193,7 +193,7 @@ def test_a_batch_is_halved_before_a_tile() -> None:
     lr = picture(40, 300)
     network = Greedy(3 * 46 * 46, CUDA_OOM)
     prepared = prepare(network)
-    job = engine._Run(prepared, 6, tta=False, report=RunReport(), tile=40, batch=8)
+    job = engine._Tiles(prepared, 6, tta=False, report=RunReport(), tile=40, batch=8)
     got = torch.cat([rows for _, _, rows in job.strips(TensorSource(lr))], -2)
     assert_close(got, whole(Toy(), lr), 1e-6)
     assert job.tile == 40

@@ -289,9 +289,9 @@ def test_profile_is_kept_or_left(cli: Cli, tiny: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--icc", "other"), "icc 'other': give keep or srgb"),
-        (("--alpha-mode", "best"), "alpha mode 'best': give network or bicubic"),
-        (("--assume-icc", "none.icc"), "ICC profile none.icc: no such file"),
+        (("--icc", "other"), "icc 'other' is unknown: give keep or srgb"),
+        (("--alpha-mode", "best"), "alpha mode 'best' is unknown: give network or bicubic"),
+        (("--assume-icc", "none.icc"), "assume icc 'none.icc' is no file"),
     ],
 )
 def test_wrong_colour_options(

@@ -251,7 +251,7 @@ def test_unrounded_noise_reaches_the_network_unclipped(
         return x
 
     colour = replace(bicubic_candidate(1), y=None, network=network)
-    gray = replace(bicubic_candidate(1), y=network, network=None)
+    gray = replace(bicubic_candidate(1), y=None, network=network, channels=1)
     sets = find_sets([tmp_path / "rgb", tmp_path / "gray"])
     chains = parse_degradations(["noise-float:25"])
     list(evaluate(sets, [colour], degradations=chains))

@@ -13,8 +13,8 @@ from torch import Tensor
 from upscale.checkpoints import check_alpha, select
 from upscale.errors import UsageError
 from upscale.evaluate.protocol import to_pixels, to_tensor
-from upscale.inference import TileOption
 from upscale.resample import resize, resize_uint8
+from upscale.settings import TileOption
 from upscale.upscaler import Upscaler, load
 
 BICUBIC = "bicubic"  # the name of the model that is no network
@@ -30,10 +30,11 @@ class Candidate:
         model: Its name, as it was asked for.
         scale: Whole enlargement factor.
         rgb: (h, w, 3) uint8, or float32 in [0, 1], to (scale·h, scale·w, 3) of the same dtype.
-        y: The network itself where it takes one channel: studio-range Y, (1, 1, h, w) float32 in
-            [0, 1], or what gray it takes; neither clips. None where it takes RGB only.
-        network: The network itself where it takes RGB, (1, 3, h, w) float32, which neither clips
-            nor rounds; None where it takes one channel only.
+        y: The network itself where it takes studio-range Y, (1, 1, h, w) float32 in [0, 1]; it does
+            not clip. None where it takes another gray, or RGB.
+        network: The network itself where it takes RGB or full-range gray, (1, channels, h, w)
+            float32; it neither clips nor rounds.
+        channels: Of ``network``, 1 or 3.
         alpha: Share of the GAN net, where the model is a pair of a PSNR net and a GAN net.
         weights: SHA-256 of each checkpoint by its name.
     """
@@ -43,6 +44,7 @@ class Candidate:
     rgb: Callable[[Pixels], Pixels]
     y: Callable[[Tensor], Tensor] | None = None
     network: Callable[[Tensor], Tensor] | None = None
+    channels: int = 3
     alpha: float | None = None
     weights: dict[str, str] = field(default_factory=dict)
 
@@ -133,12 +135,14 @@ def candidate_of(upscaler: Upscaler, model: str) -> Candidate:
         return np.asarray(upscaler.image(lr))
 
     alone = upscaler.tensor if native.scale == scale else None
+    is_studio = native.channels == 1 and native.prepared.network.luma == "studio"
     return Candidate(
         model=model,
         scale=scale,
         rgb=rgb,
-        y=alone if native.channels == 1 else None,
-        network=alone if native.channels == 3 else None,
+        y=alone if is_studio else None,
+        network=None if is_studio else alone,
+        channels=native.channels,
         alpha=native.alpha,
         weights=dict(native.weights),
     )

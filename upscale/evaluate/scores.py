@@ -110,14 +110,13 @@ def enlarge(candidate: Candidate, pair: Pair, protocol: str) -> Tensor:
 def _restored(candidate: Candidate, lr: Tensor) -> Tensor:
     """A picture that is not rounded, (1, 3, h, w), through the network itself; rounded after it.
 
-    Where gray goes into a network of one channel it is the gray picture. A colour picture that such
-    a network takes by its Y has its values clipped first.
+    A network that takes one channel sees a gray picture as it is; of a colour picture, which it
+    takes by its Y, the values are clipped first.
     """
     x = (lr / 255).float()
-    if candidate.network is not None:
-        out = candidate.network(x).cpu()
-    elif candidate.y is not None and torch.equal(x, x[:, :1].expand_as(x)):
-        out = as_rgb(candidate.y(x[:, :1]).cpu())
+    gray = torch.equal(x, x[:, :1].expand_as(x))
+    if candidate.network is not None and (gray or candidate.channels == 3):
+        out = as_rgb(candidate.network(x[:, : candidate.channels]).cpu())
     else:
         out = to_tensor(candidate.rgb(to_pixels(x.clamp(0, 1))))
     return round_8bit(out.double() * 255)

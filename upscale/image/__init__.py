@@ -1,4 +1,4 @@
-"""Pictures: ``decode`` bytes to an ``Image``, ``encode`` it back, numpy only."""
+"""Pictures: ``open`` gives a ``Reader``, ``create`` a ``Writer``; numpy only."""
 
 from upscale.image.codec import decode, encode, probe, upright
 from upscale.image.describe import describe
@@ -16,7 +16,9 @@ from upscale.image.model import (
     format_of,
 )
 from upscale.image.provenance import provenance, strip_metadata, with_provenance
+from upscale.image.reader import Reader, of_image, open  # noqa: A004 - image.open
 from upscale.image.rows import CAN_WRITE_ROWS, RowReader, open_rows, write_rows
+from upscale.image.writer import Writer, create
 
 __all__ = [
     "CAN_WRITE_ROWS",
@@ -27,15 +29,20 @@ __all__ = [
     "Info",
     "Metadata",
     "Pixels",
+    "Reader",
     "RowReader",
+    "Writer",
     "check_output",
     "check_size",
+    "create",
     "decode",
     "describe",
     "encode",
     "format_of",
     "identify",
     "losses",
+    "of_image",
+    "open",
     "open_rows",
     "probe",
     "provenance",

@@ -10,7 +10,6 @@ import copy
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -21,11 +20,11 @@ from upscale.inference.noise import Noise
 from upscale.inference.prepared import Prepared, prepare
 from upscale.inference.source import Padded, Source, TensorSource, check_finite
 from upscale.models import Network
+from upscale.settings import TileOption
 from upscale.tiling import MIN_TILE, Plan, Tile, check, crop, default_overlap, plan
 
 logger = logging.getLogger(__name__)
 
-TileOption = int | Literal["auto", "off"]
 Progress = Callable[[int, int], None]  # tiles done, tiles in all
 Piece = tuple[Tile, Tensor]  # a tile with what the network reads of it, or with its result
 Strip = tuple[int, int, Tensor]  # output rows [y0, y1), (1, C, y1 - y0, W') float32 on the CPU
@@ -119,7 +118,7 @@ def run(
         check_finite(lr)
     source = TensorSource(lr) if isinstance(lr, Tensor) else lr
     report = RunReport() if report is None else report
-    job = _Run(prepared, _overlap(prepared.network, overlap), tta=tta, report=report)
+    job = _Tiles(prepared, _overlap(prepared.network, overlap), tta=tta, report=report)
     job.choose_tile(tile, source.shape[-2], source.shape[-1])
     return _crop(job, source, noise or Noise(), progress)
 
@@ -157,13 +156,13 @@ def run_together(
     shape = shapes.pop()
     _check_shape(shape, network.channels)
     report = RunReport() if report is None else report
-    job = _Run(prepared, _overlap(network, overlap), tta=tta, report=report)
+    job = _Tiles(prepared, _overlap(network, overlap), tta=tta, report=report)
     job.tile = max(MIN_TILE, *(_padded(side, network.multiple_of) for side in shape[-2:]))
     job.batch = max(1, min(MAX_BATCH, BATCH_PIXELS // (shape[-2] * shape[-1])))
     return _together(job, pictures, noise or Noise())
 
 
-def _together(job: _Run, pictures: Sequence[Source], noise: Noise) -> Iterator[Tensor]:
+def _together(job: _Tiles, pictures: Sequence[Source], noise: Noise) -> Iterator[Tensor]:
     network = job.prepared.network
     height, width = (side * network.scale for side in pictures[0].shape[-2:])
     for start in range(0, len(pictures), MAX_BATCH):
@@ -184,7 +183,7 @@ def check_options(tile: object, overlap: int | None) -> None:
     check(tile if isinstance(tile, int) else MIN_TILE, overlap or 0)
 
 
-def _crop(job: _Run, lr: Source, noise: Noise, progress: Progress | None) -> Iterator[Strip]:
+def _crop(job: _Tiles, lr: Source, noise: Noise, progress: Progress | None) -> Iterator[Strip]:
     """Pad, run, and crop the strips again."""
     network = job.prepared.network
     height, width = lr.shape[-2] * network.scale, lr.shape[-1] * network.scale
@@ -217,7 +216,7 @@ def _padded(length: int, multiple: int) -> int:
 
 
 @dataclass
-class _Run:
+class _Tiles:
     """One run: the network, and the tile and batch sizes that have proved to fit so far."""
 
     prepared: Prepared
