@@ -68,7 +68,10 @@ def test_models(cli: Cli, tiny: str) -> None:
     done = cli("models")
     lines = done.text.splitlines()
     duo = next(line for line in lines if line.startswith("duo"))
-    assert "0 to 1" in duo
+    assert "alpha" in duo
+    assert "denoise" not in duo
+    assert "alpha, denoise" in next(line for line in lines if line.startswith("quad"))
+    assert {row["model"]: row["takes"] for row in found}["quad"] == ["alpha", "denoise"]
     assert "x2" in duo
     assert any("x1 x2 x4 x8 x16" in line for line in lines)
     assert "upscale weights pull" in done.err
@@ -208,6 +211,23 @@ def test_blend(cli: Cli, tmp_path: Path, duo: str) -> None:
     assert_same(checkpoints.load(out).state, checkpoints.load("duo-gan-x2").state)
     (row,) = rows(cli(*one, "--overwrite", "--half", "--json"))
     assert row["architecture"] == "esrgan"
+
+
+def test_four_are_blended(cli: Cli, tmp_path: Path, quad: str) -> None:
+    out = tmp_path / "mix.safetensors"
+    given = {"psnr": 0.1, "gan": 0.4, "real-psnr": 0.1, "real-gan": 0.4}
+    parts = [f"quad-{role}-x2={share}" for role, share in given.items()]
+    assert cli("weights", "blend", *parts, "-o", out).code == 0
+    mixed = checkpoints.load(out)
+    for key, tensor in checkpoints.resolve(quad, alpha=0.8, denoise=0.5).state.items():
+        assert float((mixed.state[key] - tensor).abs().max()) <= 1e-7, key
+    found = json.loads(mixed.metadata.blend)
+    assert {row["name"]: row["weight"] for row in found} == {
+        f"quad-{role}-x2": share for role, share in given.items()
+    }
+    assert [row["sha256"] for row in found] == [
+        checkpoints.load(f"quad-{role}-x2").sha256 for role in given
+    ]
 
 
 def test_blend_refuses(cli: Cli, tmp_path: Path, duo: str) -> None:

@@ -32,8 +32,10 @@ if TYPE_CHECKING:
     )
     from upscale.checkpoints.interpolation import (
         DEFAULT_ALPHA,
+        DEFAULT_DENOISE,
         blend,
         check_alpha,
+        check_denoise,
         interpolate,
         resolve,
     )
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_ALPHA",
+    "DEFAULT_DENOISE",
     "Checkpoint",
     "Entry",
     "Hints",
@@ -53,6 +56,7 @@ __all__ = [
     "build",
     "cache_folder",
     "check_alpha",
+    "check_denoise",
     "convert",
     "embedded_folder",
     "entries",
@@ -70,7 +74,16 @@ __all__ = [
 
 _HOMES = {
     **dict.fromkeys(
-        ("DEFAULT_ALPHA", "blend", "check_alpha", "interpolate", "resolve"), "interpolation"
+        (
+            "DEFAULT_ALPHA",
+            "DEFAULT_DENOISE",
+            "blend",
+            "check_alpha",
+            "check_denoise",
+            "interpolate",
+            "resolve",
+        ),
+        "interpolation",
     ),
     **dict.fromkeys(
         ("Checkpoint", "Metadata", "Saved", "Source", "build", "load", "save"), "checkpoint"

@@ -112,6 +112,8 @@ class Checkpoint:
         path: Where it was read from; None for a blend.
         layout: Key layout of the file: "native" with a header of this program's.
         rules: What was decided by a rule and not read from the file, for people.
+        alpha: Share of the GAN nets that a family's blend was made with; None for other networks.
+        denoise: Share of the pair for real pictures in it; None where the family has none.
     """
 
     architecture: str
@@ -123,6 +125,8 @@ class Checkpoint:
     path: Path | None = None
     layout: str = NATIVE
     rules: tuple[str, ...] = ()
+    alpha: float | None = None
+    denoise: float | None = None
 
     @property
     def scale(self) -> int:

@@ -17,7 +17,7 @@ COLUMNS = (
     Column("model"),
     Column("scales"),
     Column("where"),
-    Column("alpha", rank=3),
+    Column("takes", rank=3),
     Column("parameters", "right", rank=4),
     Column("Set5 PSNR", rank=5),
     Column("licence", rank=2, wrap=True),
@@ -35,8 +35,9 @@ def models(
 ) -> None:
     """List what --model takes: embedded and fetched weights, and those that can be fetched.
 
-    The scale is chosen from a model's scales. Where "alpha" says so, --alpha runs from its PSNR net
-    to its GAN net.
+    The scale is chosen from a model's scales. What takes alpha runs with --alpha from its PSNR net
+    to its GAN net, and what takes denoise with --denoise from its nets for clean pictures to those
+    for noisy and compressed ones.
     """
     rows = catalogue(installed=installed)
     if json:
@@ -56,7 +57,20 @@ def catalogue(*, installed: bool) -> list[dict[str, Any]]:
     if not installed:
         names = {entry.name for entry in present}
         rows += [_of_official(o) for o in official().values() if o.name not in names]
+    for group in grouped(rows):
+        takes = _takes({row["role"] for row in group})
+        for row in group:
+            row["takes"] = takes
     return rows
+
+
+def _takes(roles: set[str]) -> list[str]:
+    """Options that a model with nets of these roles takes."""
+    from upscale.checkpoints.index import CLEAN, REAL
+
+    if not set(CLEAN) <= roles:
+        return []
+    return ["alpha", "denoise"] if set(REAL) <= roles else ["alpha"]
 
 
 def grouped(rows: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
@@ -100,7 +114,7 @@ def _cells(group: list[dict[str, Any]]) -> list[str]:
         group[0]["model"],
         " ".join(f"x{scale}" for scale in scales),
         ", ".join(dict.fromkeys(row["where"] for row in group)),
-        "0 to 1" if {"psnr", "gan"} <= {row["role"] for row in group} else "",
+        ", ".join(group[0]["takes"]),
         count_text(max(row["parameters"] or 0 for row in group)),
         " ".join(f"{score:.2f}" for score in scores),
         group[0]["license"],

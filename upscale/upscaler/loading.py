@@ -7,7 +7,7 @@ from typing import get_args
 
 import torch
 
-from upscale.checkpoints import DEFAULT_ALPHA, build, resolve
+from upscale.checkpoints import build, resolve
 from upscale.color import AlphaMode, IccMode
 from upscale.device import choose_dtype
 from upscale.errors import UsageError
@@ -29,6 +29,7 @@ class Options:
     icc: IccMode = "keep"
     color_fix: bool = False
     noise: Noise = field(default_factory=Noise)
+    denoise: float | None = None
 
     def __post_init__(self) -> None:
         check_options(self.tile, self.overlap)
@@ -46,11 +47,13 @@ class Loaded:
         prepared: The network.
         weights: SHA-256 of each checkpoint by its name.
         alpha: Share of the GAN net; None where the model is no pair.
+        denoise: Share of the pair for real pictures; None where the model has none.
     """
 
     prepared: Prepared
     weights: dict[str, str]
     alpha: float | None
+    denoise: float | None = None
 
     @property
     def scale(self) -> int:
@@ -69,13 +72,11 @@ def load_native(options: Options, device: torch.device, scale: float | None) -> 
     Raises:
         CheckpointError: There is no such model, or its file is damaged or not the recorded one.
         DeviceError: ``device`` cannot compute in the precision asked for.
-        UsageError: ``options.alpha`` is out of range or the model takes none.
+        UsageError: ``options.alpha`` or ``denoise`` is out of range or the model takes none.
     """
-    checkpoint = resolve(options.name, alpha=options.alpha, scale=scale)
+    checkpoint = resolve(options.name, alpha=options.alpha, denoise=options.denoise, scale=scale)
     network = build(checkpoint)
     dtype = choose_dtype(options.dtype, device, network.precisions)
-    alpha = options.alpha
-    if alpha is None and len(checkpoint.sources) > 1:
-        alpha = DEFAULT_ALPHA
     weights = {source.name: source.sha256 for source in checkpoint.sources}
-    return Loaded(prepare(network, device, dtype), weights, alpha)
+    prepared = prepare(network, device, dtype)
+    return Loaded(prepared, weights, checkpoint.alpha, checkpoint.denoise)
