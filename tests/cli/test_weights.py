@@ -175,7 +175,7 @@ def test_convert(cli: Cli, tmp_path: Path) -> None:
 def test_convert_says_what_a_rule_decided(cli: Cli, tmp_path: Path) -> None:
     torch.save(dict(srcnn().state_dict()), tmp_path / "best.pth")
     out = tmp_path / "out.safetensors"
-    failed(cli("weights", "convert", tmp_path / "best.pth", out), "--scale")
+    failed(cli("weights", "convert", tmp_path / "best.pth", out), "--scale", code=2)
     done = cli("weights", "convert", tmp_path / "best.pth", out, "--scale", "3")
     assert done.code == 0
     assert "note: scale 3" in done.err
@@ -184,11 +184,11 @@ def test_convert_says_what_a_rule_decided(cli: Cli, tmp_path: Path) -> None:
 def test_convert_refuses(cli: Cli, tmp_path: Path) -> None:
     out = tmp_path / "out.safetensors"
     torch.save(evil(tmp_path / "owned")[0], tmp_path / "evil.pth")
-    failed(cli("weights", "convert", tmp_path / "evil.pth", out), "do not trust it")
+    failed(cli("weights", "convert", tmp_path / "evil.pth", out), "do not trust it", code=2)
     assert not (tmp_path / "owned").exists()
     torch.save({f"body.{n}.weight": torch.zeros(2) for n in range(9)}, tmp_path / "srvgg.pth")
-    failed(cli("weights", "convert", tmp_path / "srvgg.pth", out), "SRVGGNetCompact")
-    failed(cli("weights", "convert", tmp_path / "none.pth", out), "no checkpoint file")
+    failed(cli("weights", "convert", tmp_path / "srvgg.pth", out), "SRVGGNetCompact", code=2)
+    failed(cli("weights", "convert", tmp_path / "none.pth", out), "no checkpoint file", code=2)
     torch.save(STATE, tmp_path / "net.pth")
     nowhere = tmp_path / "no" / "out.safetensors"
     failed(cli("weights", "convert", tmp_path / "net.pth", nowhere), "create it first")
@@ -232,15 +232,15 @@ def test_four_are_blended(cli: Cli, tmp_path: Path, quad: str) -> None:
 
 def test_blend_refuses(cli: Cli, tmp_path: Path, duo: str) -> None:
     out = tmp_path / "mix.safetensors"
-    for parts, words, code in (
-        (["duo-psnr-x2=0.5", "duo-gan-x2=0.6"], "sum to 1.1", 2),
-        (["duo-psnr-x2=-0.5", "duo-gan-x2=1.5"], "outside [0, 1]", 2),
-        (["duo-psnr-x2", "duo-gan-x2=1"], "NAME=SHARE", 2),
-        (["duo-psnr-x2=much", "duo-gan-x2=1"], "NAME=SHARE", 2),
-        (["duo-psnr-x2=0.5", "tiny-x2=0.5"], "esrgan and tiny-x2 of srcnn", 1),
-        (["duo-psnr-x2=0.5", "duo-gna-x2=0.5"], "did you mean duo-gan-x2", 2),
+    for parts, words in (
+        (["duo-psnr-x2=0.5", "duo-gan-x2=0.6"], "sum to 1.1"),
+        (["duo-psnr-x2=-0.5", "duo-gan-x2=1.5"], "outside [0, 1]"),
+        (["duo-psnr-x2", "duo-gan-x2=1"], "NAME=SHARE"),
+        (["duo-psnr-x2=much", "duo-gan-x2=1"], "NAME=SHARE"),
+        (["duo-psnr-x2=0.5", "tiny-x2=0.5"], "esrgan and tiny-x2 of srcnn"),
+        (["duo-psnr-x2=0.5", "duo-gna-x2=0.5"], "did you mean duo-gan-x2"),
     ):
-        failed(cli("weights", "blend", *parts, "-o", out), words, code)
+        failed(cli("weights", "blend", *parts, "-o", out), words, code=2)
     assert not out.exists()
 
 

@@ -20,6 +20,7 @@ from upscale.errors import CheckpointError, HashError
 
 MAX_HEADER = 100 << 20  # bytes; the limit of the safetensors library
 CHUNK = 1 << 20
+CONTENT_HASH = "modelspec.hash_sha256"  # of what follows the header, 0x before it
 ITEM_BYTES = {
     **dict.fromkeys(("BOOL", "U8", "I8"), 1),
     **dict.fromkeys(("F16", "BF16", "I16", "U16"), 2),
@@ -58,6 +59,11 @@ class Header:
     metadata: dict[str, str]
     tensors: dict[str, TensorInfo]
     start: int
+
+    @property
+    def content_sha256(self) -> str:
+        """What the header says of the data section: lower-case hex digits; empty: nothing."""
+        return self.metadata.get(CONTENT_HASH, "").strip().lower().removeprefix("0x")
 
 
 def read_header(path: Path) -> Header:
@@ -198,6 +204,15 @@ def content_digest(path: Path, start: int) -> str:
     with open_checkpoint(path) as file, _reading(path):
         file.seek(start)
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_content(path: Path, header: Header, found: str) -> None:
+    """Raise :class:`HashError` where the header records another hash of the data section."""
+    if header.content_sha256 not in ("", found):
+        raise HashError(
+            f"{path}: damaged: the tensors are not those its header was written for; fetch or save "
+            f"it again"
+        )
 
 
 def check_sha256(path: Path, found: str, wanted: str, remedy: str) -> None:
