@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
+import numpy as np
+import pytest
+import torch
+
 from tests.checkpoints.nets import esrgan
+from tests.checkpoints.test_conversion import evil
+from tests.checkpoints.test_layouts import to_old
 from upscale import checkpoints
+from upscale.checkpoints.files import digest
 
 Command = Callable[..., "subprocess.Popen[bytes]"]
 
@@ -40,3 +49,49 @@ def test_a_flipped_byte_is_refused(command: Command, picture: Path) -> None:
     data[-100] ^= 1
     path.write_bytes(data)
     assert run(command, picture, "-m", path, "-o", out)[0] == 0
+
+
+def test_a_pth_runs_and_is_named_by_its_hash(command: Command, picture: Path) -> None:
+    folder = picture.parent
+    torch.save({"params_ema": to_old(dict(esrgan().state_dict()))}, folder / "net.pth")
+    saved = checkpoints.save(folder / "same.safetensors", esrgan()).path
+    records = []
+    for k, model in enumerate((folder / "net.pth", folder / "net.pth", saved)):
+        done = run(command, picture, "-m", model, "-o", folder / f"{k}.png", "--json")
+        assert done[0] == 0, done
+        records.append(json.loads(done[1]))
+    assert records[0]["weights"] == {"net": digest(folder / "net.pth")} == records[1]["weights"]
+    first, second, third = (cv2.imread(str(folder / f"{k}.png")) for k in range(3))
+    assert np.array_equal(first, second)
+    assert np.array_equal(first, third)
+
+
+@pytest.mark.parametrize("which", range(5))
+def test_a_malicious_pth_runs_nothing(command: Command, picture: Path, which: int) -> None:
+    folder = picture.parent
+    torch.save({"params": evil(folder / "owned")[which]}, folder / "evil.pth")
+    done = run(command, picture, "-m", folder / "evil.pth")
+    refused(done, "evil.pth", "do not trust it")
+    assert sorted(path.name for path in folder.iterdir()) == ["evil.pth", "picture.png"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "the file is empty; fetch"),
+        (b"PK\x03\x04 and no more", "truncated, damaged, or no PyTorch"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS pointer"),
+        (b"<!DOCTYPE html><html></html>", "a web page"),
+    ],
+)
+def test_a_bad_checkpoint_is_wrong_usage(
+    command: Command, picture: Path, content: bytes, words: str
+) -> None:
+    path = picture.parent / "bad.pth"
+    path.write_bytes(content)
+    refused(run(command, picture, "-m", path), str(path), words)
+
+
+def test_what_is_not_pulled_is_wrong_usage(command: Command, picture: Path) -> None:
+    refused(run(command, picture, "-m", "real-esrgan"), "upscale weights pull real-esrgan")
+    refused(run(command, picture, "-m", "no.pth"), "no checkpoint file no.pth")

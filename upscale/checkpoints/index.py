@@ -204,7 +204,7 @@ def select(name: str | os.PathLike[str], *, scale: float | None = None) -> tuple
     scale the pairs it has; a weights name or a file gives itself, whatever ``scale`` says.
 
     Args:
-        name: A family, a weights name, or the path of a safetensors file.
+        name: A family, a weights name, or the path of a checkpoint file.
         scale: Enlargement wanted; None for the family's default row, else its largest scale.
 
     Raises:

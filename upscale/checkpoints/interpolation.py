@@ -188,7 +188,7 @@ def resolve(
     ``sources`` names those; one that has it all comes back bit for bit.
 
     Args:
-        name: A family, a weights name, or the path of a safetensors file.
+        name: A family, a weights name, or the path of a checkpoint file.
         alpha: Share of the GAN nets where the family has a pair, in [0, 1]; None for 0.8.
         denoise: Share of the pair for real pictures where the family has one, in [0, 1]; None for
             ``DEFAULT_DENOISE``.
