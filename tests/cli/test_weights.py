@@ -244,6 +244,26 @@ def test_blend_refuses(cli: Cli, tmp_path: Path, duo: str) -> None:
     assert not out.exists()
 
 
+def test_export(cli: Cli, tmp_path: Path, quad: str) -> None:
+    onnx = pytest.importorskip("onnx", reason="needs the extra onnx")
+    out = tmp_path / "net.onnx"
+    done = cli("weights", "export", quad, "-o", out, "--alpha", "1", "--denoise", "0.5")
+    assert (done.code, done.out) == (0, b"")
+    assert "net.onnx: esrgan x2" in done.err
+    props = {prop.key: prop.value for prop in onnx.load(out).metadata_props}
+    assert list(json.loads(props["weights"])) == ["quad-gan-x2", "quad-real-gan-x2"]
+    failed(cli("weights", "export", quad, "-o", out), "--overwrite")
+    (row,) = rows(cli("weights", "export", "tiny", "-o", out, "--overwrite", "--json"))
+    assert (row["path"], row["bytes"]) == (str(out), out.stat().st_size)
+    for arguments, words in (
+        ([quad, "-o", tmp_path / "net.pt"], "change the suffix"),
+        (["tiny", "-o", out, "--denoise", "0.5"], "denoise 0.5 was given"),
+        ([quad, "-o", out, "--denoise", "2"], "denoise 2 is outside [0, 1]"),
+        (["nothing", "-o", out], "no model or weights named 'nothing'"),
+    ):
+        failed(cli("weights", "export", *arguments), words, code=2)
+
+
 def test_lists_do_not_import_torch(tiny_cache: Path) -> None:
     code = (
         "import sys; from upscale.cli import status\n"
@@ -257,6 +277,6 @@ def test_lists_do_not_import_torch(tiny_cache: Path) -> None:
 
 def test_help_names_everything(cli: Cli) -> None:
     text = cli("weights", "--help").text
-    for name in ("list", "info", "verify", "pull", "convert", "blend"):
+    for name in ("list", "info", "verify", "pull", "convert", "blend", "export"):
         assert name in text
         assert cli("weights", name, "--help").code == 0

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     )
     from upscale.checkpoints.conversion import convert
     from upscale.checkpoints.download import pull
+    from upscale.checkpoints.export import export_onnx
     from upscale.checkpoints.index import (
         Entry,
         cache_folder,
@@ -60,6 +61,7 @@ __all__ = [
     "convert",
     "embedded_folder",
     "entries",
+    "export_onnx",
     "families",
     "find",
     "interpolate",
@@ -89,6 +91,7 @@ _HOMES = {
         ("Checkpoint", "Metadata", "Saved", "Source", "build", "load", "save"), "checkpoint"
     ),
     "convert": "conversion",
+    "export_onnx": "export",
     **dict.fromkeys(
         (
             "Entry",

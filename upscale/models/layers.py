@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -40,7 +41,20 @@ def upsample_factors(scale: int) -> tuple[int, ...]:
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
     """Reflect (replicate where too small) bottom and right of (N, C, H, W) to a multiple."""
     bottom, right = -x.shape[-2] % multiple, -x.shape[-1] % multiple
+    if torch.onnx.is_in_onnx_export():
+        return _pad_traced(x, bottom, right)
     if not bottom and not right:
         return x
     mode = "reflect" if bottom < x.shape[-2] and right < x.shape[-1] else "replicate"
     return F.pad(x, (0, right, 0, bottom), mode=mode)
+
+
+def _pad_traced(x: Tensor, bottom: int, right: int) -> Tensor:
+    """The same for a graph that serves every size: no branch is taken, rows are looked up."""
+    height, width = x.shape[-2:]
+    fits = torch.as_tensor(bottom < height) & torch.as_tensor(right < width)
+    for axis, length, more in ((-2, height, bottom), (-1, width, right)):
+        at = torch.arange(length + more)
+        beyond = torch.where(fits, 2 * length - 2 - at, length - 1)
+        x = x.index_select(axis, torch.where(at < length, at, beyond))
+    return x
