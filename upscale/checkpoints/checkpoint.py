@@ -24,7 +24,7 @@ from upscale.checkpoints.layouts import Hints, check_state, recognise
 from upscale.checkpoints.layouts.form import as_float32
 from upscale.checkpoints.tensors import read_tensors, write_tensors
 from upscale.errors import ArchitectureError, CheckpointError, UsageError
-from upscale.models import MODELS, Config, Network, config_from_dict
+from upscale.models import FOREIGN, MODELS, Config, Network, config_from_dict
 
 NATIVE = "native"
 IMPLEMENTATION = "upscale"
@@ -104,7 +104,7 @@ class Checkpoint:
     """A network's values with what they are.
 
     Attributes:
-        architecture: Key of ``MODELS``.
+        architecture: Key of ``MODELS`` or ``FOREIGN``.
         config: Configuration of the network.
         state: Tensors under native keys, float32 on the CPU.
         metadata: What the header says besides.
@@ -207,13 +207,14 @@ def _from_header(
     architecture = header.get("upscale.architecture")
     if architecture is None:
         return None
-    if architecture not in MODELS:
+    kind = MODELS.get(architecture) or FOREIGN.get(architecture)
+    if kind is None:
         raise ArchitectureError(
             f"its header names the network {architecture!r}; this version runs {', '.join(MODELS)}"
         )
     try:
         values: dict[str, Any] = json.loads(header.get("upscale.config", ""))
-        config = config_from_dict(MODELS[architecture].config_type, values)
+        config = config_from_dict(kind.config_type, values)
         given = {k: v for k, v in asdict(hints or Hints()).items() if v is not None}
         config = replace(config, **{k: v for k, v in given.items() if hasattr(config, k)})
     except (ValueError, TypeError, AttributeError) as error:
@@ -237,9 +238,9 @@ def build(checkpoint: Checkpoint) -> Network:
 
     The state of the random generators is left as it was.
     """
+    kind = MODELS.get(checkpoint.architecture) or FOREIGN[checkpoint.architecture]
     with torch.random.fork_rng(devices=[]):
-        network = MODELS[checkpoint.architecture](checkpoint.config)
-    network.load_state_dict(checkpoint.state)
+        network = kind.from_state(checkpoint.config, checkpoint.state)
     return network.eval().requires_grad_(False)
 
 

@@ -14,6 +14,7 @@ import torch
 from upscale.checkpoints.checkpoint import Checkpoint, Saved, build
 from upscale.errors import UsageError
 from upscale.files import refuse_existing, write_bytes
+from upscale.models import FOREIGN, MODELS
 
 OPSET = 17
 EXAMPLE = (2, 19, 22)  # batch, height and width that are traced; none is a multiple of a window
@@ -33,12 +34,17 @@ def export_onnx(
         overwrite: Replace an existing file.
 
     Raises:
-        UsageError: Another suffix, or the extra ``onnx`` is not installed.
+        UsageError: Another suffix, a network of another package, or no extra ``onnx``.
         OutputError: The file exists or cannot be written.
     """
     target = Path(path)
     if target.suffix != ".onnx":
         raise UsageError(f"{target}: networks are exported as .onnx; change the suffix")
+    if checkpoint.architecture in FOREIGN:
+        raise UsageError(
+            f"{checkpoint.name} is run by {checkpoint.architecture} and is not exported here; "
+            f"choose {', '.join(MODELS)}"
+        )
     refuse_existing(target, overwrite)
     try:
         import onnx

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from upscale.models.base import Config, Network, config_from_dict
 from upscale.models.esrgan import ESRGAN, ESRGANConfig
+from upscale.models.spandrel import Spandrel
 from upscale.models.srcnn import SRCNN, SRCNNConfig
 from upscale.models.swinir import SwinIR, SwinIRConfig
 
 MODELS: dict[str, type[Network]] = {"srcnn": SRCNN, "esrgan": ESRGAN, "swinir": SwinIR}
+FOREIGN: dict[str, type[Network]] = {"spandrel": Spandrel}  # built from their tensors alone
 
 __all__ = [
     "ESRGAN",
+    "FOREIGN",
     "MODELS",
     "SRCNN",
     "Config",

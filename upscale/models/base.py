@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +45,13 @@ class Network(nn.Module):
     multiple_of: int = 1
     halo: int = 0
     halo_is_exact: bool = False
+
+    @classmethod
+    def from_state(cls, config: Config, state: Mapping[str, Tensor]) -> Self:
+        """The network of a configuration, with the values of a state dict."""
+        network = cls(config)
+        network.load_state_dict(state)
+        return network
 
     @abstractmethod
     def forward(self, lr: Tensor) -> Tensor:
