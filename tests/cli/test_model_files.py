@@ -17,6 +17,7 @@ from tests.checkpoints.test_conversion import evil
 from tests.checkpoints.test_layouts import to_old
 from upscale import checkpoints
 from upscale.checkpoints.files import digest
+from upscale.resample import resize
 
 Command = Callable[..., "subprocess.Popen[bytes]"]
 
@@ -95,3 +96,31 @@ def test_a_bad_checkpoint_is_wrong_usage(
 def test_what_is_not_pulled_is_wrong_usage(command: Command, picture: Path) -> None:
     refused(run(command, picture, "-m", "real-esrgan"), "upscale weights pull real-esrgan")
     refused(run(command, picture, "-m", "no.pth"), "no checkpoint file no.pth")
+
+
+@pytest.mark.parametrize(
+    ("options", "size"),
+    [
+        ([], (48, 36)),
+        (["-s", "3"], (36, 27)),
+        (["-s", "2.5"], (30, 23)),
+        (["--size", "31x17"], (17, 31)),
+    ],
+)
+def test_bicubic_is_a_model(
+    command: Command, picture: Path, options: list[str], size: tuple[int, int]
+) -> None:
+    out = picture.parent / "out.png"
+    done = run(command, picture, "-m", "bicubic", "-o", out, "--json", *options)
+    assert done[0] == 0, done
+    record = json.loads(done[1])
+    assert (record["model"], record["weights"], record["alpha"]) == ("bicubic", {}, None)
+    lr = torch.from_numpy(cv2.imread(str(picture))).permute(2, 0, 1)[None].double()
+    wanted = resize(lr, size).clamp(0, 255)[0].permute(1, 2, 0).numpy()
+    found = cv2.imread(str(out))
+    assert found.shape[:2] == size
+    assert np.abs(found - wanted).max() < 0.502  # rounded once
+
+
+def test_bicubic_takes_no_alpha(command: Command, picture: Path) -> None:
+    refused(run(command, picture, "-m", "bicubic", "--alpha", "0.5"), "bicubic", "takes no alpha")

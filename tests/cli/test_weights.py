@@ -65,6 +65,7 @@ def test_models(cli: Cli, tiny: str) -> None:
     names = [row["weights"] for row in found]
     assert set(official()) <= set(names)
     assert {row["where"] for row in found} >= {"cached", "pull"}
+    assert (found[0]["model"], found[0]["weights"], found[0]["scale"]) == ("bicubic", None, None)
     done = cli("models")
     lines = done.text.splitlines()
     duo = next(line for line in lines if line.startswith("duo"))
@@ -76,7 +77,7 @@ def test_models(cli: Cli, tiny: str) -> None:
     assert any("x1 x2 x4 x8 x16" in line for line in lines)
     assert "upscale weights pull" in done.err
     installed = rows(cli("models", "--installed", "--json"))
-    assert {row["where"] for row in installed} <= {"cached", "embedded"}
+    assert {row["where"] for row in installed} <= {"cached", "embedded", "built in"}
     assert cli("models", "--installed").err == ""
 
 
@@ -259,6 +260,7 @@ def test_export(cli: Cli, tmp_path: Path, quad: str) -> None:
         ([quad, "-o", tmp_path / "net.pt"], "change the suffix"),
         (["tiny", "-o", out, "--denoise", "0.5"], "denoise 0.5 was given"),
         ([quad, "-o", out, "--denoise", "2"], "denoise 2 is outside [0, 1]"),
+        (["bicubic", "-o", out], "bicubic, which is not exported"),
         (["nothing", "-o", out], "no model or weights named 'nothing'"),
     ):
         failed(cli("weights", "export", *arguments), words, code=2)

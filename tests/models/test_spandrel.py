@@ -155,7 +155,7 @@ def test_the_command_line_runs_it(cli: Cli, picture: Path, tmp_path: Path, kind:
     saved = tmp_path / "community.safetensors"
     assert cli("weights", "convert", path, saved).code == 0
     assert_same(checkpoints.load(saved).state, checkpoints.load(path).state)
-    with pytest.raises(UsageError, match="run by spandrel and is not exported"):
+    with pytest.raises(UsageError, match="run by spandrel, which is not exported"):
         checkpoints.export_onnx(checkpoints.load(saved), tmp_path / "net.onnx")
 
 

@@ -24,7 +24,7 @@ from upscale.checkpoints.layouts import Hints, check_state, recognise
 from upscale.checkpoints.layouts.form import as_float32
 from upscale.checkpoints.tensors import read_tensors, write_tensors
 from upscale.errors import ArchitectureError, CheckpointError, UsageError
-from upscale.models import FOREIGN, MODELS, Config, Network, config_from_dict
+from upscale.models import MODELS, OTHERS, Config, Network, config_from_dict
 
 NATIVE = "native"
 IMPLEMENTATION = "upscale"
@@ -104,7 +104,7 @@ class Checkpoint:
     """A network's values with what they are.
 
     Attributes:
-        architecture: Key of ``MODELS`` or ``FOREIGN``.
+        architecture: Key of ``MODELS`` or ``OTHERS``.
         config: Configuration of the network.
         state: Tensors under native keys, float32 on the CPU.
         metadata: What the header says besides.
@@ -207,7 +207,7 @@ def _from_header(
     architecture = header.get("upscale.architecture")
     if architecture is None:
         return None
-    kind = MODELS.get(architecture) or FOREIGN.get(architecture)
+    kind = MODELS.get(architecture) or OTHERS.get(architecture)
     if kind is None:
         raise ArchitectureError(
             f"its header names the network {architecture!r}; this version runs {', '.join(MODELS)}"
@@ -238,7 +238,7 @@ def build(checkpoint: Checkpoint) -> Network:
 
     The state of the random generators is left as it was.
     """
-    kind = MODELS.get(checkpoint.architecture) or FOREIGN[checkpoint.architecture]
+    kind = MODELS.get(checkpoint.architecture) or OTHERS[checkpoint.architecture]
     with torch.random.fork_rng(devices=[]):
         network = kind.from_state(checkpoint.config, checkpoint.state)
     return network.eval().requires_grad_(False)

@@ -14,7 +14,7 @@ import torch
 from upscale.checkpoints.checkpoint import Checkpoint, Saved, build
 from upscale.errors import UsageError
 from upscale.files import refuse_existing, write_bytes
-from upscale.models import FOREIGN, MODELS
+from upscale.models import MODELS, OTHERS
 
 OPSET = 17
 EXAMPLE = (2, 19, 22)  # batch, height and width that are traced; none is a multiple of a window
@@ -40,10 +40,10 @@ def export_onnx(
     target = Path(path)
     if target.suffix != ".onnx":
         raise UsageError(f"{target}: networks are exported as .onnx; change the suffix")
-    if checkpoint.architecture in FOREIGN:
+    if checkpoint.architecture in OTHERS:
         raise UsageError(
-            f"{checkpoint.name} is run by {checkpoint.architecture} and is not exported here; "
-            f"choose {', '.join(MODELS)}"
+            f"{checkpoint.name} is run by {checkpoint.architecture}, which is not exported here; "
+            f"choose a network of {', '.join(MODELS)}"
         )
     refuse_existing(target, overwrite)
     try:

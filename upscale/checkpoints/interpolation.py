@@ -18,11 +18,13 @@ import torch
 from torch import Tensor
 
 from upscale.checkpoints.checkpoint import Checkpoint, Metadata, Source, load
-from upscale.checkpoints.index import select
+from upscale.checkpoints.index import normal, select
 from upscale.errors import ArchitectureError, UsageError
+from upscale.models import BicubicConfig
 
 DEFAULT_ALPHA = 0.8
 DEFAULT_DENOISE = 0.0
+BICUBIC = "bicubic"  # the model that is no network and has no file
 TOLERANCE = 1e-6  # of the sum of the weights
 
 
@@ -188,7 +190,7 @@ def resolve(
     ``sources`` names those; one that has it all comes back bit for bit.
 
     Args:
-        name: A family, a weights name, or the path of a checkpoint file.
+        name: A family, a weights name, the path of a checkpoint file, or ``bicubic``.
         alpha: Share of the GAN nets where the family has a pair, in [0, 1]; None for 0.8.
         denoise: Share of the pair for real pictures where the family has one, in [0, 1]; None for
             ``DEFAULT_DENOISE``.
@@ -198,7 +200,8 @@ def resolve(
         UsageError: ``alpha`` or ``denoise`` is not in [0, 1], or the model does not take it.
         CheckpointError: As :func:`load`.
     """
-    chosen = select(name, scale=scale)
+    bicubic = normal(os.fspath(name)) == BICUBIC
+    chosen = () if bicubic else select(name, scale=scale)
     if alpha is not None:
         check_alpha(alpha)
     if denoise is not None:
@@ -208,13 +211,15 @@ def resolve(
                 f"denoise {denoise:g} was given and {name} has no pair of nets for real pictures; "
                 f"leave it out, or choose a family that has one such as esrgan"
             )
-    if len(chosen) == 1:
+    if len(chosen) < 2:
         if alpha is not None:
             raise UsageError(
                 f"{name} is one network and takes no alpha; leave it out, or choose a family with "
                 f"a PSNR and a GAN net such as esrgan"
             )
-        return load(chosen[0])
+        return (
+            Checkpoint(BICUBIC, BicubicConfig(), {}, name=BICUBIC) if bicubic else load(chosen[0])
+        )
     share = DEFAULT_ALPHA if alpha is None else alpha
     real = None if len(chosen) < 4 else DEFAULT_DENOISE if denoise is None else denoise
     parts = [(e, w) for e, w in zip(chosen, shares(share, real or 0.0), strict=False) if w > 0]

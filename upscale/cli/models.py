@@ -48,12 +48,27 @@ def models(
         Console().note("Fetch what says pull: upscale weights pull MODEL")
 
 
+BICUBIC: dict[str, Any] = {
+    "model": "bicubic",
+    "weights": None,
+    "architecture": "bicubic",
+    "scale": None,
+    "role": "",
+    "bytes": None,
+    "license": "",
+    "title": "No network: bicubic to any size, the baseline",
+    "where": "built in",
+    "parameters": None,
+    "scores": {},
+}
+
+
 def catalogue(*, installed: bool) -> list[dict[str, Any]]:
-    """One row for each set of weights: embedded, cached, then what can be fetched."""
+    """Bicubic, then a row for each set of weights: embedded, cached, and what can be fetched."""
     from upscale.checkpoints import entries, official
 
     present = entries()
-    rows = [_of_entry(entry) for entry in present]
+    rows = [BICUBIC, *(_of_entry(entry) for entry in present)]
     if not installed:
         names = {entry.name for entry in present}
         rows += [_of_official(o) for o in official().values() if o.name not in names]
@@ -78,7 +93,7 @@ def grouped(rows: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         groups.setdefault(row["model"], []).append(row)
-    return [sorted(group, key=lambda row: row["scale"]) for group in groups.values()]
+    return [sorted(group, key=lambda row: row["scale"] or 0) for group in groups.values()]
 
 
 def _of_entry(entry: Entry) -> dict[str, Any]:
@@ -112,7 +127,7 @@ def _cells(group: list[dict[str, Any]]) -> list[str]:
     scores = [row["scores"]["set5_psnr_y"] for row in group if "set5_psnr_y" in row["scores"]]
     return [
         group[0]["model"],
-        " ".join(f"x{scale}" for scale in scales),
+        " ".join(f"x{scale}" if scale else "any" for scale in scales),
         ", ".join(dict.fromkeys(row["where"] for row in group)),
         ", ".join(group[0]["takes"]),
         count_text(max(row["parameters"] or 0 for row in group)),

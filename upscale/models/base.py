@@ -46,6 +46,11 @@ class Network(nn.Module):
     halo: int = 0
     halo_is_exact: bool = False
 
+    @property
+    def default_scale(self) -> int:
+        """Enlargement where none is asked for."""
+        return self.scale
+
     @classmethod
     def from_state(cls, config: Config, state: Mapping[str, Tensor]) -> Self:
         """The network of a configuration, with the values of a state dict."""

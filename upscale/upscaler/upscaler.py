@@ -55,7 +55,7 @@ class Upscaler:
         self._family = {entry.scale for entry in families().get(normal(options.name), ())}
         first = self._load(options.scale)
         self.native_scale = first.scale
-        self.scale = float(options.scale or first.scale)
+        self.scale = float(options.scale or first.prepared.network.default_scale)
 
     def _load(self, wanted: float | None) -> Loaded:
         loaded = load_native(self.options, self.device, wanted)

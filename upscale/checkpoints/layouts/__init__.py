@@ -23,7 +23,7 @@ from upscale.checkpoints.layouts import esrgan, srcnn, swinir
 from upscale.checkpoints.layouts.foreign import foreign_name
 from upscale.checkpoints.layouts.form import Hints, Recognised, as_float32
 from upscale.errors import ArchitectureError, CheckpointError
-from upscale.models import FOREIGN, MODELS, Config
+from upscale.models import MODELS, OTHERS, Config
 from upscale.models.spandrel import recognised
 
 __all__ = ["Hints", "Recognised", "check_state", "recognise"]
@@ -113,7 +113,7 @@ def check_state(architecture: str, config: Config, state: Mapping[str, Tensor]) 
         ArchitectureError: An impossible configuration, a key missing or unknown, another shape.
         CheckpointError: A value is not finite.
     """
-    if architecture not in FOREIGN:
+    if architecture not in OTHERS:
         _check_layout(architecture, config, state)
     for key, tensor in state.items():
         if not bool(torch.isfinite(tensor).all()):
