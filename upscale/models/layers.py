@@ -38,10 +38,16 @@ def upsample_factors(scale: int) -> tuple[int, ...]:
     return (2,) * int(math.log2(scale))
 
 
+def is_traced() -> bool:
+    """Whether a graph is being made that is to serve every size (the ONNX export)."""
+    traced: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    return traced
+
+
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
     """Reflect (replicate where too small) bottom and right of (N, C, H, W) to a multiple."""
     bottom, right = -x.shape[-2] % multiple, -x.shape[-1] % multiple
-    if torch.onnx.is_in_onnx_export():
+    if is_traced():
         return _pad_traced(x, bottom, right)
     if not bottom and not right:
         return x

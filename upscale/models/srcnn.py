@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from upscale.models.base import Config, Network
+from upscale.models.layers import is_traced
 from upscale.resample import resize, taps
 
 
@@ -60,7 +61,7 @@ class SRCNN(Network):
 
     def forward(self, lr: Tensor) -> Tensor:
         """(N, channels, H, W) in [0, 1] to (N, channels, scale*H, scale*W); Y comes as Y / 255."""
-        if torch.onnx.is_in_onnx_export():
+        if is_traced():
             return self.refine(_enlarge_traced(lr, self.scale))
         size = (lr.shape[-2] * self.scale, lr.shape[-1] * self.scale)
         return self.refine(resize(lr, size))
