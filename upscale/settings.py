@@ -279,6 +279,14 @@ class Settings:
         help="esrgan: (1 - A) x PSNR net + A x GAN net, in [0, 1]: 0 is faithful, 1 is crisp.",
         check=between(0, 1, ": 0 is the PSNR net, 1 the GAN"),
     )
+    denoise: float | None = option(
+        None,
+        metavar="FLOAT",
+        panel=MODEL,
+        shown=False,
+        help="esrgan: (1 - D) x clean pair + D x pair for noisy, compressed pictures; D in [0, 1].",
+        check=between(0, 1, ": 0 is the clean pair, 1 the pair for real pictures"),
+    )
     tta: bool = option(
         False, "-x", "--tta", panel=MODEL, help="Mean over the eight flips and turns: 8x slower."
     )

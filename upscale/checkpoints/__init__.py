@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     )
     from upscale.checkpoints.conversion import convert
     from upscale.checkpoints.download import pull
+    from upscale.checkpoints.export import export_onnx
     from upscale.checkpoints.index import (
         Entry,
         cache_folder,
@@ -32,8 +33,10 @@ if TYPE_CHECKING:
     )
     from upscale.checkpoints.interpolation import (
         DEFAULT_ALPHA,
+        DEFAULT_DENOISE,
         blend,
         check_alpha,
+        check_denoise,
         interpolate,
         resolve,
     )
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_ALPHA",
+    "DEFAULT_DENOISE",
     "Checkpoint",
     "Entry",
     "Hints",
@@ -53,9 +57,11 @@ __all__ = [
     "build",
     "cache_folder",
     "check_alpha",
+    "check_denoise",
     "convert",
     "embedded_folder",
     "entries",
+    "export_onnx",
     "families",
     "find",
     "interpolate",
@@ -70,12 +76,22 @@ __all__ = [
 
 _HOMES = {
     **dict.fromkeys(
-        ("DEFAULT_ALPHA", "blend", "check_alpha", "interpolate", "resolve"), "interpolation"
+        (
+            "DEFAULT_ALPHA",
+            "DEFAULT_DENOISE",
+            "blend",
+            "check_alpha",
+            "check_denoise",
+            "interpolate",
+            "resolve",
+        ),
+        "interpolation",
     ),
     **dict.fromkeys(
         ("Checkpoint", "Metadata", "Saved", "Source", "build", "load", "save"), "checkpoint"
     ),
     "convert": "conversion",
+    "export_onnx": "export",
     **dict.fromkeys(
         (
             "Entry",

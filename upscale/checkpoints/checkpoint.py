@@ -18,12 +18,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from upscale.checkpoints.files import to_convert
 from upscale.checkpoints.index import Entry, find
 from upscale.checkpoints.layouts import Hints, check_state, recognise
 from upscale.checkpoints.layouts.form import as_float32
 from upscale.checkpoints.tensors import read_tensors, write_tensors
 from upscale.errors import ArchitectureError, CheckpointError, UsageError
-from upscale.models import MODELS, Config, Network, config_from_dict
+from upscale.models import MODELS, OTHERS, Config, Network, config_from_dict
 
 NATIVE = "native"
 IMPLEMENTATION = "upscale"
@@ -103,7 +104,7 @@ class Checkpoint:
     """A network's values with what they are.
 
     Attributes:
-        architecture: Key of ``MODELS``.
+        architecture: Key of ``MODELS`` or ``OTHERS``.
         config: Configuration of the network.
         state: Tensors under native keys, float32 on the CPU.
         metadata: What the header says besides.
@@ -112,6 +113,8 @@ class Checkpoint:
         path: Where it was read from; None for a blend.
         layout: Key layout of the file: "native" with a header of this program's.
         rules: What was decided by a rule and not read from the file, for people.
+        alpha: Share of the GAN nets that a family's blend was made with; None for other networks.
+        denoise: Share of the pair for real pictures in it; None where the family has none.
     """
 
     architecture: str
@@ -123,6 +126,8 @@ class Checkpoint:
     path: Path | None = None
     layout: str = NATIVE
     rules: tuple[str, ...] = ()
+    alpha: float | None = None
+    denoise: float | None = None
 
     @property
     def scale(self) -> int:
@@ -148,16 +153,23 @@ class Checkpoint:
 def load(what: str | os.PathLike[str] | Entry, hints: Hints | None = None) -> Checkpoint:
     """Load a checkpoint by weights name, path, or entry; check it against the index and its keys.
 
+    A ``.pth`` or ``.mat`` is converted once into the cache, nothing of it is run, and loaded from
+    there under its own name and SHA-256.
+
     Args:
-        what: A weights name, the path of a safetensors file, or an entry of :mod:`~.index`.
+        what: A weights name, the path of a checkpoint file, or an entry of :mod:`~.index`.
         hints: What a file without header cannot tell; overrides the header where they differ.
 
     Raises:
-        HashError: The SHA-256 is not the recorded one.
+        HashError: The SHA-256 of the file or of its tensors is not the recorded one.
         ArchitectureError: Another network, or tensors that do not fit the header.
         CheckpointError: No such name or file; empty, truncated, damaged.
     """
     entry = what if isinstance(what, Entry) else find(what)
+    if not entry.sha256 and to_convert(entry.path):
+        from upscale.checkpoints.conversion import converted  # which loads and saves by this module
+
+        return converted(entry.path, hints)
     header, tensors, sha256 = read_tensors(entry.path, entry.sha256, entry.remedy)
     try:
         found = _from_header(header.metadata, tensors, hints) or _from_keys(
@@ -195,13 +207,14 @@ def _from_header(
     architecture = header.get("upscale.architecture")
     if architecture is None:
         return None
-    if architecture not in MODELS:
+    kind = MODELS.get(architecture) or OTHERS.get(architecture)
+    if kind is None:
         raise ArchitectureError(
             f"its header names the network {architecture!r}; this version runs {', '.join(MODELS)}"
         )
     try:
         values: dict[str, Any] = json.loads(header.get("upscale.config", ""))
-        config = config_from_dict(MODELS[architecture].config_type, values)
+        config = config_from_dict(kind.config_type, values)
         given = {k: v for k, v in asdict(hints or Hints()).items() if v is not None}
         config = replace(config, **{k: v for k, v in given.items() if hasattr(config, k)})
     except (ValueError, TypeError, AttributeError) as error:
@@ -225,9 +238,9 @@ def build(checkpoint: Checkpoint) -> Network:
 
     The state of the random generators is left as it was.
     """
+    kind = MODELS.get(checkpoint.architecture) or OTHERS[checkpoint.architecture]
     with torch.random.fork_rng(devices=[]):
-        network = MODELS[checkpoint.architecture](checkpoint.config)
-    network.load_state_dict(checkpoint.state)
+        network = kind.from_state(checkpoint.config, checkpoint.state)
     return network.eval().requires_grad_(False)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from upscale.checkpoints import DEFAULT_ALPHA, build, resolve
+from upscale.checkpoints import build, resolve
 from upscale.device import choose_dtype
 from upscale.inference import Prepared, prepare
 from upscale.settings import Settings
@@ -20,11 +20,13 @@ class Loaded:
         prepared: The network.
         weights: SHA-256 of each checkpoint by its name.
         alpha: Share of the GAN net; None where the model is no pair.
+        denoise: Share of the pair for real pictures; None where the model has none.
     """
 
     prepared: Prepared
     weights: dict[str, str]
     alpha: float | None
+    denoise: float | None = None
 
     @property
     def scale(self) -> int:
@@ -43,13 +45,13 @@ def load_native(settings: Settings, device: torch.device, scale: float | None) -
     Raises:
         CheckpointError: There is no such model, or its file is damaged or not the recorded one.
         DeviceError: ``device`` cannot compute in the precision asked for.
-        UsageError: The model takes no alpha.
+        UsageError: The model takes no alpha, or no denoise.
     """
-    checkpoint = resolve(settings.model, alpha=settings.alpha, scale=scale)
+    checkpoint = resolve(
+        settings.model, alpha=settings.alpha, denoise=settings.denoise, scale=scale
+    )
     network = build(checkpoint)
     dtype = choose_dtype(settings.dtype, device, network.precisions)
-    alpha = settings.alpha
-    if alpha is None and len(checkpoint.sources) > 1:
-        alpha = DEFAULT_ALPHA
     weights = {source.name: source.sha256 for source in checkpoint.sources}
-    return Loaded(prepare(network, device, dtype), weights, alpha)
+    prepared = prepare(network, device, dtype)
+    return Loaded(prepared, weights, checkpoint.alpha, checkpoint.denoise)

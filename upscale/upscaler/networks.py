@@ -37,7 +37,7 @@ class Networks:
         self._family = {entry.scale for entry in families().get(normal(settings.model), ())}
         first = self._load(settings.scale)
         self.native_scale = first.scale
-        self.scale = float(settings.scale or first.scale)
+        self.scale = float(settings.scale or first.prepared.network.default_scale)
 
     def _load(self, wanted: float | None) -> Loaded:
         loaded = load_native(self.settings, self.device, wanted)
