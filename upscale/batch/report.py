@@ -25,6 +25,7 @@ class Record:
         model: Name of the model.
         weights: Names of the checkpoints and their SHA-256.
         alpha: Interpolation, where the model has one.
+        denoise: Share of the pair for real pictures, where the model has one.
         scale: Final scale.
         device: Where it was computed.
         dtype: In which precision.
@@ -44,6 +45,7 @@ class Record:
     model: str | None = None
     weights: dict[str, str] = field(default_factory=dict)
     alpha: float | None = None
+    denoise: float | None = None
     scale: float | None = None
     device: str | None = None
     dtype: str | None = None

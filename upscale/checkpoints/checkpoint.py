@@ -29,7 +29,17 @@ from upscale.models import MODELS, OTHERS, Config, Network, config_from_dict
 NATIVE = "native"
 IMPLEMENTATION = "upscale"
 SPEC = "1.0.1"
-_OWN = ("recipe", "data", "source", "source_sha256", "layout", "blend", "training", "rules")
+_OWN = (
+    "recipe",
+    "data",
+    "degradation",
+    "source",
+    "source_sha256",
+    "layout",
+    "blend",
+    "training",
+    "rules",
+)
 
 
 @dataclass(frozen=True)
@@ -46,6 +56,8 @@ class Metadata:
         merged_from: Names of blended checkpoints, comma-separated.
         recipe: Training recipe.
         data: Training data and their licence.
+        degradation: How the training's low-resolution pictures were made: "bicubic" where they were
+            clean.
         source: Address or file that it was converted from.
         source_sha256: Hash of that file.
         layout: Key layout of that file.
@@ -63,6 +75,7 @@ class Metadata:
     merged_from: str = ""
     recipe: str = ""
     data: str = ""
+    degradation: str = ""
     source: str = ""
     source_sha256: str = ""
     layout: str = ""
@@ -76,8 +89,13 @@ class Metadata:
 
     @classmethod
     def from_header(cls, header: Mapping[str, str]) -> Metadata:
-        """The fields that ``header`` holds."""
-        return cls(**{f.name: header.get(_header_key(f.name), "") for f in fields(cls)})
+        """The fields that ``header`` holds.
+
+        Files of recipes from before there was a field for the degradation are of clean pictures.
+        """
+        found = cls(**{f.name: header.get(_header_key(f.name), "") for f in fields(cls)})
+        is_old = found.recipe and not found.degradation
+        return replace(found, degradation="bicubic") if is_old else found
 
 
 def _header_key(name: str) -> str:

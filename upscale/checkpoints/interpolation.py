@@ -172,6 +172,7 @@ def _metadata(parts: Sequence[tuple[Checkpoint, float]], sources: Sequence[Sourc
         author=joined("author"),
         license=joined("license"),
         data=joined("data"),
+        degradation=joined("degradation"),
         merged_from=", ".join(s.name for s in sources),
         blend=json.dumps(listed),
     )

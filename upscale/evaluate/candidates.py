@@ -129,12 +129,13 @@ def candidate_of(upscaler: Upscaler, model: str) -> Candidate:
     scale = round(upscaler.scale)
     if scale != upscaler.scale:
         raise UsageError(f"scale {upscaler.scale:g} cannot be scored: give a whole number")
-    native = upscaler.native()
+    chain = upscaler.chain()
+    native = chain[-1]
 
     def rgb(lr: Pixels) -> Pixels:
         return np.asarray(upscaler.image(lr))
 
-    alone = upscaler.tensor if native.scale == scale else None
+    alone = upscaler.tensor if len(chain) == 1 and native.scale == scale else None
     is_studio = native.channels == 1 and native.prepared.network.luma == "studio"
     return Candidate(
         model=model,
@@ -144,7 +145,7 @@ def candidate_of(upscaler: Upscaler, model: str) -> Candidate:
         network=None if is_studio else alone,
         channels=native.channels,
         alpha=native.alpha,
-        weights=dict(native.weights),
+        weights=upscaler.weights,
     )
 
 
