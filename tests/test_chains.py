@@ -169,3 +169,31 @@ def test_denoise_of_a_model_without_such_nets(
     done = cli(tmp_path / "a.png", "-m", duo, "--denoise", value)
     assert done.code == 2  # type: ignore[attr-defined]
     assert "pair of nets for real pictures" in done.err  # type: ignore[attr-defined]
+
+
+def test_evaluate_at_several_shares(
+    cli: Callable[..., object], tmp_path: Path, quad: str, clean: np.ndarray
+) -> None:
+    """``auto`` is the clean pair on a clean picture, the other on a damaged one."""
+    folder = tmp_path / "set"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "a.png"), cv2.resize(clean, (288, 288), interpolation=cv2.INTER_CUBIC))
+    done = cli(
+        "evaluate",
+        folder,
+        "-m",
+        quad,
+        "--denoise",
+        "0,1,auto",
+        "--degrade",
+        "clean,noise:20",
+        "--json",
+    )
+    rows = [json.loads(line) for line in done.out.splitlines()]  # type: ignore[attr-defined]
+    found = {(r["denoise"], r["degrade"]): r["psnr_y"] for r in rows if r["picture"] is None}
+    assert len(found) == 6
+    assert found["auto", None] == found[0, None] != found[1, None]
+    assert found["auto", "noise:20"] == found[1, "noise:20"] != found[0, "noise:20"]
+    wrong = cli("evaluate", folder, "-m", "srcnn", "-s", "2", "--denoise", "0.5")
+    assert wrong.code == 2  # type: ignore[attr-defined]
+    assert "--denoise does not apply" in wrong.err  # type: ignore[attr-defined]

@@ -36,8 +36,8 @@ _CHROMA = """
 """
 STANDARD = tuple(np.array(table.split(), np.int64) for table in (_LUMA, _CHROMA))
 
-BLOCKS = (1.04, 1.12)  # blockiness from which on a picture counts as compressed, and wholly so
-NOISE = (2.5, 5.0)  # the same of noise, in levels
+BLOCKS = (1.04, 1.10)  # blockiness from which on a picture counts as compressed, and wholly so
+NOISE = (3.5, 7.0)  # the same of noise, in levels
 
 Pixels = NDArray[Any]
 
@@ -75,7 +75,7 @@ def denoise_for(damage: Damage) -> float:
     """The share of the nets for real pictures that suits a picture: 0, 0.25, 0.5, 0.75 or 1.
 
     It rises from 0 to 1 between the figures of clean pictures and those of JPEG 90 or noise of
-    sigma 5; ``docs/models.md`` has the table that the ends were chosen by.
+    sigma 7; ``docs/models.md`` has the table that the ends were chosen by.
     """
     blocks = (damage.blockiness - BLOCKS[0]) / (BLOCKS[1] - BLOCKS[0])
     noise = (damage.noise - NOISE[0]) / (NOISE[1] - NOISE[0])

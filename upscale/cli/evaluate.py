@@ -22,6 +22,7 @@ COLUMNS = (
     Column("model", wrap=True),
     Column("scale", "right"),
     Column("alpha", "right"),
+    Column("denoise", "right"),
     Column("damage", wrap=True),
     Column("PSNR", "right"),
     Column("SSIM", "right"),
@@ -92,6 +93,7 @@ def evaluate(
     model: o.Models = None,
     scale: Scales = None,
     alpha: o.Alphas = None,
+    denoise: o.Denoises = None,
     protocol: Protocol = "edsr",
     lr_dir: LrDir = None,
     degrade: Degrade = None,
@@ -113,7 +115,7 @@ def evaluate(
     if lr_dir is not None and not lr_dir.is_dir():
         raise UsageError(f"--lr-dir {str(lr_dir)!r} is no folder: give the low-resolution pictures")
     options = RunOptions(device, dtype, o.tile_of(tile), overlap, tta)
-    entrants = _entrants(model, scale, alpha)
+    entrants = _entrants(model, scale, alpha, denoise)
     scores = _scores(Console(quiet), sets, entrants, options, protocol, lr_dir, damage)
     if json_lines:
         for score in scores:  # each line leaves as soon as it is known
@@ -123,13 +125,16 @@ def evaluate(
     return 0
 
 
-def _entrants(model: list[str] | None, scale: str | None, alpha: str | None) -> list[Entrant]:
-    from upscale.evaluate import entrants, parse_alphas, parse_scales
+def _entrants(
+    model: list[str] | None, scale: str | None, alpha: str | None, denoise: str | None
+) -> list[Entrant]:
+    from upscale.evaluate import entrants, parse_alphas, parse_denoises, parse_scales
 
     return entrants(
         model or ["esrgan"],
         parse_scales(scale) if scale else [None],
         parse_alphas(alpha) if alpha else [],
+        parse_denoises(denoise) if denoise else [],
     )
 
 
@@ -180,6 +185,10 @@ def _print_table(scores: list[Score], paper: bool, damaged: bool) -> None:
     show_table([COLUMNS[k] for k in known], [[line[k] for k in known] for line in cells])
 
 
+def _share(denoise: float | str | None) -> str:
+    return denoise if isinstance(denoise, str) else "" if denoise is None else f"{denoise:g}"
+
+
 def _cells(score: Score, paper: bool, damaged: bool) -> list[str]:
     name = score.set if score.picture is None else f"{score.set}/{score.picture}"
     cells = [
@@ -187,6 +196,7 @@ def _cells(score: Score, paper: bool, damaged: bool) -> list[str]:
         ", ".join(score.weights) or score.model,
         f"x{score.scale}",
         "" if score.alpha is None else f"{score.alpha:g}",
+        _share(score.denoise),
         (score.degrade or "clean") if damaged else "",
         f"{score.psnr_y:.2f}",
         f"{score.ssim_y:.4f}",

@@ -12,6 +12,7 @@ from upscale.evaluate.candidates import (
     entrants,
     load_candidate,
     parse_alphas,
+    parse_denoises,
     parse_scales,
 )
 from upscale.evaluate.degradation import CLEAN, Degradation, degrade, parse_degradations
@@ -43,6 +44,7 @@ __all__ = [
     "mean",
     "parse_alphas",
     "parse_degradations",
+    "parse_denoises",
     "parse_scales",
     "published",
     "read_8bit",

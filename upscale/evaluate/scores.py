@@ -41,7 +41,8 @@ class Score:
     PSNR in dB. ``lr_consistency`` is the PSNR on Y between the low-resolution picture, as it was
     before any damage, and the result made small again, without a border of one pixel. ``seconds``
     is the time of the network with its conversions alone and ``megapixels`` the size of the result;
-    over a set they are sums. ``degrade`` names the damage, None for none. ``mean_gradient`` is the
+    over a set they are sums. ``degrade`` names the damage, None for none, and
+    ``denoise`` the share of the nets for real pictures, or ``auto``. ``mean_gradient`` is the
     result's and ``mean_gradient_truth`` the ground truth's (see ``metrics``); ``noise`` and
     ``blockiness`` need no truth and are counted on the result made small again, so that noise
     and blocks have the size that they had in the input (see ``upscale.damage``).
@@ -67,6 +68,7 @@ class Score:
     mean_gradient_truth: float = math.nan
     noise: float = math.nan
     blockiness: float = math.nan
+    denoise: float | str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The fields for JSON, where an infinite PSNR (equal pictures) is null."""
@@ -165,6 +167,7 @@ def score(candidate: Candidate, pair: Pair, protocol: str) -> Score:
         mean_gradient_truth=metrics.mean_gradient(truth, crop_border=border),
         noise=noise_sigma(to_pixels(small)),
         blockiness=blockiness(y),
+        denoise=candidate.denoise,
     )
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 import threading
 from dataclasses import replace
 
 import torch
 
 from upscale.checkpoints import families, select
-from upscale.checkpoints.names import normal
+from upscale.checkpoints.names import chain_of, normal
 from upscale.damage import Damage, denoise_for, survey
 from upscale.errors import UsageError
 from upscale.image import Reader
@@ -144,8 +143,8 @@ def _parts(settings: Settings) -> list[Settings]:
     Raises:
         UsageError: A name is missing between commas.
     """
-    names = [name.strip() for name in settings.model.split(",")]
-    if len(names) == 1 or os.path.isfile(settings.model):  # noqa: PTH113 - a name, not a path yet
+    names = chain_of(settings.model)
+    if len(names) == 1:
         return [settings]
     if "" in names:
         raise UsageError(f"model {settings.model!r}: a name is missing; give A,B without spaces")
