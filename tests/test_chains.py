@@ -115,7 +115,7 @@ def test_the_share_follows_the_damage() -> None:
     assert denoise_for(Damage(1.0, 15)) == 1
     assert denoise_for(Damage(nan, nan)) == 0
     assert denoise_for(Damage(nan, 20)) == 1
-    between = [denoise_for(Damage(1.0, sigma)) for sigma in np.linspace(2, 6, 41)]
+    between = [denoise_for(Damage(1.0, sigma)) for sigma in np.linspace(2, 8, 61)]
     assert between == sorted(between)
     assert set(between) == {0, 0.25, 0.5, 0.75, 1}
 
