@@ -19,6 +19,7 @@ from upscale.damage import (
     blockiness,
     jpeg_quality,
     noise_sigma,
+    survey,
 )
 
 PHOTOGRAPHS = ("astronaut", "cat", "coffee")
@@ -208,3 +209,44 @@ def test_large_pictures_are_looked_at_in_part() -> None:
     y, x = np.mgrid[:4000, :400]
     blocks = 100.0 + 2 * ((x // 8 + y // 8) % 2) + 0.25 * (x % 2)
     assert blockiness(blocks) > 2
+
+
+# --- a picture that comes by rows -----------------------------------------------------------------
+
+
+@given(
+    height=st.integers(30, 300),
+    cuts=st.lists(st.integers(1, 90), min_size=1, max_size=12),
+    wide=st.booleans(),
+)
+@settings(max_examples=30, deadline=None)
+def test_strips_of_any_height_say_the_same(height: int, cuts: list[int], wide: bool) -> None:
+    """``wide`` pictures are looked at in bands."""
+    rng = np.random.default_rng(height)
+    picture = rng.integers(0, 256, (height, 9_000 if wide else 64, 1), np.uint8)
+    strips, top = [], 0
+    for at in range(height):
+        tall = cuts[at % len(cuts)]
+        strips.append(picture[top : top + tall])
+        top += tall
+        if top >= height:
+            break
+    found = survey(strips, *picture.shape[:2])
+    assert found == survey([picture], *picture.shape[:2])
+    assert found.noise == pytest.approx(noise_sigma(picture.astype(np.float32)), nan_ok=True)
+    assert found.blockiness == pytest.approx(
+        blockiness(picture[:, :, 0].astype(np.float32)), nan_ok=True
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("alpha", [False, True])
+def test_depth_and_alpha_change_nothing(dtype: type, alpha: bool) -> None:
+    picture = noisy(data.astronaut()[:200, :200], 10)
+    if alpha:
+        picture = np.dstack([picture, np.arange(200, dtype=np.uint8) * np.ones((200, 1), np.uint8)])
+    most = 1 if dtype is np.float32 else np.iinfo(dtype).max
+    other = (picture.astype(np.float64) / 255 * most).astype(dtype)
+    found, plain = survey([other], 200, 200), survey([picture[:, :, :3]], 200, 200)
+    assert found.noise == pytest.approx(plain.noise, rel=1e-3)
+    assert found.blockiness == pytest.approx(plain.blockiness, rel=1e-3)

@@ -7,7 +7,8 @@ look at about half a megapixel, in bands of rows spread over the picture, and ta
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
@@ -36,6 +37,50 @@ _CHROMA = """
 STANDARD = tuple(np.array(table.split(), np.int64) for table in (_LUMA, _CHROMA))
 
 Pixels = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What a picture looks to have gone through.
+
+    Attributes:
+        blockiness: See :func:`blockiness`; NaN where it cannot be told.
+        noise: See :func:`noise_sigma`; NaN where it cannot be told.
+    """
+
+    blockiness: float
+    noise: float
+
+
+def survey(strips: Iterable[Pixels], height: int, width: int) -> Damage:
+    """The damage of a picture that is read by rows, in one pass that keeps half a megapixel.
+
+    Args:
+        strips: (h, W, C) from top to bottom, uint8, uint16 or float32 in [0, 1]; C is 1 gray, 2
+            gray and alpha, 3 RGB, 4 RGB and alpha.
+        height: Of the picture.
+        width: Of the picture.
+    """
+    bands = [as_levels(band) for band in _cut(strips, _starts(height, width), height)]
+    return Damage(
+        _blockiness([_luma(band) for band in bands]),
+        _noise_sigma(bands),
+    )
+
+
+def as_levels(pixels: Pixels) -> Pixels:
+    """Colour (h, W, 1 or 3) in 8-bit levels, float32, without alpha."""
+    colour = pixels[:, :, : 1 if pixels.shape[2] <= 2 else 3]
+    most = 1.0 if pixels.dtype == np.float32 else float(np.iinfo(pixels.dtype).max)
+    return colour.astype(np.float32) * np.float32(255 / most)
+
+
+def _luma(levels: Pixels) -> Pixels:
+    """(h, W, C) to Y of the full range, (h, W)."""
+    if levels.shape[2] == 1:
+        return levels[:, :, 0]
+    y: Pixels = 0.299 * levels[:, :, 0] + 0.587 * levels[:, :, 1] + 0.114 * levels[:, :, 2]
+    return y
 
 
 def jpeg_quality(data: bytes) -> int | None:
@@ -88,10 +133,14 @@ def blockiness(y: Pixels) -> float:
         About 1 for pictures never compressed; NaN with less than 24 rows or columns, or where
         nothing but block edges has steps.
     """
-    if min(y.shape) < 3 * BLOCK:
+    return _blockiness(list(_bands(y)))
+
+
+def _blockiness(bands: list[Pixels]) -> float:
+    if min(bands[0].shape) < 3 * BLOCK:
         return float("nan")
     sums, counts = np.zeros(BLOCK), np.zeros(BLOCK)
-    for band in _bands(y):
+    for band in bands:
         for plane in (band, band.T):
             slope = np.diff(plane.astype(np.float32), axis=1)
             step = np.abs(slope[:, 1:-1] - (slope[:, :-2] + slope[:, 2:]) / 2)
@@ -123,13 +172,17 @@ def noise_sigma(pixels: Pixels) -> float:
         8-bit levels; of noise that is the same in all channels or independent in each. NaN with
         less than 10 rows or columns, or where every block is clipped.
     """
-    if min(pixels.shape[:2]) < BLOCK + 2:
+    return _noise_sigma(list(_bands(pixels)))
+
+
+def _noise_sigma(bands: list[Pixels]) -> float:
+    if min(bands[0].shape[:2]) < BLOCK + 2:
         return float("nan")
-    variances = np.concatenate([_block_variances(band) for band in _bands(pixels)])
+    variances = np.concatenate([_block_variances(band) for band in bands])
     if variances.size == 0:
         return float("nan")
     low = float(np.quantile(variances, NOISE_QUANTILE))
-    return float(np.sqrt(low)) / NOISE_QUANTILE_OF_WHITE[pixels.shape[2]]
+    return float(np.sqrt(low)) / NOISE_QUANTILE_OF_WHITE[bands[0].shape[2]]
 
 
 def _block_variances(band: Pixels) -> NDArray[np.float64]:
@@ -159,11 +212,25 @@ def _over_blocks(x: Pixels, gather: np.ufunc) -> Pixels:
 
 def _bands(x: Pixels) -> Iterator[Pixels]:
     """The whole of a small picture; of a large one bands of rows, which start at block edges."""
-    height, width = x.shape[:2]
+    return _cut([x], _starts(*x.shape[:2]), x.shape[0])
+
+
+def _starts(height: int, width: int) -> list[int] | None:
+    """First rows of the bands that are looked at; None: the whole picture is."""
     count = max(1, BUDGET // (width * BAND))
     if count * BAND >= height:
-        yield x
-        return
-    for start in np.linspace(0, height - BAND, count):
-        top = int(start) // BLOCK * BLOCK
-        yield x[top : top + BAND]
+        return None
+    return [int(start) // BLOCK * BLOCK for start in np.linspace(0, height - BAND, count)]
+
+
+def _cut(strips: Iterable[Pixels], starts: list[int] | None, height: int) -> Iterator[Pixels]:
+    """The bands of a picture that comes in strips of any height."""
+    spans = [(0, height)] if starts is None else [(start, start + BAND) for start in starts]
+    held: list[list[Pixels]] = [[] for _ in spans]
+    top = 0
+    for strip in strips:
+        for parts, (first, last) in zip(held, spans, strict=True):
+            if first < top + len(strip) and last > top:
+                parts.append(strip[max(0, first - top) : last - top].copy())
+        top += len(strip)
+    yield from (np.concatenate(parts) if len(parts) > 1 else parts[0] for parts in held)

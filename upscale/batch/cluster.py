@@ -21,7 +21,7 @@ from upscale.batch.run import Run
 from upscale.batch.task import STDOUT, Task
 from upscale.batch.work import Outcome, Work
 from upscale.checkpoints import Entry, families, select, update_index
-from upscale.checkpoints.index import normal
+from upscale.checkpoints.names import normal
 from upscale.errors import UsageError
 from upscale.image import Reader
 from upscale.inference import Progress

@@ -17,7 +17,7 @@ from upscale.batch.work import describe
 from upscale.device import free_memory
 from upscale.errors import ImageError
 from upscale.image import FORMATS, MAX_PIXELS, Info, check_output, check_size, probe
-from upscale.inference.engine import LARGEST_AUTO, MOST_BAND_BYTES, TILE_BYTES
+from upscale.inference.engine import LARGEST_AUTO, MOST_BAND_BYTES, pixel_bytes
 from upscale.settings import Settings
 from upscale.upscaler import Upscaler, same_format
 from upscale.upscaler.processing import AT_ONCE, MOST_PIXELS
@@ -139,8 +139,8 @@ def _network(upscaler: Upscaler, width: int, height: int) -> int:
     row = FLOAT_BYTES * loaded.channels * min(side, height) * width * (1 + loaded.scale**2)
     if upscaler.device.type != "cpu":
         return row
-    tile = min(side, height) * min(side, width) * loaded.prepared.bytes_per_pixel
-    return min(row, MOST_BAND_BYTES) + min(tile, TILE_BYTES)
+    tile = min(side, height) * min(side, width) * pixel_bytes(loaded.prepared)
+    return min(row, MOST_BAND_BYTES) + tile
 
 
 def _probe(task: Task) -> Info:

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from upscale.checkpoints.checkpoint import Checkpoint, Metadata, Source, load
-from upscale.checkpoints.index import normal, select
+from upscale.checkpoints.index import select
+from upscale.checkpoints.names import normal
 from upscale.errors import ArchitectureError, UsageError
 from upscale.models import BicubicConfig
 

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
-from upscale.cli.console import Console
+from upscale.cli.console import Console, printable
 from upscale.settings import (
     COMPUTE,
     FILES,
@@ -170,6 +170,21 @@ class CommandOptions:
         return Console(self.quiet, self.verbose)
 
 
+def _show_version(value: bool) -> None:
+    """Print the version and leave, when asked for."""
+    if value:
+        from upscale import __version__
+
+        print(f"upscale {printable(__version__)}")
+        raise typer.Exit
+
+
+VersionOption = Annotated[
+    bool,
+    typer.Option(
+        "--version", help="Show the version and exit.", callback=_show_version, is_eager=True
+    ),
+]
 Inputs = Annotated[
     list[str] | None,
     typer.Argument(
@@ -220,6 +235,7 @@ __all__ = [
     "Settings",
     "Tile",
     "Tta",
+    "VersionOption",
     "flat",
     "tile_of",
     "typed",

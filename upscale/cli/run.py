@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from upscale.batch.discover import Selection
 from upscale.batch.plan import Request
-from upscale.cli.command import VersionOption
-from upscale.cli.options import CommandOptions, Inputs, flat
+from upscale.cli.options import CommandOptions, Inputs, VersionOption, flat
 from upscale.settings import RunOptions, Settings
 
 

@@ -31,8 +31,7 @@ Strip = tuple[int, int, Tensor]  # output rows [y0, y1), (1, C, y1 - y0, W') flo
 
 SIDES = (1024, 768, 512, 384, 256, 192, 128, 96, 64, 48, 32, 16)  # automatic tiles, LR pixels
 LARGEST_AUTO = {"cpu": 256, "mps": 512, "cuda": 1024}  # beyond it nothing is gained
-TILE_BYTES = 700 << 20  # that an automatic tile takes on a CPU: more is no faster, caches are small
-SMALL_TILE = 128  # is taken whatever it takes, where it fits in the free memory
+PIXEL_BYTES = 16 << 10  # an LR pixel of a tile in float32, up to x4; the papers' networks: 7 to 16
 MEMORY_SHARE = {"cpu": 0.5, "mps": 0.5, "cuda": 0.8}  # of the free memory, for one batch of tiles
 MAX_BATCH = 16
 BATCH_PIXELS = 512 * 512  # a GPU is busy with that many LR pixels at once
@@ -176,6 +175,14 @@ def _together(job: _Tiles, pictures: Sequence[Source], noise: Noise) -> Iterator
             yield crop(sr, height, width).clone()  # as a tensor that may be changed
 
 
+def pixel_bytes(prepared: Prepared) -> int:
+    """Bytes that one LR pixel of a tile takes on the device while the network runs, roughly.
+
+    The feature maps of the enlarged picture weigh most, and above x4 they alone.
+    """
+    return int(PIXEL_BYTES * max(1.0, prepared.network.scale**2 / 16) * prepared.dtype.itemsize / 4)
+
+
 def check_options(tile: object, overlap: int | None) -> None:
     """Refuse tile options that no picture can be run with (:class:`UsageError`)."""
     if tile not in ("auto", "off") and (isinstance(tile, bool) or not isinstance(tile, int)):
@@ -262,11 +269,10 @@ class _Tiles:
     def _fit_memory(self, option: TileOption, height: int, width: int) -> None:
         share = MEMORY_SHARE.get(self.prepared.device.type, MEMORY_SHARE["cpu"])
         budget = free_memory(self.prepared.device) * (share if option == "auto" else 0.9)
-        pays = TILE_BYTES if option == "auto" and self.prepared.device.type == "cpu" else budget
+        need = pixel_bytes(self.prepared)
         asked = self.tile
         for side in (side for side in SIDES if side < asked):
-            need = self._seen(height, width) * self.prepared.bytes_per_pixel
-            if need <= budget and (need <= pays or self.tile <= SMALL_TILE):
+            if self._seen(height, width) * need <= budget:
                 break
             self.tile, self.batch = side, 1
         if option != "auto" and self.tile < asked:

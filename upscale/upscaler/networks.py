@@ -7,7 +7,7 @@ import threading
 import torch
 
 from upscale.checkpoints import families
-from upscale.checkpoints.index import normal
+from upscale.checkpoints.names import normal
 from upscale.image import Reader
 from upscale.inference import Progress
 from upscale.settings import Settings
