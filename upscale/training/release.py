@@ -10,11 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import get_args
 
 import torch
 
 from upscale.checkpoints import Entry, Metadata, Saved, build, load, save, update_index
 from upscale.checkpoints.checkpoint import Checkpoint
+from upscale.checkpoints.names import Role
 from upscale.errors import CheckpointError, UsageError
 from upscale.files import write_bytes
 from upscale.models import Network
@@ -24,6 +26,21 @@ from upscale.training.trainer import Outcome, Progress, Run, load_watched, train
 LICENSE = "Apache-2.0, research data"
 CARDS = "README.md"
 TITLES = {"srcnn": "SRCNN", "swinir": "SwinIR", "esrgan": "ESRGAN"}
+GOALS: dict[Role, str] = {
+    "": "",
+    "psnr": ", faithful (PSNR)",
+    "gan": ", textured (GAN)",
+    "real-psnr": ", for real pictures, faithful (PSNR)",
+    "real-gan": ", for real pictures, textured (GAN)",
+}
+TASKS = {
+    "": "",
+    "-real": ", for real pictures",
+    "-denoise": ", denoising",
+    "-denoise-gray": ", denoising of gray",
+    "-jpeg": ", JPEG artefacts",
+    "-jpeg-gray": ", JPEG artefacts in gray",
+}
 
 
 @dataclass(frozen=True)
@@ -167,20 +184,30 @@ def title(recipe: Recipe) -> str:
     """One line for lists: the network, its task, its scale."""
     kind = TITLES[recipe.architecture]
     light = " light" if "-light-" in recipe.name else ""
-    goal = {"psnr": ", faithful (PSNR)", "gan": ", textured (GAN)", "": ""}[role(recipe)]
-    return f"{kind}{light} x{recipe.scale}{goal}"
+    size = f" x{recipe.scale}" if recipe.scale > 1 else ""
+    return f"{kind}{light}{size}{GOALS[role(recipe)]}{TASKS[_task(recipe)]}"
 
 
-def role(recipe: Recipe) -> str:
-    """The half of a pair that the recipe makes, psnr or gan; else an empty string."""
-    found = re.search(r"-(psnr|gan)-", recipe.name)
-    return found.group(1) if found else ""
+def role(recipe: Recipe) -> Role:
+    """The part in its family's pairs that the recipe makes; empty where it is no pair."""
+    found = re.search(r"-((?:real-)?(?:psnr|gan))-", recipe.name)
+    return next((r for r in get_args(Role) if found and found[1] == r), "")
+
+
+def family(recipe: Recipe) -> str:
+    """What ``--model`` calls it: the architecture, of another task with that task."""
+    return f"{recipe.architecture}{_task(recipe)}"
+
+
+def _task(recipe: Recipe) -> str:
+    """``-real``, ``-denoise``, ``-denoise-gray``, ``-jpeg``, ``-jpeg-gray``; else empty."""
+    found = re.search(r"(-real|-(?:denoise|jpeg)(?:-gray)?)(?=-x\d|$)", recipe.name)
+    return found[1] if found else ""
 
 
 def _entry(
     recipe: Recipe, saved: Saved, outcome: Outcome, scores: dict[str, float], data_note: str
 ) -> Entry:
-    half = role(recipe)
     return Entry(
         name=recipe.name,
         file=saved.path.name,
@@ -188,8 +215,8 @@ def _entry(
         bytes=saved.bytes,
         architecture=recipe.architecture,
         scale=recipe.scale,
-        family=recipe.architecture,
-        role="psnr" if half == "psnr" else "gan" if half == "gan" else "",
+        family=family(recipe),
+        role=role(recipe),
         title=title(recipe),
         license=LICENSE,
         parameters=sum(p.numel() for p in outcome.network.parameters()),
