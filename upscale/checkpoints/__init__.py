@@ -15,10 +15,9 @@ if TYPE_CHECKING:
         Saved,
         Source,
         build,
-        load,
         save,
     )
-    from upscale.checkpoints.conversion import convert
+    from upscale.checkpoints.conversion import convert, load
     from upscale.checkpoints.download import pull
     from upscale.checkpoints.export import export_onnx
     from upscale.checkpoints.index import (
@@ -87,10 +86,8 @@ _HOMES = {
         ),
         "interpolation",
     ),
-    **dict.fromkeys(
-        ("Checkpoint", "Metadata", "Saved", "Source", "build", "load", "save"), "checkpoint"
-    ),
-    "convert": "conversion",
+    **dict.fromkeys(("Checkpoint", "Metadata", "Saved", "Source", "build", "save"), "checkpoint"),
+    **dict.fromkeys(("convert", "load"), "conversion"),
     "export_onnx": "export",
     **dict.fromkeys(
         (

@@ -18,8 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from upscale.checkpoints.files import to_convert
-from upscale.checkpoints.index import Entry, find
+from upscale.checkpoints.index import Entry
 from upscale.checkpoints.layouts import Hints, check_state, recognise
 from upscale.checkpoints.layouts.form import as_float32
 from upscale.checkpoints.tensors import read_tensors, write_tensors
@@ -168,26 +167,14 @@ class Checkpoint:
         return "+".join(source.sha256 for source in self.sources)
 
 
-def load(what: str | os.PathLike[str] | Entry, hints: Hints | None = None) -> Checkpoint:
-    """Load a checkpoint by weights name, path, or entry; check it against the index and its keys.
-
-    A ``.pth`` or ``.mat`` is converted once into the cache, nothing of it is run, and loaded from
-    there under its own name and SHA-256.
-
-    Args:
-        what: A weights name, the path of a checkpoint file, or an entry of :mod:`~.index`.
-        hints: What a file without header cannot tell; overrides the header where they differ.
+def load_safetensors(entry: Entry, hints: Hints | None = None) -> Checkpoint:
+    """Load a safetensors file; check it against the index and its own header and keys.
 
     Raises:
         HashError: The SHA-256 of the file or of its tensors is not the recorded one.
         ArchitectureError: Another network, or tensors that do not fit the header.
-        CheckpointError: No such name or file; empty, truncated, damaged.
+        CheckpointError: No such file; empty, truncated, damaged.
     """
-    entry = what if isinstance(what, Entry) else find(what)
-    if not entry.sha256 and to_convert(entry.path):
-        from upscale.checkpoints.conversion import converted  # which loads and saves by this module
-
-        return converted(entry.path, hints)
     header, tensors, sha256 = read_tensors(entry.path, entry.sha256, entry.remedy)
     try:
         found = _from_header(header.metadata, tensors, hints) or _from_keys(

@@ -28,7 +28,7 @@ from upscale.checkpoints.checkpoint import (
     Metadata,
     Saved,
     Source,
-    load,
+    load_safetensors,
     save,
     with_name,
 )
@@ -39,7 +39,7 @@ from upscale.checkpoints.files import (
     read_bytes,
     to_convert,
 )
-from upscale.checkpoints.index import Entry, by_path, cache_folder
+from upscale.checkpoints.index import Entry, by_path, cache_folder, find
 from upscale.checkpoints.layouts import Hints, recognise
 from upscale.errors import ArchitectureError, CheckpointError, OutputError, UsageError
 from upscale.files import refuse_existing
@@ -107,6 +107,27 @@ def convert(
     return Converted(checkpoint, save(dst, checkpoint, half=half, overwrite=overwrite))
 
 
+def load(what: str | os.PathLike[str] | Entry, hints: Hints | None = None) -> Checkpoint:
+    """Load a checkpoint by weights name, path, or entry; check it against the index and its keys.
+
+    A ``.pth`` or ``.mat`` is converted once into the cache, nothing of it is run, and loaded from
+    there under its own name and SHA-256.
+
+    Args:
+        what: A weights name, the path of a checkpoint file, or an entry of :mod:`~.index`.
+        hints: What a file without header cannot tell; overrides the header where they differ.
+
+    Raises:
+        HashError: The SHA-256 of the file or of its tensors is not the recorded one.
+        ArchitectureError: Another network, or tensors that do not fit the header.
+        CheckpointError: No such name or file; empty, truncated, damaged.
+    """
+    entry = what if isinstance(what, Entry) else find(what)
+    if not entry.sha256 and to_convert(entry.path):
+        return converted(entry.path, hints)
+    return load_safetensors(entry, hints)
+
+
 def converted(file: Path, hints: Hints | None = None) -> Checkpoint:
     """A ``.pth`` or ``.mat`` by way of its conversion, which is kept in the cache.
 
@@ -122,14 +143,14 @@ def converted(file: Path, hints: Hints | None = None) -> Checkpoint:
     kept = cache_folder() / "converted" / f"{key}.safetensors"
     entry = Entry(file.stem, kept.name, "", 0, architecture="", scale=0, path=kept)
     try:
-        found = load(entry)
+        found = load_safetensors(entry)
     except CheckpointError:  # not there yet, or damaged since
         try:
             kept.parent.mkdir(parents=True, exist_ok=True)
             convert(file, kept, hints=hints, overwrite=True)
         except (OSError, OutputError):
             return read_foreign(file, hints)
-        found = load(entry)
+        found = load_safetensors(entry)
     return replace(found, name=file.stem, sources=(Source(file.stem, sha256),), path=file)
 
 
@@ -148,7 +169,7 @@ def read_foreign(path: str | os.PathLike[str], hints: Hints | None = None) -> Ch
     """
     file = Path(path)
     if not to_convert(file):
-        return load(by_path(file), hints)
+        return load_safetensors(by_path(file), hints)
     data = read_bytes(file)
     try:
         tensors = (

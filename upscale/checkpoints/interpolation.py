@@ -17,7 +17,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from upscale.checkpoints.checkpoint import Checkpoint, Metadata, Source, load
+from upscale.checkpoints.checkpoint import Checkpoint, Metadata, Source
+from upscale.checkpoints.conversion import load
 from upscale.checkpoints.index import select
 from upscale.checkpoints.names import normal
 from upscale.errors import ArchitectureError, UsageError

@@ -10,12 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import get_args
 
 import torch
 
 from upscale.checkpoints import Entry, Metadata, Saved, build, load, save, update_index
 from upscale.checkpoints.checkpoint import Checkpoint
-from upscale.checkpoints.names import CLEAN, REAL, Role
+from upscale.checkpoints.names import Role
 from upscale.errors import CheckpointError, UsageError
 from upscale.files import write_bytes
 from upscale.models import Network
@@ -25,6 +26,21 @@ from upscale.training.trainer import Outcome, Progress, Run, load_watched, train
 LICENSE = "Apache-2.0, research data"
 CARDS = "README.md"
 TITLES = {"srcnn": "SRCNN", "swinir": "SwinIR", "esrgan": "ESRGAN"}
+GOALS: dict[Role, str] = {
+    "": "",
+    "psnr": ", faithful (PSNR)",
+    "gan": ", textured (GAN)",
+    "real-psnr": ", for real pictures, faithful (PSNR)",
+    "real-gan": ", for real pictures, textured (GAN)",
+}
+TASKS = {
+    "": "",
+    "-real": ", for real pictures",
+    "-denoise": ", denoising",
+    "-denoise-gray": ", denoising of gray",
+    "-jpeg": ", JPEG artefacts",
+    "-jpeg-gray": ", JPEG artefacts in gray",
+}
 
 
 @dataclass(frozen=True)
@@ -170,25 +186,25 @@ def title(recipe: Recipe) -> str:
     """One line for lists: the network, its task, its scale."""
     kind = TITLES[recipe.architecture]
     light = " light" if "-light-" in recipe.name else ""
-    goal = {"psnr": ", faithful (PSNR)", "gan": ", textured (GAN)"}.get(
-        role(recipe).removeprefix("real-"), ""
-    )
-    task = {"blind": " for real pictures", "noise": " against noise", "jpeg": " against JPEG"}
-    return f"{kind}{light} x{recipe.scale}{task.get(recipe.degradation, '')}{goal}"
+    size = f" x{recipe.scale}" if recipe.scale > 1 else ""
+    return f"{kind}{light}{size}{GOALS[role(recipe)]}{TASKS[_task(recipe)]}"
 
 
 def role(recipe: Recipe) -> Role:
-    """Which net of a family the recipe makes, by its name; "" where it makes the only one."""
-    roles: tuple[Role, ...] = (*REAL, *CLEAN)
-    return next((kind for kind in roles if f"-{kind}-" in recipe.name), "")
+    """The part in its family's pairs that the recipe makes; empty where it is no pair."""
+    found = re.search(r"-((?:real-)?(?:psnr|gan))-", recipe.name)
+    return next((r for r in get_args(Role) if found and found[1] == r), "")
 
 
 def family(recipe: Recipe) -> str:
-    """What ``--model`` calls it: the architecture, and what a net for another task is for."""
-    if role(recipe):
-        return recipe.architecture
-    task = {"blind": "-real", "noise": "-denoise", "jpeg": "-jpeg"}.get(recipe.degradation, "")
-    return recipe.architecture + task
+    """What ``--model`` calls it: the architecture, of another task with that task."""
+    return f"{recipe.architecture}{_task(recipe)}"
+
+
+def _task(recipe: Recipe) -> str:
+    """``-real``, ``-denoise``, ``-denoise-gray``, ``-jpeg``, ``-jpeg-gray``; else empty."""
+    found = re.search(r"(-real|-(?:denoise|jpeg)(?:-gray)?)(?=-x\d|$)", recipe.name)
+    return found[1] if found else ""
 
 
 def _entry(
