@@ -11,11 +11,11 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.formats_table import sample
-from upscale import load
+from tests.pictures import sample
+from upscale import icc, load
 from upscale.color import FilePixels, ImagePixels, Rest, bleed, separate
 from upscale.color.alpha import CELL, MARGIN
-from upscale.image import Image, Metadata, Pixels, RowReader, icc
+from upscale.image import Image, Metadata, Pixels, RowReader
 
 P3 = icc.build("P3", icc.PRIMARIES["p3"])
 QUICK = settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])

@@ -10,8 +10,10 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from upscale.image.codec import LARGEST
 
-from tests.formats_table import sample
+from tests.pictures import sample
+from upscale import icc
 from upscale.color import (
     merge,
     merge_rows,
@@ -22,9 +24,8 @@ from upscale.color import (
     ycbcr_to_rgb,
 )
 from upscale.errors import UsageError
-from upscale.image import Image, Metadata, icc, to_srgb
-from upscale.image.codec import LARGEST
-from upscale.image.profile import parse
+from upscale.icc import parse
+from upscale.image import Image, Metadata, to_srgb
 from upscale.resample import resize
 
 QUICK = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])

@@ -132,9 +132,9 @@ def test_a_worker_keeps_to_its_threads(ray: Any) -> None:
     def threads(count: int) -> tuple[int, int, int]:
         import cv2
         import torch
+        from upscale.image.parallel import workers
 
         from upscale.batch.cluster import use_threads
-        from upscale.image.parallel import workers
 
         use_threads(count)
         return torch.get_num_threads(), cv2.getNumThreads(), workers()

@@ -18,12 +18,13 @@ import tifffile
 from PIL import Image as PillowImage
 
 from tests.conftest import Finished, draw
+from upscale import icc
 from upscale.batch import large
 from upscale.batch.discover import Source
 from upscale.batch.engines import load_engines
 from upscale.batch.settings import Settings
 from upscale.batch.task import Task
-from upscale.image import Image, Metadata, decode, encode, icc, provenance
+from upscale.image import Image, Metadata, decode, encode, provenance
 
 Cli = Callable[..., Finished]
 

@@ -8,8 +8,8 @@ from typing import Literal
 from torch import Tensor
 
 from upscale.color.ycbcr import gray_to_luma, luma_to_gray
+from upscale.icc import build
 from upscale.image import Metadata
-from upscale.image.icc import build
 
 AlphaMode = Literal["network", "bicubic"]
 IccMode = Literal["keep", "srgb"]

@@ -16,9 +16,8 @@ from upscale.color.source import Cursor, PixelSource
 from upscale.color.survey import Facts, survey
 from upscale.color.ycbcr import rgb_to_ycbcr
 from upscale.errors import UsageError
+from upscale.icc import Profile, parse
 from upscale.image import Metadata
-from upscale.image.icc import Profile
-from upscale.image.profile import parse
 
 TAKEN = 1 << 19  # pixels that are taken apart at once
 TAKEN_HOLES = 1 << 22  # the same where holes are filled: every part reads many rows around it

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from upscale.errors import ImageError
+from upscale.icc import parse
 from upscale.image import exif, tags
-from upscale.image.codec import probe
 from upscale.image.model import Metadata
-from upscale.image.profile import parse
 from upscale.image.provenance import provenance
+from upscale.image.reader import probe
 
 COLOURS = {1: "gray", 2: "gray + alpha", 3: "RGB", 4: "RGB + alpha"}
 

@@ -207,6 +207,16 @@ def from_tiff(block: Block, first: Directory) -> bytes | None:
     return head + write(found, found[0], 8, block.order)
 
 
+def in_order(raw: bytes, order: str) -> dict[int, Directory]:
+    """The ``directories`` of a block, in another byte order."""
+    block = tags.open_block(raw)
+    first, _ = tags.read_directory(block, block.first)
+    return {
+        key: {tag: tags.swapped(entry, block.order, order) for tag, entry in part.items()}
+        for key, part in directories(block, first).items()
+    }
+
+
 def write(
     found: dict[int, Directory],
     first: Directory,
@@ -239,8 +249,3 @@ def _pointer(at: int, order: str, big: bool) -> Entry:
 
 def _even(length: int) -> int:
     return length + length % 2
-
-
-def entry_of(value: bytes, kind: int = tags.UNDEFINED) -> Entry:
-    """Raw bytes as an entry."""
-    return Entry(kind, len(value), value)

@@ -166,7 +166,13 @@ def _format(name: str, extensions: str, metadata: str = "", **more: Any) -> Form
 FORMATS: dict[str, Format] = {
     f.name: f
     for f in (
-        _format("png", "png apng", "icc exif xmp iptc dpi text", depths=(8, 16)),
+        _format(
+            "png",
+            "png apng",
+            "icc exif xmp iptc dpi text",
+            depths=(8, 16),
+            max_side=1_000_000,  # of libpng; the format goes further
+        ),
         _format(
             "jpeg",
             "jpg jpeg jpe jfif",
@@ -181,10 +187,10 @@ FORMATS: dict[str, Format] = {
         _format(
             "avif", "avif", "icc exif xmp", gray=False, max_side=65536, quality=85, lossless=False
         ),
-        _format("bmp", "bmp dib", "icc dpi"),
+        _format("bmp", "bmp dib", "dpi"),
         _format("ppm", "ppm pgm pbm pnm pam pfm", depths=(8, 16, 32)),
         _format("jxl", "jxl", "exif xmp", quality=90, needs="pillow_jxl"),
-        _format("exr", "exr", depths=(32,)),
+        _format("exr", "exr", depths=(32,), needs="OpenEXR"),
         _format("hdr", "hdr pic rgbe", depths=(32,), alpha=False, gray=False, lossless=False),
         _format("gif", "gif", writable=False),
     )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from upscale.errors import ImageError
-from upscale.image.model import Image, Info, Metadata, Pixels, check_size
+from upscale.image.model import Image, Info, Metadata, Pixels
 
 FIELD = re.compile(rb"(?:\s|#[^\n]*\n)*([^\s#]+)")
 TUPLES = {1: "GRAYSCALE", 2: "GRAYSCALE_ALPHA", 3: "RGB", 4: "RGB_ALPHA"}
@@ -63,16 +63,17 @@ def probe(data: bytes) -> Info:
     return Info("ppm", width, height, _depth(magic, top), channels, kind=kind, metadata=metadata)
 
 
-def decode(data: bytes, max_pixels: int, assume: bytes | None) -> Image:
+def decode(data: bytes) -> Image:
     """Bytes of a Netpbm picture to a picture; values are stretched to full scale.
 
     Raises:
-        ImageError: Damaged, truncated, or larger than ``max_pixels``.
+        ImageError: Damaged, or cut short.
     """
     magic, width, height, channels, top, at = _header(data)
     info = probe(data)
-    check_size(width, height, max_pixels)
     count = width * height * channels
+    if count > 8 * len(data):
+        raise ImageError("the Netpbm picture is cut short; write it again")
     if magic in (b"P1", b"P2", b"P3"):
         pixels = _plain(data[at:], count, magic == b"P1")
     else:

@@ -1,91 +1,42 @@
-"""Pillow's decoders, called one by one: whatever they raise becomes an ``ImageError``."""
+"""WebP and AVIF encoded by Pillow: EXIF stays as it is, and the bytes do not depend on threads."""
 
 from __future__ import annotations
 
 import io
-import struct
-import warnings
-from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-from PIL import Image as PillowImage
-from PIL import ImageFile
-
 from upscale.errors import ImageError
-from upscale.image.model import Pixels
+from upscale.image.model import Image
 
-for _kind in (UserWarning, RuntimeWarning):  # Pillow's warnings would go to the terminal
-    warnings.filterwarnings("ignore", category=_kind, module=r"PIL\.")
-
-# What Pillow's decoders have been seen to raise over damaged files.
-DAMAGE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    IndexError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    OverflowError,
-    ZeroDivisionError,
-    MemoryError,
-    RuntimeError,
-    struct.error,
-    PillowImage.DecompressionBombError,
-)
+FULL_COLOUR = 90  # quality from which colour is not subsampled
+THREADS = 4  # of libavif, whatever the machine has: the bytes depend on it
 
 
-def load(opened: Callable[[], ImageFile.ImageFile], name: str) -> PillowImage.Image:
-    """Open and decode a picture.
-
-    Args:
-        opened: Makes the opened file; a decoder's own class, so that no other decoder sees the
-            bytes.
-        name: Of the format, for the message.
-
-    Raises:
-        ImageError: The file is damaged or cut short.
-    """
-    try:
-        picture = opened()
-        picture.load()
-        return picture
-    except DAMAGE as error:
-        raise ImageError(f"the {name} is damaged or cut short; fetch it again") from error
-
-
-def save(picture: PillowImage.Image, name: str, **options: Any) -> bytes:
-    """Encode a picture by Pillow's encoder of that name.
+def _save(image: Image, name: str, **options: Any) -> bytes:
+    """Encode a picture (8-bit RGB or RGBA) with its profile, EXIF and XMP.
 
     Raises:
         ImageError: The encoder refuses it.
     """
-    buffer = io.BytesIO()
+    from PIL import Image as PillowImage
+
+    m, buffer = image.metadata, io.BytesIO()
+    metadata = {"icc_profile": m.icc or b"", "exif": m.exif or b"", "xmp": m.xmp or b""}
     try:
-        picture.save(buffer, name, **options)
+        PillowImage.fromarray(image.pixels).save(buffer, name, **metadata, **options)
     except (OSError, ValueError, MemoryError, RuntimeError) as error:
-        width, height = picture.size
         raise ImageError(
-            f"{width} x {height} cannot be written as {name} ({error}); choose -f png"
+            f"{image.width} x {image.height} cannot be written as {name} ({error}); choose -f png"
         ) from error
     return buffer.getvalue()
 
 
-def array_of(picture: PillowImage.Image) -> Pixels:
-    """The pixels (H, W, C) of a decoded picture: palette and 1 bit expanded."""
-    if picture.mode == "1":
-        picture = picture.convert("L")
-    elif picture.mode in ("P", "PA"):
-        alpha = picture.mode == "PA" or "transparency" in picture.info
-        picture = picture.convert("RGBA" if alpha else "RGB")
-    elif picture.mode in ("RGBX", "YCbCr"):
-        picture = picture.convert("RGB")
-    elif picture.mode.startswith("I;16"):
-        pixels = np.array(picture)
-        return pixels.astype(np.uint16)[:, :, None]
-    if picture.mode not in ("L", "LA", "RGB", "RGBA"):
-        raise ImageError(f"pixels of kind {picture.mode!r} are not known; save the picture as PNG")
-    pixels = np.array(picture)
-    return pixels if pixels.ndim == 3 else pixels[:, :, None]
+def webp(image: Image, *, quality: int, lossless: bool) -> bytes:
+    """The bytes of a WebP; colour under alpha 0 is kept."""
+    return _save(image, "WEBP", quality=quality, lossless=lossless, exact=True, method=4)
+
+
+def avif(image: Image, *, quality: int) -> bytes:
+    """The bytes of an AVIF; full colour resolution from 90 on."""
+    subsampling = "4:4:4" if quality >= FULL_COLOUR else "4:2:0"
+    return _save(image, "AVIF", quality=quality, max_threads=THREADS, subsampling=subsampling)

@@ -1,201 +1,215 @@
-"""The chunks of a PNG (W3C, third edition): structure, checksums, and the inflated rows."""
+"""What the chunks of a PNG say of its colour and its origin, read and written."""
 
 from __future__ import annotations
 
+import binascii
+import re
 import struct
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 
-import numpy as np
-
+from upscale import icc
 from upscale.errors import ImageError
-from upscale.image.data import Data
-from upscale.image.png_write import SIGNATURE
+from upscale.image.model import Metadata
+from upscale.image.photoshop import iptc_of, resources
 
-CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # samples per pixel of each colour type
-DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
-MOST_FILTERS = 4  # the highest filter type of a row
-PIECE = 1 << 20  # bytes that are read or inflated at a time
-ADAM7 = (
-    (0, 0, 8, 8),
-    (4, 0, 8, 8),
-    (0, 4, 4, 8),
-    (2, 0, 4, 4),
-    (0, 2, 2, 4),
-    (1, 0, 2, 2),
-    (0, 1, 1, 2),
+Chunk = tuple[bytes, bytes]
+
+XMP_KEYWORD = "XML:com.adobe.xmp"
+RAW_PROFILE = "Raw profile type "
+MOST_TEXT = 64 << 20  # bytes that compressed text or a profile may inflate to
+MOST_INFLATED = "a compressed chunk inflates to more than 64 MB"
+PRIMARIES = {1: icc.PRIMARIES["srgb"], 9: icc.PRIMARIES["rec2020"], 12: icc.PRIMARIES["p3"]}
+PRIMARIES[5] = ((0.64, 0.33), (0.29, 0.60), (0.15, 0.06))
+PRIMARIES[6] = ((0.63, 0.34), (0.31, 0.595), (0.155, 0.07))
+REC709_CURVE = (1 / 0.45, 1 / 1.099, 0.099 / 1.099, 1 / 4.5, 0.081)
+CURVES = {13: icc.SRGB_CURVE, 4: (2.2,), 5: (2.8,), 8: (1.0,)} | dict.fromkeys(
+    (1, 6, 14, 15), REC709_CURVE
 )
+HDR_CURVES = {16: "PQ (SMPTE ST 2084)", 18: "HLG (ARIB STD-B67)"}
 
 
-@dataclass
-class Chunks:
-    """The chunks of a file, sorted by use; of the image data only the places."""
-
-    width: int
-    height: int
-    depth: int
-    colour: int
-    interlaced: bool
-    palette: bytes = b""
-    transparency: bytes | None = None
-    data: list[slice] = field(default_factory=list)
-    other: dict[bytes, list[bytes]] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def channels(self) -> int:
-        """Samples of a pixel as they are stored."""
-        return CHANNELS[self.colour]
-
-    @property
-    def frames(self) -> int:
-        """Frames of the animation; 1 for a still picture."""
-        return int.from_bytes(self.other[b"acTL"][0][:4], "big") if b"acTL" in self.other else 1
+def inflate(data: bytes) -> bytes:
+    """Inflate a zlib stream to at most ``MOST_TEXT`` bytes; ``ValueError`` where it is longer."""
+    stream = zlib.decompressobj()
+    try:
+        out = stream.decompress(data, MOST_TEXT)
+    except zlib.error as error:
+        raise ValueError(str(error)) from error
+    if not stream.eof:
+        raise ValueError(MOST_INFLATED if len(out) == MOST_TEXT else "cut short")
+    return out
 
 
-def places(data: Data) -> Iterator[tuple[bytes, slice]]:
-    """Type of every chunk and where its content stands, up to IEND.
+def read(chunks: dict[bytes, list[bytes]], gray: bool) -> Metadata:
+    """Profile, resolution, EXIF, XMP, IPTC and text of a PNG.
 
     Raises:
-        ImageError: The file ends before IEND.
+        ImageError: A transfer curve that cannot be honoured.
     """
-    at = len(SIGNATURE)
-    while True:
-        head = data[at : at + 8]
-        if len(head) < 8:
-            raise ImageError("the PNG is cut short: it ends before its IEND chunk; fetch it again")
-        length, kind = struct.unpack(">I4s", head)
-        at += 8
-        if at + length + 4 > len(data):
-            raise ImageError(f"the PNG is cut short in chunk {kind!r}; fetch it again")
-        yield kind, slice(at, at + length)
-        if kind == b"IEND":
-            return
-        at += length + 4
+    notes: list[str] = []
+    text, xmp, raw = _texts(chunks, notes)
+    exif = chunks[b"eXIf"][0] if b"eXIf" in chunks else raw.get("exif") or raw.get("APP1")
+    if b"caBX" in chunks:
+        notes.append("content credentials (C2PA) left out: they vouch for other pixels")
+    return Metadata(
+        format="png",
+        icc=_profile(chunks, gray, notes),
+        exif=exif,
+        xmp=xmp or raw.get("xmp"),
+        iptc=_iptc(raw.get("iptc")),
+        dpi=_dpi(chunks),
+        text=text,
+        notes=tuple(notes),
+    )
 
 
-def content(data: Data, kind: bytes, place: slice) -> Iterator[bytes]:
-    """The content of a chunk in pieces.
-
-    Raises:
-        ImageError: The checksum behind it is another; the last piece is not given then.
-    """
-    checksum, piece = zlib.crc32(kind), b""
-    for at in range(place.start, place.stop, PIECE):
-        if piece:
-            yield piece
-        piece = data[at : min(at + PIECE, place.stop)]
-        checksum = zlib.crc32(piece, checksum)
-    if checksum != int.from_bytes(data[place.stop : place.stop + 4], "big"):
-        raise ImageError(f"the PNG is damaged: wrong checksum in chunk {kind!r}; fetch it again")
-    yield piece
+def _dpi(chunks: dict[bytes, list[bytes]]) -> tuple[float, float] | None:
+    body = chunks.get(b"pHYs", [b""])[0]
+    if len(body) != 9 or body[8] != 1:
+        return None
+    x, y = struct.unpack(">II", body[:8])
+    return (x * 0.0254, y * 0.0254) if x and y else None
 
 
-def parse(data: Data) -> Chunks:
-    """Check the structure and sort the chunks; the image data are left where they are.
-
-    Raises:
-        ImageError: Truncated, damaged, or no PNG.
-    """
-    found: Chunks | None = None
-    for kind, place in places(data):
-        if found and kind == b"IDAT":
-            found.data.append(place)
-            continue
+def _profile(chunks: dict[bytes, list[bytes]], gray: bool, notes: list[str]) -> bytes | None:
+    """The first of cICP, iCCP, sRGB, and gAMA with cHRM, as the specification ranks them."""
+    if b"cICP" in chunks:
+        return code_points(chunks[b"cICP"][0], "cICP chunk")
+    if b"iCCP" in chunks:
+        name, _, rest = chunks[b"iCCP"][0].partition(b"\0")
         try:
-            body = b"".join(content(data, kind, place))
-        except ImageError:
-            if not kind[0] & 0x20:
-                raise
-            if found:  # ancillary: the pixels do not depend on it
-                found.notes.append(f"damaged {kind.decode('latin-1')} chunk left out")
-            continue
-        if found is None:
-            found = _header(kind, body)
-        elif kind == b"PLTE":
-            found.palette = body
-        elif kind == b"tRNS":
-            found.transparency = body
-        else:
-            found.other.setdefault(kind, []).append(body)
-    if found is None or not found.data:
-        raise ImageError("the PNG has no image data (IDAT); fetch it again")
-    if found.colour == 3 and (not found.palette or len(found.palette) % 3):
-        raise ImageError("the PNG has palette pixels and no valid palette (PLTE); fetch it again")
-    return found
+            return inflate(rest[1:])
+        except ValueError:
+            notes.append(
+                f"damaged ICC profile {name[:40].decode('latin-1')!r} left out; sRGB taken"
+            )
+            return None
+    if b"sRGB" in chunks or not {b"gAMA", b"cHRM"} & set(chunks):
+        return None
+    return _from_gamma(chunks.get(b"gAMA", [b""])[0], chunks.get(b"cHRM", [b""])[0], gray)
 
 
-def _header(kind: bytes, body: bytes) -> Chunks:
-    if kind != b"IHDR" or len(body) != 13:
-        raise ImageError("the PNG does not begin with a valid IHDR chunk; fetch it again")
-    width, height, depth, colour, method, filtering, interlace = struct.unpack(">IIBBBBB", body)
-    if depth not in DEPTHS.get(colour, ()) or method or filtering or interlace > 1:
-        raise ImageError(
-            f"the PNG header is invalid (colour type {colour}, {depth} bits); "
-            "save the picture again"
-        )
-    return Chunks(width, height, depth, colour, bool(interlace))
+def _from_gamma(gama: bytes, chrm: bytes, gray: bool) -> bytes | None:
+    """A profile of gAMA and cHRM; None where they say sRGB."""
+    curve: tuple[float, ...] = icc.SRGB_CURVE
+    primaries, white = icc.PRIMARIES["srgb"], icc.D65
+    if len(gama) == 4:
+        gamma = int.from_bytes(gama, "big") / 100000
+        if not 0.1 <= gamma <= 10:
+            raise ImageError(f"the PNG has gamma {gamma:g} (gAMA); remove the chunk or correct it")
+        if abs(gamma - 0.45455) > 0.003:
+            curve = (1 / gamma,)
+    if len(chrm) == 32:
+        v = [value / 100000 for value in struct.unpack(">8I", chrm)]
+        given = ((v[2], v[3]), (v[4], v[5]), (v[6], v[7]))
+        flat = [*given[0], *given[1], *given[2], v[0], v[1]]
+        srgb = [*primaries[0], *primaries[1], *primaries[2], *white]
+        if max(abs(a - b) for a, b in zip(flat, srgb, strict=True)) > 0.002:
+            primaries, white = given, (v[0], v[1])
+    if curve == icc.SRGB_CURVE and (gray or primaries == icc.PRIMARIES["srgb"]):
+        return None
+    if gray:
+        return icc.build_gray("PNG gAMA", curve[0])
+    return icc.build("PNG gAMA and cHRM", primaries, curve, white)
 
 
-def _passes(c: Chunks) -> list[tuple[int, int]]:
-    """Rows, and bytes of a row without its filter type, of each pass over the picture."""
-    found = []
-    for x, y, dx, dy in ADAM7 if c.interlaced else ((0, 0, 1, 1),):
-        w, h = -(-(c.width - x) // dx), -(-(c.height - y) // dy)
-        if w > 0 and h > 0:
-            found.append((h, row_bytes(c, w)))
-    return found
+def code_points(body: bytes, where: str) -> bytes | None:
+    """A profile of code points (ITU-T H.273); None where they say sRGB.
 
-
-def row_bytes(c: Chunks, width: int) -> int:
-    """Bytes of so many pixels of a row."""
-    return (width * c.depth * c.channels + 7) // 8
-
-
-def inflated_length(c: Chunks) -> int:
-    """Bytes that the image data inflate to: a filter type and the packed samples of every row."""
-    return sum(rows * (1 + length) for rows, length in _passes(c))
-
-
-def inflated(c: Chunks, data: Data) -> Iterator[bytes]:
-    """The filtered rows, in pieces of any length.
+    Args:
+        body: Primaries, transfer curve, matrix, full range: one byte each.
+        where: What holds them, for the message.
 
     Raises:
-        ImageError: Damaged, or more or less than the header promises; some of this is seen only at
-            the end.
+        ImageError: An HDR curve, video range, or code points without a meaning here.
     """
-    want, got, stream = inflated_length(c), 0, zlib.decompressobj()
-    for place in c.data:
-        for part in content(data, b"IDAT", place):
-            rest = part
-            while rest and not stream.eof and got <= want:
-                try:
-                    piece = stream.decompress(rest, PIECE)
-                except zlib.error as error:
-                    raise ImageError(f"the PNG is damaged: {error}; fetch it again") from error
-                rest = stream.unconsumed_tail
-                _check_filters(c, piece, got)
-                got += len(piece)
-                yield piece
-    if got != want or not stream.eof:
+    if len(body) < 4:
+        raise ImageError(f"the {where} is cut short; remove it or save the picture again")
+    primaries, curve, _, full = body[:4]
+    if curve in HDR_CURVES:
         raise ImageError(
-            f"the PNG is damaged: its data hold {got} bytes and its header promises {want}; "
-            "fetch it again"
+            f"this is an HDR picture with transfer curve {HDR_CURVES[curve]}, which the networks "
+            "do not know; tone-map it to sRGB first"
         )
+    if primaries not in PRIMARIES or curve not in CURVES or not full:
+        raise ImageError(
+            f"the {where} asks for primaries {primaries}, transfer curve {curve}, "
+            f"{'full' if full else 'video'} range; convert the picture to sRGB first"
+        )
+    if PRIMARIES[primaries] == icc.PRIMARIES["srgb"] and curve == 13:
+        return None
+    return icc.build(f"H.273 {primaries}/{curve}", PRIMARIES[primaries], CURVES[curve])
 
 
-def _check_filters(c: Chunks, piece: bytes, at: int) -> None:
-    """Refuse filter types that do not exist, of which libpng would tell the terminal."""
-    start, values = 0, np.frombuffer(piece, np.uint8)
-    for rows, length in _passes(c):
-        step = 1 + length
-        first = max(0, -(-(at - start) // step))
-        last = min(rows, -(-(at + len(piece) - start) // step))
-        if first < last:
-            worst = values[start + first * step - at : start + last * step - at : step].max()
-            if worst > MOST_FILTERS:
-                raise ImageError(
-                    f"the PNG is damaged: a row has filter type {worst}; save the picture again"
-                )
-        start += rows * step
+def _texts(
+    chunks: dict[bytes, list[bytes]], notes: list[str]
+) -> tuple[tuple[tuple[str, str], ...], bytes | None, dict[str, bytes]]:
+    """Plain text, the XMP packet, and raw profiles (ImageMagick's hexadecimal convention)."""
+    text: list[tuple[str, str]] = []
+    xmp: bytes | None = None
+    raw: dict[str, bytes] = {}
+    for kind in (b"tEXt", b"zTXt", b"iTXt"):
+        for body in chunks.get(kind, ()):
+            try:
+                keyword, value = _text(kind, body)
+            except (ValueError, IndexError):
+                notes.append(f"damaged {kind.decode()} chunk left out")
+                continue
+            if keyword == XMP_KEYWORD:
+                xmp = value
+            elif keyword.startswith(RAW_PROFILE):
+                raw[keyword[len(RAW_PROFILE) :].strip()] = _hexadecimal(value)
+            else:
+                text.append((keyword, value.decode("utf-8" if kind == b"iTXt" else "latin-1")))
+    return tuple(text), xmp, {k: v for k, v in raw.items() if v}
+
+
+def _text(kind: bytes, body: bytes) -> tuple[str, bytes]:
+    keyword, _, rest = body.partition(b"\0")
+    if kind == b"tEXt":
+        return keyword.decode("latin-1"), rest
+    if kind == b"zTXt":
+        return keyword.decode("latin-1"), inflate(rest[1:])
+    packed = rest[0]
+    _language, _, tail = rest[2:].partition(b"\0")
+    _translated, _, value = tail.partition(b"\0")
+    return keyword.decode("latin-1"), inflate(value) if packed else value
+
+
+def _hexadecimal(value: bytes) -> bytes:
+    """The content of a raw profile: a name, a length, and hexadecimal digits."""
+    match = re.match(rb"\s*\w+\s+(\d+)\s([0-9a-fA-F\s]*)", value)
+    if match is None:
+        return b""
+    try:
+        return binascii.unhexlify(b"".join(match[2].split()))[: int(match[1])]
+    except binascii.Error:
+        return b""
+
+
+def _iptc(raw: bytes | None) -> bytes | None:
+    """IPTC records out of a raw profile, which may wrap them in Photoshop's resources."""
+    return None if raw is None else iptc_of(raw) if raw[:4] == b"8BIM" else raw
+
+
+def write(metadata: Metadata) -> list[Chunk]:
+    """The chunks that stand between IHDR and the pixels."""
+    out: list[Chunk] = []
+    if metadata.icc:
+        out.append((b"iCCP", b"ICC profile\0\0" + zlib.compress(metadata.icc, 9)))
+    if metadata.dpi:
+        x, y = (min(round(d / 0.0254), 2**31 - 1) for d in metadata.dpi)
+        out.append((b"pHYs", struct.pack(">IIB", x, y, 1)))
+    if metadata.exif:
+        out.append((b"eXIf", metadata.exif))
+    if metadata.xmp:
+        out.append((b"iTXt", XMP_KEYWORD.encode() + b"\0\0\0\0\0" + metadata.xmp))
+    if metadata.iptc:
+        raw = resources(metadata.iptc)
+        lines = re.findall(b".{1,72}", binascii.hexlify(raw))
+        body = b"\niptc\n" + f"{len(raw):8d}\n".encode() + b"\n".join(lines) + b"\n"
+        out.append((b"zTXt", RAW_PROFILE.encode() + b"iptc\0\0" + zlib.compress(body)))
+    for keyword, value in metadata.text:
+        name = keyword.encode("latin-1", "replace").strip()[:79] or b"Comment"
+        out.append((b"iTXt", name + b"\0\0\0\0\0" + value.encode()))
+    return out

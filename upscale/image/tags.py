@@ -6,13 +6,13 @@ import math
 import struct
 from dataclasses import dataclass
 
-from upscale.image.data import Data
+from upscale.image.source import Data
 
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 SIZES |= {16: 8, 17: 8, 18: 8}  # BigTIFF
 CODES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 11: "f", 12: "d", 13: "I"}
 CODES |= {16: "Q", 17: "q", 18: "Q"}
-ASCII, SHORT, LONG, RATIONAL, UNDEFINED, LONG8 = 2, 3, 4, 5, 7, 16
+BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED, LONG8 = 1, 2, 3, 4, 5, 7, 16
 MOST_ENTRIES = 4096  # of one directory; real ones have a few dozen
 MOST_VALUE = 1 << 26  # bytes of one value that are read
 MOST_VALUES = 1 << 28  # bytes of all values of a directory

@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from upscale.errors import ImageError
-from upscale.image.icc import Curve, Profile
+from upscale.icc.profile import Curve, Profile
 
 SPACES = {b"RGB ": "RGB", b"GRAY": "GRAY", b"CMYK": "CMYK"}
 

@@ -1,4 +1,4 @@
-"""Make the pictures in ``tests/data/pictures``: ``python -m tests.make_pictures``.
+"""Make the pictures in ``tests/data/pictures``: ``python -m tests.tools.make_pictures``.
 
 They come from encoders other than the one under test wherever there is one: Pillow, OpenCV,
 tifffile, OpenEXR, ExifTool (``apt install libimage-exiftool-perl``; ``pip install OpenEXR``). The
@@ -13,21 +13,15 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import skimage.data
 import tifffile
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from tests.pictures import photo
 from tests.profiles import cmyk_profile
-from upscale.image import icc
+from upscale import icc
 
-FOLDER = Path(__file__).parent / "data" / "pictures"
-
-
-def photo(height: int = 60, width: int = 80) -> NDArray[np.uint8]:
-    """A part of the astronaut, (H, W, 3)."""
-    part = skimage.data.astronaut()[60:260, 130:397]
-    return np.asarray(Image.fromarray(part).resize((width, height), Image.Resampling.LANCZOS))
+FOLDER = Path(__file__).parents[1] / "data" / "pictures"
 
 
 def save(name: str, data: bytes) -> None:

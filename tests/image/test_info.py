@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.formats_table import sample
+from tests.pictures import sample
 from upscale.image import encode, with_provenance
 
-PICTURES = Path(__file__).parent / "data" / "pictures"
+PICTURES = Path(__file__).parents[1] / "data" / "pictures"
 
 
 def test_a_table_for_people(cli: Callable[..., Any]) -> None:

@@ -18,12 +18,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image as PillowImage
 
-from tests.formats_table import exif_block, sample, written
-from tests.fuzz_decode import one_line
+from tests.pictures import exif_block, sample, written
+from tests.tools.fuzz_decode import one_line
 from upscale.errors import ImageError
 from upscale.image import Image, decode, describe, encode, probe, with_provenance
 
-PICTURES = Path(__file__).parent / "data" / "pictures"
+PICTURES = Path(__file__).parents[1] / "data" / "pictures"
 WHOLE = sorted(p for p in PICTURES.iterdir() if p.stem not in ("animated", "pages"))
 QUICK = settings(
     deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60
@@ -288,7 +288,7 @@ def test_mutated_files_in_processes_of_their_own() -> None:
     command = [
         sys.executable,
         "-m",
-        "tests.fuzz_decode",
+        "tests.tools.fuzz_decode",
         "--count",
         "100",
         "--seed",

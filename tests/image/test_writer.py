@@ -21,9 +21,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
+from upscale.image.parallel import in_order
 
-from tests.formats_table import IPTC, XMP, _exposure, exif_block, sample
-from tests.make_pictures import photo
+from tests.pictures import IPTC, XMP, exif_block, exposure, photo, sample
+from upscale import icc
 from upscale.errors import ImageError
 from upscale.image import (
     CAN_WRITE_ROWS,
@@ -31,14 +32,12 @@ from upscale.image import (
     Metadata,
     decode,
     encode,
-    icc,
     open_rows,
     png_write,
     tags,
     tiff_write,
     write_rows,
 )
-from upscale.image.parallel import in_order
 
 KINDS = [
     (name, channels, depth)
@@ -212,7 +211,7 @@ def test_directories_beyond_four_gigabytes(tmp_path: Path) -> None:
     reader = open_rows(path)
     assert reader is not None
     assert (np.concatenate(list(reader.rows())) == pixels).all()
-    assert _exposure(reader.metadata.exif or b"")
+    assert exposure(reader.metadata.exif or b"")
     assert reader.metadata.xmp == XMP
 
 

@@ -1,4 +1,4 @@
-"""The tables of ``docs/formats.md``, measured: ``python -m tests.formats_table --write``.
+"""The tables of ``docs/formats.md``, measured: ``python -m tests.tools.formats_table --write``.
 
 Every kind of picture goes the whole way in every format: encoded, decoded, split, through a network
 that changes nothing, merged, encoded, decoded; then its pixels and metadata are compared.
@@ -6,33 +6,28 @@ that changes nothing, merged, encoded, decoded; then its pixels and metadata are
 
 from __future__ import annotations
 
-import importlib.util
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from tests.pictures import IPTC, XMP, exif_block, exposure, identity, sample, written
 from tests.profiles import cmyk_profile
-from upscale.color import merge, split
+from upscale import icc
 from upscale.errors import ImageError
 from upscale.image import (
-    FORMATS,
     Format,
     Image,
     Metadata,
     decode,
     encode,
-    icc,
     provenance,
-    tags,
     to_depth,
     with_provenance,
 )
-from upscale.image import exif as exif_module
 
-DOCS = Path(__file__).parent.parent / "docs" / "formats.md"
+DOCS = Path(__file__).parents[2] / "docs" / "formats.md"
 MARKS = ("<!-- measured tables: begin -->\n", "<!-- measured tables: end -->\n")
 CHANNELS = {1: "gray", 2: "gray + alpha", 3: "RGB", 4: "RGB + alpha"}
 DTYPES = {8: np.uint8, 16: np.uint16, 32: np.float32}
@@ -46,49 +41,6 @@ LABELS = {
     "text": "text, comment",
     "provenance": "provenance",
 }
-XMP = (
-    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-'
-    b'syntax-ns#"><rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/" '
-    b'dc:format="x"/></rdf:RDF></x:xmpmeta>'
-)
-IPTC = b"\x1c\x02\x5a\x00\x06Vienna"
-
-
-def written() -> Iterator[Format]:
-    """The formats that are written here."""
-    for format_ in FORMATS.values():
-        if format_.writable and (not format_.needs or importlib.util.find_spec(format_.needs)):
-            yield format_
-
-
-def sample(channels: int, depth: int, height: int = 24, width: int = 33) -> Image:
-    """Smooth colour with noise; alpha from 1 level to full, so that no colour is hidden."""
-    rng = np.random.default_rng(channels * 100 + depth)
-    y, x = np.mgrid[:height, :width]
-    phase = np.arange(channels) * 1.7
-    waves = np.sin(x[:, :, None] / 7 + phase) * np.cos(y[:, :, None] / 5 + phase)
-    value = np.clip(0.5 + 0.4 * waves + 0.1 * rng.standard_normal(waves.shape), 0, 1)
-    if channels in (2, 4):
-        value[:, :, -1] = np.clip(value[:, :, -1], 1 / 255, 1)
-    return Image(to_depth(value.astype(np.float32), depth) if depth < 32 else value.astype("f4"))
-
-
-def exif_block() -> bytes:
-    """Maker, a software name, an exposure time and the pixel dimensions, big-endian."""
-    sub = {
-        0x829A: tags.Entry(tags.RATIONAL, 1, (1).to_bytes(4, "big") + (250).to_bytes(4, "big")),
-        exif_module.PIXEL_X: tags.long(33, ">"),
-        exif_module.PIXEL_Y: tags.long(24, ">"),
-    }
-    first = {0x010F: tags.ascii_entry("Example"), 0x0131: tags.ascii_entry("Firmware")}
-    body = exif_module.write({exif_module.EXIF_IFD: sub}, first, 8, ">")
-    return b"MM\0*\0\0\0\x08" + body
-
-
-def identity(image: Image, channels: int = 3) -> Image:
-    """The picture through a network that changes nothing."""
-    lr, rest = split(image, channels)
-    return merge(lr, rest, rest.alpha_lr)
 
 
 @dataclass(frozen=True)
@@ -140,21 +92,13 @@ def carried(format_: Format) -> dict[str, bool]:
     m = decode(encode(identity(start), format_.name)).metadata
     return {
         "icc": m.icc == profile,
-        "exif": m.exif is not None and _exposure(m.exif),
+        "exif": m.exif is not None and exposure(m.exif),
         "xmp": m.xmp is not None and b'dc:format="x"' in m.xmp,
         "iptc": m.iptc == IPTC,
         "dpi": m.dpi is not None and max(abs(v - 300) for v in m.dpi) < 0.01,
         "text": ("Comment", "hello") in m.text,
         "provenance": (provenance(m) or {}).get("model") == "identity",
     }
-
-
-def _exposure(block: bytes) -> bool:
-    opened = tags.open_block(block)
-    first, _ = tags.read_directory(opened, opened.first)
-    where = tags.number(first, exif_module.EXIF_IFD, opened.order)
-    sub, _ = tags.read_directory(opened, where)
-    return tags.numbers(sub[0x829A], opened.order) == (1 / 250,)
 
 
 def cmyk_difference(name: str) -> int:

@@ -1,6 +1,6 @@
 """Decode mutated pictures, whole and by rows: only ``ImageError`` may come, and no line on stderr.
 
-    python -m tests.fuzz_decode --count 20000 [--seed 0] [--jobs 2]
+    python -m tests.tools.fuzz_decode --count 20000 [--seed 0] [--jobs 2]
 
 The seeds are the files of ``tests/data/pictures`` and one encoded here for every format. Each input
 is drawn from its own number, so that a finding is made again by ``--only NUMBER``. Inputs run in
@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from upscale.errors import ImageError
 from upscale.image import decode, describe, encode, open_rows
 
-FOLDER = Path(__file__).parent / "data" / "pictures"
+FOLDER = Path(__file__).parents[1] / "data" / "pictures"
 MAX_PIXELS = 1 << 22
 PORTION = 500
 SLOW = 20.0  # seconds for one input, on a loaded machine
@@ -47,7 +47,7 @@ Mutation = Callable[[bytearray, Random, list[bytes]], None]
 
 def seeds() -> list[bytes]:
     """The files that inputs are made from, smallest first."""
-    from tests.formats_table import exif_block, sample, written
+    from tests.pictures import exif_block, sample, written
 
     found = [path.read_bytes() for path in sorted(FOLDER.iterdir())]
     for format_ in written():
@@ -219,7 +219,7 @@ def portion(numbers: range) -> Outcome:
 def _process(numbers: range) -> Outcome:
     """Run a portion in a process of its own; its stderr must stay empty."""
     where = f"{numbers.start}:{numbers.stop}"
-    command = [sys.executable, "-m", "tests.fuzz_decode", "--portion", where]
+    command = [sys.executable, "-m", "tests.tools.fuzz_decode", "--portion", where]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         said = done.stderr[-500:]

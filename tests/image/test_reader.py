@@ -20,26 +20,26 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
+from upscale.image.data import FileData, cut
+from upscale.image.png_write import chunk, file_of, header
 
-from tests.formats_table import IPTC, XMP, exif_block, sample
-from tests.fuzz_decode import one_line
+from tests.pictures import IPTC, XMP, exif_block, sample
+from tests.tools.fuzz_decode import one_line
+from upscale import icc
 from upscale.errors import ImageError
 from upscale.image import (
     Image,
     decode,
     encode,
-    icc,
     open_rows,
     png_chunks,
     tags,
     tiff_inflate,
     tiff_pixels,
 )
-from upscale.image.data import FileData, cut
-from upscale.image.png_write import chunk, file_of, header
 from upscale.image.rows import read_jpeg, read_png
 
-PICTURES = Path(__file__).parent / "data" / "pictures"
+PICTURES = Path(__file__).parents[1] / "data" / "pictures"
 ALL = sorted(PICTURES.iterdir())
 BY_ROWS = {"palette.png", "gray-alpha.png", "disc-black.png", "disc-white.png", "fax.tif"}
 BY_ROWS |= {"float.tif", "lzw16.tif", "planar-tiles.tif", "ycbcr.tif"}

@@ -11,11 +11,12 @@ import pytest
 from PIL import Image as PillowImage
 from PIL import ImageCms
 
-from tests.formats_table import sample
+from tests.pictures import sample
 from tests.profiles import cmyk_profile, rgb_tables_profile
+from upscale import icc
 from upscale.errors import ImageError
-from upscale.image import Image, Metadata, decode, encode, icc, to_srgb
-from upscale.image.profile import parse
+from upscale.icc import builder, parse
+from upscale.image import Image, Metadata, decode, encode, to_srgb
 
 PROFILES = {
     f"{name}-{'srgb' if len(curve) > 1 else curve[0]}": icc.build(name, icc.PRIMARIES[name], curve)
@@ -73,9 +74,11 @@ def test_profiles_that_are_built_are_valid() -> None:
 
 def test_curves_of_every_type_have_inverses() -> None:
     def para(kind: int, *values: float) -> bytes:
-        return b"para" + struct.pack(">IHH", 0, kind, 0) + b"".join(icc._fixed(v) for v in values)
+        return (
+            b"para" + struct.pack(">IHH", 0, kind, 0) + b"".join(builder._fixed(v) for v in values)
+        )
 
-    from upscale.image.profile import _curve
+    from upscale.icc.parser import _curve
 
     table = (np.linspace(0, 1, 300) ** 2.1 * 65535).astype(">u2").tobytes()
     curves = [
@@ -101,10 +104,8 @@ def test_damaged_profiles_are_errors(cut: int) -> None:
 
 
 def test_a_profile_of_another_kind_than_the_picture_is_left_out_with_a_warning() -> None:
-    from upscale.image import png
-
     for profile in (cmyk_profile(), icc.build_gray("gray", 2.2)):
-        image = decode(png.encode(sample(3, 8).with_metadata(icc=profile)))
+        image = decode(encode(sample(3, 8).with_metadata(icc=profile), "png"))
         assert image.metadata.icc is None
         assert "left out" in image.metadata.notes[0]
     gray = sample(1, 8).with_metadata(icc=PROFILES["p3-srgb"])
@@ -113,8 +114,8 @@ def test_a_profile_of_another_kind_than_the_picture_is_left_out_with_a_warning()
 
 def test_hdr_profiles_are_refused() -> None:
     body = b"cicp\0\0\0\0" + bytes((9, 16, 0, 1))
-    tags = {b"desc": icc._unicode("Rec2100PQ"), b"cicp": body}
-    profile = icc._assemble(b"RGB ", tags)
+    tags = {b"desc": builder._unicode("Rec2100PQ"), b"cicp": body}
+    profile = builder._assemble(b"RGB ", tags)
     with pytest.raises(ImageError, match=r"HDR picture.*PQ"):
         decode(
             encode(sample(3, 8), "png")[:33]
