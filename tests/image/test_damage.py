@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image as PillowImage
+from PIL.PngImagePlugin import PngInfo
 
 from tests.pictures import exif_block, sample, written
 from tests.tools.fuzz_decode import one_line
@@ -24,7 +25,7 @@ from upscale.errors import ImageError
 from upscale.image import Image, decode, describe, encode, probe, with_provenance
 
 PICTURES = Path(__file__).parents[1] / "data" / "pictures"
-WHOLE = sorted(p for p in PICTURES.iterdir() if p.stem not in ("animated", "pages"))
+WHOLE = sorted(p for p in PICTURES.iterdir() if p.stem not in ("animated", "pages", "planar-tiles"))
 QUICK = settings(
     deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60
 )
@@ -195,7 +196,7 @@ def test_a_wrong_checksum_is_an_error_where_pixels_depend_on_it() -> None:
     data = bytearray(encode(sample(3, 8), "png"))
     at = data.index(b"IDAT") + 20
     data[at] ^= 1
-    with pytest.raises(ImageError, match="IDAT"):
+    with pytest.raises(ImageError, match="PNG is damaged"):
         decode(bytes(data))
 
 
@@ -212,22 +213,24 @@ def test_a_wrong_checksum_elsewhere_is_a_warning() -> None:
 def test_garbage_as_profile_exif_and_xmp_is_left_out_with_a_warning(
     name: str, garbage: bytes
 ) -> None:
-    plain = sample(3, 8)
-    start = Image(plain.pixels, plain.metadata)
-    from upscale.image import codec
-
-    kind = {"png": "png", "jpeg": "jpeg", "webp": "webp", "tiff": "tiff_write"}[name]
-    module = getattr(codec, kind)
-    broken = start.with_metadata(icc=garbage, xmp=garbage)
-    options = {"webp": {"quality": 90, "lossless": True}}.get(name, {})
-    image = decode(module.encode(broken, **options))
-    assert image.metadata.icc is None
-    if len(garbage) > 3:
-        assert any("ICC" in note for note in image.metadata.notes)
-    if name != "tiff":
-        image = decode(module.encode(start.with_metadata(exif=garbage), **options))
-        assert image.metadata.exif is None
-    encode(image, "png")
+    picture = PillowImage.fromarray(sample(3, 8).pixels)
+    for kind in ("icc_profile", "xmp", "exif"):
+        options: dict[str, object] = {kind: garbage}
+        if (name, kind) == ("png", "xmp"):
+            options = {"pnginfo": PngInfo()}
+            options["pnginfo"].add_itxt("XML:com.adobe.xmp", garbage)  # type: ignore[attr-defined]
+        elif (name, kind) == ("jpeg", "exif"):
+            options = {kind: b"Exif\0\0" + garbage}
+        elif name == "tiff" and kind != "icc_profile":
+            options = {"tiffinfo": {700: garbage}}
+        buffer = io.BytesIO()
+        picture.save(buffer, name.upper(), **options)
+        image = decode(buffer.getvalue())
+        assert (image.metadata.icc, image.metadata.exif or None) == (None, None)
+        said = {"icc_profile": "ICC", "exif": "EXIF"}.get(kind)
+        if said and len(garbage) > 3 and (name, kind) != ("tiff", "exif"):
+            assert any(said in note for note in image.metadata.notes)
+        encode(image, "png")
 
 
 def test_compressed_text_does_not_explode() -> None:
@@ -297,7 +300,7 @@ def test_mutated_files_in_processes_of_their_own() -> None:
         "1",
     ]
     environment = dict(os.environ, OMP_NUM_THREADS="1")
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parents[2]
     done = subprocess.run(
         command, capture_output=True, text=True, cwd=root, env=environment, check=False
     )

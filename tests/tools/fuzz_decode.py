@@ -31,14 +31,15 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from upscale import image
 from upscale.errors import ImageError
-from upscale.image import decode, describe, encode, open_rows
+from upscale.image import decode, describe, encode
 
 FOLDER = Path(__file__).parents[1] / "data" / "pictures"
 MAX_PIXELS = 1 << 22
 PORTION = 500
 SLOW = 20.0  # seconds for one input, on a loaded machine
-PEAK = 600 << 20  # bytes of memory of a portion at any time; 250 of them are imports
+PEAK = 600 << 20  # bytes of memory of a portion at any time; 120 of them are imports
 GROWTH = 48 << 20  # bytes of memory that a portion may grow by after its first hundred inputs
 EDGES = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, 0x10000, 0x8000)
 
@@ -155,13 +156,11 @@ def _guarded(action: Callable[[], T]) -> T | None:
         return None
 
 
-def _by_rows(data: bytes) -> NDArray[Any] | None:
+def _by_rows(data: bytes) -> NDArray[Any]:
     with tempfile.NamedTemporaryFile() as file:
         file.write(data)
         file.flush()
-        reader = open_rows(file.name)
-        if reader is None or reader.height * reader.width > MAX_PIXELS:
-            return None
+        reader = image.open(file.name, max_pixels=MAX_PIXELS)
         return np.concatenate(list(reader.rows()))
 
 

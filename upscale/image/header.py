@@ -17,6 +17,7 @@ class Header:
         pieces: The parts of the file that make its pixels, which libvips is given.
         kind: In words what the picture is stored as, for example "palette", "4:2:0".
         frames: How many pictures there are in the file.
+        spare: Rows that the pieces promise below the last one of the picture.
         unlimited: The decoder may allocate as much as the header asks for, which was checked.
     """
 
@@ -24,4 +25,5 @@ class Header:
     pieces: Pieces = ALL
     kind: str = ""
     frames: int = 1
+    spare: int = 0
     unlimited: bool = False

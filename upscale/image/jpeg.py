@@ -1,7 +1,9 @@
 """The segments of a JPEG (ITU-T T.81): metadata read and written here, the pixels by libvips.
 
 libvips is given the segments that make pixels and Adobe's, which tells the colours. A scan that
-ends too early is a warning of libjpeg, and so an error here.
+ends too early is a warning of libjpeg, and so an error here. libvips looks for warnings before it
+decodes a strip of 8 rows, and not behind the last one. So a picture of such strips seems to go on
+for one more, which is asked for at the end.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ LARGEST = 65533  # bytes of content that one segment holds
 HAS_EXTENSION = re.compile(r'xmpNote:HasExtendedXMP\s*=\s*"([0-9A-Fa-f]{32})"')
 FRAMES = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}  # baseline, extended, progressive, arithmetic
 TABLES = {0xC4, 0xDB, 0xDD, 0xCC}  # DHT, DQT, DRI, DAC
-SCAN, END = 0xDA, 0xD9
+PROGRESSIVE, SCAN, END = 0xC2, 0xDA, 0xD9
 MAX_SIDE = 65500  # of libjpeg; the format goes to 65535
 
 Segment = tuple[int, bytes]  # marker, content
@@ -39,17 +41,17 @@ def header(data: Data) -> Header:
     """
     app: list[Segment] = []
     pieces: list[bytes | slice] = []
-    frame, at, marker = b"", 2, 0
+    frame, process, at, marker = b"", 0, 2, 0
     while marker != SCAN:
         at, marker = _marker(data, at)
         length = int.from_bytes(data[at : at + 2], "big")
         body = data[at + 2 : at + length]
         if marker == END or length < 2 or len(body) < length - 2:
             raise ImageError("the JPEG is cut short inside its header; fetch it again")
-        if marker in TABLES or marker in FRAMES:
+        if marker in TABLES:
             pieces.append(slice(at - 2, at + length))
         if marker in FRAMES:
-            frame = body
+            frame, process = body, marker
         elif 0xC0 <= marker <= 0xCF and marker not in TABLES and marker != 0xC8:
             raise ImageError(
                 f"this JPEG uses process 0x{marker:02X} (lossless or hierarchical); save it as PNG"
@@ -59,8 +61,11 @@ def header(data: Data) -> Header:
         at += length
     kind = _frame(frame, len(data) - at)
     adobe = [_segment(m, b) for m, b in app if m == 0xEE]
+    spare = _spare(frame, body[0], process)
+    height = int.from_bytes(frame[1:3], "big") + spare
+    pieces.append(_segment(process, frame[:1] + height.to_bytes(2, "big") + frame[3:]))
     rest = slice(at - length - 2, None)
-    return Header(read(app), (b"\xff\xd8", *adobe[:1], *pieces, rest), kind)
+    return Header(read(app), (b"\xff\xd8", *adobe[:1], *pieces, rest), kind, spare=spare)
 
 
 def _marker(data: Data, at: int) -> tuple[int, int]:
@@ -95,6 +100,15 @@ def _frame(body: bytes, room: int) -> str:
         return "CMYK" if components == 4 else ""
     (h, v), (ch, cv) = factors[:2]
     return {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0"}.get((h // ch, v // cv), "subsampled")
+
+
+def _spare(frame: bytes, components: int, process: int) -> int:
+    """Rows by which the picture is to seem higher: of one scan, and of strips of 8 rows."""
+    height = int.from_bytes(frame[1:3], "big")
+    one_scan = components == frame[5] and process != PROGRESSIVE
+    if not one_scan or any(v & 15 != 1 for v in frame[7::3]) or height + 16 > MAX_SIDE:
+        return 0
+    return -height % 8 + 8
 
 
 def _segment(marker: int, body: bytes) -> bytes:

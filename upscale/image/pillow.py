@@ -1,15 +1,104 @@
-"""WebP and AVIF encoded by Pillow: EXIF stays as it is, and the bytes do not depend on threads."""
+"""WebP and BMP read, WebP and AVIF written by Pillow.
+
+libvips decodes a WebP in threads that are missing in a forked process, where it would wait for them
+for ever; what it writes would depend on the number of threads (AVIF), and its EXIF blocks be made
+anew. BMP it does not know.
+"""
 
 from __future__ import annotations
 
 import io
-from typing import Any
+import struct
+import warnings
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from upscale.errors import ImageError
-from upscale.image.model import Image
+from upscale.image.model import Image, Info, Metadata
+
+if TYPE_CHECKING:
+    from PIL import ImageFile
+
+for _kind in (UserWarning, RuntimeWarning):  # they would go to the terminal
+    warnings.filterwarnings("ignore", category=_kind, module=r"PIL\.")
 
 FULL_COLOUR = 90  # quality from which colour is not subsampled
 THREADS = 4  # of libavif, whatever the machine has: the bytes depend on it
+CODED = (1, 2)  # compressions of BMP that are run lengths
+DAMAGE = (  # what Pillow's decoders have been seen to raise over damaged files
+    *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, AttributeError),
+    *(OverflowError, ZeroDivisionError, MemoryError, RuntimeError, struct.error),
+)
+
+
+def _open(name: str, data: bytes) -> ImageFile.ImageFile:
+    """Read the header, by the one decoder that is meant.
+
+    Raises:
+        ImageError: Damaged or cut short.
+    """
+    from PIL import BmpImagePlugin, WebPImagePlugin
+
+    if name == "webp" and len(data) < 8 + int.from_bytes(data[4:8], "little"):
+        raise ImageError("the WebP is cut short; fetch it again")
+    kinds = {"webp": WebPImagePlugin.WebPImageFile, "bmp": BmpImagePlugin.BmpImageFile}
+    try:
+        return kinds[name](io.BytesIO(data))
+    except DAMAGE as error:
+        raise ImageError(f"the {name.upper()} is damaged or cut short; fetch it again") from error
+
+
+def _info(name: str, data: bytes, opened: ImageFile.ImageFile) -> Info:
+    """What the header says.
+
+    Raises:
+        ImageError: It promises more pixels than the file can hold.
+    """
+    (width, height), mode, info = opened.size, opened.mode, opened.info
+    most = len(data) * 8 // {"RGB": 16, "RGBA": 32}.get(mode, 1)
+    if name == "bmp" and width * height > most and info.get("compression") not in CODED:
+        raise ImageError(f"the BMP is cut short: it cannot hold {width} x {height}; fetch it again")
+    metadata = Metadata(
+        name,
+        icc=info.get("icc_profile"),
+        exif=info.get("exif"),
+        xmp=info.get("xmp"),
+        dpi=info.get("dpi"),
+        palette=mode == "P",
+        bilevel=mode == "1",
+    )
+    channels = {"1": 1, "L": 1, "RGBA": 4}.get(mode, 3)
+    frames = getattr(opened, "n_frames", 1)
+    kind = "palette" if mode in ("1", "P") else ""
+    return Info(name, width, height, 8, channels, frames, kind, metadata)
+
+
+def _probe(name: str, data: bytes) -> Info:
+    """What the header says."""
+    return _info(name, data, _open(name, data))
+
+
+def _decode(name: str, data: bytes) -> Image:
+    """The picture.
+
+    Raises:
+        ImageError: Damaged or cut short.
+    """
+    opened = _open(name, data)
+    info = _info(name, data, opened)
+    try:
+        opened.load()
+        found = opened.convert({1: "L", 3: "RGB", 4: "RGBA"}[info.channels])
+    except DAMAGE as error:
+        raise ImageError(f"the {name.upper()} is damaged or cut short; fetch it again") from error
+    pixels = np.array(found)
+    return Image(pixels if pixels.ndim == 3 else pixels[:, :, None], info.metadata)
+
+
+probe_webp, decode_webp = partial(_probe, "webp"), partial(_decode, "webp")
+probe_bmp, decode_bmp = partial(_probe, "bmp"), partial(_decode, "bmp")
 
 
 def _save(image: Image, name: str, **options: Any) -> bytes:
@@ -31,12 +120,12 @@ def _save(image: Image, name: str, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-def webp(image: Image, *, quality: int, lossless: bool) -> bytes:
+def encode_webp(image: Image, *, quality: int, lossless: bool) -> bytes:
     """The bytes of a WebP; colour under alpha 0 is kept."""
     return _save(image, "WEBP", quality=quality, lossless=lossless, exact=True, method=4)
 
 
-def avif(image: Image, *, quality: int) -> bytes:
+def encode_avif(image: Image, *, quality: int) -> bytes:
     """The bytes of an AVIF; full colour resolution from 90 on."""
     subsampling = "4:4:4" if quality >= FULL_COLOUR else "4:2:0"
     return _save(image, "AVIF", quality=quality, max_threads=THREADS, subsampling=subsampling)

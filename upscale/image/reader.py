@@ -11,7 +11,21 @@ import numpy as np
 
 from upscale import icc
 from upscale.errors import ImageError
-from upscale.image import avif, cmyk, exif, exr, jpeg, jxl, netpbm, opencv, png, tiff, vips, xmp
+from upscale.image import (
+    avif,
+    cmyk,
+    exif,
+    exr,
+    jpeg,
+    jxl,
+    netpbm,
+    opencv,
+    pillow,
+    png,
+    tiff,
+    vips,
+    xmp,
+)
 from upscale.image.header import Header
 from upscale.image.identify import identify
 from upscale.image.model import MAX_PIXELS, Image, Info, Metadata, Pixels, check_size
@@ -25,16 +39,17 @@ HEADERS: dict[str, Callable[[Data], Header]] = {
     "jpeg": jpeg.header,
     "tiff": tiff.header,
     "avif": avif.header,
-    "webp": lambda data: Header(Metadata("webp")),
     "gif": lambda data: Header(Metadata("gif", palette=True), kind="palette"),
 }
 WHOLE: dict[str, tuple[Callable[[bytes], Info], Callable[[bytes], Image | bytes]]] = {
-    "bmp": (opencv.probe_bmp, opencv.decode_bmp),
+    "webp": (pillow.probe_webp, pillow.decode_webp),
+    "bmp": (pillow.probe_bmp, pillow.decode_bmp),
     "ppm": (netpbm.probe, netpbm.decode),
     "hdr": (opencv.probe_hdr, opencv.decode_hdr),
     "exr": (exr.probe, exr.decode),
     "jxl": (jxl.probe, jxl.decode),
 }
+NAMES = vips.NAMES | {"webp": "WebP"}
 TURNED_BY_DECODER = {"avif", "jxl"}
 
 
@@ -138,15 +153,7 @@ def open(  # noqa: A001 - image.open, as the field calls it
             return _decoded(name, data[:], max_pixels, assume_icc)
         looked = _look(name, data)
         check_size(looked.width, looked.height, max_pixels)
-    if looked.frames > 1 and name == "tiff":
-        raise ImageError(
-            f"this TIFF has {looked.frames} pages; split it into single pictures first"
-        )
-    if looked.frames > 1:
-        raise ImageError(
-            f"this is an animated {vips.NAMES[name]} of {looked.frames} frames; give its frames as "
-            "single pictures"
-        )
+    _check_frames(name, looked.frames)
     is_cmyk = looked.bands == 4 and looked.is_cmyk
     metadata, profile = looked.header.metadata, None
     if is_cmyk:
@@ -159,6 +166,21 @@ def open(  # noqa: A001 - image.open, as the field calls it
     return Reader(
         name, height, width, channels, looked.dtype, replace(metadata, orientation=1), start
     )
+
+
+def _check_frames(name: str, frames: int) -> None:
+    """Refuse what holds several pictures.
+
+    Raises:
+        ImageError: With their number.
+    """
+    if frames > 1 and name == "tiff":
+        raise ImageError(f"this TIFF has {frames} pages; split it into single pictures first")
+    if frames > 1:
+        raise ImageError(
+            f"this is an animated {NAMES[name]} of {frames} frames; give its frames as single "
+            "pictures"
+        )
 
 
 @dataclass(frozen=True)
@@ -180,13 +202,13 @@ def _look(name: str, data: Data) -> _Look:
     header = HEADERS[name](data)
     with vips.opened(name, data, header) as picture:
         metadata, frames = header.metadata, header.frames
-        if name in ("webp", "gif", "avif"):
+        if name in ("gif", "avif"):
             metadata = _fields(picture, metadata)
             frames = max(frames, vips.field(picture, "n-pages") or 1)
         return _Look(
             replace(header, metadata=metadata),
             picture.width,
-            picture.height,
+            picture.height - header.spare,
             picture.bands,
             vips.dtype_of(picture),
             vips.field(picture, "bits-per-sample") or 8,
@@ -219,11 +241,11 @@ def _rows(
         data_of(source) as data,
         vips.opened(name, data, looked.header) as picture,
     ):
-        seen = (picture.width, picture.height, picture.bands)
+        seen = (picture.width, picture.height - looked.header.spare, picture.bands)
         if seen != (looked.width, looked.height, looked.bands):
             raise ImageError("the file became another one while it was read; run again")
         top = 0
-        for band in vips.rows(picture):
+        for band in vips.rows(picture, looked.height):
             if band.dtype == np.float32:
                 check_values(band, top)
             elif profile is not None:
@@ -245,6 +267,7 @@ def _decoded(name: str, data: bytes, max_pixels: int, assume_icc: bytes | None) 
     probe_whole, decode_whole = WHOLE[name]
     info = probe_whole(data)
     check_size(info.width, info.height, max_pixels)
+    _check_frames(name, info.frames)
     with np.errstate(all="ignore"):  # what is no number is refused below
         found = decode_whole(data)
     if isinstance(found, bytes):
@@ -252,7 +275,8 @@ def _decoded(name: str, data: bytes, max_pixels: int, assume_icc: bytes | None) 
     if found.pixels.dtype == np.float32:
         check_values(found.pixels)
     metadata = settled(found.metadata, found.is_gray, assume_icc)
-    return of_image(Image(found.pixels, replace(metadata, orientation=1)))
+    pixels = upright(found.pixels, metadata.orientation)
+    return of_image(Image(pixels, replace(metadata, orientation=1)))
 
 
 def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, assume_icc: bytes | None = None) -> Image:

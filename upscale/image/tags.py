@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from upscale.image.source import Data
@@ -71,11 +72,13 @@ def open_block(data: Data) -> Block:
     raise TagError(f"TIFF version {version} is unknown")
 
 
-def read_directory(block: Block, offset: int) -> tuple[Directory, int]:
+def read_directory(
+    block: Block, offset: int, needed: Collection[int] = ()
+) -> tuple[Directory, int]:
     """The directory at ``offset`` and the offset of the next one (0: none).
 
     Entries of an unknown type, with values beyond the end of the block, or very large, are left
-    out.
+    out; ``TagError`` where their tag is ``needed``.
     """
     head, width, inline = ("Q", 20, 8) if block.big else ("H", 12, 4)
     count = block.unpack(head, offset)[0]
@@ -94,6 +97,8 @@ def read_directory(block: Block, offset: int) -> tuple[Directory, int]:
         if fits and tag not in found:
             found[tag] = Entry(kind, number, block.data[where : where + length], at)
             room -= length
+        elif tag in needed and tag not in found:
+            raise TagError(f"the values of tag {tag} lie beyond the end")
         at += width
     following = block.unpack("Q" if block.big else "I", at)[0]
     return found, following

@@ -15,7 +15,7 @@ from upscale.image import exif, tags
 from upscale.image.header import Header
 from upscale.image.model import Metadata
 from upscale.image.photoshop import iptc_of
-from upscale.image.source import ALL, Data, FileData, Pieces
+from upscale.image.source import Data, FileData, Pieces
 from upscale.image.tags import Block, Directory, Entry, TagError
 
 SUBFILE, SUB_IFDS, DNG_VERSION = 254, 330, 50706
@@ -23,6 +23,8 @@ WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, SAMPLES, PLANAR = 256, 257, 258, 
 OFFSETS, COUNTS, ROWS_PER_STRIP = 273, 279, 278
 TILE_WIDTH, TILE_OFFSETS, TILE_COUNTS = 322, 324, 325
 ICC, XMP, IPTC, PHOTOSHOP, EXTRA_SAMPLES, SAMPLE_FORMAT = 34675, 700, 33723, 34377, 338, 339
+PIXEL_TAGS = {*range(256, 260), 262, 266, 273, *range(277, 280), 284, 292, 293, 317, 320}
+PIXEL_TAGS |= {*range(322, 326), 338, 339, 347, *range(529, 533)}
 MASK, REDUCED = 4, 1  # kinds of subfiles
 PREMULTIPLIED, STRAIGHT = 1, 2  # kinds of extra samples
 MOST_PAGES, MOST_SAMPLES = 65536, 16
@@ -81,10 +83,11 @@ def header(data: Data) -> Header:
         notes = ("the extra channel of unknown meaning is taken as alpha",)
     return Header(
         _metadata(page, bits, premultiplied, notes),
-        _straight(page) if premultiplied else ALL,
+        _pieces(page, len(data)),
         "1 bit" if bits == 1 else {3: "palette", 5: "CMYK"}.get(photometric, ""),
         page.pages,
-        max(page.numbers(COUNTS), default=0) > MOST_STRIP or _strip_bytes(page) > MOST_STRIP,
+        unlimited=max(page.numbers(COUNTS), default=0) > MOST_STRIP
+        or _strip_bytes(page) > MOST_STRIP,
     )
 
 
@@ -103,7 +106,7 @@ def read_page(data: Data) -> Page:
             room -= tags.directory_length(block, offset)
             if room < 0:
                 raise TagError("its directories overlap")
-            directory, offset = tags.read_directory(block, offset)
+            directory, offset = tags.read_directory(block, offset, PIXEL_TAGS)
             raw = raw or _is_raw(block, directory)
             if first is None or not tags.number(directory, SUBFILE, block.order) & (MASK | REDUCED):
                 first = directory if first is None else first
@@ -195,11 +198,22 @@ def _strip_bytes(page: Page) -> int:
     )
 
 
-def _straight(page: Page) -> Pieces:
-    """The file with its alpha called straight: libvips would divide by it, and round."""
-    at = page.directory[EXTRA_SAMPLES].at + (12 if page.block.big else 8)
-    value = struct.pack(page.block.order + "H", STRAIGHT)
-    return slice(0, at), value, slice(at + 2, None)
+def _pieces(page: Page, length: int) -> Pieces:
+    """The file with another directory, of tags that make pixels alone.
+
+    Alpha is called straight in it: libvips would divide by a premultiplied one, and round.
+    """
+    block = page.block
+    kept = {tag: entry for tag, entry in page.directory.items() if tag in PIXEL_TAGS}
+    if EXTRA_SAMPLES in kept:
+        kept[EXTRA_SAMPLES] = tags.short(STRAIGHT, block.order)
+    at, start = length + length % 2, 16 if block.big else 8
+    where = struct.pack(block.order + ("Q" if block.big else "I"), at)
+    head = block.data[: start - len(where)] + where
+    if not block.big and at >= 2**32:
+        raise ImageError("the TIFF is larger than its kind may be (4 GB); save it as BigTIFF")
+    directory = tags.write_directory(kept, at, block.order, big=block.big)
+    return head, slice(start, None), bytes(length % 2), directory
 
 
 def _metadata(page: Page, bits: int, premultiplied: bool, notes: tuple[str, ...]) -> Metadata:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -17,27 +19,28 @@ from upscale.image.source import Data, Stream
 LOADERS = {  # libvips does not guess; its other loaders (SVG, PDF, CSV ...) are never called
     "png": "pngload_source",
     "jpeg": "jpegload_source",
-    "webp": "webpload_source",
     "tiff": "tiffload_source",
     "avif": "heifload_source",
     "gif": "gifload_source",
 }
-NAMES = {"png": "PNG", "jpeg": "JPEG", "webp": "WebP", "tiff": "TIFF", "avif": "AVIF", "gif": "GIF"}
+NAMES = {"png": "PNG", "jpeg": "JPEG", "tiff": "TIFF", "avif": "AVIF", "gif": "GIF"}
 DTYPES: dict[str, np.dtype[Any]] = {
     "uchar": np.dtype(np.uint8),
     "ushort": np.dtype(np.uint16),
     "float": np.dtype(np.float32),
 }
-BAND = 1 << 22  # bytes of the rows that are decoded at a time, about
+BAND = 1 << 20  # bytes of the rows that are decoded at a time, about
 
 
 @cache
 def library() -> Any:
-    """The module ``pyvips``, set up; its logger is silent by itself.
+    """The module ``pyvips``, set up and silent: what is wrong with a file is said by an error.
 
     Rows are fetched in the caller's thread, and a saver needs one worker: more would fight the
     network for the cores. Nothing is cached, so that a file which changes is read again.
     """
+    os.environ.setdefault("VIPS_WARNING", "1")  # which turns them off, also at the very end
+    logging.getLogger("pyvips").setLevel(logging.CRITICAL)
     import pyvips
 
     pyvips.cache_set_max(0)
@@ -85,15 +88,16 @@ def dtype_of(picture: Any) -> np.dtype[Any]:
     return DTYPES[picture.format]
 
 
-def rows(picture: Any) -> Iterator[Pixels]:
-    """The samples of an opened picture, (h, W, bands), from top to bottom."""
+def rows(picture: Any, height: int) -> Iterator[Pixels]:
+    """The first ``height`` rows of an opened picture, (h, W, bands), from top to bottom."""
     dtype, width, bands = dtype_of(picture), picture.width, picture.bands
     region = library().Region.new(picture)
     tall = max(1, BAND // (width * bands * dtype.itemsize))
-    for top in range(0, picture.height, tall):
-        height = min(tall, picture.height - top)
-        found = region.fetch(0, top, width, height)
-        yield np.frombuffer(found, dtype).reshape(height, width, bands)
+    for top in range(0, height, tall):
+        found = region.fetch(0, top, width, min(tall, height - top))
+        if top + tall >= height and picture.height > height:
+            region.fetch(0, picture.height - 1, width, 1)  # where warnings of the last rows show
+        yield np.frombuffer(found, dtype).reshape(-1, width, bands)
 
 
 def field(picture: Any, name: str) -> Any:

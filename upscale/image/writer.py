@@ -13,7 +13,7 @@ import numpy as np
 from upscale.errors import ImageError
 from upscale.image import cmyk, exr, jpeg, jxl, netpbm, opencv, pillow, png, tiff
 from upscale.image.fit import check_output, fit_metadata, fit_pixels, losses
-from upscale.image.model import FORMATS, Image, Metadata, Pixels
+from upscale.image.model import FORMATS, Image, Metadata, Pixels, check_size
 from upscale.image.stream import Shape, of_height, save_rows, strip_rows
 from upscale.image.vips import library
 
@@ -24,8 +24,8 @@ FULL_COLOUR = 90  # quality from which colour is not subsampled
 LEVEL = 4  # effort of zlib; 6 takes twice as long for half a percent
 START = 64  # bytes in which libvips has written what metadata stand behind
 ENCODERS: dict[str, Callable[..., bytes]] = {
-    "webp": pillow.webp,
-    "avif": pillow.avif,
+    "webp": pillow.encode_webp,
+    "avif": pillow.encode_avif,
     "bmp": opencv.encode_bmp,
     "ppm": netpbm.encode,
     "jxl": jxl.encode,
@@ -239,6 +239,7 @@ def create(
         format, width, height, background=background, quality=quality, lossless=lossless
     )
     dtype = np.dtype(dtype)
+    check_size(width, height, width * height)
     top = np.iinfo(dtype).max if dtype.kind == "u" else 1
     opaque = Image(np.full((1, 1, channels), top, dtype), metadata)
     fitted = fit_pixels(opaque, kind, background)
