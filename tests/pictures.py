@@ -11,7 +11,8 @@ import skimage.data
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
-from upscale.image import FORMATS, Format, Image, exif, tags, to_depth
+from upscale.image import FORMATS, Format, Image, to_depth
+from upscale.metadata import exif, tags
 
 FOLDER = Path(__file__).parent / "data" / "pictures"
 XMP = (

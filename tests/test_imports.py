@@ -11,7 +11,19 @@ from pathlib import Path
 import pytest
 
 ORDER = [
-    *("errors", "files", "device", "resample", "image", "color", "tiling", "models", "checkpoints"),
+    *(
+        "errors",
+        "files",
+        "device",
+        "resample",
+        "icc",
+        "metadata",
+        "image",
+        "color",
+        "tiling",
+        "models",
+        "checkpoints",
+    ),
     *("metrics", "inference", "upscaler", "evaluate", "compare", "batch", "training", "cli"),
 ]
 PACKAGE = Path(__file__).parents[1] / "upscale"

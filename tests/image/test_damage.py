@@ -135,7 +135,6 @@ def test_headers_that_promise_gigapixels_allocate_nothing() -> None:
         _tiff(16000, 16000, 5),
         _jpeg(16000, 16000),
         _tiff(64, 64, 1, samples=2**31),
-        _exr(16000, 16000),
     ]
     for data in lies:
         with pytest.raises(ImageError) as caught:
@@ -146,7 +145,7 @@ def test_headers_that_promise_gigapixels_allocate_nothing() -> None:
 
 
 def _tiff(width: int, height: int, compression: int, samples: int = 1) -> bytes:
-    from upscale.image import tags
+    from upscale.metadata import tags
 
     entries = {256: width, 257: height, 258: 8, 259: compression, 262: 1, 277: samples, 278: height}
     directory = {t: tags.long(v, "<") for t, v in entries.items()}
@@ -158,12 +157,6 @@ def _jpeg(width: int, height: int) -> bytes:
     data = encode(Image(np.zeros((8, 8, 1), np.uint8)), "jpeg")
     at = data.index(b"\xff\xc0") + 5
     return data[:at] + struct.pack(">HH", height, width) + data[at + 4 :]
-
-
-def _exr(width: int, height: int) -> bytes:
-    data = encode(Image(np.zeros((8, 8, 1), np.float32)), "exr")
-    box, lie = struct.pack("<4i", 0, 0, 7, 7), struct.pack("<4i", 0, 0, width - 1, height - 1)
-    return data.replace(box, lie)
 
 
 def test_the_limit_of_pixels_names_the_option() -> None:

@@ -90,11 +90,9 @@ def test_ten_bits_become_sixteen() -> None:
     assert np.abs(image.pixels.astype(int) - want).mean() < 300  # of 65535; the file is lossy
 
 
-@pytest.mark.parametrize(("name", "tolerance"), [("half.exr", 1e-3), ("pxr.exr", 1e-4)])
-def test_openexr_is_linear_light(name: str, tolerance: float) -> None:
-    want = (photo().astype(np.float32) / 255) ** 2.2 * 4
-    image = load(name)
-    assert np.allclose(image.pixels, want, rtol=tolerance, atol=1e-6)
+def test_radiance_is_linear_light() -> None:
+    image = load("light.hdr")
+    assert image.pixels.max() > 1
     assert parse(image.metadata.icc or b"").is_linear
 
 
@@ -199,6 +197,7 @@ def test_what_is_no_number_is_refused_with_its_place(value: float) -> None:
         (b"", "empty"),
         (b"hello", "no picture"),
         (b"8BPS\0\1", "Photoshop"),
+        (b"v/1\1\2\0\0\0", "OpenEXR.*TIFF"),
         (b"%PDF-1.7", "PDF"),
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
         (b"\0\0\0\x18ftypisom\0\0\0\0isommp41", "video"),

@@ -25,12 +25,10 @@ from upscale.image import (
     decode,
     describe,
     encode,
-    exif,
     provenance,
-    tags,
     with_provenance,
-    xmp,
 )
+from upscale.metadata import exif, tags, xmp
 
 PICTURES = Path(__file__).parents[1] / "data" / "pictures"
 RECORD = {

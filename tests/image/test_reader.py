@@ -26,8 +26,10 @@ from tests.pictures import FOLDER, IPTC, XMP, exif_block, sample
 from tests.tools.fuzz_decode import one_line
 from upscale import icc, image
 from upscale.errors import ImageError
-from upscale.image import Image, decode, encode, png, tags, vips
-from upscale.image.source import FileData, Stream
+from upscale.image import Image, decode, encode, png, vips
+from upscale.image.source import Stream
+from upscale.metadata import tags
+from upscale.metadata.data import FileData
 
 REFUSED = {"animated", "pages", "planar-tiles"}
 ALL = sorted(path for path in FOLDER.iterdir() if path.stem not in REFUSED)

@@ -50,7 +50,7 @@ needs_jxl = pytest.mark.skipif(
 
 @needs_jxl
 def test_the_tables_in_the_docs_are_what_is_measured() -> None:
-    assert formats_table.documented() == table(), "run: python -m tests.formats_table --write"
+    assert formats_table.documented() == table(), "run: python -m tests.tools.formats_table --write"
 
 
 @pytest.mark.parametrize("format_", list(written()), ids=lambda f: f.name)
@@ -66,17 +66,15 @@ def test_lossless_formats_give_the_pixels_back(format_: object, channels: int) -
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("name", ["exr", "hdr"])
-def test_linear_formats_keep_the_colour(name: str, channels: int) -> None:
+def test_linear_light_keeps_the_colour(channels: int) -> None:
+    name = "hdr"
     source = sample(channels, 8)
     back = decode(encode(identity(decode(encode(source, name))), name))
     light = icc.srgb_decode(to_depth(source.pixels, 32))
-    if name == "hdr" and channels == 1:
+    if channels == 1:
         light = light[:, :, [0, 0, 0]]
     worst = (np.abs(back.pixels - light) / np.maximum(light.max(2, keepdims=True), 1e-3)).max()
-    assert worst <= (1e-4 if name == "exr" else 1 / 64), f"{worst} of the brightest channel"
-    if name == "exr":
-        assert (to_depth(decode(encode(back, "png")).pixels, 8) == source.pixels).all()
+    assert worst <= 1 / 64, f"{worst} of the brightest channel"
 
 
 @pytest.mark.parametrize("name", ["jpeg", "webp", "avif", "jxl"])

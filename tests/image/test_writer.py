@@ -26,6 +26,7 @@ from tests.pictures import IPTC, XMP, exif_block, exposure, photo, sample
 from upscale import icc, image
 from upscale.errors import ImageError, UsageError
 from upscale.image import Image, Metadata, create, decode, encode, stream, writer
+from upscale.metadata import tags
 
 KINDS = [
     (name, channels, depth)
@@ -160,8 +161,8 @@ def test_what_the_format_cannot_hold_is_said_before_the_work() -> None:
 
 
 def _long_exif() -> bytes:
-    entry = image.tags.Entry(image.tags.UNDEFINED, 70_000, bytes(70_000))
-    return b"II*\0\x08\0\0\0" + image.tags.write_directory({0x927C: entry}, 8, "<")
+    entry = tags.Entry(tags.UNDEFINED, 70_000, bytes(70_000))
+    return b"II*\0\x08\0\0\0" + tags.write_directory({0x927C: entry}, 8, "<")
 
 
 @pytest.mark.parametrize("name", ["tiff", "png", "jpeg", "webp"])
@@ -272,7 +273,8 @@ MEMORY = """
 import io, re, sys, zlib
 import numpy as np
 from upscale import image
-from upscale.image import create, tags
+from upscale.image import create
+from upscale.metadata import tags
 folder, name = sys.argv[1:]
 height, width = 6000, 20000
 path, zeros = f"{folder}/a", np.zeros((1000, width, 1), np.uint8)

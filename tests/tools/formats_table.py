@@ -69,7 +69,7 @@ def cell(format_: Format, channels: int, depth: int) -> Cell:
     if back.is_gray != source.is_gray:
         notes.append("as RGB")
         want = want[:, :, [0, 0, 0, 1][: back.pixels.shape[2]]]
-    if back.depth == 32 and format_.name in ("exr", "hdr"):
+    if back.depth == 32 and format_.name == "hdr":
         return Cell(", ".join(["float, linear"]), False)
     difference = np.abs(back.pixels.astype(np.float64) - want.astype(np.float64)).max()
     if difference:

@@ -1,8 +1,8 @@
 """Make the pictures in ``tests/data/pictures``: ``python -m tests.tools.make_pictures``.
 
 They come from encoders other than the one under test wherever there is one: Pillow, OpenCV,
-tifffile, OpenEXR, ExifTool (``apt install libimage-exiftool-perl``; ``pip install OpenEXR``). The
-picture is a part of scikit-image's astronaut (NASA, public domain).
+tifffile, ExifTool (``apt install libimage-exiftool-perl``). The picture is a
+part of scikit-image's astronaut (NASA, public domain).
 """
 
 from __future__ import annotations
@@ -125,7 +125,6 @@ def main() -> None:
     save("still.gif", pillow(Image.fromarray(rgb).quantize(32), "GIF", comment=b"hello"))
     save("p3.webp", pillow(Image.fromarray(rgb), "WEBP", lossless=True, icc_profile=p3, exif=b""))
     save("light.hdr", cv2.imencode(".hdr", floats * 4)[1].tobytes())
-    exr(rgb)
     for name, background in (("disc-black.png", 0), ("disc-white.png", 255)):
         save(name, pillow(Image.fromarray(disc(background)), "PNG"))
     shape = Image.new("L", (32, 24))
@@ -146,22 +145,6 @@ RLE = (
     + "02000201"
     + "0001"
 )
-
-
-def exr(rgb: NDArray[np.uint8]) -> None:
-    """Half floats as most programs write them."""
-    import OpenEXR
-
-    for name, compression in (
-        ("half.exr", OpenEXR.ZIP_COMPRESSION),
-        ("pxr.exr", OpenEXR.PXR24_COMPRESSION),
-    ):
-        pixels = (rgb.astype(np.float32) / 255) ** 2.2 * 4
-        header = {"compression": compression, "type": OpenEXR.scanlineimage}
-        buffer = io.BytesIO()
-        kind = np.float16 if name == "half.exr" else np.float32
-        OpenEXR.File(header, {"RGB": pixels.astype(kind)}).write(buffer)
-        save(name, buffer.getvalue())
 
 
 if __name__ == "__main__":

@@ -9,15 +9,14 @@ from upscale.image.model import (
     Format,
     Image,
     Info,
-    Metadata,
     Pixels,
     check_size,
     format_of,
 )
-from upscale.image.provenance import provenance, strip_metadata, with_provenance
 from upscale.image.reader import Reader, decode, of_image, open, probe  # noqa: A004 - image.open
 from upscale.image.rows import CAN_WRITE_ROWS, RowReader, open_rows, write_rows
 from upscale.image.writer import Writer, create, encode
+from upscale.metadata import Metadata, provenance, strip_metadata, with_provenance
 
 __all__ = [
     "CAN_WRITE_ROWS",

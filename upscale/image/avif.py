@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from upscale.errors import ImageError
-from upscale.image.header import Header
-from upscale.image.model import Metadata
-from upscale.image.png_chunks import code_points
-from upscale.image.source import Data
+from upscale.image.source import Header
+from upscale.metadata import Metadata
+from upscale.metadata.data import Data
+from upscale.metadata.png import code_points
 
 PROPERTIES = (b"meta", b"iprp", b"ipco")
 SAMPLE_SIZES = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsz")

@@ -14,12 +14,11 @@ import numpy as np
 
 from upscale import icc
 from upscale.errors import ImageError, UsageError
-from upscale.image import exif, xmp
-from upscale.image.model import FORMATS, Format, Image, Metadata, Pixels, format_of
+from upscale.image.model import FORMATS, Format, Image, Pixels, format_of
+from upscale.metadata import Metadata, exif, xmp
 
 ROUNDING = 0.5 / 255  # what floating-point values may leave [0, 1] by
-LINEAR = {"exr", "hdr"}  # formats of scene-linear light in the primaries of sRGB
-PREMULTIPLIED = {"tiff", "exr"}
+LINEAR = {"hdr"}  # formats of scene-linear light in the primaries of sRGB
 DTYPES: dict[int, np.dtype[Any]] = {
     8: np.dtype(np.uint8),
     16: np.dtype(np.uint16),
@@ -58,7 +57,7 @@ def to_depth(pixels: Pixels, depth: int) -> Pixels:
         if low < -ROUNDING or high > 1 + ROUNDING:
             raise ImageError(
                 f"floating-point values from {low:g} to {high:g} do not fit in {depth} bits; "
-                "choose -f tiff or -f exr"
+                "choose -f tiff"
             )
     return _changed(pixels, lambda x: x, DTYPES[depth])
 
@@ -92,17 +91,7 @@ def check_output(
 ) -> Format:
     """Whether a picture of that size can be written so; to be asked before the work.
 
-    Args:
-        format: A key of ``FORMATS``, an extension or a path.
-        width: Columns of the output.
-        height: Rows of the output.
-        has_alpha: Whether it has an alpha that is not opaque throughout.
-        background: The colour to put under alpha, or None.
-        quality: 1 to 100, or None for the default.
-        lossless: Whether the pixels must come back exactly.
-
-    Returns:
-        The format.
+    ``has_alpha``: it has an alpha that is not opaque throughout. The rest is as in ``create``.
 
     Raises:
         ImageError: The format cannot hold it, or its codec is not installed.
@@ -150,7 +139,7 @@ def fit_pixels(image: Image, kind: Format, background: str | None) -> Image:
         ImageError: The format cannot hold it: a transparent pixel and no ``background``, or light
             beyond white that would become integers.
     """
-    if image.metadata.premultiplied and (kind.name not in PREMULTIPLIED or not image.has_alpha):
+    if image.metadata.premultiplied and (kind.name != "tiff" or not image.has_alpha):
         image = straight(image)
     if image.has_alpha and not kind.alpha:
         image = flattened(image, background)
@@ -231,20 +220,13 @@ def to_srgb(image: Image) -> Image:
 
 
 def _to_linear(image: Image) -> Image:
-    """Linear light in the primaries of sRGB, as floating point; alpha multiplied in."""
+    """Linear light in the primaries of sRGB, as floating point."""
     profile = icc.parse(image.metadata.icc) if image.metadata.icc else None
 
     def change(x: Pixels) -> Pixels:
         return icc.srgb_decode(x if profile is None else profile.to_srgb(x))
 
-    done = _colour(image, change, 32).with_metadata(icc=None)
-    if not done.has_alpha or done.metadata.premultiplied:
-        return done
-
-    def multiply(x: Pixels) -> Pixels:
-        return np.concatenate([x[:, :, :-1] * x[:, :, -1:], x[:, :, -1:]], 2)
-
-    return done.with_pixels(_changed(done.pixels, multiply)).with_metadata(premultiplied=True)
+    return _colour(image, change, 32).with_metadata(icc=None)
 
 
 def fit_metadata(m: Metadata, size: tuple[int, int], kind: Format) -> Metadata:

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from upscale.errors import ImageError
-from upscale.image import exif
 from upscale.image.avif import boxes
-from upscale.image.model import Image, Info, Metadata
+from upscale.image.model import Image, Info
+from upscale.metadata import Metadata, exif
 
 CONTAINER = b"\0\0\0\x0cJXL \r\n\x87\n"
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
@@ -36,10 +36,8 @@ def _codestream(data: bytes) -> bytes:
     if data[:2] == b"\xff\x0a":
         return data[:64]
     for kind, first, last in boxes(data, 0, len(data)):
-        if kind == b"jxlc":
-            return data[first : min(first + 64, last)]
-        if kind == b"jxlp":
-            return data[first + 4 : min(first + 68, last)]
+        if kind in (b"jxlc", b"jxlp"):  # a part begins with its number
+            return data[first + 4 * (kind == b"jxlp") : min(first + 68, last)]
     raise ImageError("the JPEG XL file has no picture in it; fetch it again")
 
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from upscale import icc
 from upscale.errors import ImageError
-from upscale.image.model import Image, Info, Metadata, Pixels
+from upscale.image.model import Image, Info, Pixels
+from upscale.metadata import Metadata
 
 INCH = 39.3700787  # pixels per metre of one pixel per inch
 RESOLUTION = re.compile(rb"\n\n-Y (\d{1,9}) \+X (\d{1,9})\n")

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from upscale.errors import ImageError
-from upscale.image.model import Image, Info, Metadata
+from upscale.image.model import Image, Info
+from upscale.metadata import Metadata
 
 if TYPE_CHECKING:
     from PIL import ImageFile

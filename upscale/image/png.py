@@ -11,10 +11,11 @@ import zlib
 from dataclasses import replace
 
 from upscale.errors import ImageError
-from upscale.image import png_chunks
-from upscale.image.header import Header
-from upscale.image.model import FORMATS, Metadata
-from upscale.image.source import Data
+from upscale.image.model import FORMATS
+from upscale.image.source import Header
+from upscale.metadata import Metadata
+from upscale.metadata import png as chunks
+from upscale.metadata.data import Data
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PIXELS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
@@ -50,7 +51,7 @@ def header(data: Data) -> Header:
                 notes.append(f"damaged {kind.decode('latin-1')} chunk left out")
         at = end
     depth, colour = _kind(data)
-    found = png_chunks.read(other, gray=colour in (0, 4))
+    found = chunks.read(other, gray=colour in (0, 4))
     metadata = replace(found, palette=colour == 3, bilevel=depth == 1, notes=(*notes, *found.notes))
     frames = int.from_bytes(other[b"acTL"][0][:4], "big") if b"acTL" in other else 1
     what = "palette" if colour == 3 else "1 bit" if depth == 1 else ""
@@ -88,6 +89,6 @@ def chunk(kind: bytes, body: bytes) -> bytes:
 def with_metadata(start: bytes, metadata: Metadata) -> bytes:
     """The start of a file with the chunks of the metadata behind IHDR, for libvips' own (pHYs)."""
     at = len(SIGNATURE) + 25
-    more = b"".join(chunk(kind, body) for kind, body in png_chunks.write(metadata))
+    more = b"".join(chunk(kind, body) for kind, body in chunks.write(metadata))
     rest = start[at + 21 :] if start[at + 4 : at + 8] == b"pHYs" else start[at:]
     return start[:at] + more + rest

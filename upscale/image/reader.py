@@ -9,28 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from upscale import icc
 from upscale.errors import ImageError
-from upscale.image import (
-    avif,
-    cmyk,
-    exif,
-    exr,
-    jpeg,
-    jxl,
-    netpbm,
-    opencv,
-    pillow,
-    png,
-    tiff,
-    vips,
-    xmp,
-)
-from upscale.image.header import Header
+from upscale.icc import cmyk
+from upscale.image import avif, jpeg, jxl, netpbm, opencv, pillow, png, tiff, vips
 from upscale.image.identify import identify
-from upscale.image.model import MAX_PIXELS, Image, Info, Metadata, Pixels, check_size
-from upscale.image.png_chunks import HDR_CURVES
-from upscale.image.source import Data, Source, data_of
+from upscale.image.model import MAX_PIXELS, Image, Info, Pixels, check_size
+from upscale.image.source import Header, Source, data_of
+from upscale.metadata import Metadata
+from upscale.metadata.data import Data
+from upscale.metadata.settle import settled
 
 HEAD = 4096  # bytes that tell the format
 LARGEST = 1e30  # of floating-point values
@@ -46,11 +33,9 @@ WHOLE: dict[str, tuple[Callable[[bytes], Info], Callable[[bytes], Image | bytes]
     "bmp": (pillow.probe_bmp, pillow.decode_bmp),
     "ppm": (netpbm.probe, netpbm.decode),
     "hdr": (opencv.probe_hdr, opencv.decode_hdr),
-    "exr": (exr.probe, exr.decode),
     "jxl": (jxl.probe, jxl.decode),
 }
 NAMES = vips.NAMES | {"webp": "WebP"}
-TURNED_BY_DECODER = {"avif", "jxl"}
 
 
 @dataclass(frozen=True)
@@ -84,21 +69,11 @@ class Reader:
         return self.start()
 
     def read(self) -> Image:
-        """The whole picture.
-
-        Raises:
-            ImageError: Damaged or cut short.
-            OSError: The file cannot be read.
-        """
+        """The whole picture; errors are those of ``rows``."""
         return Image(gathered(self.rows(), (self.height, self.width)), self.metadata)
 
     def in_memory(self) -> Reader:
-        """The same picture, decoded now; its rows come from memory.
-
-        Raises:
-            ImageError: Damaged or cut short.
-            OSError: The file cannot be read.
-        """
+        """The same picture decoded now, its rows from memory; errors are those of ``rows``."""
         return of_image(self.read())
 
 
@@ -135,7 +110,7 @@ def open(  # noqa: A001 - image.open, as the field calls it
 ) -> Reader:
     """Look at a picture; its format is told by its content.
 
-    What libvips does not read (BMP, Netpbm, Radiance, OpenEXR, JPEG XL) is decoded here and now.
+    What libvips does not read (BMP, Netpbm, Radiance, JPEG XL), and WebP, is decoded here and now.
 
     Args:
         source: The bytes of a file, or its path.
@@ -237,10 +212,7 @@ def _rows(
         stored = _rows(source, name, looked, 1, profile)
         yield from _strips(upright(gathered(stored, (looked.height, looked.width)), orientation))
         return
-    with (
-        data_of(source) as data,
-        vips.opened(name, data, looked.header) as picture,
-    ):
+    with data_of(source) as data, vips.opened(name, data, looked.header) as picture:
         seen = (picture.width, picture.height - looked.header.spare, picture.bands)
         if seen != (looked.width, looked.height, looked.bands):
             raise ImageError("the file became another one while it was read; run again")
@@ -324,52 +296,6 @@ def check_values(pixels: Pixels, top: int = 0) -> None:
         y, x = np.argwhere(strange.any(2))[0]
         value = pixels[y, x][strange[y, x]][0]
         raise ImageError(f"the value at column {x}, row {top + y} is {value:g}; replace it first")
-
-
-def settled(m: Metadata, gray: bool, assume_icc: bytes | None) -> Metadata:
-    """EXIF and XMP turned upright, the profile checked; ``orientation`` says what is to be done."""
-    notes = list(m.notes)
-    found = exif.read(m.exif) if m.exif else exif.Exif(None)
-    notes += [found.note] if found.note else []
-    orientation = m.orientation if m.orientation != 1 else found.orientation
-    if m.format in TURNED_BY_DECODER:
-        orientation = 1
-    dpi = m.dpi or found.dpi
-    profile = m.icc or (None if m.cmyk else assume_icc)
-    if profile:
-        profile = _checked(profile, gray, notes)
-    elif found.adobe_rgb and not m.cmyk and not gray:
-        profile = icc.build("Adobe RGB (1998)", icc.PRIMARIES["adobe"], (563 / 256,))
-    return replace(
-        m,
-        icc=profile,
-        exif=found.block,
-        xmp=xmp.upright(m.xmp) if m.xmp else None,
-        dpi=(dpi[1], dpi[0]) if dpi and orientation > 4 else dpi,
-        orientation=orientation,
-        notes=tuple(notes),
-    )
-
-
-def _checked(profile: bytes, gray: bool, notes: list[str]) -> bytes | None:
-    """The profile, or None and a note where it is damaged or of another colour space."""
-    curve = HDR_CURVES.get(icc.hdr_curve(profile))
-    if curve:
-        raise ImageError(
-            f"this is an HDR picture with transfer curve {curve}, which the networks do not know; "
-            "tone-map it to sRGB first"
-        )
-    try:
-        found = icc.parse(profile)
-        if found.space != "CMYK":
-            found.is_srgb  # noqa: B018 - look-up tables are tried once
-    except ImageError:
-        notes.append("damaged ICC profile left out; sRGB taken")
-        return None
-    if found.space == "CMYK" or (found.space == "GRAY" and not gray):
-        notes.append(f"ICC profile of {found.space} left out, the picture is not; sRGB taken")
-        return None
-    return profile
 
 
 def upright(pixels: Pixels, orientation: int) -> Pixels:

@@ -8,9 +8,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from upscale.image.model import Metadata, Pixels
+from upscale.image.model import Pixels
 from upscale.image.reader import Reader, open  # noqa: A004
 from upscale.image.writer import create
+from upscale.metadata import Metadata
 
 RowReader = Reader
 CAN_WRITE_ROWS = frozenset({"tiff", "png"})

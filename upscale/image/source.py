@@ -1,4 +1,4 @@
-"""The bytes of a picture: in memory, or read from the disk piece by piece; and as libvips reads."""
+"""The bytes of a picture: where they come from, what is known of them, how libvips reads them."""
 
 from __future__ import annotations
 
@@ -7,54 +7,16 @@ import threading
 from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import accumulate
-from typing import BinaryIO, Protocol
 
 from upscale.errors import ImageError
+from upscale.metadata import Metadata
+from upscale.metadata.data import Data, FileData
 
 Source = bytes | str | os.PathLike[str]  # the bytes of a file, or its path
 Pieces = tuple[bytes | slice, ...]  # bytes, and parts of a file, one behind the other
 ALL: Pieces = (slice(0, None),)
-
-
-class Data(Protocol):
-    """What all readers of structure need of a file; ``bytes`` are such data."""
-
-    def __len__(self) -> int:
-        """Bytes in all."""
-
-    def __getitem__(self, part: slice, /) -> bytes:
-        """A part of them, cut at the end as with ``bytes``."""
-
-
-class FileData:
-    """The bytes of a file on the disk.
-
-    Nothing is mapped into memory: a file that gets shorter meanwhile is an error, and not the end
-    of the process. Not for several threads at once.
-    """
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._length = file.seek(0, os.SEEK_END)
-
-    def __len__(self) -> int:
-        return self._length
-
-    def __getitem__(self, part: slice, /) -> bytes:
-        """Bytes ``part`` of the file.
-
-        Raises:
-            ImageError: The file has become shorter.
-            OSError: It cannot be read.
-        """
-        start, stop, _ = part.indices(self._length)
-        want = max(0, stop - start)
-        self._file.seek(start)
-        found = self._file.read(want)
-        if len(found) != want:
-            raise ImageError("the file became shorter while it was read; run again")
-        return found
 
 
 @contextmanager
@@ -69,6 +31,27 @@ def data_of(source: Source) -> Iterator[Data]:
         return
     with open(source, "rb") as file:  # noqa: PTH123 - a path of any bytes
         yield FileData(file)
+
+
+@dataclass(frozen=True)
+class Header:
+    """What was read before libvips is asked.
+
+    Attributes:
+        metadata: As they stand in the file: not yet turned upright.
+        pieces: The parts of the file that make its pixels, which libvips is given.
+        kind: In words what the picture is stored as, for example "palette", "4:2:0".
+        frames: How many pictures there are in the file.
+        spare: Rows that the pieces promise below the last one of the picture.
+        unlimited: The decoder may allocate as much as the header asks for, which was checked.
+    """
+
+    metadata: Metadata
+    pieces: Pieces = ALL
+    kind: str = ""
+    frames: int = 1
+    spare: int = 0
+    unlimited: bool = False
 
 
 class Stream:

@@ -14,25 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from upscale.image import tags
+from upscale.image import tiff
 from upscale.image.model import Pixels
-from upscale.image.tags import Directory, Entry
-from upscale.image.tiff import (
-    BITS,
-    COMPRESSION,
-    COUNTS,
-    EXTRA_SAMPLES,
-    HEIGHT,
-    OFFSETS,
-    PHOTOMETRIC,
-    PLANAR,
-    ROWS_PER_STRIP,
-    SAMPLE_FORMAT,
-    SAMPLES,
-    STRAIGHT,
-    WIDTH,
-)
 from upscale.image.vips import library
+from upscale.metadata import tags
+from upscale.metadata.tags import Directory
 
 Shape = tuple[int, int, int]  # height, width, channels
 ORDER = "<"
@@ -141,31 +127,27 @@ def _start(shape: Shape, dtype: np.dtype[Any], cmyk: bool) -> bytes:
     rows, row = strip_rows(shape, dtype), width * channels * dtype.itemsize
     sizes = [min(rows, height - y) * row for y in range(0, height, rows)]
     directory: Directory = {
-        WIDTH: tags.long(width, ORDER),
-        HEIGHT: tags.long(height, ORDER),
-        BITS: _shorts([dtype.itemsize * 8] * channels),
-        COMPRESSION: tags.short(1, ORDER),
-        PHOTOMETRIC: tags.short(5 if cmyk else 1 if channels < 3 else 2, ORDER),
-        SAMPLES: tags.short(channels, ORDER),
-        ROWS_PER_STRIP: tags.long(rows, ORDER),
-        PLANAR: tags.short(1, ORDER),
-        SAMPLE_FORMAT: _shorts([3 if dtype.kind == "f" else 1] * channels),
-        COUNTS: tags.long8(sizes, ORDER),
+        tiff.WIDTH: tags.long(width, ORDER),
+        tiff.HEIGHT: tags.long(height, ORDER),
+        tiff.BITS: tags.shorts([dtype.itemsize * 8] * channels, ORDER),
+        tiff.COMPRESSION: tags.short(1, ORDER),
+        tiff.PHOTOMETRIC: tags.short(5 if cmyk else 1 if channels < 3 else 2, ORDER),
+        tiff.SAMPLES: tags.short(channels, ORDER),
+        tiff.ROWS_PER_STRIP: tags.long(rows, ORDER),
+        tiff.PLANAR: tags.short(1, ORDER),
+        tiff.SAMPLE_FORMAT: tags.shorts([3 if dtype.kind == "f" else 1] * channels, ORDER),
+        tiff.COUNTS: tags.long8(sizes, ORDER),
     }
     if channels in (2, 4) and not cmyk:
-        directory[EXTRA_SAMPLES] = tags.short(STRAIGHT, ORDER)
+        directory[tiff.EXTRA_SAMPLES] = tags.short(tiff.STRAIGHT, ORDER)
     head = struct.pack(ORDER + "2sHHHQ", b"II", 43, 8, 0, 16)
 
     def written(first: int) -> bytes:
         offsets = [first, *(first + np.cumsum(sizes[:-1], dtype=np.int64)).tolist()]
-        places = directory | {OFFSETS: tags.long8(offsets, ORDER)}
+        places = directory | {tiff.OFFSETS: tags.long8(offsets, ORDER)}
         return head + tags.write_directory(places, 16, ORDER, big=True)
 
     return written(len(written(0)))
-
-
-def _shorts(values: list[int]) -> Entry:
-    return Entry(tags.SHORT, len(values), struct.pack(f"{ORDER}{len(values)}H", *values))
 
 
 def of_height(

@@ -1,28 +1,26 @@
 """TIFF 6.0 and BigTIFF: what libvips does not tell, and the EXIF that it loses.
 
 The directories are read for the number of pages, for kinds that are refused by name, and for
-metadata; the pixels are libvips'. What it writes gets a new directory at its end.
+metadata; libvips is given a directory of those tags alone that make pixels.
 """
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import BinaryIO
 
 from upscale.errors import ImageError
-from upscale.image import exif, tags
-from upscale.image.header import Header
-from upscale.image.model import Metadata
-from upscale.image.photoshop import iptc_of
-from upscale.image.source import Data, FileData, Pieces
-from upscale.image.tags import Block, Directory, Entry, TagError
+from upscale.image.source import Header, Pieces
+from upscale.metadata import tags
+from upscale.metadata.data import Data
+from upscale.metadata.tags import Block, Directory, TagError
+from upscale.metadata.tiff import metadata_of
 
 SUBFILE, SUB_IFDS, DNG_VERSION = 254, 330, 50706
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, SAMPLES, PLANAR = 256, 257, 258, 259, 262, 277, 284
 OFFSETS, COUNTS, ROWS_PER_STRIP = 273, 279, 278
 TILE_WIDTH, TILE_OFFSETS, TILE_COUNTS = 322, 324, 325
-ICC, XMP, IPTC, PHOTOSHOP, EXTRA_SAMPLES, SAMPLE_FORMAT = 34675, 700, 33723, 34377, 338, 339
+EXTRA_SAMPLES, SAMPLE_FORMAT = 338, 339
 PIXEL_TAGS = {*range(256, 260), 262, 266, 273, *range(277, 280), 284, 292, 293, 317, 320}
 PIXEL_TAGS |= {*range(322, 326), 338, 339, 347, *range(529, 533)}
 MASK, REDUCED = 4, 1  # kinds of subfiles
@@ -77,17 +75,15 @@ def header(data: Data) -> Header:
     extra = _check_samples(page)
     _check_storage(page, len(data))
     photometric, bits = page.number(PHOTOMETRIC, 1), (page.numbers(BITS) or (1,))[0]
-    premultiplied = extra == 1 and page.number(EXTRA_SAMPLES) == PREMULTIPLIED
     notes: tuple[str, ...] = ()
     if extra and page.number(EXTRA_SAMPLES) not in (PREMULTIPLIED, STRAIGHT):
         notes = ("the extra channel of unknown meaning is taken as alpha",)
     return Header(
-        _metadata(page, bits, premultiplied, notes),
+        metadata_of(page.block, page.directory, notes),
         _pieces(page, len(data)),
         "1 bit" if bits == 1 else {3: "palette", 5: "CMYK"}.get(photometric, ""),
         page.pages,
-        unlimited=max(page.numbers(COUNTS), default=0) > MOST_STRIP
-        or _strip_bytes(page) > MOST_STRIP,
+        unlimited=_strip_bytes(page) > MOST_STRIP,
     )
 
 
@@ -214,65 +210,3 @@ def _pieces(page: Page, length: int) -> Pieces:
         raise ImageError("the TIFF is larger than its kind may be (4 GB); save it as BigTIFF")
     directory = tags.write_directory(kept, at, block.order, big=block.big)
     return head, slice(start, None), bytes(length % 2), directory
-
-
-def _metadata(page: Page, bits: int, premultiplied: bool, notes: tuple[str, ...]) -> Metadata:
-    d, order = page.directory, page.block.order
-    raw = {tag: d[tag].value for tag in (ICC, XMP, IPTC, PHOTOSHOP) if tag in d}
-    iptc = raw.get(IPTC)
-    if iptc and d[IPTC].type == tags.LONG and iptc[:1] != b"\x1c":  # written in the wrong order
-        iptc = tags.swapped(d[IPTC], "<", ">").value
-    orientation = page.number(exif.ORIENTATION, 1)
-    return Metadata(
-        format="tiff",
-        icc=raw.get(ICC),
-        exif=exif.from_tiff(page.block, d),
-        xmp=raw.get(XMP),
-        iptc=iptc or iptc_of(raw.get(PHOTOSHOP, b"")),
-        dpi=exif.dpi_of(d, order),
-        palette=page.number(PHOTOMETRIC) == 3,
-        bilevel=bits == 1,
-        premultiplied=premultiplied,
-        orientation=orientation if 1 <= orientation <= 8 else 1,
-        notes=notes,
-    )
-
-
-def finish(file: BinaryIO, metadata: Metadata, *, alpha: bool) -> None:
-    """Put a directory that has the metadata in the place of the one that libvips has written.
-
-    Args:
-        file: A TIFF in strips, behind which its one directory stands; readable.
-        metadata: As they are to be written.
-        alpha: The last channel is alpha.
-    """
-    block = tags.open_block(FileData(file))
-    first, _ = tags.read_directory(block, block.first)
-    order = block.order
-    for tag in (exif.X_RESOLUTION, exif.Y_RESOLUTION, exif.RESOLUTION_UNIT):
-        first.pop(tag, None)
-    if metadata.dpi:
-        x, y = (tags.rational(v, order) for v in metadata.dpi)
-        first |= {exif.X_RESOLUTION: x, exif.Y_RESOLUTION: y}
-        first[exif.RESOLUTION_UNIT] = tags.short(2, order)
-    if alpha:
-        first[EXTRA_SAMPLES] = tags.short(
-            PREMULTIPLIED if metadata.premultiplied else STRAIGHT, order
-        )
-    for tag, value, kind in (
-        (ICC, metadata.icc, tags.UNDEFINED),
-        (XMP, metadata.xmp, tags.BYTE),
-        (IPTC, metadata.iptc, tags.UNDEFINED),
-    ):
-        if value:
-            first[tag] = Entry(kind, len(value), value)
-    places = zip(*(tags.numbers(first[tag], order) for tag in (OFFSETS, COUNTS)), strict=True)
-    end = int(max(offset + count for offset, count in places))
-    at = end + end % 2
-    found: dict[int, Directory] = exif.in_order(metadata.exif, order) if metadata.exif else {}
-    file.seek(end)
-    file.write(bytes(end % 2))
-    file.write(exif.write(found, found.get(0, {}) | first, at, order, big=block.big))
-    file.truncate()
-    file.seek(8 if block.big else 4)
-    file.write(struct.pack(order + ("Q" if block.big else "I"), at))

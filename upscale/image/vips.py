@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from upscale.errors import ImageError
-from upscale.image.header import Header
 from upscale.image.model import Pixels
-from upscale.image.source import Data, Stream
+from upscale.image.source import Header, Stream
+from upscale.metadata.data import Data
 
 LOADERS = {  # libvips does not guess; its other loaders (SVG, PDF, CSV ...) are never called
     "png": "pngload_source",

@@ -11,16 +11,20 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from upscale.errors import ImageError
-from upscale.image import cmyk, exr, jpeg, jxl, netpbm, opencv, pillow, png, tiff
+from upscale.icc import cmyk
+from upscale.image import jpeg, jxl, netpbm, opencv, pillow, png
 from upscale.image.fit import check_output, fit_metadata, fit_pixels, losses
-from upscale.image.model import FORMATS, Image, Metadata, Pixels, check_size
+from upscale.image.model import FORMATS, Image, Pixels, check_size
 from upscale.image.stream import Shape, of_height, save_rows, strip_rows
 from upscale.image.vips import library
+from upscale.metadata import Metadata
+from upscale.metadata import jpeg as segments
+from upscale.metadata.data import FileData
+from upscale.metadata.tiff import finish
 
 CMYK = {"jpeg", "tiff"}  # formats that hold separations
 BY_ROWS = frozenset({"png", "jpeg", "tiff"})  # by libvips; the others are whole in memory
 CLASSIC = 2**32 - 2**24  # bytes that a TIFF may have before it must be a BigTIFF
-FULL_COLOUR = 90  # quality from which colour is not subsampled
 LEVEL = 4  # effort of zlib; 6 takes twice as long for half a percent
 START = 64  # bytes in which libvips has written what metadata stand behind
 ENCODERS: dict[str, Callable[..., bytes]] = {
@@ -29,9 +33,9 @@ ENCODERS: dict[str, Callable[..., bytes]] = {
     "bmp": opencv.encode_bmp,
     "ppm": netpbm.encode,
     "jxl": jxl.encode,
-    "exr": exr.encode,
     "hdr": opencv.encode_hdr,
 }
+STARTS = {"png": png.with_metadata, "jpeg": jpeg.with_metadata}
 _saved_in: list[int] = []  # the process in which libvips has saved
 
 
@@ -102,7 +106,7 @@ class Writer:
         """By libvips, and the metadata by us."""
         vips = library()
         _check_fork()
-        target = _Target(self.file, None if self.format == "tiff" else self._with_metadata)
+        target = _Target(self.file, STARTS.get(self.format), self.fitted.metadata)
         dtype = self.fitted.pixels.dtype
 
         def save(picture: Any) -> None:
@@ -117,12 +121,8 @@ class Writer:
         save_rows(strips, self._shape, dtype, save, cmyk=bool(self.separated))
         target.close()
         if self.format == "tiff":
-            tiff.finish(self.file, self.fitted.metadata, alpha=self.fitted.has_alpha)
-
-    def _with_metadata(self, start: bytes) -> bytes:
-        """The first bytes of a PNG or JPEG, and the metadata behind its header."""
-        change = png.with_metadata if self.format == "png" else jpeg.with_metadata
-        return change(start, self.fitted.metadata)
+            alpha = self.fitted.has_alpha
+            finish(self.file, FileData(self.file), self.fitted.metadata, alpha=alpha)
 
     def _options(self) -> dict[str, Any]:
         """Of the saver; metadata are not its business."""
@@ -131,7 +131,7 @@ class Writer:
             more = {"filter": "none", "palette": True} if self.palette else {"filter": "paeth"}
             return {"keep": "none", "compression": LEVEL, **more}
         if self.format == "jpeg":
-            whole = self.quality >= FULL_COLOUR or self.separated
+            whole = self.quality >= pillow.FULL_COLOUR or self.separated
             return {"keep": "none", "Q": self.quality, "subsample_mode": "off" if whole else "on"}
         size = self._shape[0] * self._shape[1] * self._shape[2] * dtype.itemsize
         m = self.fitted.metadata
@@ -149,9 +149,11 @@ class Writer:
 class _Target:
     """A file as libvips writes it; an error waits in ``error``, as none may be raised into it."""
 
-    def __init__(self, file: BinaryIO, change: Callable[[bytes], bytes] | None) -> None:
+    def __init__(
+        self, file: BinaryIO, change: Callable[[bytes, Metadata], bytes] | None, metadata: Metadata
+    ) -> None:
         self.error: BaseException | None = None
-        self._file, self._change, self._held = file, change, b""
+        self._file, self._change, self._metadata, self._held = file, change, metadata, b""
 
     def custom(self) -> Any:
         """The target of libvips."""
@@ -176,11 +178,11 @@ class _Target:
 
     def close(self) -> None:
         """Write what is held."""
-        out = self._change(self._held) if self._change and self._held else self._held
-        self._file.write(out)
-        self._held = b""
-        if out:
+        if self._change and self._held:
+            self._held = self._change(self._held, self._metadata)
             self._change = None
+        self._file.write(self._held)
+        self._held = b""
 
     def _guarded(self, action: Callable[[], Any], otherwise: Any) -> Any:
         try:
@@ -248,7 +250,7 @@ def create(
     if separated:
         fitted = fitted.with_metadata(icc=separated)
     if kind.name == "jpeg":
-        jpeg.write(fitted.metadata)  # it says what is too large
+        segments.write(fitted.metadata)  # it says what is too large
     if kind.name == "ppm" and fitted.has_alpha and fitted.depth == 32:
         raise ImageError("PFM holds no alpha; choose -f tiff")
     return Writer(

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from upscale.image import exif, xmp
-from upscale.image.model import Image, Metadata
-from upscale.image.tags import TagError
+from upscale.metadata import exif, xmp
+from upscale.metadata.fields import Metadata
 
-Picture = TypeVar("Picture", Image, Metadata)
+
+class Carrier(Protocol):
+    """What has metadata: a picture."""
+
+    @property
+    def metadata(self) -> Metadata:
+        """What it has."""
+
+    def with_metadata(self, **changes: Any) -> Any:
+        """The same with some fields changed."""
+
+
+Picture = TypeVar("Picture", bound=Metadata | Carrier)
 
 MOST_PREVIOUS = 8  # earlier records that are kept, each inside the next
 
@@ -30,29 +41,23 @@ def with_provenance(picture: Picture, record: dict[str, Any]) -> Picture:
     before = xmp.record(m.xmp)
     if before:
         values["previous"] = _shallow(before, MOST_PREVIOUS - 1)
-    elif m.exif and _software(m.exif):
-        values["previous_software"] = _software(m.exif)
+    elif m.exif and exif.software(m.exif):
+        values["previous_software"] = exif.software(m.exif)
     name = str(record.get("software", "upscale"))
     return _changed(
         picture, exif=exif.with_software(m.exif, name), xmp=xmp.with_record(m.xmp, values)
     )
 
 
-def _metadata_of(picture: Image | Metadata) -> Metadata:
+def _metadata_of(picture: Metadata | Carrier) -> Metadata:
     return picture if isinstance(picture, Metadata) else picture.metadata
 
 
 def _changed(picture: Picture, **changes: Any) -> Picture:
     if isinstance(picture, Metadata):
         return replace(picture, **changes)
-    return picture.with_metadata(**changes)
-
-
-def _software(block: bytes) -> str:
-    try:
-        return exif.software(block)
-    except TagError:
-        return ""
+    changed: Picture = picture.with_metadata(**changes)
+    return changed
 
 
 def _shallow(record: dict[str, Any], depth: int) -> dict[str, Any]:
@@ -64,7 +69,7 @@ def _shallow(record: dict[str, Any], depth: int) -> dict[str, Any]:
     return rest
 
 
-def provenance(picture: Image | Metadata) -> dict[str, Any] | None:
+def provenance(picture: Metadata | Carrier) -> dict[str, Any] | None:
     """The record that ``with_provenance`` wrote; None where there is none."""
     return xmp.record(_metadata_of(picture).xmp)
 

@@ -10,8 +10,8 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from upscale.image import tags
-from upscale.image.tags import Block, Directory, Entry, TagError
+from upscale.metadata import tags
+from upscale.metadata.tags import Block, Directory, Entry, TagError
 
 WIDTH, HEIGHT, ORIENTATION, SOFTWARE = 0x0100, 0x0101, 0x0112, 0x0131
 X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 0x011A, 0x011B, 0x0128
@@ -151,9 +151,12 @@ def corrected(block: bytes, width: int, height: int) -> bytes:
 
 
 def software(block: bytes) -> str:
-    """The Software tag, "" where it is missing."""
-    opened = tags.open_block(block)
-    return tags.text(tags.read_directory(opened, opened.first)[0], SOFTWARE)
+    """The Software tag, "" where it is missing or the block is damaged."""
+    try:
+        opened = tags.open_block(block)
+        return tags.text(tags.read_directory(opened, opened.first)[0], SOFTWARE)
+    except TagError:
+        return ""
 
 
 def with_software(block: bytes | None, name: str) -> bytes:

@@ -9,8 +9,8 @@ import zlib
 
 from upscale import icc
 from upscale.errors import ImageError
-from upscale.image.model import Metadata
-from upscale.image.photoshop import iptc_of, resources
+from upscale.metadata.fields import Metadata
+from upscale.metadata.photoshop import iptc_of, resources
 
 Chunk = tuple[bytes, bytes]
 

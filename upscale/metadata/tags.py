@@ -7,7 +7,7 @@ import struct
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from upscale.image.source import Data
+from upscale.metadata.data import Data
 
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 SIZES |= {16: 8, 17: 8, 18: 8}  # BigTIFF
@@ -139,6 +139,11 @@ def text(directory: Directory, tag: int) -> str:
 def short(value: int, order: str) -> Entry:
     """A SHORT."""
     return Entry(SHORT, 1, struct.pack(order + "H", value))
+
+
+def shorts(values: list[int], order: str) -> Entry:
+    """SHORTs."""
+    return Entry(SHORT, len(values), struct.pack(f"{order}{len(values)}H", *values))
 
 
 def long(value: int, order: str) -> Entry:

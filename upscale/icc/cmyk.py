@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
 
-from upscale import icc
+import numpy as np
+from numpy.typing import NDArray
+
 from upscale.errors import ImageError
-from upscale.image.model import Pixels
+from upscale.icc.cms import transform
+from upscale.icc.parser import parse
+
+Pixels = NDArray[Any]
 
 
 def profile_of(found: bytes | None, assumed: bytes | None) -> bytes:
@@ -21,7 +26,7 @@ def profile_of(found: bytes | None, assumed: bytes | None) -> bytes:
             "this picture is CMYK and carries no ICC profile, so its colours are unknown; "
             "name one with --assume-icc FILE"
         )
-    space = icc.parse(profile).space
+    space = parse(profile).space
     if space != "CMYK":
         raise ImageError(
             f"this picture is CMYK and its ICC profile is of {space}; "
@@ -35,7 +40,7 @@ def to_rgb(separations: Pixels, profile: bytes) -> Pixels:
     from PIL import Image as PillowImage
 
     picture = PillowImage.fromarray(np.ascontiguousarray(separations), "CMYK")
-    return np.asarray(icc.transform(profile, picture, "CMYK", True))
+    return np.asarray(transform(profile, picture, "CMYK", True))
 
 
 def from_rgb(pixels: Pixels, profile: bytes) -> Pixels:
@@ -43,4 +48,4 @@ def from_rgb(pixels: Pixels, profile: bytes) -> Pixels:
     from PIL import Image as PillowImage
 
     picture = PillowImage.fromarray(np.ascontiguousarray(pixels))
-    return np.asarray(icc.transform(profile, picture, "CMYK", False))
+    return np.asarray(transform(profile, picture, "CMYK", False))
