@@ -18,6 +18,8 @@ ORDER = [
         "device",
         "strips",
         "resample",
+        "icc",
+        "metadata",
         "image",
         "color",
         "tiling",
