@@ -11,12 +11,12 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.formats_table import sample
+from tests.pictures import sample
 from tests.whole import alpha_of, split_image
-from upscale import load
+from upscale import icc, load
 from upscale.color import bleed, split
 from upscale.color.alpha import CELL, MARGIN
-from upscale.image import Image, Metadata, Pixels, Reader, icc
+from upscale.image import Image, Metadata, Pixels, Reader
 
 P3 = icc.build("P3", icc.PRIMARIES["p3"])
 QUICK = settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])

@@ -12,13 +12,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.formats_table import sample
+from tests.pictures import sample
 from tests.whole import alpha_of, merge_image, split_image
+from upscale import icc
 from upscale.color import merge, rgb_to_ycbcr, split, to_pixels, to_tensor, ycbcr_to_rgb
 from upscale.errors import UsageError
-from upscale.image import Image, Metadata, icc, of_image, to_srgb
-from upscale.image.codec import LARGEST
-from upscale.image.profile import parse
+from upscale.icc import parse
+from upscale.image import Image, Metadata, of_image, to_srgb
+from upscale.image.reader import LARGEST
 from upscale.resample import resize
 
 QUICK = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])

@@ -19,6 +19,8 @@ ORDER = [
         "strips",
         "resample",
         "damage",
+        "icc",
+        "metadata",
         "image",
         "color",
         "tiling",

@@ -117,17 +117,16 @@ def test_same_bytes_and_a_killed_worker(
 
 
 def test_a_worker_keeps_to_its_threads(ray: Any) -> None:
-    """Whatever the machine has: PyTorch, OpenCV and the encoders each have a pool of their own."""
+    """Whatever the machine has: PyTorch and OpenCV each have a pool of their own."""
 
-    def threads(count: int) -> tuple[int, int, int]:
+    def threads(count: int) -> tuple[int, int]:
         import cv2
         import torch
 
         from upscale.batch.cluster import use_threads
-        from upscale.image.parallel import workers
 
         use_threads(count)
-        return torch.get_num_threads(), cv2.getNumThreads(), workers()
+        return torch.get_num_threads(), cv2.getNumThreads()
 
     remote = ray.remote(num_cpus=1, runtime_env={"env_vars": {"OMP_NUM_THREADS": "2"}})(threads)
-    assert ray.get(remote.remote(1)) == (1, 1, 1)
+    assert ray.get(remote.remote(1)) == (1, 1)

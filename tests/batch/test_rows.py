@@ -18,9 +18,9 @@ import tifffile
 from PIL import Image as PillowImage
 
 from tests.conftest import Finished, draw
-from upscale import load
+from upscale import icc, load
 from upscale.batch import storage, work
-from upscale.image import Image, Metadata, decode, encode, icc, provenance
+from upscale.image import Image, Metadata, decode, encode, provenance
 from upscale.upscaler import processing, targets
 
 Cli = Callable[..., Finished]

@@ -65,15 +65,12 @@ class Weights:
 
 
 def use_threads(count: int) -> None:
-    """Hold this process to ``count`` threads: the network's, OpenCV's, the encoders'."""
+    """Hold this process to ``count`` threads: the network's and OpenCV's."""
     import cv2
     import torch
 
-    from upscale.image import parallel
-
     torch.set_num_threads(count)
     cv2.setNumThreads(count)
-    parallel.limit(count)
 
 
 class Worker:

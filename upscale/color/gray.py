@@ -7,8 +7,8 @@ from dataclasses import replace
 from torch import Tensor
 
 from upscale.color.ycbcr import Luma, gray_to_luma, luma_to_gray
+from upscale.icc import build
 from upscale.image import Metadata
-from upscale.image.icc import build
 
 
 def luma_in(studio: Tensor, luma: Luma) -> Tensor:

@@ -16,9 +16,8 @@ from upscale.color.pixels import by_rows, straight, to_pixels
 from upscale.color.survey import Facts, rows_of, survey
 from upscale.color.ycbcr import Luma, rgb_to_ycbcr, ycbcr_to_rgb
 from upscale.errors import UsageError
+from upscale.icc import Profile, parse
 from upscale.image import Metadata, Pixels, Reader
-from upscale.image.icc import Profile
-from upscale.image.profile import parse
 from upscale.resample import resize, source_rows
 from upscale.settings import AlphaMode, IccMode
 from upscale.strips import Window, cut

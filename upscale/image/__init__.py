@@ -1,6 +1,5 @@
 """Pictures: ``open`` gives a ``Reader``, ``create`` a ``Writer``; numpy only."""
 
-from upscale.image.codec import decode, encode, probe, upright
 from upscale.image.describe import describe
 from upscale.image.fit import check_output, losses, to_depth, to_srgb
 from upscale.image.identify import identify
@@ -10,15 +9,14 @@ from upscale.image.model import (
     Format,
     Image,
     Info,
-    Metadata,
     Pixels,
     check_size,
     format_of,
 )
-from upscale.image.provenance import provenance, strip_metadata, with_provenance
-from upscale.image.reader import Reader, of_image, open  # noqa: A004 - image.open
+from upscale.image.reader import Reader, decode, of_image, open, probe  # noqa: A004 - image.open
 from upscale.image.rows import CAN_WRITE_ROWS, RowReader, open_rows, write_rows
-from upscale.image.writer import Writer, create
+from upscale.image.writer import Writer, create, encode
+from upscale.metadata import Metadata, provenance, strip_metadata, with_provenance
 
 __all__ = [
     "CAN_WRITE_ROWS",
@@ -49,7 +47,6 @@ __all__ = [
     "strip_metadata",
     "to_depth",
     "to_srgb",
-    "upright",
     "with_provenance",
     "write_rows",
 ]
