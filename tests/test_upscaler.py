@@ -308,7 +308,8 @@ def test_files_in_files_out(tiny: Upscaler, source: Path) -> None:
     assert decode(target.read_bytes()).pixels.shape == (36, 27, 3)
     assert (result.input, result.output) == (str(source), str(target))
     assert (result.out_width, result.out_height) == (27, 36)
-    assert progress == [(0, 1), (1, 1)]
+    assert progress[-1] == (1, 1)
+    assert set(progress[:-1]) <= {(0, 1)}, "while it is gone through"
     assert sorted(p.name for p in source.parent.iterdir()) == sorted([source.name, "out.webp"])
     umask = os.umask(0)
     os.umask(umask)

@@ -15,7 +15,7 @@ import pytest
 
 import upscale.batch
 from tests.conftest import Finished, only_pictures, png
-from upscale.batch import storage
+from upscale import storage
 from upscale.batch.report import Record
 from upscale.batch.work import Budget, Stopped
 from upscale.image import probe

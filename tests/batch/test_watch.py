@@ -10,8 +10,8 @@ from pathlib import Path
 
 from tests.conftest import png
 from upscale.batch.discover import Input
-from upscale.batch.storage import Stat
 from upscale.batch.watch import Watcher
+from upscale.storage import Stat
 
 
 def test_a_file_is_taken_when_it_rests() -> None:

@@ -4,38 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from upscale.batch import naming, storage
-from upscale.batch.collisions import refuse_collisions, refuse_folders
+from upscale import storage
+from upscale.batch import naming
 from upscale.batch.discover import STDIN, Input
 from upscale.batch.journal import Journal, open_journal
 from upscale.batch.naming import Labels
-from upscale.batch.storage import Stat, is_url
 from upscale.batch.task import STDOUT, Action, Task
 from upscale.errors import ImageError, UsageError
-from upscale.settings import FILES, OUTPUT, option
+from upscale.settings import Outputs
+from upscale.storage import Stat, is_url
 
 DEFAULT_FORMAT = "png"
 
 Kind = Literal["beside", "stdout", "template", "folder", "file"]
 
 
-def _parse_shard(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d+)/(\d+)", text.strip())
-    if match is None:
-        raise UsageError(f"shard {text!r} is not I/N: give for example 3/16")
-    return int(match[1]), int(match[2])
-
-
 @dataclass(frozen=True)
-class Request:
-    """Where outputs go and what may happen to what is there.
-
-    Besides the options:
+class Request(Outputs):
+    """Where outputs go, and what names and the journal need to know besides.
 
     Attributes:
         digest: Of settings and weights.
@@ -43,42 +33,9 @@ class Request:
         format: Output format (an extension), or ``None``: the input's.
     """
 
-    output: str | None = option(
-        None,
-        "-o",
-        "--output",
-        metavar="PATH",
-        panel=OUTPUT,
-        shown="beside the input: {stem}_{model}_x{scale}.{ext}",
-        help="A file (one input), a folder (the tree is mirrored), - (stdout), or a template with "
-        "{stem} {parent} {model} {scale} {alpha} {ext}.",
-    )
-    overwrite: bool = option(False, panel=OUTPUT, help="Replace outputs that exist.")
-    skip_existing: bool = option(
-        False,
-        panel=OUTPUT,
-        help="Leave outputs that exist. With neither, an output that exists is refused before any "
-        "work, unless the folder's journal records it: then it is done already, or made anew when "
-        "its input or the settings have changed.",
-    )
-    shard: tuple[int, int] | None = option(
-        None,
-        metavar="I/N",
-        panel=FILES,
-        shown=False,
-        help="Do the I-th of N parts: one for each job of an array.",
-        kind=str,
-        parse=_parse_shard,
-    )
     digest: str = ""
     labels: Labels = field(default_factory=lambda: Labels("esrgan", "4"))
     format: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.overwrite and self.skip_existing:
-            raise UsageError("--overwrite and --skip-existing: give one of them")
-        if self.shard is not None and not 1 <= self.shard[0] <= self.shard[1]:
-            raise UsageError(f"shard {self.shard[0]}/{self.shard[1]}: give i/N with i from 1 to N")
 
 
 @dataclass(frozen=True)
@@ -118,8 +75,8 @@ def make_plan(
     journals = {root: open_journal(root) for root in {task.root for task in tasks} if root}
     try:
         tasks = _without_own_outputs(tasks, journals)
-        refuse_collisions(tasks, case_sensitive)
-        refuse_folders(tasks)
+        _refuse_collisions(tasks, case_sensitive)
+        _refuse_folders(tasks)
         tasks = _decide(tasks, journals, request)
     finally:
         for journal in journals.values():
@@ -258,6 +215,68 @@ def _relative_or_empty(task: Task) -> str:
     return naming.relative_to(location, root)
 
 
+def _refuse_collisions(tasks: list[Task], case_sensitive: bool | None) -> None:
+    """Refuse two sources with one output, and an output that is a source."""
+    files = [task for task in tasks if task.output != STDOUT]
+    inputs = {_identity(task.source.location): task.source.location for task in files}
+    outputs: dict[str, Task] = {}
+    folds: dict[str, Task] = {}
+    for task in files:
+        own = naming.key(task.output)
+        if own in inputs or _identity(task.output) in inputs:
+            raise UsageError(f"output {task.output} is an input too; choose another with -o")
+        if own in outputs:
+            raise UsageError(_collision(outputs[own], task))
+        outputs[own] = task
+        other = folds.setdefault(naming.folded(own), task)
+        if other is not task and not _tells_case(task.output, case_sensitive):
+            raise UsageError(_collision(other, task) + " (this file system ignores case)")
+
+
+def _identity(location: str) -> str:
+    return location if is_url(location) or location == STDIN else os.path.realpath(location)
+
+
+def _collision(first: Task, second: Task) -> str:
+    names = f"{first.source.location} and {second.source.location}"
+    remedy = "use a template such as -o 'DIR/{parent}/{stem}.{ext}'"
+    return f"{names} would both become {second.output}; {remedy}"
+
+
+def _tells_case(output: str, known: bool | None) -> bool:
+    """Whether the file system of an output tells ``A`` from ``a``, from names that exist."""
+    if known is not None or is_url(output):
+        return known is not False
+    folder = os.path.realpath(os.path.dirname(output) or ".")
+    while folder != os.path.dirname(folder):
+        name = os.path.basename(folder)
+        twin = os.path.join(os.path.dirname(folder), name.swapcase())
+        if name.swapcase() != name and os.path.exists(folder):
+            return not (os.path.exists(twin) and os.path.samefile(folder, twin))
+        folder = os.path.dirname(folder)
+    return os.name == "posix"
+
+
+def _refuse_folders(tasks: list[Task]) -> None:
+    """Refuse outputs whose folder is missing (for a single file), a file, or not writable."""
+    checked: set[str] = set()
+    for task in tasks:
+        if task.output == STDOUT or is_url(task.output):
+            continue
+        folder = os.path.dirname(task.output) or "."
+        if folder in checked:
+            continue
+        checked.add(folder)
+        if task.root is None and not os.path.isdir(folder):
+            raise UsageError(f"output folder {folder} does not exist; make it first")
+        while not os.path.lexists(folder):
+            folder = os.path.dirname(folder) or "."
+        if not os.path.isdir(folder):
+            raise UsageError(f"output {task.output}: {folder} is a file, not a folder")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise UsageError(f"output folder {folder} cannot be written; choose another with -o")
+
+
 def _decide(tasks: list[Task], journals: dict[str, Journal], request: Request) -> list[Task]:
     """Decide what is done, skipped and failed; refuse outputs that exist and are not ours."""
     listings = {root: _listing(root) for root in journals if is_url(root)}
@@ -356,6 +375,3 @@ def _shard(tasks: list[Task], shard: tuple[int, int] | None) -> list[Task]:
         return int.from_bytes(digest[:8], "big") % count
 
     return [task for task in tasks if part(task) == index - 1]
-
-
-__all__ = ["STDOUT", "Plan", "Request", "Task", "is_done", "is_ours", "kind_of", "make_plan"]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from upscale.batch import storage
+from upscale import storage
 from upscale.batch.plan import Plan
 from upscale.batch.task import STDOUT, Task
 from upscale.batch.work import describe

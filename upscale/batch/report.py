@@ -22,19 +22,7 @@ class Record:
         output: Location of the output.
         status: ``ok``, ``skipped`` (it was there), or ``failed``.
         error: Why it failed or was skipped; ``None`` when all is well.
-        model: Name of the model.
-        weights: Names of the checkpoints and their SHA-256.
-        alpha: Interpolation, where the model has one.
-        denoise: Share of the pair for real pictures, where the model has one.
-        scale: Final scale.
-        device: Where it was computed.
-        dtype: In which precision.
-        tile: Side of the tiles in LR pixels; ``None``: not tiled.
-        retries: Tiles that were computed again (memory, values that are not finite).
-        width: Columns of the input.
-        height: Rows of the input.
-        out_width: Columns of the output.
-        out_height: Rows of the output.
+        model: And all below: as in ``upscale.upscaler.Result``.
         seconds: From the first byte read to the last byte written.
     """
 

@@ -18,12 +18,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
-from upscale.batch import storage
-from upscale.batch.folders import Folders
+from upscale import storage
+from upscale.batch.claims import Folders
 from upscale.batch.journal import Journal, JournalLine
 from upscale.batch.plan import Plan, is_done, is_ours
 from upscale.batch.report import Record
-from upscale.batch.storage import Content
 from upscale.batch.task import STDOUT, Task
 from upscale.device import is_out_of_memory
 from upscale.errors import ImageError, OutputError, UpscaleError
@@ -31,6 +30,7 @@ from upscale.image import FORMATS, MAX_PIXELS, Reader
 from upscale.image import open as open_image
 from upscale.inference import Progress
 from upscale.settings import Settings
+from upscale.storage import Content
 from upscale.upscaler import (
     Behind,
     InFile,

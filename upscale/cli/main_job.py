@@ -31,7 +31,7 @@ def _check_streams(job: Job, command: CommandOptions) -> None:
     """Refuse what stdout cannot do, before any work."""
     if command.report == STDOUT:
         raise UsageError("--report - names no file: give --json for records on stdout")
-    output = job.request.output
+    output = job.outputs.output
     pictures = output == STDOUT or (output is None and STDIN in job.inputs)
     if sys.stdout is None and (pictures or command.json):
         raise UsageError("stdout is closed; give -o FILE, and --report FILE instead of --json")

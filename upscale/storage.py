@@ -20,7 +20,6 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
-from upscale import files
 from upscale.errors import ImageError, OutputError
 
 URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+(://|::)")
@@ -257,41 +256,23 @@ def make_folder(location: str) -> None:
 
 
 def write(
-    location: str, data: bytes, *, replace: bool, before: Callable[[], None] | None = None
+    location: str, data: bytes, *, replace: bool, before: Callable[[], None] = lambda: None
 ) -> Stat:
-    """Write a file so that it appears whole or not at all, checked, under its final name.
-
-    Locally as ``files.write`` does. An object store shows an object only once it is whole.
+    """Write an object of an object store, which shows it only once it is whole.
 
     Args:
-        location: The final name.
+        location: Its URL.
         data: The content.
-        replace: Whether an existing file may be replaced.
-        before: Called just before the file gets its name.
+        replace: Whether an existing one may be replaced.
+        before: Called just before.
 
     Raises:
-        OutputError: It exists and may not be replaced, or reads back differently.
-        OSError: The disk is full, the folder read-only, ...
+        OutputError: It exists and may not be replaced, or arrives differently.
     """
-    if is_url(location):
-        return _write_url(location, data, replace=replace, before=before)
-
-    def finished(name: str, sha256: str) -> None:
-        if before is not None:
-            before()
-
-    files.write(location, [data], replace=replace, finished=finished)
-    return stat(location)
-
-
-def _write_url(
-    location: str, data: bytes, *, replace: bool, before: Callable[[], None] | None
-) -> Stat:
     file_system, path = open_url(location)
     if not replace and file_system.exists(path):
         raise OutputError(f"{location}: exists; --overwrite replaces it")
-    if before is not None:
-        before()
+    before()
     file_system.pipe_file(path, data)
     file_system.invalidate_cache(file_system._parent(path))
     result = url_stat(file_system.info(path))
