@@ -62,10 +62,10 @@ def exif_block() -> bytes:
 
 def identity(image: Image, channels: int = 3) -> Image:
     """The picture through a network that changes nothing."""
-    from upscale.color import merge, split  # torch is not imported for the rest
+    from tests.whole import alpha_of, merge_image, split_image  # torch only here
 
-    lr, rest = split(image, channels)
-    return merge(lr, rest, rest.alpha_lr)
+    lr, rest = split_image(image, channels)
+    return merge_image(lr, rest, alpha_of(rest))
 
 
 def exposure(block: bytes) -> bool:

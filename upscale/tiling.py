@@ -181,23 +181,26 @@ def check(tile: int, overlap: int) -> None:
         raise UsageError(f"overlap {overlap} is negative: use 0 or more LR pixels")
 
 
-def pad(lr: Tensor, multiple_of: int) -> Tensor:
+def pad(lr: Tensor, multiple_of: int, *, height: int | None = None, is_end: bool = True) -> Tensor:
     """Extend (N, C, H, W) at the right and the bottom to multiples of ``multiple_of``.
 
     By reflection about the outermost pixel, or by repeating it where the picture is too small for
-    that; the networks pad by the same rule. ``lr`` itself is returned where nothing is missing. The
-    inverse is :func:`crop`.
+    that. ``lr`` itself is returned where nothing is missing. The inverse is :func:`crop`.
+
+    Args:
+        lr: A picture, or rows of one.
+        multiple_of: What height and width are to be multiples of.
+        height: Of the whole picture, where ``lr`` is rows of it.
+        is_end: Whether ``lr`` holds its last rows; else nothing is added at the bottom.
     """
-    bottom, right = -lr.shape[-2] % multiple_of, -lr.shape[-1] % multiple_of
+    height, width = height or lr.shape[-2], lr.shape[-1]
+    bottom, right = -height % multiple_of, -width % multiple_of
+    mode = "reflect" if bottom < height and right < width else "replicate"
+    if not is_end:
+        bottom = 0
     if not bottom and not right:
         return lr
-    return F.pad(lr, (0, right, 0, bottom), mode=pad_mode(lr.shape[-2], lr.shape[-1], multiple_of))
-
-
-def pad_mode(height: int, width: int, multiple_of: int) -> str:
-    """How a picture is extended: "reflect", or "replicate" where it is too small for that."""
-    fits = -height % multiple_of < height and -width % multiple_of < width
-    return "reflect" if fits else "replicate"
+    return F.pad(lr, (0, right, 0, bottom), mode=mode)
 
 
 def crop(sr: Tensor, height: int, width: int) -> Tensor:

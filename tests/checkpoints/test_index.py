@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from upscale.checkpoints import Entry, entries, families, find, select, update_index
-from upscale.checkpoints.index import cache_folder, embedded_folder, normal, read_index
+from upscale.checkpoints.index import cache_folder, embedded_folder, read_index
+from upscale.checkpoints.names import normal
 from upscale.errors import CheckpointError, HashError, UsageError
 
 SHA = "ab" * 32

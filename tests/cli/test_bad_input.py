@@ -97,7 +97,7 @@ def test_one_pixel_works(cli: Cli, tiny: str, duo: str, tmp_path: Path) -> None:
         (["--size", "12"], ["size '12'"]),
         (["--size", "9x9", "--width", "3"], ["give one"]),
         (["--scale", "2", "--width", "30"], ["give one"]),
-        (["--width", "0"], ["side 0"]),
+        (["--width", "0"], ["width 0"]),
         (["--quality", "101"], ["quality 101"]),
         (["--dtype", "fp8"], ["dtype 'fp8'"]),
         (["--device", "tpu"], ["device 'tpu'"]),
@@ -107,7 +107,7 @@ def test_one_pixel_works(cli: Cli, tiny: str, duo: str, tmp_path: Path) -> None:
         (["--shard", "0/4"], ["shard 0/4"]),
         (["--shard", "half"], ["shard 'half'"]),
         (["-0"], ["--files-from"]),
-        (["--jobs", "-1"], ["--jobs"]),
+        (["--jobs", "-1"], ["jobs -1"]),
         (["--no-such-option"], ["--no-such-option"]),
     ],
 )

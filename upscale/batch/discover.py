@@ -10,10 +10,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
-from upscale.batch import naming, storage
+from upscale import storage
+from upscale.batch import naming
 from upscale.batch.journal import FOLDER
-from upscale.batch.storage import Stat, is_url, localize
 from upscale.errors import ImageError, UsageError
+from upscale.settings import Selection
+from upscale.storage import Stat, is_url, localize
 
 STDIN = "-"
 GLOB = frozenset("*?[")
@@ -21,7 +23,7 @@ MAX_LIST_BYTES = 2**30
 
 
 @dataclass(frozen=True)
-class Source:
+class Input:
     """A picture to enlarge.
 
     Attributes:
@@ -56,20 +58,14 @@ class Listed:
 
 
 @dataclass(frozen=True)
-class Filters:
-    """What a search of folders takes.
+class Filters(Selection):
+    """What a search of folders takes: a selection, and what it does not say.
 
     Attributes:
-        recursive: Folders in folders too.
-        include: Globs, of which one must match the name or the path in the tree; empty: all.
-        exclude: Globs, of which none may match; a folder that matches is not entered.
         extensions: Extensions of pictures, lower case, without dot.
         output: The output folder, or ``None``; it is not searched.
     """
 
-    recursive: bool = False
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
     extensions: frozenset[str] = frozenset()
     output: str | None = None
 
@@ -106,7 +102,7 @@ def _matches(relative: str, name: str, patterns: tuple[str, ...]) -> bool:
     )
 
 
-def discover(inputs: Iterable[str], listed: Iterable[Listed], filters: Filters) -> list[Source]:
+def discover(inputs: Iterable[str], listed: Iterable[Listed], filters: Filters) -> list[Input]:
     """Return the pictures that were named.
 
     Args:
@@ -115,7 +111,7 @@ def discover(inputs: Iterable[str], listed: Iterable[Listed], filters: Filters) 
             had in the output folder), folders among them are left out.
         filters: What a search of folders and globs takes.
     """
-    sources: list[Source] = []
+    sources: list[Input] = []
     for name in inputs:
         sources.extend(_expand(localize(name), filters))
     for item in listed:
@@ -123,7 +119,7 @@ def discover(inputs: Iterable[str], listed: Iterable[Listed], filters: Filters) 
     return _without_repeats(sources)
 
 
-def _expand(name: str, filters: Filters) -> Iterator[Source]:
+def _expand(name: str, filters: Filters) -> Iterator[Input]:
     if name == STDIN:
         yield _stdin()
     elif name == "":
@@ -138,31 +134,31 @@ def _expand(name: str, filters: Filters) -> Iterator[Source]:
         yield _file(name, _last(name), None)
 
 
-def _stdin() -> Source:
+def _stdin() -> Input:
     if sys.stdin is None or sys.stdin.isatty():
         state = "closed" if sys.stdin is None else "a terminal"
         raise UsageError(f"- is stdin, which is {state}; pipe a picture into it")
     data = sys.stdin.buffer.read()
-    return Source(STDIN, "stdin", Stat(len(data), ""), data=data)
+    return Input(STDIN, "stdin", Stat(len(data), ""), data=data)
 
 
 def _last(path: str) -> str:
     return path.replace(os.sep, "/").rstrip("/").rpartition("/")[2] or path
 
 
-def _file(location: str, relative: str, tree: str | None) -> Source:
+def _file(location: str, relative: str, tree: str | None) -> Input:
     try:
-        return Source(location, relative, storage.stat(location), tree)
+        return Input(location, relative, storage.stat(location), tree)
     except (OSError, ImageError) as error:
-        return Source(location, relative, None, tree, f"{storage.reason(error)}")
+        return Input(location, relative, None, tree, f"{storage.reason(error)}")
 
 
-def _walk(root: str, filters: Filters) -> Iterator[Source]:
+def _walk(root: str, filters: Filters) -> Iterator[Input]:
     """Search a folder, depth first, names sorted; each folder once, however links lead to it."""
     skip = None if filters.skip is None else os.path.realpath(filters.skip)
     seen: set[tuple[int, int]] = set()
 
-    def visit(folder: str, prefix: str) -> Iterator[Source]:
+    def visit(folder: str, prefix: str) -> Iterator[Input]:
         status = os.stat(folder)
         if (status.st_dev, status.st_ino) in seen:
             return
@@ -183,12 +179,12 @@ def _walk(root: str, filters: Filters) -> Iterator[Source]:
             try:
                 yield from visit(path, relative + "/")
             except OSError as error:
-                yield Source(path, relative, None, root, f"folder: {storage.reason(error)}")
+                yield Input(path, relative, None, root, f"folder: {storage.reason(error)}")
 
     try:
         yield from visit(root, "")
     except OSError as error:
-        yield Source(root, _last(root), None, root, f"folder: {storage.reason(error)}")
+        yield Input(root, _last(root), None, root, f"folder: {storage.reason(error)}")
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -198,7 +194,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _glob(pattern: str, filters: Filters) -> Iterator[Source]:
+def _glob(pattern: str, filters: Filters) -> Iterator[Input]:
     """Expand a pattern; ``**`` stands for any folders, each entered once whatever the links."""
     first = min(pattern.find(character) for character in GLOB if character in pattern)
     base = os.path.dirname(pattern[:first])
@@ -215,7 +211,7 @@ def _glob(pattern: str, filters: Filters) -> Iterator[Source]:
         plain = base or not source.location.startswith("./")
         yield source if plain else replace(source, location=source.location[2:])
     if not taken:
-        yield Source(pattern, _last(pattern), None, None, "no picture matches")
+        yield Input(pattern, _last(pattern), None, None, "no picture matches")
 
 
 def _fits(places: list[str], parts: list[str]) -> bool:
@@ -229,7 +225,7 @@ def _fits(places: list[str], parts: list[str]) -> bool:
     )
 
 
-def _expand_url(url: str, filters: Filters) -> Iterator[Source]:
+def _expand_url(url: str, filters: Filters) -> Iterator[Input]:
     try:
         file_system, path = storage.open_url(url)
         if storage.scheme(url) in {"http", "https"}:
@@ -246,12 +242,12 @@ def _expand_url(url: str, filters: Filters) -> Iterator[Source]:
         else:
             yield _file(url, _last(url.partition("::")[0]), None)
     except (OSError, ImageError) as error:
-        yield Source(url, _last(url.partition("::")[0]), None, None, storage.reason(error))
+        yield Input(url, _last(url.partition("::")[0]), None, None, storage.reason(error))
 
 
 def _url_files(
     url: str, file_system: object, found: dict[str, dict[str, object]], base: str, filters: Filters
-) -> Iterator[Source]:
+) -> Iterator[Input]:
     chain = url.partition("::")[2]
     prefix = base.strip("/")
     for path, info in sorted(found.items()):
@@ -264,10 +260,10 @@ def _url_files(
         if not all(filters.enters(parent) for parent in parents):
             continue
         location = f"{storage.scheme(url)}://{path}" + (f"::{chain}" if chain else "")
-        yield Source(location, relative, storage.url_stat(info), url)
+        yield Input(location, relative, storage.url_stat(info), url)
 
 
-def _listed(item: Listed, filters: Filters) -> Iterator[Source]:
+def _listed(item: Listed, filters: Filters) -> Iterator[Input]:
     name, place = item.name, _place(item, filters.output)
     if name in {"", STDIN}:
         return
@@ -297,7 +293,7 @@ def _place(item: Listed, output: str | None) -> str:
     return folder + separator + _last(name)
 
 
-def _without_repeats(sources: list[Source]) -> list[Source]:
+def _without_repeats(sources: list[Input]) -> list[Input]:
     seen: set[str] = set()
     kept = []
     for source in sources:
@@ -306,6 +302,26 @@ def _without_repeats(sources: list[Source]) -> list[Source]:
         seen.add(source.location)
         kept.append(source)
     return kept
+
+
+def listed_in(selection: Selection) -> tuple[Listed, ...]:
+    """Return the names in the list of a selection; none where there is no list.
+
+    Raises:
+        UsageError: It cannot be read.
+    """
+    name, null = selection.files_from, selection.null
+    if name is None:
+        return ()
+    if name == STDIN:
+        if sys.stdin is None:
+            raise UsageError("--files-from - is stdin, which is closed; pipe a list into it")
+        return tuple(read_list(sys.stdin.buffer, null=null))
+    try:
+        with open(name, "rb") as file:
+            return tuple(read_list(file, null=null))
+    except OSError as error:
+        raise UsageError(f"--files-from {name}: {error.strerror}") from error
 
 
 def read_list(stream: BinaryIO, *, null: bool) -> list[Listed]:

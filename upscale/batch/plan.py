@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from upscale.batch import naming, storage
-from upscale.batch.collisions import refuse_collisions, refuse_folders
-from upscale.batch.discover import STDIN, Source
+from upscale import storage
+from upscale.batch import naming
+from upscale.batch.discover import STDIN, Input
 from upscale.batch.journal import Journal, open_journal
 from upscale.batch.naming import Labels
-from upscale.batch.storage import Stat, is_url
 from upscale.batch.task import STDOUT, Action, Task
 from upscale.errors import ImageError, UsageError
+from upscale.settings import Outputs
+from upscale.storage import Stat, is_url
 
 DEFAULT_FORMAT = "png"
 
@@ -23,32 +24,18 @@ Kind = Literal["beside", "stdout", "template", "folder", "file"]
 
 
 @dataclass(frozen=True)
-class Request:
-    """Where outputs go and what may happen to what is there.
+class Request(Outputs):
+    """Where outputs go, and what names and the journal need to know besides.
 
     Attributes:
-        output: File, folder, template, ``-``, or ``None`` (beside the input).
-        overwrite: Existing outputs are replaced.
-        skip_existing: Existing outputs are left alone.
-        shard: (i, N): only the i-th (from 1) of N parts is done.
-        settings: Digest of settings and weights.
+        digest: Of settings and weights.
         labels: What templates may name.
         format: Output format (an extension), or ``None``: the input's.
     """
 
-    output: str | None = None
-    overwrite: bool = False
-    skip_existing: bool = False
-    shard: tuple[int, int] | None = None
-    settings: str = ""
+    digest: str = ""
     labels: Labels = field(default_factory=lambda: Labels("esrgan", "4"))
     format: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.overwrite and self.skip_existing:
-            raise UsageError("--overwrite and --skip-existing: give one of them")
-        if self.shard is not None and not 1 <= self.shard[0] <= self.shard[1]:
-            raise UsageError(f"shard {self.shard[0]}/{self.shard[1]}: give i/N with i from 1 to N")
 
 
 @dataclass(frozen=True)
@@ -69,7 +56,7 @@ class Plan:
 
 
 def make_plan(
-    sources: Sequence[Source], request: Request, *, case_sensitive: bool | None = None
+    sources: Sequence[Input], request: Request, *, case_sensitive: bool | None = None
 ) -> Plan:
     """Name the output of every source and decide what happens to it.
 
@@ -88,8 +75,8 @@ def make_plan(
     journals = {root: open_journal(root) for root in {task.root for task in tasks} if root}
     try:
         tasks = _without_own_outputs(tasks, journals)
-        refuse_collisions(tasks, case_sensitive)
-        refuse_folders(tasks)
+        _refuse_collisions(tasks, case_sensitive)
+        _refuse_folders(tasks)
         tasks = _decide(tasks, journals, request)
     finally:
         for journal in journals.values():
@@ -97,7 +84,7 @@ def make_plan(
     return Plan(tuple(_shard(tasks, request.shard)), request)
 
 
-def _are_many(sources: Sequence[Source]) -> bool:
+def _are_many(sources: Sequence[Input]) -> bool:
     return len(sources) > 1 or sources[0].tree is not None
 
 
@@ -114,7 +101,7 @@ def kind_of(output: str | None, *, many: bool) -> Kind:
     return "folder" if many or output.endswith(("/", os.sep)) else "file"
 
 
-def _name(source: Source, request: Request, *, many: bool) -> Task:
+def _name(source: Input, request: Request, *, many: bool) -> Task:
     """Return the task of a source, its output named."""
     kind = kind_of(request.output, many=many)
     if kind == "beside" and source.location == STDIN:
@@ -132,7 +119,7 @@ def _name(source: Source, request: Request, *, many: bool) -> Task:
 
 
 def _place(
-    kind: str, source: Source, ext: str, request: Request, *, many: bool
+    kind: str, source: Input, ext: str, request: Request, *, many: bool
 ) -> tuple[str, str | None]:
     """Return (output, root)."""
     target = storage.localize(request.output or "")
@@ -176,7 +163,7 @@ def _format(name: str) -> str:
     return found
 
 
-def _extension(source: Source, wanted: str | None) -> str:
+def _extension(source: Input, wanted: str | None) -> str:
     """Return an output's extension: the one asked for, else the input's if it can be written."""
     from upscale.image import FORMATS, format_of
 
@@ -226,6 +213,68 @@ def _relative_or_empty(task: Task) -> str:
     if not naming.is_inside(location, root):
         return ""
     return naming.relative_to(location, root)
+
+
+def _refuse_collisions(tasks: list[Task], case_sensitive: bool | None) -> None:
+    """Refuse two sources with one output, and an output that is a source."""
+    files = [task for task in tasks if task.output != STDOUT]
+    inputs = {_identity(task.source.location): task.source.location for task in files}
+    outputs: dict[str, Task] = {}
+    folds: dict[str, Task] = {}
+    for task in files:
+        own = naming.key(task.output)
+        if own in inputs or _identity(task.output) in inputs:
+            raise UsageError(f"output {task.output} is an input too; choose another with -o")
+        if own in outputs:
+            raise UsageError(_collision(outputs[own], task))
+        outputs[own] = task
+        other = folds.setdefault(naming.folded(own), task)
+        if other is not task and not _tells_case(task.output, case_sensitive):
+            raise UsageError(_collision(other, task) + " (this file system ignores case)")
+
+
+def _identity(location: str) -> str:
+    return location if is_url(location) or location == STDIN else os.path.realpath(location)
+
+
+def _collision(first: Task, second: Task) -> str:
+    names = f"{first.source.location} and {second.source.location}"
+    remedy = "use a template such as -o 'DIR/{parent}/{stem}.{ext}'"
+    return f"{names} would both become {second.output}; {remedy}"
+
+
+def _tells_case(output: str, known: bool | None) -> bool:
+    """Whether the file system of an output tells ``A`` from ``a``, from names that exist."""
+    if known is not None or is_url(output):
+        return known is not False
+    folder = os.path.realpath(os.path.dirname(output) or ".")
+    while folder != os.path.dirname(folder):
+        name = os.path.basename(folder)
+        twin = os.path.join(os.path.dirname(folder), name.swapcase())
+        if name.swapcase() != name and os.path.exists(folder):
+            return not (os.path.exists(twin) and os.path.samefile(folder, twin))
+        folder = os.path.dirname(folder)
+    return os.name == "posix"
+
+
+def _refuse_folders(tasks: list[Task]) -> None:
+    """Refuse outputs whose folder is missing (for a single file), a file, or not writable."""
+    checked: set[str] = set()
+    for task in tasks:
+        if task.output == STDOUT or is_url(task.output):
+            continue
+        folder = os.path.dirname(task.output) or "."
+        if folder in checked:
+            continue
+        checked.add(folder)
+        if task.root is None and not os.path.isdir(folder):
+            raise UsageError(f"output folder {folder} does not exist; make it first")
+        while not os.path.lexists(folder):
+            folder = os.path.dirname(folder) or "."
+        if not os.path.isdir(folder):
+            raise UsageError(f"output {task.output}: {folder} is a file, not a folder")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise UsageError(f"output folder {folder} cannot be written; choose another with -o")
 
 
 def _decide(tasks: list[Task], journals: dict[str, Journal], request: Request) -> list[Task]:
@@ -292,7 +341,7 @@ def _decide_one(
         return replace(task, action="skip", reason="exists")
     if journal is None:
         return None
-    if is_done(task, now, journal, request.settings):
+    if is_done(task, now, journal, request.digest):
         return replace(task, action="skip", reason="done before")
     return replace(task, replace=True) if is_ours(task, now, journal) else None
 
@@ -305,10 +354,10 @@ def is_ours(task: Task, now: Stat, journal: Journal) -> bool:
     return not entry.output_stamp or entry.is_output(task.output, now)
 
 
-def is_done(task: Task, now: Stat, journal: Journal, settings: str) -> bool:
+def is_done(task: Task, now: Stat, journal: Journal, digest: str) -> bool:
     """Whether the journal records the output as made from this very input with these settings."""
     entry = journal.get(task.relative)
-    if entry is None or entry.settings != settings or task.source.stat is None:
+    if entry is None or entry.settings != digest or task.source.stat is None:
         return False
     if not entry.is_output(task.output, now):
         return False
@@ -326,6 +375,3 @@ def _shard(tasks: list[Task], shard: tuple[int, int] | None) -> list[Task]:
         return int.from_bytes(digest[:8], "big") % count
 
     return [task for task in tasks if part(task) == index - 1]
-
-
-__all__ = ["STDOUT", "Plan", "Request", "Task", "is_done", "is_ours", "kind_of", "make_plan"]

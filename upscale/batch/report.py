@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
-from typing import Literal
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from upscale.batch.task import Task
+    from upscale.upscaler import Result
 
 Status = Literal["ok", "skipped", "failed"]
 
@@ -18,18 +22,7 @@ class Record:
         output: Location of the output.
         status: ``ok``, ``skipped`` (it was there), or ``failed``.
         error: Why it failed or was skipped; ``None`` when all is well.
-        model: Name of the model.
-        weights: Names of the checkpoints and their SHA-256.
-        alpha: Interpolation, where the model has one.
-        scale: Final scale.
-        device: Where it was computed.
-        dtype: In which precision.
-        tile: Side of the tiles in LR pixels; ``None``: not tiled.
-        retries: Tiles that were computed again (memory, values that are not finite).
-        width: Columns of the input.
-        height: Rows of the input.
-        out_width: Columns of the output.
-        out_height: Rows of the output.
+        model: And all below: as in ``upscale.upscaler.Result``.
         seconds: From the first byte read to the last byte written.
     """
 
@@ -50,6 +43,20 @@ class Record:
     out_width: int | None = None
     out_height: int | None = None
     seconds: float = 0.0
+
+    @staticmethod
+    def of(task: Task, result: Result, seconds: float) -> Record:
+        """The record of a picture that was written."""
+        names = {f.name for f in fields(Record)} - {"input", "output", "scale", "seconds"}
+        how = {name: value for name, value in vars(result).items() if name in names}
+        return Record(
+            task.source.location,
+            task.output,
+            "ok",
+            scale=round(result.scale, 6),
+            seconds=round(seconds, 4),
+            **how,
+        )
 
     def line(self) -> str:
         """Return the record as one line of ASCII JSON, with its newline."""

@@ -7,7 +7,6 @@ checked whenever the file is loaded. There are two: the embedded one (``weights/
 
 from __future__ import annotations
 
-import difflib
 import getpass
 import hashlib
 import os
@@ -21,13 +20,13 @@ from typing import Any, Literal
 from filelock import FileLock
 
 from upscale.checkpoints.files import check_sha256, digest
+from upscale.checkpoints.names import SUFFIXES, Role, normal, suggestion
+from upscale.checkpoints.published import lookup, official, refused
 from upscale.errors import CheckpointError, UnknownModelError, UsageError
 from upscale.files import write_bytes
 
 Origin = Literal["embedded", "cached", "file"]
-Role = Literal["", "psnr", "gan"]
 INDEX = "index.toml"
-SUFFIXES = (".safetensors", ".pth", ".pt", ".tar", ".ckpt", ".bin", ".mat")
 
 
 @dataclass(frozen=True)
@@ -172,14 +171,6 @@ def entries() -> list[Entry]:
     return [*embedded.values(), *(e for name, e in cached.items() if name not in embedded)]
 
 
-def normal(name: str) -> str:
-    """The form in which names are compared: lower case, ``-`` for ``_``, no file suffix."""
-    lowered = name.strip().lower().replace("_", "-")
-    for suffix in (".pth.tar", *SUFFIXES):
-        lowered = lowered.removesuffix(suffix)
-    return lowered
-
-
 def families(rows: Iterable[Entry] | None = None) -> dict[str, list[Entry]]:
     """Family name -> its rows, in the order of the indexes."""
     found: dict[str, list[Entry]] = {}
@@ -245,7 +236,7 @@ def find(name: str | os.PathLike[str]) -> Entry:
         return by_path(path)
     if is_path or text.lower().endswith(SUFFIXES):
         raise _missing_file(path, text)
-    raise unknown_name(text)
+    raise _unknown_name(text)
 
 
 def by_path(path: Path) -> Entry:
@@ -261,13 +252,11 @@ def by_path(path: Path) -> Entry:
 def _missing_file(path: Path, text: str) -> CheckpointError:
     if path.is_dir():
         return CheckpointError(f"{text} is a folder; give a .safetensors file or a weights name")
-    from upscale.checkpoints.published import lookup, refused
-
     bare = path.name == text
     if bare and (reason := refused(text)) is not None:
         return CheckpointError(reason)
-    if bare and (official := lookup(text)) is not None:
-        return _not_pulled(official.name)
+    if bare and (found := lookup(text)) is not None:
+        return _not_pulled(found.name)
     return CheckpointError(f"no checkpoint file {text}; check the path, or see 'upscale models'")
 
 
@@ -275,10 +264,8 @@ def _not_pulled(name: str) -> CheckpointError:
     return CheckpointError(f"{name} is not in the cache; run 'upscale weights pull {name}' first")
 
 
-def unknown_name(name: str) -> CheckpointError:
+def _unknown_name(name: str) -> CheckpointError:
     """The error for a name that is nothing: how to get it, or which names come close."""
-    from upscale.checkpoints.published import official, refused
-
     if (reason := refused(name)) is not None:
         return CheckpointError(reason)
     for entry in official().values():
@@ -286,20 +273,9 @@ def unknown_name(name: str) -> CheckpointError:
             return _not_pulled(entry.name)
         if entry.family and normal(name) == entry.family:
             return _not_pulled(entry.family)
-    return UnknownModelError(f"no model or weights named {name!r}; {suggestion(name)}")
-
-
-def suggestion(name: str, names: Iterable[str] | None = None) -> str:
-    """``did you mean …?`` with the closest names, else where to look them up."""
-    if names is None:
-        from upscale.checkpoints.published import official
-
-        rows = entries()
-        names = [*families(rows), *(e.name for e in rows), *official()]
-    close = difflib.get_close_matches(normal(name), list(names), n=3, cutoff=0.5)
-    if close:
-        return f"did you mean {' or '.join(close)}?"
-    return "'upscale models' lists what there is"
+    rows = entries()
+    names = [*families(rows), *(e.name for e in rows), *official()]
+    return UnknownModelError(f"no model or weights named {name!r}; {suggestion(name, names)}")
 
 
 def update_index(folder: Path, entry: Entry) -> None:

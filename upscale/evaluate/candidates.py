@@ -13,8 +13,8 @@ from torch import Tensor
 from upscale.checkpoints import check_alpha, select
 from upscale.errors import UsageError
 from upscale.evaluate.protocol import to_pixels, to_tensor
-from upscale.inference import TileOption
 from upscale.resample import resize, resize_uint8
+from upscale.settings import TileOption
 from upscale.upscaler import Upscaler, load
 
 BICUBIC = "bicubic"  # the name of the model that is no network
@@ -129,7 +129,8 @@ def candidate_of(upscaler: Upscaler, model: str) -> Candidate:
     def rgb(lr: Pixels) -> Pixels:
         return np.asarray(upscaler.image(lr))
 
-    takes_y = native.channels == 1 and native.scale == scale
+    takes_studio = native.channels == 1 and native.prepared.network.luma == "studio"
+    takes_y = takes_studio and native.scale == scale
     return Candidate(
         model=model,
         scale=scale,

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from upscale.models.base import Config, Network
-from upscale.models.layers import pad_to_multiple, upsample_factors
+from upscale.models.layers import upsample_factors
+from upscale.tiling import pad
 
 SLOPE = 0.2  # of every LeakyReLU
 RESIDUAL_SCALING = 0.2  # beta of section 3.1
@@ -127,7 +128,7 @@ class ESRGAN(Network):
         """(N, in_channels, H, W) in [0, 1] to (N, out_channels, scale*H, scale*W)."""
         height, width = lr.shape[-2] * self.scale, lr.shape[-1] * self.scale
         if self.config.unshuffle > 1:
-            lr = F.pixel_unshuffle(pad_to_multiple(lr, self.multiple_of), self.config.unshuffle)
+            lr = F.pixel_unshuffle(pad(lr, self.multiple_of), self.config.unshuffle)
         shallow = self.conv_first(lr)
         x = shallow + self.conv_body(self.body(shallow))
         for factor, conv in zip(self.factors, self.conv_ups, strict=True):

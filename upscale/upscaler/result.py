@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import PurePath
 from typing import Any
 
 from upscale import __version__
@@ -10,7 +11,7 @@ from upscale import __version__
 
 @dataclass(frozen=True)
 class Result:
-    """How a picture was enlarged; the fields of the command line's JSON report.
+    """How a picture was enlarged.
 
     Attributes:
         model: The model as it was asked for.
@@ -28,6 +29,7 @@ class Result:
         seconds: Wall time; of :meth:`Upscaler.file` with reading and writing.
         input: Path of the input, of :meth:`Upscaler.file`.
         output: Path of the output, of :meth:`Upscaler.file`.
+        losses: What of the input the output does not hold, one sentence each.
     """
 
     model: str
@@ -45,6 +47,7 @@ class Result:
     seconds: float
     input: str | None = None
     output: str | None = None
+    losses: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The fields by name, ready for JSON."""
@@ -54,9 +57,15 @@ class Result:
         """What is written into the output: how it was made, nothing that differs between runs."""
         return {
             "software": f"upscale {__version__}",
-            "model": self.model,
+            "model": model_label(self.model),
             "weights": self.weights,
             "alpha": self.alpha,
             "scale": round(self.scale, 6),
             "dtype": self.dtype,
         }
+
+
+def model_label(model: str) -> str:
+    """What a model is called in names and pictures: of a checkpoint file its stem."""
+    path = PurePath(model)
+    return path.stem if len(path.parts) > 1 or path.suffix == ".safetensors" else model

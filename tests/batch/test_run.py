@@ -15,9 +15,9 @@ import pytest
 
 import upscale.batch
 from tests.conftest import Finished, only_pictures, png
-from upscale.batch import storage
-from upscale.batch.gate import Gate
+from upscale import storage
 from upscale.batch.report import Record
+from upscale.batch.work import Budget, Stopped
 from upscale.image import probe
 
 Cli = Callable[..., Finished]
@@ -311,20 +311,24 @@ def test_kill_leaves_no_half_file(command: Command, cli: Cli, tiny: str, tmp_pat
     assert len(only_pictures(tmp_path / "out")) == 60  # and no temporary file
 
 
-def test_the_gate_bounds_and_never_blocks_one() -> None:
-    gate = Gate(10)
-    assert gate.enter(100)
+def test_the_budget_bounds_and_never_blocks_one() -> None:
     import threading
 
-    inside = threading.Event()
-    thread = threading.Thread(target=lambda: (gate.enter(5), inside.set()))
-    thread.start()
-    assert not inside.wait(0.1)
-    gate.leave(100)
+    budget, inside = Budget(10), threading.Event()
+
+    def wait() -> None:
+        with budget.of(5):
+            inside.set()
+
+    thread = threading.Thread(target=wait)
+    with budget.of(100):
+        thread.start()
+        assert not inside.wait(0.1)
     assert inside.wait(5)
     thread.join()
-    gate.close()
-    assert not gate.enter(1)
+    budget.close()
+    with pytest.raises(Stopped), budget.of(1):
+        pytest.fail("nobody is let in any more")
 
 
 def test_dry_run_writes_nothing(cli: Cli, tiny: str, tmp_path: Path) -> None:

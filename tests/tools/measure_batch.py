@@ -1,9 +1,9 @@
 """Figures for docs/reliability.md and docs/batch.md; each prints one table.
 
-    python tests/measure_batch.py many [--pictures 2000]   good, broken, again, another alpha
-    python tests/measure_batch.py throughput               folder against pure network time
-    python tests/measure_batch.py memory [--sides 2000,5000,10000,20000]   huge pictures
-    python tests/measure_batch.py workers [--rounds 5]     Ray with 1 and 2 workers, wall time
+    python tests/tools/measure_batch.py many [--pictures 2000]   good, broken, again, another alpha
+    python tests/tools/measure_batch.py throughput               folder against pure network time
+    python tests/tools/measure_batch.py memory [--sides 2000,5000,10000,20000]   huge pictures
+    python tests/tools/measure_batch.py workers [--rounds 5]     Ray with 1 and 2 workers, wall time
 
 ``--model`` names the model (any name or checkpoint file).
 """
@@ -20,7 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import numpy as np
 
@@ -141,22 +141,19 @@ def steady(source: Path, target: Path, model: str, count: int) -> float:
     stops after a multiple of ``count`` pictures, so that no worker stands idle at the end and the
     pictures that were half done at the start are made up for by those half done at the end.
     """
-    from upscale.batch.cluster import Cluster
-    from upscale.batch.engines import load_engines
-    from upscale.batch.job import Job
-    from upscale.batch.plan import Request
-    from upscale.batch.run import Options
-    from upscale.batch.settings import Settings
 
-    settings = Settings(model=model, device="cpu")
-    job = Job((str(source),), settings=settings, request=Request(f"{target}/"))
-    plan = job.plan(job.discover(), load_engines(settings)[0])
+    from upscale.batch.job import Job
+    from upscale.settings import Outputs, RunOptions, Settings
+
+    settings, options = Settings(model=model), RunOptions(device="cpu")
+    job = Job((str(source),), settings, Outputs(f"{target}/"), options=options)
+    plan = job.plan(job.discover(), job.load()[0])
     first = {task.source.location for task in plan.tasks[:count]}
     processes: list[int] = []
     marks: list[tuple[float, float]] = []  # seconds on the wall, of the processors
-    for payload in job.run_on(Cluster(workers=count), plan, Options()):
-        assert payload.record.status == "ok", payload.record.error
-        first.discard(payload.record.input)
+    for outcome in job.run_on_cluster(plan, count):
+        assert outcome.record.status == "ok", outcome.record.error
+        first.discard(outcome.record.input)
         if not first:
             processes = processes or ray_workers()
             assert len(processes) == count, processes

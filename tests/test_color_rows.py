@@ -1,4 +1,4 @@
-"""Pictures by rows: several readers, no more held than is needed, nothing that depends on cuts."""
+"""Pictures by rows: little is held, and nothing depends on how the rows come."""
 
 from __future__ import annotations
 
@@ -12,24 +12,25 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.pictures import sample
+from tests.whole import alpha_of, split_image
 from upscale import icc, load
-from upscale.color import FilePixels, ImagePixels, Rest, bleed, separate
+from upscale.color import bleed, split
 from upscale.color.alpha import CELL, MARGIN
-from upscale.image import Image, Metadata, Pixels, RowReader
+from upscale.image import Image, Metadata, Pixels, Reader
 
 P3 = icc.build("P3", icc.PRIMARIES["p3"])
 QUICK = settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 
 
 class Rows:
-    """A picture file, as it seems: gives its rows in pieces of ``tall``."""
+    """A picture file, as it seems: gives its rows in strips of ``tall``."""
 
     def __init__(self, image: Image, tall: int) -> None:
         self._pixels, self._tall = image.pixels, tall
         self.opened = self.given = 0
         height, width, channels = (int(n) for n in image.pixels.shape)
         dtype, metadata = image.pixels.dtype, image.metadata
-        self.reader = RowReader("tiff", height, width, channels, dtype, metadata, self._start)
+        self.reader = Reader("tiff", height, width, channels, dtype, metadata, self._start)
 
     def _start(self) -> Iterator[Pixels]:
         self.opened += 1
@@ -38,8 +39,8 @@ class Rows:
             yield self._pixels[y : y + self._tall].copy()
 
 
-def file_of(image: Image, tall: int) -> FilePixels:
-    return FilePixels(Rows(image, tall).reader)
+def file_of(image: Image, tall: int) -> Reader:
+    return Rows(image, tall).reader
 
 
 def holes(height: int, width: int, channels: int = 4) -> Image:
@@ -52,77 +53,47 @@ def holes(height: int, width: int, channels: int = 4) -> Image:
 
 
 @QUICK
-@given(st.integers(1, 50), st.integers(1, 60), st.integers(0, 2**32 - 1))
-def test_cursors_see_the_file_and_little_is_held(tall: int, height: int, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    image = sample(3, 8, height, 7)
-    pixels = file_of(image, tall)
-    cursors = [pixels.cursor() for _ in range(3)]
-    at = [0, 0, 0]
-    while min(at) < height:
-        k = int(rng.integers(3))
-        first = min(height - 1, at[k])
-        last = int(rng.integers(first + 1, height + 1))
-        cursors[k].leave(first)
-        assert np.array_equal(cursors[k].rows(first, last), image.pixels[first:last])
-        middle = int(rng.integers(first, last))
-        assert np.array_equal(cursors[k].rows(middle, last), image.pixels[middle:last])
-        assert np.array_equal(cursors[k].rows(first, last), image.pixels[first:last])
-        held = sum(len(rows) for _, rows in pixels._held)
-        assert held <= pixels._end - min(cursor.first for cursor in pixels._cursors) + tall
-        at[k] = int(rng.integers(first, last + 1))
-
-
-def test_rows_above_all_cursors_are_forgotten() -> None:
-    image = sample(3, 8, 1000, 5)
-    reader = Rows(image, 10)
-    pixels = FilePixels(reader.reader)
-    ahead, behind = pixels.cursor(), pixels.cursor()
-    for y in range(0, 1000 - 100, 10):
-        ahead.leave(y + 50)
-        ahead.rows(y + 50, y + 100)
-        behind.leave(y)
-        behind.rows(y, y + 10)
-        assert sum(len(rows) for _, rows in pixels._held) <= 120
-    assert reader.opened == 1
-    with pytest.raises(ValueError, match="were left"):
-        behind.rows(0, 10)
-
-
-@QUICK
 @given(
     st.sampled_from([1, 2, 3, 4]),
     st.sampled_from([8, 16]),
     st.sampled_from([None, P3]),
-    st.sampled_from([1, 3]),
+    st.sampled_from([(1, "studio"), (1, "full"), (3, "studio")]),
     st.integers(1, 40),
     st.integers(0, 2**32 - 1),
 )
-def test_the_view_does_not_depend_on_the_cut(
-    kind: int, depth: int, profile: bytes | None, channels: int, step: int, seed: int
+def test_what_the_network_sees_does_not_depend_on_the_cut(
+    kind: int, depth: int, profile: bytes | None, net: Any, step: int, seed: int
 ) -> None:
+    """Equal to the bit: strips of the file and pieces of the window may be cut anywhere."""
+    channels, luma = net
     height = 1 + seed % 70
     image = sample(kind, depth, height, 9).with_metadata(icc=profile if kind > 2 else None)
-    rest = separate(file_of(image, 13), channels)
-    views = [view for view in (rest.view(), rest.alpha_view()) if view is not None]
-    whole = separate(ImagePixels(image), channels)
-    wholes = [view for view in (whole.view(), whole.alpha_view()) if view is not None]
-    for view, want in zip(views, wholes, strict=True):
-        cuts = range(0, height, step)
-        parts = [view.rows(y, min(height, y + step)) for y in cuts]
-        assert torch.equal(torch.cat(parts, 2), want.rows(0, height))
+    lr, rest = split(file_of(image, 1 + seed % 13), channels, luma=luma)
+    whole, whole_rest = split_image(image, channels, luma=luma)
+    cuts = range(0, height, step)
+    parts = [lr.rows(y, min(height, y + step)) for y in cuts]
+    assert torch.equal(torch.cat(parts, 2), whole)
+    alpha, whole_alpha = rest.alpha(), alpha_of(whole_rest)
+    assert (alpha is None) == (whole_alpha is None)
+    if alpha is not None and whole_alpha is not None:
+        parts = [alpha.rows(y, min(height, y + step)) for y in cuts]
+        assert torch.equal(torch.cat(parts, 2), whole_alpha)
 
 
-@pytest.mark.parametrize("step", [7, 64, 100])
+@pytest.mark.parametrize("tall", [1, 7, 64, 100])
 @pytest.mark.parametrize("size", [(500, 37), (333, 150), (130, 20)])
-def test_holes_are_filled_alike_whatever_the_cut(size: tuple[int, int], step: int) -> None:
+def test_holes_are_filled_alike_whatever_the_cut(
+    size: tuple[int, int], tall: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("upscale.color.rows.PIXELS_HOLES", 64 * size[1])
     image = holes(*size)
-    rest = separate(file_of(image, 21), 3)
+    lr, rest = split(file_of(image, tall), 3)
     assert rest.facts.fill is not None
-    whole = separate(ImagePixels(image), 3).view().rows(0, size[0])
-    view = rest.view()
-    parts = [view.rows(y, min(size[0], y + step)) for y in range(0, size[0], step)]
-    assert torch.allclose(torch.cat(parts, 2), whole, atol=1e-6)
+    whole, _ = split_image(image, 3)
+    assert torch.equal(lr.rows(0, size[0]), whole)
+    monkeypatch.undo()
+    at_once, _ = split_image(image, 3)
+    assert torch.allclose(whole, at_once, atol=1e-6)
 
 
 def test_far_from_all_colour_is_the_mean() -> None:
@@ -135,18 +106,16 @@ def test_far_from_all_colour_is_the_mean() -> None:
     assert float(out[0, 0].min()) > 0.7
 
 
-@pytest.mark.parametrize("taken", [1, 300])
+@pytest.mark.parametrize("pixels", [1, 300])
 @pytest.mark.parametrize("kind", ["rgb", "holes"])
 def test_a_wide_picture_is_taken_apart_in_parts(
-    kind: str, taken: int, tiny: str, monkeypatch: pytest.MonkeyPatch
+    kind: str, pixels: int, tiny: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image = sample(3, 8, 150, 40) if kind == "rgb" else holes(300, 90)
     up = load(tiny, device="cpu", tile=32, overlap=20)
     want = up.enlarge(image)[0].pixels
-    monkeypatch.setattr("upscale.color.rest.TAKEN", taken)
-    monkeypatch.setattr("upscale.color.rest.TAKEN_HOLES", 100 * taken)
-    monkeypatch.setattr("upscale.upscaler.strips.MERGED", taken)
-    monkeypatch.setattr("upscale.upscaler.strips.MERGED_HOLES", 100 * taken)
+    monkeypatch.setattr("upscale.color.rows.PIXELS", pixels)
+    monkeypatch.setattr("upscale.color.rows.PIXELS_HOLES", 100 * pixels)
     for tall in (1, 11):
         assert np.array_equal(np.concatenate(list(up.stream(file_of(image, tall)))), want)
 
@@ -183,23 +152,30 @@ def premultiplied(image: Image) -> Image:
     return Image(pixels, Metadata(premultiplied=True))
 
 
-def test_a_file_is_read_as_its_tiles_are_due(tiny: str) -> None:
+@pytest.mark.parametrize(("channels", "passes"), [(3, 2), (1, 3)])
+def test_a_file_is_read_as_its_tiles_are_due(channels: int, passes: int, duo: str) -> None:
+    """Once before any work, once for the network, and once more for chroma where it is needed."""
     reader = Rows(sample(3, 8, 600, 40), 8)
-    stream = iter(load(tiny, device="cpu", tile=32).stream(FilePixels(reader.reader)))
+    up = load("tiny" if channels == 1 else duo, device="cpu", tile=32)
+    stream = iter(up.stream(reader.reader))
     assert reader.opened == 1, "once through, before any work"
     next(stream)
-    assert reader.opened == 2
+    assert reader.opened == passes
     assert reader.given < 120
+
+
+def test_a_picture_in_memory_is_decoded_once(tiny: str) -> None:
+    reader = Rows(sample(4, 8, 60, 40), 8)
+    list(load(tiny, device="cpu").stream(reader.reader.in_memory()))
+    assert reader.opened == 1
 
 
 def test_what_is_known_of_a_whole_picture() -> None:
     def facts(pixels: Pixels, **metadata: Any) -> Any:
-        found: Rest = separate(file_of(Image(pixels, Metadata(**metadata)), 3), 3)
-        assert (
-            found.facts.neutral
-            == separate(ImagePixels(Image(pixels, Metadata(**metadata))), 3).facts.neutral
-        )
-        return found.facts
+        image = Image(pixels, Metadata(**metadata))
+        found = split(file_of(image, 3), 3)[1].facts
+        assert found.neutral == split_image(image, 3)[1].facts.neutral
+        return found
 
     gray = np.full((10, 8, 4), 90, np.uint8)
     assert facts(gray[:, :, :3]).neutral

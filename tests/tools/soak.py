@@ -1,6 +1,6 @@
 """Interrupt a batch at random moments, resume it, and compare the end with an undisturbed run.
 
-    python tests/soak.py --rounds 60 --pictures 40 [--rows]
+    python tests/tools/soak.py --rounds 60 --pictures 40 [--rows]
 
 Each round starts ``upscale`` on one folder and ends it in one of several ways at a random moment:
 SIGKILL, SIGTERM, SIGINT, SIGINT twice, a closed stdout, a full disk, a read-only output folder, an
@@ -27,7 +27,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.conftest import png
 from upscale.image import decode, encode
@@ -37,8 +37,9 @@ BY_ROWS = """
 import os, signal, sys
 for number in (signal.SIGINT, signal.SIGTERM):  # until the command line takes them over
     signal.signal(number, lambda number, frame: os._exit(128 + number))
-from upscale.batch import large
-large.SMALL_FILE, large.LARGE_PIXELS = 0, 1
+from upscale import storage
+from upscale.upscaler import processing
+storage.READ_BYTES, processing.AT_ONCE = 0, 1
 from upscale.cli import status
 sys.exit(status(sys.argv[1:]))
 """

@@ -8,28 +8,28 @@ from typing import TYPE_CHECKING
 from upscale.cli.console import printable
 
 if TYPE_CHECKING:
-    from upscale.batch.preflight import Line, Survey
-    from upscale.cli.main_job import Show
+    from upscale.batch.preflight import Forecast, Preflight
+    from upscale.cli.options import CommandOptions
 
 
-def write_survey(survey: Survey, show: Show) -> int:
-    """Write a survey to stdout; return 1 where pictures or the whole run will fail, else 0."""
-    short = _shortage(survey)
-    if show.json:
-        for item in survey.lines:
+def write_preflight(found: Preflight, command: CommandOptions) -> int:
+    """Write it to stdout; return 1 where pictures or the whole run will fail, else 0."""
+    short = _shortage(found)
+    if command.json:
+        for item in found.lines:
             print(json.dumps(_record(item)))
-    elif not show.console.quiet:
-        for item in survey.lines:
+    elif not command.console.quiet:
+        for item in found.lines:
             print(_text(item))
-    for item in survey.problems:
-        show.console.error(f"{item.task.source.location}: {item.problem}")
+    for item in found.problems:
+        command.console.error(f"{item.task.source.location}: {item.problem}")
     for shortage in short:
-        show.console.error(shortage)
-    show.console.note(_sum(survey))
-    return 1 if survey.problems or short else 0
+        command.console.error(shortage)
+    command.console.note(_sum(found))
+    return 1 if found.problems or short else 0
 
 
-def _text(line: Line) -> str:
+def _text(line: Forecast) -> str:
     """One picture on one line, safe on any terminal."""
     task = line.task
     head = f"{printable(task.source.location)} -> {printable(task.output)}"
@@ -42,7 +42,7 @@ def _text(line: Line) -> str:
     return f"{head}  {sizes}{note}"
 
 
-def _record(line: Line) -> dict[str, object]:
+def _record(line: Forecast) -> dict[str, object]:
     task = line.task
     return {
         "input": task.source.location,
@@ -59,34 +59,34 @@ def _record(line: Line) -> dict[str, object]:
     }
 
 
-def _shortage(survey: Survey) -> list[str]:
+def _shortage(found: Preflight) -> list[str]:
     """What the disk or the memory will not do."""
-    found = []
-    need = sum(line.disk for line in survey.todo)
-    if len(survey.free) == 1:
-        folder, free = next(iter(survey.free.items()))
+    short = []
+    need = sum(line.disk for line in found.todo)
+    if len(found.free) == 1:
+        folder, free = next(iter(found.free.items()))
         if need > free:
-            found.append(f"{folder}: about {_size(need)} needed, {_size(free)} free")
-    largest = max((line.memory for line in survey.todo), default=0)
-    if largest > survey.memory_free:
-        have = _size(survey.memory_free)
-        found.append(f"memory: the largest picture needs about {_size(largest)}, {have} are free")
-    return found
+            short.append(f"{folder}: about {_size(need)} needed, {_size(free)} free")
+    largest = max((line.memory for line in found.todo), default=0)
+    if largest > found.memory_free:
+        have = _size(found.memory_free)
+        short.append(f"memory: the largest picture needs about {_size(largest)}, {have} are free")
+    return short
 
 
-def _sum(survey: Survey) -> str:
-    todo = survey.todo
+def _sum(found: Preflight) -> str:
+    todo = found.todo
     pixels = sum(line.width * line.height for line in todo) / 1e6
     out = sum(line.out_width * line.out_height for line in todo) / 1e6
-    skipped = sum(line.task.action == "skip" for line in survey.lines)
+    skipped = sum(line.task.action == "skip" for line in found.lines)
     disk = _size(sum(line.disk for line in todo))
     memory = _size(max((line.memory for line in todo), default=0))
     parts = [
-        f"{len(todo)} to do, {skipped} skipped, {len(survey.problems)} will fail",
+        f"{len(todo)} to do, {skipped} skipped, {len(found.problems)} will fail",
         f"{pixels:.2f} MP -> {out:.2f} MP",
         f"about {disk} of disk",
         f"{memory} of memory for the largest",
-        f"{_time(survey.seconds)} in the network",
+        f"{_time(found.seconds)} in the network",
     ]
     return "; ".join(parts) + "; nothing was written"
 

@@ -18,13 +18,10 @@ import tifffile
 from PIL import Image as PillowImage
 
 from tests.conftest import Finished, draw
-from upscale import icc
-from upscale.batch import large
-from upscale.batch.discover import Source
-from upscale.batch.engines import load_engines
-from upscale.batch.settings import Settings
-from upscale.batch.task import Task
+from upscale import icc, load, storage
+from upscale.batch import work
 from upscale.image import Image, Metadata, decode, encode, provenance
+from upscale.upscaler import processing, targets
 
 Cli = Callable[..., Finished]
 
@@ -40,8 +37,15 @@ LAYOUTS: dict[str, dict[str, Any]] = {
 @pytest.fixture
 def by_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small pictures are large."""
-    monkeypatch.setattr(large, "SMALL_FILE", 0)
-    monkeypatch.setattr(large, "LARGE_PIXELS", 100)
+    monkeypatch.setattr(storage, "READ_BYTES", 0)
+    monkeypatch.setattr(processing, "AT_ONCE", 100)
+    monkeypatch.setattr(work, "Behind", None)  # what holds a whole picture
+
+
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are small again."""
+    monkeypatch.setattr(processing, "AT_ONCE", 1 << 40)
+    monkeypatch.setattr(work, "Behind", targets.Behind)
 
 
 def save(path: Path, pixels: np.ndarray, byteorder: str = "<", **layout: Any) -> None:
@@ -66,32 +70,23 @@ def pictures() -> dict[str, np.ndarray]:
     }
 
 
-def written_by_rows(path: Path) -> bool:
-    """A TIFF by rows is in tiles."""
-    with tifffile.TiffFile(path) as file:
-        return bool(file.pages[0].is_tiled)  # type: ignore[union-attr]
-
-
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("kind", ["rgb", "gray", "opaque", "holes", "sixteen", "float"])
-def test_rows_give_what_the_whole_picture_gives(
+def test_rows_give_the_bytes_of_the_whole_picture(
     cli: Cli, tiny: str, tmp_path: Path, by_rows: None, monkeypatch: Any, kind: str, layout: str
 ) -> None:
     source = tmp_path / "in.tif"
     save(source, pictures()[kind], **LAYOUTS[layout])
-    names = ["rows.tif"] + ["rows.png"] * (kind != "float")
-    for name in names:
-        result = cli(source, "-m", tiny, "-o", tmp_path / name, "--tile", "32")
+    kinds = ["tif"] + ["png", "webp"] * (kind != "float")
+    base = (source, "-m", tiny, "--tile", "32")
+    for ext in kinds:
+        result = cli(*base, "-o", tmp_path / f"rows.{ext}")
         assert result.code == 0, result.err
-    assert written_by_rows(tmp_path / "rows.tif")
-    monkeypatch.setattr(large, "LARGE_PIXELS", 10**9)
-    assert cli(source, "-m", tiny, "-o", tmp_path / "whole.tif", "--tile", "32").code == 0
-    assert not written_by_rows(tmp_path / "whole.tif")
-    whole = decode((tmp_path / "whole.tif").read_bytes())
-    for name in names:
-        rows = decode((tmp_path / name).read_bytes())
-        assert rows.pixels.dtype == whole.pixels.dtype
-        assert np.array_equal(rows.pixels, whole.pixels), name
+    small(monkeypatch)
+    for ext in kinds:
+        assert cli(*base, "-o", tmp_path / f"whole.{ext}").code == 0
+        rows, whole = ((tmp_path / f"{name}.{ext}").read_bytes() for name in ("rows", "whole"))
+        assert rows == whole, ext
 
 
 @pytest.mark.parametrize("options", [["-s", "1.7"], ["--width", "100"], ["--color-fix"], ["--tta"]])
@@ -100,12 +95,11 @@ def test_every_option_works_by_rows(
 ) -> None:
     source = tmp_path / "in.tif"
     save(source, pictures()["rgb"])
-    assert cli(source, "-m", tiny, "-o", tmp_path / "rows.tif", "--tile", "32", *options).code == 0
-    assert written_by_rows(tmp_path / "rows.tif")
-    monkeypatch.setattr(large, "LARGE_PIXELS", 10**9)
-    assert cli(source, "-m", tiny, "-o", tmp_path / "whole.tif", "--tile", "32", *options).code == 0
-    rows, whole = (decode((tmp_path / f"{n}.tif").read_bytes()) for n in ("rows", "whole"))
-    assert np.array_equal(rows.pixels, whole.pixels)
+    base = (source, "-m", tiny, "--tile", "32", *options)
+    assert cli(*base, "-o", tmp_path / "rows.tif").code == 0
+    small(monkeypatch)
+    assert cli(*base, "-o", tmp_path / "whole.tif").code == 0
+    assert (tmp_path / "rows.tif").read_bytes() == (tmp_path / "whole.tif").read_bytes()
 
 
 @pytest.mark.parametrize("strip", [[], ["--strip-metadata"]])
@@ -123,8 +117,9 @@ def test_metadata_are_those_of_the_whole_picture(
     )
     source = tmp_path / "in.tif"
     source.write_bytes(encode(Image(pictures()["rgb"], held), "tiff"))
-    for name, pixels in (("rows", 100), ("whole", 10**9)):
-        monkeypatch.setattr(large, "LARGE_PIXELS", pixels)
+    for name in ("rows", "whole"):
+        if name == "whole":
+            small(monkeypatch)
         for ext in ("tif", "png"):
             output = tmp_path / f"{name}.{ext}"
             assert cli(source, "-m", tiny, "-o", output, *strip).code == 0
@@ -138,7 +133,7 @@ def test_metadata_are_those_of_the_whole_picture(
         assert np.array_equal(rows.pixels, whole.pixels)
 
 
-def test_a_picture_that_does_not_go_by_rows_is_done_whole(
+def test_any_format_and_any_turn_goes_by_rows(
     cli: Cli, tiny: str, tmp_path: Path, by_rows: None
 ) -> None:
     save(tmp_path / "in.tif", pictures()["rgb"])
@@ -164,11 +159,11 @@ def test_the_limit_of_pixels_holds_where_it_is_given(
 def test_no_memory_is_one_failure_with_a_remedy(
     cli: Cli, tiny: str, tmp_path: Path, by_rows: None, monkeypatch: Any
 ) -> None:
-    def greedy(*_: Any) -> None:
+    def greedy(*_: Any, **__: Any) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9")
 
     save(tmp_path / "in.tif", pictures()["rgb"])
-    monkeypatch.setattr(large, "write_rows", greedy)
+    monkeypatch.setattr(targets, "create", greedy)
     result = cli(tmp_path / "in.tif", "-m", tiny, "-o", f"{tmp_path}/out/")
     assert result.code == 1
     assert "out of memory; give a smaller --tile" in result.err
@@ -193,13 +188,13 @@ def test_a_file_that_changes_meanwhile_is_a_failure(
 ) -> None:
     source = tmp_path / "in.tif"
     save(source, pictures()["rgb"])
-    write_rows = large.write_rows
+    write = targets.InFile.write
 
-    def touched(*arguments: Any) -> None:
-        write_rows(*arguments)
+    def touched(self: Any, rows: Any) -> None:
+        write(self, rows)
         os.utime(source, (1, 1))
 
-    monkeypatch.setattr(large, "write_rows", touched)
+    monkeypatch.setattr(targets.InFile, "write", touched)
     result = cli(source, "-m", tiny, "-o", f"{tmp_path}/{output}")
     assert result.code == 1
     assert "changed while it was read" in result.err
@@ -213,16 +208,17 @@ def test_what_does_not_read_back_is_no_success(
     """A disk that changes one byte of the pixels."""
     source = tmp_path / "in.tif"
     save(source, pictures()["rgb"])
-    write_rows = large.write_rows
+    write = targets.InFile.write
 
-    def worn(file: Any, *arguments: Any) -> None:
-        write_rows(file, *arguments)
+    def worn(self: Any, rows: Any) -> None:
+        write(self, rows)
+        file = self.file
         file.seek(where, os.SEEK_SET if where > 0 else os.SEEK_END)
         byte = file.read(1)
         file.seek(-1, os.SEEK_CUR)
         file.write(bytes([byte[0] ^ 0x55]))
 
-    monkeypatch.setattr(large, "write_rows", worn)
+    monkeypatch.setattr(targets.InFile, "write", worn)
     result = cli(source, "-m", tiny, "-o", f"{tmp_path}/out/", "-f", ext)
     assert result.code == 1
     assert "does not read back" in result.err
@@ -239,13 +235,8 @@ def test_the_first_pass_can_be_stopped(tiny: str, tmp_path: Path, by_rows: None)
 
     source = tmp_path / "in.tif"
     save(source, pictures()["rgb"])
-    settings = Settings(model=tiny)
-    upscaler = load_engines(settings)[0]
-    task = Task(Source(str(source), ""), str(tmp_path / "out.tif"), "tiff")
-    found = large.inspect(task, settings, upscaler)
-    assert found is not None
     with pytest.raises(EnoughError):
-        large.enlarge_file(found, upscaler, settings, "", None, progress=progress)
+        load(tiny).file(source, tmp_path / "out.tif", progress=progress)
     assert list(tmp_path.iterdir()) == [source]
 
 
@@ -254,13 +245,13 @@ def test_a_file_that_goes_away_meanwhile_is_named(
 ) -> None:
     source = tmp_path / "in.tif"
     save(source, pictures()["rgb"])
-    write_rows = large.write_rows
+    write = targets.InFile.write
 
-    def deleted(*arguments: Any) -> None:
+    def deleted(self: Any, rows: Any) -> None:
         source.unlink()
-        write_rows(*arguments)
+        write(self, rows)
 
-    monkeypatch.setattr(large, "write_rows", deleted)
+    monkeypatch.setattr(targets.InFile, "write", deleted)
     result = cli(source, "-m", tiny, "-o", f"{tmp_path}/out/")
     assert result.code == 1
     assert "in.tif: no such file" in result.err
@@ -288,12 +279,9 @@ def test_the_same_bytes_each_time(cli: Cli, tiny: str, tmp_path: Path, by_rows: 
 
 LARGE_RUN = """
 import sys
-from upscale.batch import large
-from upscale.batch.discover import Source
-from upscale.batch.engines import load_engines
-from upscale.batch.settings import Settings
-from upscale.batch.task import Task
-large.SMALL_FILE, large.LARGE_PIXELS = 0, 100
+from upscale import storage
+from upscale.upscaler import processing
+storage.READ_BYTES, processing.AT_ONCE = 0, 100
 from upscale.cli import status
 sys.exit(status(sys.argv[1:]))
 """

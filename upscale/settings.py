@@ -1,0 +1,434 @@
+"""Every option of the main job, each said once.
+
+``Settings`` holds what decides the bytes of an output besides its input, ``RunOptions`` what does
+not, ``Selection`` which pictures are taken, ``Outputs`` where they go.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from upscale.errors import UsageError
+from upscale.options import (
+    COMPUTE,
+    FILES,
+    MODEL,
+    OUTPUT,
+    RUNNING,
+    between,
+    check_options,
+    one_of,
+    option,
+)
+
+IccMode = Literal["keep", "srgb"]
+AlphaMode = Literal["network", "bicubic"]
+TileOption = int | Literal["auto", "off"]
+
+DIGEST_VERSION = 2
+MAX_SCALE = 64.0
+MAX_SIDE = 1_000_000
+MIN_TILE = 16
+AUTO: TileOption = "auto"
+KEEP: IccMode = "keep"
+NETWORK: AlphaMode = "network"
+
+
+def _check_scale(scale: float) -> str:
+    text = f"is out of range: give more than 0 and at most {MAX_SCALE:g}"
+    return "" if 0 < scale <= MAX_SCALE else text
+
+
+def _check_tile(tile: TileOption) -> str:
+    if isinstance(tile, bool) or not isinstance(tile, int):
+        return "" if tile in ("auto", "off") else "is unknown: give auto, off, or a number"
+    return "" if tile >= MIN_TILE else f"is too small: give {MIN_TILE} or more, auto, or off"
+
+
+def _check_size(size: Any) -> str:
+    fits = isinstance(size, tuple) and len(size) == 2 and all(1 <= n <= MAX_SIDE for n in size)
+    return "" if fits else f"is no size: give width and height, each 1 to {MAX_SIDE}"
+
+
+def _check_file(name: str) -> str:
+    return "" if Path(name).is_file() else "is no file: check the path"
+
+
+def _tile(text: str) -> Any:
+    return int(text) if re.fullmatch(r"-?\d+", text.strip()) else text.strip()
+
+
+def _size(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d+)[xX×](\d+)", text.strip())
+    if match is None:
+        raise UsageError(f"size {text!r} is not WIDTHxHEIGHT: give for example 1920x1080")
+    return int(match[1]), int(match[2])
+
+
+def _parse_shard(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d+)/(\d+)", text.strip())
+    if match is None:
+        raise UsageError(f"shard {text!r} is not I/N: give for example 3/16")
+    return int(match[1]), int(match[2])
+
+
+SIDE = between(1, MAX_SIDE)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides the bytes of an output, besides its input and the weights.
+
+    Each field says with :func:`option` what it means. ``size`` is (width, height).
+
+    Raises:
+        UsageError: A value is out of range, or two do not go together.
+    """
+
+    format: str | None = option(
+        None,
+        "-f",
+        "--format",
+        metavar="EXT",
+        panel=OUTPUT,
+        shown="the input's where it can hold the result",
+        help="Output format: png, jpg, webp, tif, ...",
+    )
+    quality: int | None = option(
+        None,
+        metavar="N",
+        panel=OUTPUT,
+        shown=False,
+        help="Quality of lossy formats, 1 to 100.",
+        check=between(1, 100),
+    )
+    lossless: bool = option(False, panel=OUTPUT, help="Lossless coding where the format has both.")
+    background: str | None = option(
+        None,
+        metavar="COLOUR",
+        panel=OUTPUT,
+        shown=False,
+        help="What to put under a transparent picture where the format holds no alpha: white, "
+        "#rrggbb.",
+    )
+    icc: IccMode = option(
+        KEEP,
+        metavar="keep|srgb",
+        panel=OUTPUT,
+        help="Keep the colour profile of the input, or leave the result in sRGB.",
+        check=one_of("keep", "srgb"),
+    )
+    assume_icc: str | None = option(
+        None,
+        metavar="FILE",
+        panel=OUTPUT,
+        shown=False,
+        help="ICC profile for CMYK pictures that carry none.",
+        check=_check_file,
+    )
+    palette: bool = option(False, panel=OUTPUT, help="PNG with a palette of at most 256 colours.")
+    strip_metadata: bool = option(
+        False, panel=OUTPUT, help="Drop EXIF, XMP, and provenance; the ICC profile stays."
+    )
+    model: str = option(
+        "esrgan",
+        "-m",
+        "--model",
+        metavar="NAME",
+        panel=MODEL,
+        help="Family (srcnn, esrgan, swinir), weights name (swinir-light-x2), or checkpoint file.",
+    )
+    scale: float | None = option(
+        None,
+        "-s",
+        "--scale",
+        metavar="FLOAT",
+        panel=MODEL,
+        shown="the model's",
+        help="Final scale; the nearest native scale at or above it runs, the rest is bicubic.",
+        check=_check_scale,
+    )
+    size: tuple[int, int] | None = option(
+        None,
+        metavar="WxH",
+        panel=MODEL,
+        shown=False,
+        help="Final size instead of a scale.",
+        kind=str,
+        parse=_size,
+        check=_check_size,
+    )
+    width: int | None = option(
+        None,
+        metavar="N",
+        panel=MODEL,
+        shown=False,
+        help="Final width; the height follows.",
+        check=SIDE,
+    )
+    height: int | None = option(
+        None,
+        metavar="N",
+        panel=MODEL,
+        shown=False,
+        help="Final height; the width follows.",
+        check=SIDE,
+    )
+    max_side: int | None = option(
+        None,
+        metavar="N",
+        panel=MODEL,
+        shown=False,
+        help="Final length of the longer side.",
+        check=SIDE,
+    )
+    alpha: float | None = option(
+        None,
+        metavar="FLOAT",
+        panel=MODEL,
+        shown="0.8",
+        help="esrgan: (1 - A) x PSNR net + A x GAN net, in [0, 1]: 0 is faithful, 1 is crisp.",
+        check=between(0, 1, ": 0 is the PSNR net, 1 the GAN"),
+    )
+    tta: bool = option(
+        False, "-x", "--tta", panel=MODEL, help="Mean over the eight flips and turns: 8x slower."
+    )
+    alpha_mode: AlphaMode = option(
+        NETWORK,
+        metavar="network|bicubic",
+        panel=MODEL,
+        help="How a picture's transparency is enlarged.",
+        check=one_of("network", "bicubic"),
+    )
+    color_fix: bool = option(
+        False, panel=MODEL, help="Put the input's low frequencies back, against colour drift."
+    )
+    seed: int = option(0)  # of the noise, for networks that take noise
+    temperature: float = option(0.8, check=between(0, 10))  # its standard deviation
+    tile: TileOption = option(
+        AUTO,
+        "-t",
+        "--tile",
+        metavar="auto|off|N",
+        panel=COMPUTE,
+        help="Side of a tile in input pixels.",
+        kind=str,
+        parse=_tile,
+        check=_check_tile,
+    )
+    overlap: int | None = option(
+        None,
+        metavar="N",
+        panel=COMPUTE,
+        shown="what the network needs",
+        help="Pixels that neighbouring tiles share.",
+        check=lambda n: "" if n >= 0 else "is negative: give 0 or more",
+    )
+    dtype: str = option("auto", metavar="NAME", panel=COMPUTE, help="auto, fp16, bf16, or fp32.")
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "model", os.fspath(self.model))
+        if self.assume_icc is not None:
+            object.__setattr__(self, "assume_icc", os.fspath(self.assume_icc))
+        check_options(self)
+        sides = (self.width, self.height)
+        if self.scale is not None and self.has_size:
+            raise UsageError(
+                f"scale {self.scale:g} and size {self.size_label}: give one of the two"
+            )
+        if self.size is not None and (*sides, self.max_side) != (None, None, None):
+            raise UsageError("size and width, height, or max side: give one kind")
+        if self.max_side is not None and sides != (None, None):
+            raise UsageError("max side and width or height: give one of them")
+
+    @property
+    def has_size(self) -> bool:
+        """Whether a size in pixels is asked for instead of a scale."""
+        return any((self.size, self.width, self.height, self.max_side))
+
+    @property
+    def size_label(self) -> str:
+        """The size asked for, in names: ``1920x1080``, ``1920x``, ``max512``."""
+        if self.max_side is not None:
+            return f"max{self.max_side}"
+        width, height = self.size or (self.width, self.height)
+        return f"{width or ''}x{height or ''}"
+
+    def final_size(self, height: int, width: int, scale: float) -> tuple[int, int]:
+        """Height and width of the result for an input of ``height`` x ``width``, at least 1 x 1.
+
+        ``scale`` counts where the settings name neither scale nor size.
+        """
+        if not self.has_size:
+            factor = self.scale or scale
+            return max(1, int(height * factor + 0.5)), max(1, int(width * factor + 0.5))
+        if self.size is not None:
+            return self.size[1], self.size[0]
+        if self.max_side is not None:
+            ratio = self.max_side / max(width, height)
+        elif self.width is not None:
+            ratio = self.width / width
+        else:
+            ratio = (self.height or height) / height
+        return (
+            self.height or max(1, round(height * ratio)),
+            self.width or max(1, round(width * ratio)),
+        )
+
+    def digest(self, weights: tuple[str, ...], *, alpha: float | None, scale: float) -> str:
+        """Return 16 hexadecimal digits that differ when an output would differ.
+
+        Fields that have their default are left out, so that a new one changes no old digest.
+
+        Args:
+            weights: Names and SHA-256 of the checkpoints in use.
+            alpha: The alpha in use.
+            scale: The scale in use.
+        """
+        filled = replace(self, alpha=alpha, scale=None if self.has_size else scale)
+        values = asdict(filled)
+        changed = {f.name: values[f.name] for f in fields(self) if values[f.name] != f.default}
+        if not self.has_size:  # else the family may choose other weights for other pictures
+            changed.pop("model", None)
+        text = json.dumps([DIGEST_VERSION, sorted(weights), changed], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a run is carried out; none of it changes a byte of an output.
+
+    Raises:
+        UsageError: A value is out of range.
+    """
+
+    device: str = option(
+        "auto",
+        metavar="NAME",
+        panel=COMPUTE,
+        help="auto, cpu, cuda, cuda:N, mps; several with commas: cuda:0,cuda:1.",
+    )
+    jobs: int = option(
+        0,
+        "-j",
+        "--jobs",
+        metavar="N",
+        panel=COMPUTE,
+        shown="auto",
+        help="Threads that decode, and as many that encode.",
+        check=between(0, 1024),
+    )
+    max_pixels: int | None = option(
+        None,
+        metavar="N",
+        panel=COMPUTE,
+        shown="268 million",
+        help="Largest input, in pixels; where none is given, 17,180 million by rows.",
+        check=between(1, 1 << 40),
+    )
+    fail_fast: bool = option(False, panel=RUNNING, help="Stop at the first failure.")
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+    @property
+    def devices(self) -> list[str]:
+        """The names of the devices.
+
+        Raises:
+            UsageError: A device is named twice.
+        """
+        names = [name.strip() for name in self.device.split(",")]
+        if len(set(names)) < len(names) or "" in names:
+            raise UsageError(f"device {self.device!r}: name each device once, with commas between")
+        return names
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where outputs go and what may happen to what is there.
+
+    Raises:
+        UsageError: Two options do not go together.
+    """
+
+    output: str | None = option(
+        None,
+        "-o",
+        "--output",
+        metavar="PATH",
+        panel=OUTPUT,
+        shown="beside the input: {stem}_{model}_x{scale}.{ext}",
+        help="A file (one input), a folder (the tree is mirrored), - (stdout), or a template with "
+        "{stem} {parent} {model} {scale} {alpha} {ext}.",
+    )
+    overwrite: bool = option(False, panel=OUTPUT, help="Replace outputs that exist.")
+    skip_existing: bool = option(
+        False,
+        panel=OUTPUT,
+        help="Leave outputs that exist. With neither, an output that exists is refused before any "
+        "work, unless the folder's journal records it: then it is done already, or made anew when "
+        "its input or the settings have changed.",
+    )
+    shard: tuple[int, int] | None = option(
+        None,
+        metavar="I/N",
+        panel=FILES,
+        shown=False,
+        help="Do the I-th of N parts: one for each job of an array.",
+        kind=str,
+        parse=_parse_shard,
+    )
+
+    def __post_init__(self) -> None:
+        if self.overwrite and self.skip_existing:
+            raise UsageError("--overwrite and --skip-existing: give one of them")
+        if self.shard is not None and not 1 <= self.shard[0] <= self.shard[1]:
+            raise UsageError(f"shard {self.shard[0]}/{self.shard[1]}: give i/N with i from 1 to N")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which pictures are taken."""
+
+    recursive: bool = option(
+        False, "-r", "--recursive", panel=FILES, help="Folders in folders too."
+    )
+    include: tuple[str, ...] = option(
+        (),
+        metavar="GLOB",
+        panel=FILES,
+        shown=False,
+        help="Take only names or paths in a folder that match; may be repeated.",
+        kind=list[str],
+        parse=tuple,
+    )
+    exclude: tuple[str, ...] = option(
+        (),
+        metavar="GLOB",
+        panel=FILES,
+        shown=False,
+        help="Leave out names, paths, or folders that match; may be repeated.",
+        kind=list[str],
+        parse=tuple,
+    )
+    files_from: str | None = option(
+        None,
+        metavar="FILE|-",
+        panel=FILES,
+        shown=False,
+        help="Read inputs from a list, or the failures from an earlier --report.",
+    )
+    null: bool = option(False, "-0", "--null", panel=FILES, help="The list is separated by NUL.")
+
+    def __post_init__(self) -> None:
+        for name in ("include", "exclude"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if self.null and self.files_from is None:
+            raise UsageError("-0 tells how a list is separated: give --files-from too")
