@@ -76,9 +76,8 @@ def header(data: Data) -> Header:
     extra = _check_samples(page)
     _check_storage(page, len(data))
     photometric, bits = page.number(PHOTOMETRIC, 1), (page.numbers(BITS) or (1,))[0]
-    notes: tuple[str, ...] = ()
-    if extra and page.number(EXTRA_SAMPLES) not in (PREMULTIPLIED, STRAIGHT):
-        notes = ("the extra channel of unknown meaning is taken as alpha",)
+    unknown = extra and page.number(EXTRA_SAMPLES) not in (PREMULTIPLIED, STRAIGHT)
+    notes = ("the extra channel of unknown meaning is taken as alpha",) if unknown else ()
     return Header(
         metadata_of(page.block, page.directory, notes),
         _pieces(page, len(data)),
