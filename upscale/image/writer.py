@@ -245,9 +245,8 @@ def create(
     opaque = Image(np.full((1, 1, channels), top, dtype), metadata)
     fitted = fit_pixels(opaque, kind, background)
     fitted = Image(fitted.pixels, fit_metadata(fitted.metadata, (width, height), kind))
-    separated = (
-        metadata.cmyk if kind.name in ("jpeg", "tiff") and fitted.pixels.shape[2] == 3 else None
-    )
+    holds_inks = kind.name in ("jpeg", "tiff") and fitted.pixels.shape[2] == 3
+    separated = metadata.cmyk if holds_inks else None
     if separated:
         fitted = fitted.with_metadata(icc=separated)
     if kind.name == "jpeg":
