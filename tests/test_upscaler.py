@@ -198,6 +198,8 @@ def test_the_result_says_how_it_was_made(duo: Upscaler) -> None:
     assert values == {
         "model": "duo",
         "alpha": 0.8,
+        "denoise": None,
+        "hint": "",
         "scale": 2.0,
         "device": "cpu",
         "dtype": "fp32",
