@@ -20,6 +20,7 @@ ORDER = [
         "device",
         "strips",
         "resample",
+        "damage",
         "icc",
         "metadata",
         "image",

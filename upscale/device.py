@@ -134,6 +134,15 @@ def _supports(device: torch.device, dtype: torch.dtype) -> bool:
     return dtype == torch.float16
 
 
+def computes_in(dtype: torch.dtype, device: torch.device) -> bool:
+    """Whether ``device`` has instructions for ``dtype``; a CPU may only emulate bfloat16."""
+    if device.type == "cpu" and dtype == torch.bfloat16:
+        # torch has had this list since 2.9; without it bfloat16 is not chosen
+        flags: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+        return any(flags.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    return _supports(device, dtype)
+
+
 def dtype_name(dtype: torch.dtype) -> str:
     """The short name of a precision: the inverse of :data:`DTYPES`."""
     return {value: key for key, value in DTYPES.items()}[dtype]

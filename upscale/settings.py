@@ -45,6 +45,12 @@ def _check_scale(scale: float) -> str:
     return "" if 0 < scale <= MAX_SCALE else text
 
 
+def _check_denoise(denoise: float | str) -> str:
+    if isinstance(denoise, str):
+        return "" if denoise == "auto" else "is unknown: give auto or a number in [0, 1]"
+    return between(0, 1, ": 0 is for clean pictures, 1 for noisy, compressed ones")(denoise)
+
+
 def _check_tile(tile: TileOption) -> str:
     if isinstance(tile, bool) or not isinstance(tile, int):
         return "" if tile in ("auto", "off") else "is unknown: give auto, off, or a number"
@@ -58,6 +64,13 @@ def _check_size(size: Any) -> str:
 
 def _check_file(name: str) -> str:
     return "" if Path(name).is_file() else "is no file: check the path"
+
+
+def _denoise(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text.strip()
 
 
 def _tile(text: str) -> Any:
@@ -196,6 +209,17 @@ class Settings:
         help="esrgan: (1 - A) x PSNR net + A x GAN net, in [0, 1]: 0 is faithful, 1 is crisp.",
         check=between(0, 1, ": 0 is the PSNR net, 1 the GAN"),
     )
+    denoise: float | str | None = option(
+        None,
+        metavar="FLOAT|auto",
+        panel=MODEL,
+        shown="auto",
+        help="esrgan: (1 - D) x pair for clean pictures + D x pair for noisy and compressed ones, "
+        "D in [0, 1]; auto measures each picture.",
+        kind=str,
+        parse=_denoise,
+        check=_check_denoise,
+    )
     tta: bool = option(
         False, "-x", "--tta", panel=MODEL, help="Mean over the eight flips and turns: 8x slower."
     )
@@ -294,7 +318,8 @@ class Settings:
         filled = replace(self, alpha=alpha, scale=None if self.has_size else scale)
         values = asdict(filled)
         changed = {f.name: values[f.name] for f in fields(self) if values[f.name] != f.default}
-        if not self.has_size:  # else the family may choose other weights for other pictures
+        if not self.has_size and "," not in self.model:
+            # else the family may choose other weights for other pictures; a chain has an order
             changed.pop("model", None)
         text = json.dumps([DIGEST_VERSION, sorted(weights), changed], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -195,12 +195,31 @@ def pad(lr: Tensor, multiple_of: int, *, height: int | None = None, is_end: bool
     """
     height, width = height or lr.shape[-2], lr.shape[-1]
     bottom, right = -height % multiple_of, -width % multiple_of
+    if is_traced():
+        return _pad_traced(lr, bottom, right)
     mode = "reflect" if bottom < height and right < width else "replicate"
     if not is_end:
         bottom = 0
     if not bottom and not right:
         return lr
     return F.pad(lr, (0, right, 0, bottom), mode=mode)
+
+
+def is_traced() -> bool:
+    """Whether a graph is being made that is to serve every size (the ONNX export)."""
+    traced: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    return traced
+
+
+def _pad_traced(x: Tensor, bottom: int, right: int) -> Tensor:
+    """The same for a graph that serves every size: no branch is taken, rows are looked up."""
+    height, width = x.shape[-2:]
+    fits = torch.as_tensor(bottom < height) & torch.as_tensor(right < width)
+    for axis, length, more in ((-2, height, bottom), (-1, width, right)):
+        at = torch.arange(length + more)
+        beyond = torch.where(fits, 2 * length - 2 - at, length - 1)
+        x = x.index_select(axis, torch.where(at < length, at, beyond))
+    return x
 
 
 def crop(sr: Tensor, height: int, width: int) -> Tensor:

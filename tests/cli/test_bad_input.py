@@ -131,7 +131,7 @@ def test_damaged_weights(cli: Cli, tiny_cache: Path, tiny: str, picture: Path) -
     whole = (tiny_cache / "weights" / "tiny-x2.safetensors").read_bytes()
     short = picture.parent / "short.safetensors"
     short.write_bytes(whole[: len(whole) // 2])
-    refused(cli(picture, "-m", short), 1, "short.safetensors")
+    refused(cli(picture, "-m", short), 2, "short.safetensors")
 
 
 def test_foreign_weights(cli: Cli, picture: Path) -> None:
@@ -140,7 +140,7 @@ def test_foreign_weights(cli: Cli, picture: Path) -> None:
 
     path = picture.parent / "other.safetensors"
     save_file({"lstm.weight": np.zeros((3, 3), np.float32)}, path)
-    refused(cli(picture, "-m", path), 1, "other.safetensors")
+    refused(cli(picture, "-m", path), 2, "other.safetensors")
 
 
 def test_wrong_hash(
@@ -153,7 +153,7 @@ def test_wrong_hash(
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(bytes(data))
-    refused(cli(picture, "-m", "tiny"), 1, "tiny")
+    refused(cli(picture, "-m", "tiny"), 2, "tiny")
     assert not list(picture.parent.glob("*_tiny_*"))
 
 

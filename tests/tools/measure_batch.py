@@ -1,4 +1,4 @@
-"""Figures for docs/reliability.md and docs/batch.md; each prints one table.
+"""Figures of batches, for docs/using.md; each prints one table.
 
     python tests/tools/measure_batch.py many [--pictures 2000]   good, broken, again, another alpha
     python tests/tools/measure_batch.py throughput               folder against pure network time

@@ -81,7 +81,7 @@ class Job:
         from upscale.upscaler import model_label
 
         native, settings = upscaler.native(), self.settings
-        weights = tuple(f"{name}:{sha256}" for name, sha256 in native.weights.items())
+        weights = tuple(f"{name}:{sha256}" for name, sha256 in upscaler.weights.items())
         labels = Labels(
             model=model_label(settings.model),
             scale=settings.size_label if settings.has_size else f"{upscaler.scale:g}",

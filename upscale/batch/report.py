@@ -33,6 +33,7 @@ class Record:
     model: str | None = None
     weights: dict[str, str] = field(default_factory=dict)
     alpha: float | None = None
+    denoise: float | None = None
     scale: float | None = None
     device: str | None = None
     dtype: str | None = None

@@ -71,12 +71,14 @@ class Outcome:
         record: For the report.
         data: The bytes that are to go to stdout.
         losses: What the output could not hold.
+        hint: A model that suits the picture better.
         is_fatal: Why it failed will meet every further picture too.
     """
 
     record: Record
     data: bytes | memoryview | None = None
     losses: tuple[str, ...] = ()
+    hint: str = ""
     is_fatal: bool = False
 
 
@@ -177,7 +179,8 @@ class Work:
             # 4. Run it, and encode it: a small one here, behind the network.
             job = _Job(self, task, content, reader, kind, by_rows, runner, progress)
             data, result = job.write(journal)
-        return Outcome(Record.of(task, result, time.perf_counter() - started), data, result.losses)
+        record = Record.of(task, result, time.perf_counter() - started)
+        return Outcome(record, data, result.losses, result.hint)
 
     def _recheck(self, task: Task, journal: Journal) -> Task | Record:
         """The task as it is now to be done, or the record of a picture that is done."""

@@ -15,12 +15,12 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from filelock import FileLock
 
 from upscale.checkpoints.files import check_sha256, digest
-from upscale.checkpoints.names import SUFFIXES, Role, normal, suggestion
+from upscale.checkpoints.names import CLEAN, REAL, SUFFIXES, Role, normal, suggestion
 from upscale.checkpoints.published import lookup, official, refused
 from upscale.errors import CheckpointError, UnknownModelError, UsageError
 from upscale.files import write_bytes
@@ -41,7 +41,8 @@ class Entry:
         architecture: Key of ``MODELS``.
         scale: Enlargement.
         family: What ``--model`` may say in its stead; its rows differ in scale and role.
-        role: "psnr" or "gan" where the family has a pair to interpolate between.
+        role: "psnr" or "gan" where the family has a pair to interpolate between; "real-psnr" or
+            "real-gan" of a second pair, for compressed and noisy pictures.
         default: Preferred over other rows of the same family, scale and role.
         title: One line for people.
         license: SPDX identifier, or a sentence.
@@ -153,6 +154,11 @@ def _entry(path: Path, name: str, table: Any, origin: Origin) -> Entry:
             raise CheckpointError(
                 f"{path}: [{name}]: {key} = {value!r} has the wrong type; mend it"
             )
+    if table.get("role", "") not in get_args(Role):
+        roles = ", ".join(get_args(Role)[1:])
+        raise CheckpointError(
+            f"{path}: [{name}]: role = {table['role']!r} is none of {roles}; mend it"
+        )
     if Path(table["file"]).name != table["file"]:
         raise CheckpointError(
             f"{path}: [{name}]: file = {table['file']!r} leaves the folder; give a plain file name"
@@ -181,13 +187,13 @@ def families(rows: Iterable[Entry] | None = None) -> dict[str, list[Entry]]:
 
 
 def select(name: str | os.PathLike[str], *, scale: float | None = None) -> tuple[Entry, ...]:
-    """What ``--model NAME`` means: one entry, or a (PSNR, GAN) pair.
+    """What ``--model NAME`` means: one entry, a (PSNR, GAN) pair, or two pairs, clean and real.
 
     A family gives its nearest native scale at or above ``scale`` (else its largest), and at that
-    scale the pair where it has one; a weights name or a file gives itself, whatever ``scale`` says.
+    scale the pairs it has; a weights name or a file gives itself, whatever ``scale`` says.
 
     Args:
-        name: A family, a weights name, or the path of a safetensors file.
+        name: A family, a weights name, or the path of a checkpoint file.
         scale: Enlargement wanted; None for the family's default row, else its largest scale.
 
     Raises:
@@ -201,8 +207,9 @@ def select(name: str | os.PathLike[str], *, scale: float | None = None) -> tuple
     by_role: dict[str, Entry] = {}
     for entry in at_scale:
         by_role.setdefault(entry.role, entry)
-    if at_scale[0].role and {"psnr", "gan"} <= set(by_role):
-        return by_role["psnr"], by_role["gan"]
+    if at_scale[0].role and set(CLEAN) <= set(by_role):
+        roles = (*CLEAN, *REAL) if set(REAL) <= set(by_role) else CLEAN
+        return tuple(by_role[role] for role in roles)
     return (at_scale[0],)
 
 
@@ -217,7 +224,7 @@ def find(name: str | os.PathLike[str]) -> Entry:
     """One checkpoint by its weights name, its family, or its path.
 
     Names come first: a file called like one is meant with ``./`` before it. A family that has a
-    pair gives its GAN net; :func:`select` gives both.
+    pair gives its GAN net (for clean pictures); :func:`select` gives all.
 
     Raises:
         CheckpointError: Nothing of that name; an official checkpoint not pulled yet; no such file.
@@ -230,7 +237,7 @@ def find(name: str | os.PathLike[str]) -> Entry:
             if normal(text) in (entry.name, normal(entry.file)):
                 return entry
         if normal(text) in families(rows):
-            return select(text)[-1]
+            return select(text)[:2][-1]
     path = Path(text).expanduser()
     if path.is_file():
         return by_path(path)

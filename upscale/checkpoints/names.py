@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Literal
 
-Role = Literal["", "psnr", "gan"]
+Role = Literal["", "psnr", "gan", "real-psnr", "real-gan"]
+CLEAN: tuple[Role, Role] = ("psnr", "gan")  # trained on clean pictures; alpha walks between them
+REAL: tuple[Role, Role] = ("real-psnr", "real-gan")  # the same for pictures as people have them
 SUFFIXES = (".safetensors", ".pth", ".pt", ".tar", ".ckpt", ".bin", ".mat")
+
+
+def chain_of(model: str) -> list[str]:
+    """The models of a chain ``A,B``; a file whose name holds commas is one model."""
+    names = [name.strip() for name in model.split(",")]
+    return [model] if len(names) == 1 or Path(model).is_file() else names
 
 
 def normal(name: str) -> str:

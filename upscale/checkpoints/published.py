@@ -35,7 +35,7 @@ class Official:
         member: End of the path inside a zip archive, for an archive of several.
         channels: 1 gray, 3 RGB.
         family: Family name, as in :class:`~upscale.checkpoints.index.Entry`.
-        role: "psnr" or "gan" where the family has a pair.
+        role: As in :class:`~upscale.checkpoints.index.Entry`.
         data: What it was trained on.
         note: What a user should know.
     """

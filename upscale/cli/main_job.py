@@ -110,7 +110,7 @@ def _do(
     interrupt: Interrupt,
 ) -> None:
     """Carry out a plan, and pass on its records."""
-    console = command.console
+    console, hinted = command.console, False
     with ProgressBar(console, plan) as bar:
         if command.engine == "ray":
             gpus = 1.0 if upscalers[0].device.type == "cuda" else 0.0
@@ -124,10 +124,18 @@ def _do(
             records.write(outcome.record)
             bar.record(outcome.record)
             _say_losses(outcome, len(plan.tasks) == 1, console)
+            if outcome.hint and not hinted:
+                console.warn(f"{outcome.record.input}: {outcome.hint}")
+                hinted = True
 
 
 def _say_losses(outcome: Outcome, alone: bool, console: Console) -> None:
-    """Say what an output does not hold: of a single picture always, else when verbose."""
+    """Say what an output does not hold: of a single picture always, else when verbose.
+
+    When verbose, say too what was chosen for the picture.
+    """
+    if outcome.record.denoise is not None:
+        console.detail(f"{outcome.record.input}: denoise {outcome.record.denoise:g}")
     for note in outcome.losses:
         if alone:
             console.warn(note)

@@ -202,6 +202,15 @@ Models = Annotated[
         help="Family, weights name, checkpoint file, or bicubic; may be repeated.",
     ),
 ]
+Denoises = Annotated[
+    str | None,
+    typer.Option(
+        "--denoise",
+        metavar="D,D,...",
+        show_default="auto",
+        help="esrgan: auto, or a list like 0,0.5,1.",
+    ),
+]
 Alphas = Annotated[
     str | None,
     typer.Option(
@@ -224,6 +233,7 @@ Quiet = Annotated[bool, typed(CommandOptions, "quiet")]
 __all__ = [
     "Alphas",
     "CommandOptions",
+    "Denoises",
     "Dtype",
     "Inputs",
     "Models",

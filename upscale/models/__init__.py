@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from upscale.models.base import Config, Network, config_from_dict
+from upscale.models.bicubic import Bicubic, BicubicConfig
 from upscale.models.esrgan import ESRGAN, ESRGANConfig
+from upscale.models.spandrel import Spandrel
 from upscale.models.srcnn import SRCNN, SRCNNConfig
 from upscale.models.swinir import SwinIR, SwinIRConfig
 
 MODELS: dict[str, type[Network]] = {"srcnn": SRCNN, "esrgan": ESRGAN, "swinir": SwinIR}
+OTHERS: dict[str, type[Network]] = {"spandrel": Spandrel, "bicubic": Bicubic}  # no layouts here
 
 __all__ = [
     "ESRGAN",
     "MODELS",
+    "OTHERS",
     "SRCNN",
+    "BicubicConfig",
     "Config",
     "ESRGANConfig",
     "Network",

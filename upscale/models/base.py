@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +39,7 @@ class Network(nn.Module):
     architecture: ClassVar[str]
     config_type: ClassVar[type[Config]]
     precisions: ClassVar[tuple[torch.dtype, ...]] = (torch.float32,)
-    luma: ClassVar[Literal["studio", "full"]] = "studio"
+    luma: ClassVar[Literal["studio", "full"]] = "full"
 
     config: Config
     scale: int
@@ -47,6 +48,18 @@ class Network(nn.Module):
     multiple_of: int = 1
     halo: int = 0
     halo_is_exact: bool = False
+
+    @property
+    def default_scale(self) -> int:
+        """Enlargement where none is asked for."""
+        return self.scale
+
+    @classmethod
+    def from_state(cls, config: Config, state: Mapping[str, Tensor]) -> Self:
+        """The network of a configuration, with the values of a state dict."""
+        network = cls(config)
+        network.load_state_dict(state)
+        return network
 
     @abstractmethod
     def forward(self, lr: Tensor) -> Tensor:

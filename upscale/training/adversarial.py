@@ -54,6 +54,9 @@ class AdversarialObjective:
     def step(self, batch: Batch, rate: float) -> dict[str, float]:
         """One step of the generator (once the discriminator is warm), one of the other."""
         lr, hr = batch.lr.to(self.device), batch.hr.to(self.device)
+        clean = (
+            lr if self.recipe.degradation == "bicubic" else resize(hr, (lr.shape[-2], lr.shape[-1]))
+        )
         set_rate(self.optimiser, rate, self.recipe.learning_rate)
         set_rate(self.optimiser_d, rate, self.settings.discriminator_rate)
         warm = self.steps >= self.settings.discriminator_warmup
@@ -61,10 +64,10 @@ class AdversarialObjective:
             sr = self.network(lr)
         parts: dict[str, Tensor] = {}
         if warm:
-            parts = self._generator_losses(lr, sr.float(), hr)
+            parts = self._generator_losses(lr, sr.float(), hr, clean)
             total = torch.stack(list(parts.values())).sum()
             self._update(total, self.optimiser, self.network)
-        loss_d = self._discriminator_loss(self._seen(sr.detach().float(), lr), hr)
+        loss_d = self._discriminator_loss(self._seen(sr.detach().float(), clean), hr)
         if float(loss_d.detach()) >= self.settings.discriminator_floor:
             self._update(loss_d, self.optimiser_d, self.discriminator)
         self.steps += 1
@@ -77,12 +80,18 @@ class AdversarialObjective:
             nn.utils.clip_grad_norm_(module.parameters(), self.recipe.clip)
         optimiser.step()
 
-    def _generator_losses(self, lr: Tensor, sr: Tensor, hr: Tensor) -> dict[str, Tensor]:
-        """The terms of L_G, each with its weight; those with weight 0 are left out."""
+    def _generator_losses(
+        self, lr: Tensor, sr: Tensor, hr: Tensor, clean: Tensor
+    ) -> dict[str, Tensor]:
+        """The terms of L_G, each with its weight; those with weight 0 are left out.
+
+        Consistency is with the undamaged input ``clean``: with ``lr`` it would ask for the noise
+        and the blocks back.
+        """
         s = self.settings
         self.discriminator.requires_grad_(False)
         with autocast(self.recipe, self.device):
-            fake = self.discriminator.features(self._seen(sr, lr))
+            fake = self.discriminator.features(self._seen(sr, clean))
             fake_logits = self.discriminator.judge(fake[-1]).float()
             with torch.no_grad():
                 real = self.discriminator.features(hr)
@@ -107,14 +116,14 @@ class AdversarialObjective:
                 steady = self.ema(lr).float()
             parts["artefact"] = s.artefact_weight * losses.artefacts(sr, steady, hr)
         if s.consistency_weight:
-            shrunk = resize(sr, (lr.shape[-2], lr.shape[-1]))
+            shrunk = resize(sr, (clean.shape[-2], clean.shape[-1]))
             inner = (..., slice(2, -2), slice(2, -2))  # the border's kernel reads beyond the patch
-            parts["consistency"] = s.consistency_weight * F.l1_loss(shrunk[inner], lr[inner])
+            parts["consistency"] = s.consistency_weight * F.l1_loss(shrunk[inner], clean[inner])
         return parts
 
-    def _seen(self, sr: Tensor, lr: Tensor) -> Tensor:
+    def _seen(self, sr: Tensor, clean: Tensor) -> Tensor:
         """What the discriminator sees of a result."""
-        return consistent(sr, lr) if self.settings.projected else sr
+        return consistent(sr, clean) if self.settings.projected else sr
 
     def _discriminator_loss(self, sr: Tensor, hr: Tensor) -> Tensor:
         with autocast(self.recipe, self.device):

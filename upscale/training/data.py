@@ -18,7 +18,7 @@ from torch import Tensor
 
 from upscale.errors import DataError, ImageError
 from upscale.image import decode
-from upscale.training.degradations import DEGRADATIONS, MARGIN
+from upscale.training.degradations import DEGRADATIONS
 
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 PIECE = 384  # pixels; larger pictures are cut so that each piece is drawn equally often
@@ -96,7 +96,7 @@ def make_batch(
     """The batch of one step: crops at random places, flipped and turned, degraded.
 
     Args:
-        pieces: From :func:`load_pictures` with ``side >= crop_side(scale, patch)``.
+        pieces: From :func:`load_pictures` with ``side >= crop_side(scale, patch, degradation)``.
         scale: Enlargement.
         patch: Side of an LR patch in pixels.
         batch: Number of patches.
@@ -105,19 +105,29 @@ def make_batch(
         step: Number of the step.
     """
     rng = np.random.default_rng((seed, step))
-    side = crop_side(scale, patch)
+    damage = DEGRADATIONS[degradation]
+    side = crop_side(scale, patch, degradation)
     crops = np.stack(
         [_crop(pieces[int(rng.integers(len(pieces)))], side, rng) for _ in range(batch)]
     )
     hr = torch.from_numpy(crops).permute(0, 3, 1, 2).float().div_(255)
-    lr = DEGRADATIONS[degradation](hr, scale, rng)
-    inner, outer = slice(MARGIN, -MARGIN), slice(MARGIN * scale, -MARGIN * scale)
-    return Batch(lr[..., inner, inner].contiguous(), hr[..., outer, outer].contiguous())
+    lr = damage.apply(hr, scale, rng)
+    starts = np.full((batch, 2), damage.margin)
+    if damage.shift:
+        starts += rng.integers(damage.shift + 1, size=starts.shape)
+    return Batch(_patches(lr, starts, patch), _patches(hr, starts * scale, patch * scale))
 
 
-def crop_side(scale: int, patch: int) -> int:
-    """HR pixels that an LR patch of ``patch`` pixels and its margin cover."""
-    return (patch + 2 * MARGIN) * scale
+def _patches(batch: Tensor, starts: NDArray[np.int64], side: int) -> Tensor:
+    """From (N, C, H, W), of each picture ``side`` squared from its (top, left) on."""
+    cut = [x[:, y : y + side, z : z + side] for x, (y, z) in zip(batch, starts, strict=True)]
+    return torch.stack(cut)
+
+
+def crop_side(scale: int, patch: int, degradation: str = "bicubic") -> int:
+    """HR pixels that an LR patch of ``patch`` pixels and what its damage may read cover."""
+    damage = DEGRADATIONS[degradation]
+    return (patch + 2 * damage.margin + damage.shift) * scale
 
 
 def _crop(piece: NDArray[np.uint8], side: int, rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from upscale.color import luma_in, rgb_to_ycbcr
+from upscale.device import computes_in
 from upscale.models import SRCNN, Network
 from upscale.resample import resize
 from upscale.training.data import Batch
@@ -32,7 +33,10 @@ class Objective(Protocol):
 
 def autocast(recipe: Recipe, device: torch.device) -> torch.autocast:
     """The recipe's autocast on ``device``."""
-    dtype = AUTOCAST.get(recipe.precision)
+    precision = recipe.precision
+    if precision == "auto":
+        precision = "bf16" if computes_in(torch.bfloat16, device) else "fp32"
+    dtype = AUTOCAST.get(precision)
     return torch.autocast(device.type, dtype or torch.bfloat16, enabled=dtype is not None)
 
 

@@ -35,7 +35,9 @@ class Recipe:
         initialise: "interpolation" starts from bicubic; "usual" from the network's own
             initialisation.
         start_from: Weights to start from instead: a released name whose body fits.
-        precision: "bf16" or "fp16" autocast, or "fp32".
+        precision: "bf16" or "fp16" autocast, or "fp32"; "auto" is bf16 where the device computes
+            in it, else fp32 (a CPU that emulates bf16 takes five times as long).
+        drawn: Pictures of letters, lines and patterns that are drawn and added to the data.
         valid: SRCNN's training without padding; the loss sees the valid middle.
         adversarial: Settings of the second stage of a GAN, or None.
         mix: Share of the trained net in the released one, the rest being the net it started from
@@ -62,7 +64,8 @@ class Recipe:
     seed: int = 0
     initialise: Literal["interpolation", "usual"] = "interpolation"
     start_from: str = ""
-    precision: Literal["fp32", "bf16", "fp16"] = "bf16"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    drawn: int = 0
     valid: bool = False
     adversarial: Adversarial | None = None
     mix: float = field(default=1.0, repr=False)
@@ -144,6 +147,30 @@ def _swinir_light(scale: int, steps: int, start_from: str = "") -> Recipe:
     )
 
 
+def _swinir_restoration(name: str, degradation: str, window: int, patch: int) -> Recipe:
+    """At scale 1; the JPEG net has windows of 7, which do not fall on the codec's blocks of 8."""
+    return Recipe(
+        name=name,
+        network=SwinIRConfig(
+            scale=1,
+            embed_dim=64,
+            depths=(2, 2, 2, 2),
+            num_heads=(4, 4, 4, 4),
+            window_size=window,
+            upsampler="",
+        ),
+        architecture="swinir",
+        steps=500,
+        patch=patch,
+        batch=4,
+        learning_rate=6e-4,
+        warmup=50,
+        degradation=degradation,
+        start_from="swinir-light-x2",
+        drawn=100,
+    )
+
+
 LIGHT = ESRGANConfig(scale=4, num_feat=32, num_block=4, num_grow=16)
 
 _ALL = (
@@ -208,6 +235,70 @@ _ALL = (
             discriminator_floor=0.6,
             projected=True,
         ),
+    ),
+    # The same layout for pictures as people have them: fine-tuned on the blind chain.
+    Recipe(
+        name="esrgan-light-real-psnr-x4",
+        network=LIGHT,
+        architecture="esrgan",
+        steps=2_600,
+        patch=32,
+        batch=12,
+        learning_rate=4e-4,
+        warmup=50,
+        degradation="blind",
+        start_from="esrgan-light-psnr-x4",
+        drawn=160,
+    ),
+    Recipe(
+        name="esrgan-light-real-gan-x4",
+        network=LIGHT,
+        architecture="esrgan",
+        steps=450,
+        patch=32,
+        batch=8,
+        learning_rate=1e-4,
+        warmup=30,
+        degradation="blind",
+        start_from="esrgan-light-real-psnr-x4",
+        drawn=160,
+        betas=(0.9, 0.999),
+        ema=0.998,
+        adversarial=Adversarial(
+            perceptual="discriminator",
+            perceptual_weight=0.05,
+            relativistic_weight=2e-3,
+            pixel_weight=0.5,
+            detail_weight=0.1,
+            artefact_weight=3.0,
+            consistency_weight=5.0,
+            discriminator_features=24,
+            discriminator_rate=1e-4,
+            discriminator_warmup=30,
+            discriminator_floor=0.6,
+            projected=True,
+        ),
+    ),
+    _swinir_restoration("swinir-light-denoise", "noise", 8, 64),
+    _swinir_restoration("swinir-light-jpeg", "jpeg", 7, 63),
+    Recipe(
+        name="swinir-light-real-x4",
+        network=SwinIRConfig(
+            scale=4,
+            embed_dim=64,
+            depths=(2, 2, 2, 2),
+            num_heads=(4, 4, 4, 4),
+            upsampler="nearest+conv",
+        ),
+        architecture="swinir",
+        steps=500,
+        patch=32,
+        batch=8,
+        learning_rate=6e-4,
+        warmup=50,
+        degradation="blind",
+        start_from="swinir-light-x4",
+        drawn=160,
     ),
     # As published (arXiv 1809.00219, section 4.1): for a GPU and the user's own VGG weights.
     Recipe(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from upscale.checkpoints import DEFAULT_ALPHA, build, resolve
+from upscale.checkpoints import build, resolve
 from upscale.device import choose_dtype
 from upscale.inference import Prepared, prepare
 from upscale.settings import Settings
@@ -20,11 +20,15 @@ class Loaded:
         prepared: The network.
         weights: SHA-256 of each checkpoint by its name.
         alpha: Share of the GAN net; None where the model is no pair.
+        denoise: Share of the pair for real pictures; None where the model has none.
+        is_for_clean: Whether it was trained on clean pictures alone.
     """
 
     prepared: Prepared
     weights: dict[str, str]
     alpha: float | None
+    denoise: float | None = None
+    is_for_clean: bool = False
 
     @property
     def scale(self) -> int:
@@ -37,19 +41,23 @@ class Loaded:
         return self.prepared.network.channels
 
 
-def load_native(settings: Settings, device: torch.device, scale: float | None) -> Loaded:
+def load_native(
+    settings: Settings, device: torch.device, scale: float | None, denoise: float | None = None
+) -> Loaded:
     """Load the network of the nearest native scale at or above ``scale`` (None: the default one).
+
+    ``denoise`` is the share of the pair for real pictures where the settings leave it open.
 
     Raises:
         CheckpointError: There is no such model, or its file is damaged or not the recorded one.
         DeviceError: ``device`` cannot compute in the precision asked for.
-        UsageError: The model takes no alpha.
+        UsageError: The model takes no alpha, or no denoise.
     """
-    checkpoint = resolve(settings.model, alpha=settings.alpha, scale=scale)
+    share = denoise if isinstance(settings.denoise, str | None) else settings.denoise
+    checkpoint = resolve(settings.model, alpha=settings.alpha, denoise=share, scale=scale)
     network = build(checkpoint)
     dtype = choose_dtype(settings.dtype, device, network.precisions)
-    alpha = settings.alpha
-    if alpha is None and len(checkpoint.sources) > 1:
-        alpha = DEFAULT_ALPHA
     weights = {source.name: source.sha256 for source in checkpoint.sources}
-    return Loaded(prepare(network, device, dtype), weights, alpha)
+    prepared = prepare(network, device, dtype)
+    is_for_clean = checkpoint.metadata.degradation == "bicubic" and checkpoint.denoise is None
+    return Loaded(prepared, weights, checkpoint.alpha, checkpoint.denoise, is_for_clean)

@@ -53,20 +53,28 @@ def process_together(
     are the same; in another, their last bit may differ.
     """
     streams = [upscaler.stream_of(reader, settings) for reader in readers]
-    report = RunReport()
-    results = run_together(
-        streams[0].stages[0].prepared,
-        [stream.lr for stream in streams],
-        overlap=settings.overlap,
-        tta=settings.tta,
-        noise=Noise(settings.seed, settings.temperature),
-        report=report,
-    )
-    done = []
-    for stream, target, sr in zip(streams, targets, results, strict=True):
-        stream.take(sr, report.retries)
-        done.append(_written(stream, target))
-    return done
+    for alike in _alike(streams):
+        report = RunReport()
+        results = run_together(
+            alike[0].stages[0].prepared,
+            [stream.lr for stream in alike],
+            overlap=settings.overlap,
+            tta=settings.tta,
+            noise=Noise(settings.seed, settings.temperature),
+            report=report,
+        )
+        for stream, sr in zip(alike, results, strict=True):
+            stream.take(sr, report.retries)
+    return [_written(stream, target) for stream, target in zip(streams, targets, strict=True)]
+
+
+def _alike(streams: Sequence[Stream]) -> list[list[Stream]]:
+    """Those that one and the same network enlarges; those that a chain enlarges run alone."""
+    groups: dict[int, list[Stream]] = {}
+    for stream in streams:
+        if len(stream.stages) == 1:
+            groups.setdefault(id(stream.stages[0]), []).append(stream)
+    return list(groups.values())
 
 
 def _written(stream: Stream, target: Target) -> Result:

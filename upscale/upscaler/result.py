@@ -7,6 +7,7 @@ from pathlib import PurePath
 from typing import Any
 
 from upscale import __version__
+from upscale.checkpoints.names import SUFFIXES
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,7 @@ class Result:
         model: The model as it was asked for.
         weights: SHA-256 of each checkpoint that took part, by its name.
         alpha: Share of the GAN net; None where the model is no pair.
+        denoise: Share of the pair for real pictures; None where the model has none.
         scale: Final enlargement (of the longer ratio, where a size was asked for).
         device: Where it was computed.
         dtype: In which precision: "fp32", "fp16", "bf16".
@@ -30,11 +32,13 @@ class Result:
         input: Path of the input, of :meth:`Upscaler.file`.
         output: Path of the output, of :meth:`Upscaler.file`.
         losses: What of the input the output does not hold, one sentence each.
+        hint: A model that suits the picture better, and why; "" where there is none.
     """
 
     model: str
     weights: dict[str, str]
     alpha: float | None
+    denoise: float | None
     scale: float
     device: str
     dtype: str
@@ -48,6 +52,7 @@ class Result:
     input: str | None = None
     output: str | None = None
     losses: tuple[str, ...] = ()
+    hint: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """The fields by name, ready for JSON."""
@@ -60,12 +65,15 @@ class Result:
             "model": model_label(self.model),
             "weights": self.weights,
             "alpha": self.alpha,
+            "denoise": self.denoise,
             "scale": round(self.scale, 6),
             "dtype": self.dtype,
         }
 
 
 def model_label(model: str) -> str:
-    """What a model is called in names and pictures: of a checkpoint file its stem."""
-    path = PurePath(model)
-    return path.stem if len(path.parts) > 1 or path.suffix == ".safetensors" else model
+    """What a model is called in names and pictures: of a checkpoint file its stem, ``a+b``."""
+    paths = [PurePath(name.strip()) for name in model.split(",")]
+    return "+".join(
+        path.stem if len(path.parts) > 1 or path.suffix in SUFFIXES else str(path) for path in paths
+    )

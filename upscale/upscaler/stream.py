@@ -45,6 +45,7 @@ class Stream:
         settings: Settings,
         final: tuple[int, int],
         progress: Progress | None = None,
+        hint: str = "",
     ) -> None:
         """Prepare.
 
@@ -54,8 +55,10 @@ class Stream:
             settings: Tiles, colour, alpha.
             final: Height and width of the result.
             progress: Called with the tiles done and all tiles, of the last network.
+            hint: A better choice of model, if there is one.
         """
         self.stages, self._settings, self._progress = tuple(stages), settings, progress
+        self._hint = hint
         self.lr, self.rest = color.split(
             reader,
             stages[0].channels,
@@ -136,11 +139,14 @@ class Stream:
     def result(self) -> Result:
         """How the picture is enlarged; tile, retries and seconds once the last strip is out."""
         (height, width), last = self.rest.size, self.stages[-1]
+        alphas = [stage.alpha for stage in self.stages if stage.alpha is not None]
+        denoises = [stage.denoise for stage in self.stages if stage.denoise is not None]
         weights = {name: digest for stage in self.stages for name, digest in stage.weights.items()}
         return Result(
             model=self._settings.model,
             weights=weights,
-            alpha=last.alpha,
+            alpha=alphas[0] if alphas else None,
+            denoise=denoises[0] if denoises else None,
             scale=max(self.shape[0] / height, self.shape[1] / width),
             device=str(last.prepared.device),
             dtype=dtype_name(last.prepared.dtype),
@@ -151,6 +157,7 @@ class Stream:
             out_width=self.shape[1],
             out_height=self.shape[0],
             seconds=self._seconds,
+            hint=self._hint,
         )
 
     def take(self, sr: Tensor, retries: int) -> None:

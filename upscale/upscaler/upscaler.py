@@ -26,7 +26,7 @@ from upscale.upscaler.result import Result
 from upscale.upscaler.stream import Stream
 from upscale.upscaler.targets import InMemory, encoded, save
 
-FIXED = ("model", "alpha", "dtype")  # settings that no single picture can have otherwise
+FIXED = ("model", "alpha", "denoise", "dtype")  # settings that no single picture can have otherwise
 ENLARGEMENT = ("scale", "size", "width", "height", "max_side")
 _Bytes = bytes  # in the class that name is a method
 
@@ -36,7 +36,7 @@ class Upscaler(Networks):
 
     Where methods take ``changes``, one picture may have other settings than the model was loaded
     with: ``scale``, ``size`` (height, width), ``quality`` and so on, but no other ``model``,
-    ``alpha`` or ``dtype``.
+    ``alpha``, ``denoise`` or ``dtype``.
     """
 
     @overload

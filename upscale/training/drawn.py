@@ -1,0 +1,151 @@
+"""Drawn training pictures: letters, lines, shapes, patterns, which photographs teach little of.
+
+Every picture follows from its number alone. They are drawn at twice the size and averaged down, so
+that edges are as soft as a clean scan's.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from upscale.errors import UsageError
+
+Pixels = NDArray[np.uint8]  # (side, side, 3)
+FONTS = ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSerif", "DejaVuSerif-Italic", "DejaVuSansMono")
+LETTERS = np.array(
+    list("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,;:!?&%()-")
+)
+
+
+def drawn_pictures(count: int, side: int) -> list[Pixels]:
+    """``count`` pictures of ``side`` pixels: text, line art, patterns and gradients in turn.
+
+    Raises:
+        UsageError: matplotlib, whose package carries the free fonts, is not installed.
+    """
+    if not count:
+        return []
+    fonts = _fonts()
+    return [
+        _drawn(np.random.default_rng((1, number)), number, side, fonts) for number in range(count)
+    ]
+
+
+def _fonts() -> list[Path]:
+    try:
+        import matplotlib as mpl
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            "drawn pictures need matplotlib's fonts: pip install 'upscale[train]'"
+        ) from error
+    folder = Path(mpl.get_data_path()) / "fonts" / "ttf"
+    return [folder / f"{name}.ttf" for name in FONTS]
+
+
+def _drawn(rng: np.random.Generator, number: int, side: int, fonts: list[Path]) -> Pixels:
+    canvas = Image.fromarray(_ground(rng, 2 * side))
+    draw = ImageDraw.Draw(canvas)
+    kind = number % 4
+    if kind == 0:
+        _text(draw, rng, 2 * side, fonts)
+    elif kind == 1:
+        _lines(draw, rng, 2 * side)
+    elif kind == 2:
+        canvas = Image.fromarray(_pattern(rng, 2 * side))
+    else:
+        _shapes(draw, rng, 2 * side)
+        _text(ImageDraw.Draw(canvas), rng, 2 * side, fonts, lines=2)
+    small = cv2.resize(np.asarray(canvas), (side, side), interpolation=cv2.INTER_AREA)
+    return np.ascontiguousarray(small)
+
+
+def _ground(rng: np.random.Generator, side: int) -> Pixels:
+    """Paper: one colour, or a gradient between two."""
+    first, last = _colour(rng, 140, 256), _colour(rng, 60, 256)
+    if rng.random() < 0.6:
+        return np.full((side, side, 3), first, np.uint8)
+    slope = np.linspace(0, 1, side)[:, None, None]
+    ground = np.broadcast_to(first * (1 - slope) + last * slope, (side, side, 3))
+    return np.ascontiguousarray(ground if rng.random() < 0.5 else ground.swapaxes(0, 1), np.uint8)
+
+
+def _colour(rng: np.random.Generator, low: int, high: int) -> NDArray[np.int64]:
+    """Gray in one of two cases, else any colour."""
+    return rng.integers(low, high, 1 if rng.random() < 0.5 else 3) * np.ones(3, np.int64)
+
+
+def _ink(rng: np.random.Generator) -> tuple[int, int, int]:
+    red, green, blue = (int(v) for v in _colour(rng, 0, 120))
+    return red, green, blue
+
+
+def _text(
+    draw: ImageDraw.ImageDraw,
+    rng: np.random.Generator,
+    side: int,
+    fonts: list[Path],
+    lines: int = 99,
+) -> None:
+    """Lines of random words, 8 to 40 pixels high once the picture is averaged down."""
+    y = int(rng.integers(0, 40))
+    for _ in range(lines):
+        size = int(16 + 64 * rng.random() ** 2)
+        font = ImageFont.truetype(fonts[int(rng.integers(len(fonts)))], size)
+        words = ["".join(rng.choice(LETTERS, int(rng.integers(1, 9)))) for _ in range(16)]
+        draw.text((int(rng.integers(0, 60)), y), " ".join(words), font=font, fill=_ink(rng))
+        y += int(size * 1.4)
+        if y > side:
+            break
+
+
+def _lines(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> None:
+    """Strokes, arcs and outlines, one to six pixels wide once averaged down."""
+    for _ in range(int(rng.integers(15, 50))):
+        width = int(rng.integers(2, 13))
+        points = rng.integers(0, side, (2, 2))
+        box = [*points.min(0).tolist(), *(points.max(0) + 1).tolist()]
+        kind = rng.random()
+        if kind < 0.5:
+            stroke = np.cumsum(rng.normal(0, side / 12, (int(rng.integers(2, 8)), 2)), 0)
+            path = [(float(x), float(y)) for x, y in stroke + points[0]]
+            draw.line(path, fill=_ink(rng), width=width, joint="curve")
+        elif kind < 0.8:
+            draw.ellipse(box, outline=_ink(rng), width=width)
+        else:
+            draw.rectangle(box, outline=_ink(rng), width=width)
+
+
+def _shapes(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> None:
+    """Filled polygons and discs of one colour each, as in drawings and diagrams."""
+    for _ in range(int(rng.integers(6, 20))):
+        fill = tuple(int(v) for v in _colour(rng, 0, 256))
+        corners = rng.integers(0, side, (int(rng.integers(3, 6)), 2))
+        if rng.random() < 0.4:
+            box = [*corners.min(0).tolist(), *(corners.max(0) + 1).tolist()]
+            draw.ellipse(box, fill=fill, outline=_ink(rng), width=int(rng.integers(0, 9)))
+        else:
+            draw.polygon([(int(x), int(y)) for x, y in corners], fill=fill)
+
+
+def _pattern(rng: np.random.Generator, side: int) -> Pixels:
+    """Stripes, a checkerboard or rings of a changing period, between two colours."""
+    y, x = np.mgrid[0:side, 0:side].astype(np.float64)
+    angle, period = rng.uniform(0, np.pi), rng.uniform(10, 60)
+    along = x * np.cos(angle) + y * np.sin(angle)
+    across = y * np.cos(angle) - x * np.sin(angle)
+    kind = rng.random()
+    if kind < 0.4:
+        wave = np.sin(2 * np.pi * along / (period * (1 + along / (4 * side))))
+    elif kind < 0.7:
+        wave = np.sin(2 * np.pi * along / period) * np.sin(2 * np.pi * across / period)
+    else:
+        centre = rng.uniform(0, side, 2)
+        wave = np.sin(2 * np.pi * np.hypot(x - centre[0], y - centre[1]) / period)
+    share = np.clip(0.5 + wave * rng.choice([0.5, 4.0]), 0, 1)[:, :, None]  # soft or hard edges
+    mixed = _colour(rng, 0, 120) * share + _colour(rng, 120, 256) * (1 - share)
+    return np.asarray(mixed, np.uint8)
