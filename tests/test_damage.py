@@ -191,6 +191,8 @@ def test_clipped_blocks_are_left_out() -> None:
     x[:80] = 128
     assert noise_sigma(noisy(x, 10)) == pytest.approx(10, rel=0.05)
     assert math.isnan(noise_sigma(noisy(x[80:], 10)))
+    dark = noisy(x[80:], 20)
+    assert 7 < survey([dark], *dark.shape[:2]).noise < 20  # better than nothing
 
 
 def test_small_pictures_have_no_figure() -> None:

@@ -52,7 +52,8 @@ class Damage:
         blockiness: As :func:`blockiness`, but wherever the grid of blocks starts, for a picture may
             have been cut or turned since; up to 1.1 for pictures never compressed, NaN where it
             cannot be told.
-        noise: See :func:`noise_sigma`; NaN where it cannot be told.
+        noise: As :func:`noise_sigma`, too low where every block is clipped; NaN where it cannot be
+            told.
     """
 
     blockiness: float
@@ -71,7 +72,7 @@ def survey(strips: Iterable[Pixels], height: int, width: int) -> Damage:
     bands = [as_levels(band) for band in _cut(strips, _starts(height, width), height)]
     return Damage(
         _blockiness_anywhere([_luma(band) for band in bands]),
-        _noise_sigma(bands),
+        _noise_sigma(bands, with_clipped=True),
     )
 
 
@@ -217,18 +218,22 @@ def noise_sigma(pixels: Pixels) -> float:
     return _noise_sigma(list(_bands(pixels)))
 
 
-def _noise_sigma(bands: list[Pixels]) -> float:
+def _noise_sigma(bands: list[Pixels], *, with_clipped: bool = False) -> float:
+    """As ``noise_sigma``; ``with_clipped`` takes clipped blocks where there are no others."""
     if min(bands[0].shape[:2]) < BLOCK + 2:
         return float("nan")
-    variances = np.concatenate([_block_variances(band) for band in bands])
+    blocks = [_block_variances(band) for band in bands]
+    variances = np.concatenate([variance[~clipped] for variance, clipped in blocks])
+    if variances.size == 0 and with_clipped:
+        variances = np.concatenate([variance.ravel() for variance, _ in blocks])
     if variances.size == 0:
         return float("nan")
     low = float(np.quantile(variances, NOISE_QUANTILE))
     return float(np.sqrt(low)) / NOISE_QUANTILE_OF_WHITE[bands[0].shape[2]]
 
 
-def _block_variances(band: Pixels) -> NDArray[np.float64]:
-    """Variance that white noise would need for each block's second differences: (blocks,)."""
+def _block_variances(band: Pixels) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Variance that white noise needs for each block's second differences; which are clipped."""
     rows, columns = ((side - 2) // BLOCK * BLOCK for side in band.shape[:2])
     variance = np.zeros((rows // BLOCK, columns // BLOCK))
     clipped = np.zeros(variance.shape, bool)
@@ -241,8 +246,7 @@ def _block_variances(band: Pixels) -> NDArray[np.float64]:
         inner = plane[1:-1, 1:-1]
         clipped |= _over_blocks(inner, np.minimum) <= 0
         clipped |= _over_blocks(inner, np.maximum) >= 255
-    taken: NDArray[np.float64] = variance[~clipped | (variance == 0)]
-    return taken
+    return variance, clipped & (variance > 0)
 
 
 def _over_blocks(x: Pixels, gather: np.ufunc) -> Pixels:
