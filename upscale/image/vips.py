@@ -24,7 +24,7 @@ LOADERS = {  # libvips does not guess; its other loaders (SVG, PDF, CSV ...) are
     "gif": "gifload_source",
 }
 DTYPES = {"uchar": "u1", "ushort": "u2", "float": "f4"}
-BAND = 1 << 20  # bytes of the rows that are decoded at a time, about
+BAND, MOST_ROWS = 1 << 20, 64  # bytes and rows that are decoded at a time: damage costs no more
 
 
 @cache
@@ -87,7 +87,7 @@ def rows(picture: Any, height: int) -> Iterator[Pixels]:
     """The first ``height`` rows of an opened picture, (h, W, bands), from top to bottom."""
     dtype, width, bands = dtype_of(picture), picture.width, picture.bands
     region = library().Region.new(picture)
-    tall = max(1, BAND // (width * bands * dtype.itemsize))
+    tall = max(1, min(MOST_ROWS, BAND // (width * bands * dtype.itemsize)))
     for top in range(0, height, tall):
         found = region.fetch(0, top, width, min(tall, height - top))
         if top + tall >= height and picture.height > height:
