@@ -291,7 +291,7 @@ _ALL = (
             upsampler="nearest+conv",
         ),
         architecture="swinir",
-        steps=400,
+        steps=250,
         patch=32,
         batch=8,
         learning_rate=6e-4,
