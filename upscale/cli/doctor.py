@@ -15,13 +15,13 @@ import typer
 
 from upscale.cli.console import printable
 
-PACKAGES = ("torch", "numpy", "cv2", "PIL", "safetensors", "fsspec", "rich", "typer")
+PACKAGES = ("torch", "numpy", "cv2", "PIL", "pyvips", "safetensors", "fsspec", "rich", "typer")
 EXTRAS = {
     "s3fs": "s3",
     "ray": "ray",
     "scipy": "convert",
     "matplotlib": "train",
-    "pyvips": "vips",
+    "pillow_jxl": "jxl",
 }
 
 State = Literal["ok", "missing", "failed"]

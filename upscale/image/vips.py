@@ -23,12 +23,7 @@ LOADERS = {  # libvips does not guess; its other loaders (SVG, PDF, CSV ...) are
     "avif": "heifload_source",
     "gif": "gifload_source",
 }
-NAMES = {"png": "PNG", "jpeg": "JPEG", "tiff": "TIFF", "avif": "AVIF", "gif": "GIF"}
-DTYPES: dict[str, np.dtype[Any]] = {
-    "uchar": np.dtype(np.uint8),
-    "ushort": np.dtype(np.uint16),
-    "float": np.dtype(np.float32),
-}
+DTYPES = {"uchar": "u1", "ushort": "u2", "float": "f4"}
 BAND = 1 << 20  # bytes of the rows that are decoded at a time, about
 
 
@@ -75,7 +70,7 @@ def opened(name: str, data: Data, header: Header) -> Iterator[Any]:
     except vips.Error as error:
         raise (
             stream.error
-            or ImageError(f"the {NAMES[name]} is damaged or cut short; fetch or save it again")
+            or ImageError(f"the {name.upper()} is damaged or cut short; fetch or save it again")
         ) from error
 
 
@@ -85,7 +80,7 @@ def dtype_of(picture: Any) -> np.dtype[Any]:
         raise ImageError(
             f"samples of kind {picture.format} are no picture here; convert it to 8 or 16 bits"
         )
-    return DTYPES[picture.format]
+    return np.dtype(DTYPES[picture.format])
 
 
 def rows(picture: Any, height: int) -> Iterator[Pixels]:
