@@ -6,8 +6,6 @@ not, ``Selection`` which pictures are taken, ``Outputs`` where they go.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import re
 from dataclasses import asdict, dataclass, fields, replace
@@ -315,6 +313,9 @@ class Settings:
             alpha: The alpha in use.
             scale: The scale in use.
         """
+        import hashlib  # --help does without
+        import json
+
         filled = replace(self, alpha=alpha, scale=None if self.has_size else scale)
         values = asdict(filled)
         changed = {f.name: values[f.name] for f in fields(self) if values[f.name] != f.default}
