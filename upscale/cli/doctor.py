@@ -101,16 +101,19 @@ def _packages() -> Iterator[Check]:
 def _devices() -> Iterator[Check]:
     import torch
 
+    from upscale.device import choose_device, unused_gpu
+
     threads = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads"
     yield Check("devices", "cpu", "ok", f"{threads}, {torch.backends.cpu.get_cpu_capability()}")
     if not torch.cuda.is_available():
-        yield Check("devices", "cuda", "missing", "no CUDA GPU that this PyTorch can use")
+        trouble = unused_gpu()
+        state: State = "failed" if trouble else "missing"
+        reason = trouble or "no GPU that this PyTorch can use"
+        yield Check("devices", "cuda", state, reason)
     for index in range(torch.cuda.device_count()):
         yield _cuda(index)
     if torch.backends.mps.is_available():
         yield Check("devices", "mps", "ok", "Apple GPU")
-    from upscale.device import choose_device
-
     yield Check("devices", "auto", "ok", f"--device auto takes {choose_device('auto')}")
 
 
