@@ -100,7 +100,7 @@ def test_records_on_stdout_lines_on_stderr(cli: Cli, tiny: str, picture: Path) -
     assert list(record) == [
         *("input", "output", "status", "error", "model", "weights", "alpha", "scale"),
         *("device", "dtype", "tile", "retries", "width", "height", "out_width", "out_height"),
-        "seconds",
+        *("seconds", "network_seconds", "losses"),
     ]
     assert record["status"] == "ok"
     assert (record["width"], record["height"]) == (9, 12)

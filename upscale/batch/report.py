@@ -23,7 +23,10 @@ class Record:
         status: ``ok``, ``skipped`` (it was there), or ``failed``.
         error: Why it failed or was skipped; ``None`` when all is well.
         model: And all below: as in ``upscale.upscaler.Result``.
-        seconds: From the first byte read to the last byte written.
+        seconds: Work on this picture from the first byte read to the last one written, without
+            the time in which it waited for others.
+        network_seconds: Of these, those in which the networks ran.
+        losses: What of the input the output does not hold, one sentence each.
     """
 
     input: str
@@ -44,11 +47,14 @@ class Record:
     out_width: int | None = None
     out_height: int | None = None
     seconds: float = 0.0
+    network_seconds: float = 0.0
+    losses: tuple[str, ...] = ()
 
     @staticmethod
     def of(task: Task, result: Result, seconds: float) -> Record:
         """The record of a picture that was written."""
-        names = {f.name for f in fields(Record)} - {"input", "output", "scale", "seconds"}
+        own = {"input", "output", "scale", "seconds", "network_seconds"}
+        names = {f.name for f in fields(Record)} - own
         how = {name: value for name, value in vars(result).items() if name in names}
         return Record(
             task.source.location,
@@ -56,6 +62,7 @@ class Record:
             "ok",
             scale=round(result.scale, 6),
             seconds=round(seconds, 4),
+            network_seconds=round(result.network_seconds, 4),
             **how,
         )
 

@@ -48,6 +48,7 @@ def _load(job: Job, console: Console) -> list[Upscaler]:
     handler = _LogLines(console)
     logger = logging.getLogger("upscale")
     logger.handlers = [handler]
+    logger.setLevel(handler.level)
     logger.propagate = False
     return job.load()
 
@@ -136,7 +137,7 @@ def _say_losses(outcome: Outcome, alone: bool, console: Console) -> None:
     """
     if outcome.record.denoise is not None:
         console.detail(f"{outcome.record.input}: denoise {outcome.record.denoise:g}")
-    for note in outcome.losses:
+    for note in outcome.record.losses:
         if alone:
             console.warn(note)
         else:
