@@ -79,11 +79,13 @@ class Summary:
     skipped: int = 0
     failures: list[Record] = field(default_factory=list)
     pixels: int = 0
+    lossy: int = 0
 
     def add(self, record: Record) -> None:
         """Count one record."""
         if record.status == "ok":
             self.done += 1
+            self.lossy += bool(record.losses)
             self.pixels += (record.width or 0) * (record.height or 0)
         elif record.status == "skipped":
             self.skipped += 1
@@ -95,12 +97,14 @@ class Summary:
         """Pictures counted."""
         return self.done + self.skipped + len(self.failures)
 
-    def text(self, seconds: float) -> str:
-        """Return the sum on one line."""
+    def text(self, seconds: float, planned: int = 0) -> str:
+        """Return the sum on one line; of the ``planned`` pictures, some may not have been tried."""
         parts = [f"{self.done} done"]
         if self.skipped:
             parts.append(f"{self.skipped} already there")
         if self.failures:
             parts.append(f"{len(self.failures)} failed")
+        if planned > self.total:
+            parts.append(f"{planned - self.total} not tried")
         speed = f" ({self.pixels / 1e6:.2f} MP of input)" if self.pixels >= 10_000 else ""
         return f"{', '.join(parts)} in {seconds:.1f} s{speed}"

@@ -45,6 +45,7 @@ from upscale.upscaler import (
 )
 from upscale.upscaler.processing import MOST_PIXELS
 
+LOSSY = frozenset(kind.name for kind in FORMATS.values() if kind.quality and not kind.lossless)
 BUDGET_BYTES = 1 << 30  # of the pictures in hand
 
 
@@ -88,6 +89,11 @@ class Budget:
         self._inside = self._pictures = 0
         self._closed = False
         self._changed = threading.Condition()
+
+    def check(self) -> None:
+        """Raise ``Stopped`` once the budget is closed."""
+        if self._closed:
+            raise Stopped
 
     @contextmanager
     def of(self, count: int) -> Iterator[None]:
@@ -176,7 +182,7 @@ class Work:
         # 2. Read it, as far as its header; settle size and format of the output.
         watch = Stopwatch()
         try:
-            content = storage.content(task.source.location, task.source.data)
+            content = storage.content(task.source.location, task.source.data, self.budget.check)
             reader = open_image(
                 content.where,
                 max_pixels=self.max_pixels or most_pixels(content),
@@ -196,6 +202,9 @@ class Work:
             # 4. Run it, and encode it: a small one here, behind the network.
             job = _Job(self, task, content, reader, kind, by_rows, runner, progress, watch)
             data, result = job.write(journal)
+        if self.settings.lossless and kind in LOSSY:
+            ignored = f"--lossless: {kind} is written with losses alone; choose -f png, webp or jxl"
+            result = replace(result, losses=(*result.losses, ignored))
         return Outcome(Record.of(task, result, watch.seconds), data, result.hint)
 
     def _recheck(self, task: Task, journal: Journal) -> Task | Record:

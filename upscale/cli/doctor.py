@@ -18,6 +18,7 @@ from upscale.cli.console import printable
 PACKAGES = ("torch", "numpy", "cv2", "PIL", "safetensors", "fsspec", "rich", "typer")
 EXTRAS = {
     "s3fs": "s3",
+    "aiohttp": "http",
     "ray": "ray",
     "scipy": "convert",
     "matplotlib": "train",
@@ -173,13 +174,13 @@ def _codecs() -> Iterator[Check]:
 
     pixels = np.arange(16 * 16 * 3, dtype=np.uint8).reshape(16, 16, 3)
     for kind in FORMATS.values():
-        label = f"{kind.name} ({' '.join(kind.extensions)})"
+        label, names = kind.name, " ".join(f".{extension}" for extension in kind.extensions)
         needs = getattr(kind, "needs", "")
         if not kind.writable:
-            yield Check("codecs", label, "ok", "read only")
+            yield Check("codecs", label, "ok", f"read only: {names}")
             continue
         if needs and importlib.util.find_spec(needs) is None:
-            yield Check("codecs", label, "missing", f"optional: pip install {needs}")
+            yield Check("codecs", label, "missing", "optional: pip install 'upscale[jxl]'")
             continue
         try:
             back = decode(encode(Image(pixels), kind.name))
@@ -188,4 +189,5 @@ def _codecs() -> Iterator[Check]:
         else:
             same = back.pixels.shape == pixels.shape
             state: State = "ok" if same else "failed"
-            yield Check("codecs", label, state, "read and write" if same else "comes back changed")
+            detail = f"read and write: {names}" if same else "comes back changed"
+            yield Check("codecs", label, state, detail)
