@@ -15,6 +15,7 @@ from upscale.batch.job import Job
 from upscale.batch.report import Record, Summary
 from upscale.batch.task import STDOUT
 from upscale.cli import watching
+from upscale.cli.bar import waiting
 from upscale.cli.console import Console
 from upscale.cli.interrupt import Interrupt
 from upscale.cli.options import CommandOptions
@@ -51,7 +52,8 @@ def _load(job: Job, console: Console) -> list[Upscaler]:
     logger.handlers = [handler]
     logger.setLevel(handler.level)
     logger.propagate = False
-    return job.load()
+    with waiting(console, f"loading {job.settings.model}"):
+        return job.load()
 
 
 class _LogLines(logging.Handler):
