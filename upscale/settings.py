@@ -119,7 +119,7 @@ class Settings:
         help="Quality of lossy formats, 1 to 100.",
         check=between(1, 100),
     )
-    lossless: bool = option(False, panel=OUTPUT, help="Lossless coding where the format has both.")
+    lossless: bool = option(False, panel=OUTPUT, help="Lossless coding, where the format has it.")
     background: str | None = option(
         None,
         metavar="COLOUR",
@@ -354,8 +354,8 @@ class RunOptions:
         None,
         metavar="N",
         panel=COMPUTE,
-        shown="268 million",
-        help="Largest input, in pixels; where none is given, 17,180 million by rows.",
+        shown="268 million; 64 times that for what is read by rows",
+        help="Largest input, in pixels.",
         check=between(1, 1 << 40),
     )
     fail_fast: bool = option(False, panel=RUNNING, help="Stop at the first failure.")

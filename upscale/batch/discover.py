@@ -203,7 +203,8 @@ def _glob(pattern: str, filters: Filters) -> Iterator[Input]:
     taken = 0
     for source in _walk(base or ".", everything):
         places = source.relative.split("/")
-        if not source.error and not _fits(places, parts):
+        is_folder = source.error.startswith("folder:")  # what is in it may have matched
+        if not is_folder and not _fits(places, parts):
             continue
         if filters.include and not _matches(source.relative, places[-1], filters.include):
             continue

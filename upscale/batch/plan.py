@@ -19,8 +19,13 @@ from upscale.settings import Outputs
 from upscale.storage import Stat, is_url
 
 DEFAULT_FORMAT = "png"
+OTHER_SETTINGS = "made with other settings"
 
 Kind = Literal["beside", "stdout", "template", "folder", "file"]
+
+
+class NothingNewError(UsageError):
+    """All that was found are outputs of earlier runs."""
 
 
 @dataclass(frozen=True)
@@ -40,14 +45,34 @@ class Request(Outputs):
 
 @dataclass(frozen=True)
 class Plan:
-    """All pictures of a run, in order, and the settings they are made with."""
+    """All pictures of a run, in order, and the settings they are made with.
+
+    Attributes:
+        tasks: The pictures.
+        request: Where outputs go.
+        own: Pictures that were named but are outputs of an earlier run, and are left out.
+    """
 
     tasks: tuple[Task, ...]
     request: Request
+    own: int = 0
 
     def count(self, action: Action) -> int:
         """Return how many tasks have this action."""
         return sum(task.action == action for task in self.tasks)
+
+    @property
+    def notes(self) -> list[str]:
+        """What a person should know before it is carried out, one sentence each."""
+        notes = []
+        others = sum(task.replace and task.reason == OTHER_SETTINGS for task in self.tasks)
+        if others:
+            outputs = "1 output" if others == 1 else f"{others} outputs"
+            notes.append(f"replaces {outputs} {OTHER_SETTINGS}")
+        if self.own:
+            pictures = "1 picture" if self.own == 1 else f"{self.own} pictures"
+            notes.append(f"leaves out {pictures} that an earlier run made of the others")
+        return notes
 
     @property
     def roots(self) -> list[str]:
@@ -74,14 +99,17 @@ def make_plan(
     tasks = [_name(source, request, many=_are_many(sources)) for source in sources]
     journals = {root: open_journal(root) for root in {task.root for task in tasks} if root}
     try:
-        tasks = _without_own_outputs(tasks, journals)
+        named, tasks = tasks, _without_own_outputs(tasks, journals)
         _refuse_collisions(tasks, case_sensitive)
         _refuse_folders(tasks)
         tasks = _decide(tasks, journals, request)
     finally:
         for journal in journals.values():
             journal.close()
-    return Plan(tuple(_shard(tasks, request.shard)), request)
+    own = sum(task.source.tree is None for task in named) - sum(
+        task.source.tree is None for task in tasks
+    )
+    return Plan(tuple(_shard(tasks, request.shard)), request, own)
 
 
 def _are_many(sources: Sequence[Input]) -> bool:
@@ -192,17 +220,23 @@ def _format_of_output(output: str, wanted: str | None) -> str:
 
 
 def _without_own_outputs(tasks: list[Task], journals: dict[str, Journal]) -> list[Task]:
-    """Leave out sources that a journal knows as outputs: a folder that holds both runs again."""
+    """Leave out sources that a journal knows as outputs: a folder that holds both runs again.
+
+    Of pictures that were named themselves (by the shell's ``*.png``, too), only those whose own
+    input is named beside them.
+    """
+    named = {storage.absolute(task.source.location) for task in tasks}
     kept = []
     for task in tasks:
-        journal = journals.get(task.root or "")
-        if journal is not None and task.source.tree is not None and task.source.stat is not None:
+        journal, source = journals.get(task.root or ""), task.source
+        if journal is not None and source.stat is not None:
             entry = journal.get(_relative_or_empty(task))
-            if entry is not None and entry.input != storage.absolute(task.source.location):
+            is_output = entry is not None and entry.input != storage.absolute(source.location)
+            if entry is not None and is_output and (source.tree or entry.input in named):
                 continue
         kept.append(task)
     if not kept:
-        raise UsageError("no picture found that is not itself an output of an earlier run")
+        raise NothingNewError("no picture found that is not itself an output of an earlier run")
     return kept
 
 
@@ -343,7 +377,11 @@ def _decide_one(
         return None
     if is_done(task, now, journal, request.digest):
         return replace(task, action="skip", reason="done before")
-    return replace(task, replace=True) if is_ours(task, now, journal) else None
+    if not is_ours(task, now, journal):
+        return None
+    entry = journal.get(task.relative)
+    other = entry is not None and entry.settings != request.digest
+    return replace(task, replace=True, reason=OTHER_SETTINGS if other else "the input has changed")
 
 
 def is_ours(task: Task, now: Stat, journal: Journal) -> bool:

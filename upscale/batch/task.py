@@ -23,7 +23,7 @@ class Task:
         root: Folder whose journal records it, or ``None``.
         relative: The output's place in ``root``, with forward slashes.
         action: ``do``, ``skip``, or ``fail`` (the input cannot be read).
-        reason: Why it is skipped or failed.
+        reason: Why it is skipped, failed, or made anew.
         replace: Whether an existing output may be replaced.
     """
 

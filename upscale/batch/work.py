@@ -45,6 +45,7 @@ from upscale.upscaler import (
 )
 from upscale.upscaler.processing import MOST_PIXELS
 
+LOSSY = frozenset(kind.name for kind in FORMATS.values() if kind.quality and not kind.lossless)
 BUDGET_BYTES = 1 << 30  # of the pictures in hand
 
 
@@ -70,14 +71,12 @@ class Outcome:
     Attributes:
         record: For the report.
         data: The bytes that are to go to stdout.
-        losses: What the output could not hold.
         hint: A model that suits the picture better.
         is_fatal: Why it failed will meet every further picture too.
     """
 
     record: Record
     data: bytes | memoryview | None = None
-    losses: tuple[str, ...] = ()
     hint: str = ""
     is_fatal: bool = False
 
@@ -90,6 +89,11 @@ class Budget:
         self._inside = self._pictures = 0
         self._closed = False
         self._changed = threading.Condition()
+
+    def check(self) -> None:
+        """Raise ``Stopped`` once the budget is closed."""
+        if self._closed:
+            raise Stopped
 
     @contextmanager
     def of(self, count: int) -> Iterator[None]:
@@ -118,6 +122,23 @@ class Budget:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+
+
+@dataclass(eq=False)
+class Stopwatch:
+    """Measures the work on one picture.
+
+    Attributes:
+        waited: Seconds in which it waited for memory or for the network.
+    """
+
+    waited: float = 0.0
+    started: float = field(default_factory=time.perf_counter)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of work until now."""
+        return time.perf_counter() - self.started - self.waited
 
 
 @dataclass(frozen=True)
@@ -159,9 +180,9 @@ class Work:
                 return Outcome(now)
             task = now
         # 2. Read it, as far as its header; settle size and format of the output.
-        started = time.perf_counter()
+        watch = Stopwatch()
         try:
-            content = storage.content(task.source.location, task.source.data)
+            content = storage.content(task.source.location, task.source.data, self.budget.check)
             reader = open_image(
                 content.where,
                 max_pixels=self.max_pixels or most_pixels(content),
@@ -173,14 +194,18 @@ class Work:
         by_rows = goes_by_rows(reader, runner.upscaler, self.settings)
         # 3. Decode a small picture here, ahead of the network; a large one as it is enlarged.
         before, after = bytes_of(reader, runner.upscaler, self.settings)
+        asked = time.perf_counter()
         with self.budget.of(0 if by_rows else before + 2 * after):
+            watch.waited += time.perf_counter() - asked
             if not by_rows:
                 reader = reader.in_memory()
             # 4. Run it, and encode it: a small one here, behind the network.
-            job = _Job(self, task, content, reader, kind, by_rows, runner, progress)
+            job = _Job(self, task, content, reader, kind, by_rows, runner, progress, watch)
             data, result = job.write(journal)
-        record = Record.of(task, result, time.perf_counter() - started)
-        return Outcome(record, data, result.losses, result.hint)
+        if self.settings.lossless and kind in LOSSY:
+            ignored = f"--lossless: {kind} is written with losses alone; choose -f png, webp or jxl"
+            result = replace(result, losses=(*result.losses, ignored))
+        return Outcome(Record.of(task, result, watch.seconds), data, result.hint)
 
     def _recheck(self, task: Task, journal: Journal) -> Task | Record:
         """The task as it is now to be done, or the record of a picture that is done."""
@@ -206,6 +231,7 @@ class _Job:
     by_rows: bool
     runner: Runner
     progress: Progress
+    watch: Stopwatch
 
     def write(self, journal: Journal | None) -> tuple[bytes | memoryview | None, Result]:
         """Write the output and its line in the journal; give its bytes where they go to stdout.
@@ -254,11 +280,12 @@ class _Job:
     def _run(self, target: InFile) -> Result:
         """Enlarge the picture; encode a small one in this thread, so that the network is free."""
         settings = self.work.settings
-        if self.by_rows:
-            return self.runner.run(self.reader, target, settings, self.progress)
-        behind = Behind(target)
-        result = self.runner.run(self.reader, behind, settings, self.progress)
-        behind.finish()
+        behind = None if self.by_rows else Behind(target)
+        asked = time.perf_counter()
+        result = self.runner.run(self.reader, behind or target, settings, self.progress)
+        self.watch.waited += time.perf_counter() - asked - result.seconds
+        if behind is not None:
+            behind.finish()
         return result
 
     def _upload(self, data: memoryview, journal: Journal | None) -> None:

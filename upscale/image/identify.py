@@ -59,7 +59,8 @@ def identify(data: bytes) -> str:
         if data.startswith(signatures, at):
             raise ImageError(f"this is {what}")
     raise ImageError(
-        "this is no picture that can be read; give PNG, JPEG, WebP, TIFF, AVIF, BMP, GIF or Netpbm"
+        "this is no picture that can be read; give PNG, JPEG, WebP, TIFF, AVIF, BMP, GIF, Netpbm, "
+        "Radiance (.hdr) or, with the extra jxl, JPEG XL"
     )
 
 
