@@ -110,7 +110,7 @@ class VAE(Network):
         self.conv_spread = nn.Conv2d(config.num_feat + phases, hidden // 2, 3, padding=1)
         self.conv_sigma = nn.Conv2d(hidden // 2, phases, 1)
         self.log_sigma = nn.Parameter(torch.tensor(math.log(TYPICAL)))
-        reach = 15 * config.num_block + 8 + PROJECTIONS * PROJECTION_REACH * config.projected
+        reach = 15 * config.num_block + 10 + PROJECTIONS * PROJECTION_REACH * config.projected
         self.halo = min(reach, 16)
         self.halo_is_exact = self.halo == reach
 
