@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -83,7 +84,7 @@ def test_the_error_of_back_projection_falls_with_every_step() -> None:
         errors.append((resize(sr, (32, 32)) - y).square().mean().item())
         sr = consistent(sr, y)
     print(errors)
-    assert all(after < before / 2 for before, after in zip(errors, errors[1:], strict=False))
+    assert all(after < before / 2 for before, after in pairwise(errors))
 
 
 def test_sigma_moves_neither_features_nor_picture() -> None:

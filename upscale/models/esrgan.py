@@ -127,7 +127,7 @@ class ESRGAN(Network):
         """The trunk's: (N, in_channels, H, W) to (N, num_feat, H', W'), H' = H / unshuffle."""
         if self.config.unshuffle > 1:
             lr = F.pixel_unshuffle(pad_to_multiple(lr, self.multiple_of), self.config.unshuffle)
-        shallow = self.conv_first(lr)
+        shallow: Tensor = self.conv_first(lr)
         return shallow + self.conv_body(self.body(shallow))
 
     def enlarge(self, features: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from upscale.models.base import Config, Network
 from upscale.models.esrgan import ESRGAN, SLOPE, ESRGANConfig
-from upscale.resample import consistent, resize
+from upscale.resample import consistent
 
 TYPICAL = 0.05  # standard deviation of the error of an enlargement, of pixels in [0, 1]
 LOG_STD = (-7.0, 3.0)  # range of the logarithms of standard deviations that networks give
@@ -145,13 +145,13 @@ class VAE(Network):
         Returns:
             (N, channels, scale*H, scale*W) and (N, 1, scale*H, scale*W), which all channels share.
         """
-        y, z = lr.split((self.channels, self.noise_channels), 1)
+        y, z = lr[:, : self.channels], lr[:, self.channels :]
         given = self.given(y)
         return self.mean(y, given, z), given.log_std.exp()
 
     def forward(self, lr: Tensor) -> Tensor:
         """mu(z, y): (N, channels + latent, H, W) to (N, channels, scale*H, scale*W)."""
-        y, z = lr.split((self.channels, self.noise_channels), 1)
+        y, z = lr[:, : self.channels], lr[:, self.channels :]
         return self.mean(y, self.given(y), z)
 
 

@@ -110,22 +110,25 @@ def kl_from_standard_normal(mean: Tensor, log_std: Tensor) -> Tensor:
     return 0.5 * (mean**2 + torch.exp(2 * log_std) - 1) - log_std
 
 
-def evidence_lower_bound(log_x: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
+def evidence_lower_bound(
+    log_x: Tensor, mean: Tensor, log_std: Tensor, kl_weight: float = 1.0
+) -> Tensor:
     """The ELBO of each picture with the KL in closed form (arXiv 1312.6114, eq. 10), in nats.
 
     Args:
         log_x: log q(x | z) of one z from the posterior, (N, ...), element by element.
         mean: Of the posterior p(z | x), (N, ...).
         log_std: Log of its standard deviation.
+        kl_weight: Below 1 while it warms up; then it is no bound.
 
     Returns:
         (N,).
     """
-    return per_picture(log_x) - per_picture(kl_from_standard_normal(mean, log_std))
+    return per_picture(log_x) - kl_weight * per_picture(kl_from_standard_normal(mean, log_std))
 
 
 def log_weight(log_x: Tensor, z: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
-    """log q(x | z) + log q(z) - log p(z | x) of one z of the posterior: an estimate of the ELBO.
+    """An estimate of the ELBO by one z: log q(x | z) + log q(z) - log p(z | x).
 
     Arguments as for :func:`evidence_lower_bound`, and the sample ``z`` (arXiv 1312.6114, eq. 8).
     """

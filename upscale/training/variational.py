@@ -35,10 +35,11 @@ class VariationalObjective:
         base = list(network.base.parameters())
         rest = [p for n, p in network.named_parameters() if not n.startswith("base.")]
         rest += self.posterior.parameters()
-        groups = [{"params": rest, "factor": 1.0}]
+        groups: list[dict[str, Any]] = [{"params": rest, "factor": 1.0}]
         if self.settings.base_rate:
             groups += [{"params": base, "factor": self.settings.base_rate}]
-        self.learning = [p for group in groups for p in group["params"]]
+            rest = rest + base
+        self.learning = rest
         self.optimiser = make_optimiser(groups, recipe)
         self.steps = 0
 
@@ -74,8 +75,8 @@ class VariationalObjective:
                 mu = self.network.mean(y, given, z).float()
             log_x = losses.log_normal(x, mu, self.network.log_sigma)
             if settings.bound == "elbo":
-                kl = losses.per_picture(losses.kl_from_standard_normal(mean, log_std))
-                weights.append(losses.per_picture(log_x) - self.kl_weight() * kl)
+                weight = self.kl_weight()
+                weights.append(losses.evidence_lower_bound(log_x, mean, log_std, weight))
             else:
                 weights.append(losses.log_weight(log_x, z, mean, log_std))
         parts = {
