@@ -1,4 +1,4 @@
-"""Why a VAE needs its posterior: ``vae-light-x4`` for some steps, z from the posterior or the prior.
+"""Why a VAE needs its posterior: vae-light-x4 trained with z from the posterior and the prior.
 
     python tests/tools/vae_experiment.py --data PICTURES -o docs/images/vae-posterior.png
 

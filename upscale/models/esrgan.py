@@ -128,7 +128,8 @@ class ESRGAN(Network):
         if self.config.unshuffle > 1:
             lr = F.pixel_unshuffle(pad_to_multiple(lr, self.multiple_of), self.config.unshuffle)
         shallow: Tensor = self.conv_first(lr)
-        return shallow + self.conv_body(self.body(shallow))
+        deep: Tensor = self.conv_body(self.body(shallow))
+        return shallow + deep
 
     def enlarge(self, features: Tensor) -> Tensor:
         """From features to the picture, padding included."""
