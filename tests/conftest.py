@@ -51,7 +51,7 @@ class _Stream(io.TextIOWrapper):
 
 @pytest.fixture(scope="session")
 def tiny_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache of tiny seeded weights: ``tiny`` (SRCNN x2) and ``duo`` (ESRGAN x2, a pair)."""
+    """Tiny seeded weights: ``tiny`` (SRCNN x2), ``duo`` (ESRGAN x2, a pair), ``quad`` (two)."""
     import torch
 
     from upscale.checkpoints import Entry, save, update_index
@@ -63,6 +63,8 @@ def tiny_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     weights.mkdir()
     rows = [("tiny-x2", "tiny", "", 1), ("duo-psnr-x2", "duo", "psnr", 2)]
     rows.append(("duo-gan-x2", "duo", "gan", 3))
+    roles = ("psnr", "gan", "real-psnr", "real-gan")
+    rows += [(f"quad-{role}-x2", "quad", role, 4 + k) for k, role in enumerate(roles)]
     for name, family, role, seed in rows:
         torch.manual_seed(seed)
         if family == "tiny":
@@ -107,6 +109,13 @@ def duo(tiny_cache: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The name of a tiny pair of ESRGANs x2."""
     monkeypatch.setenv("UPSCALE_CACHE", str(tiny_cache))
     return "duo"
+
+
+@pytest.fixture
+def quad(tiny_cache: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of two tiny pairs of ESRGANs x2, one for clean and one for real pictures."""
+    monkeypatch.setenv("UPSCALE_CACHE", str(tiny_cache))
+    return "quad"
 
 
 @pytest.fixture

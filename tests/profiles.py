@@ -8,7 +8,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from upscale.image import icc
+from upscale import icc
+from upscale.icc import builder
 
 Array = NDArray[np.float64]
 
@@ -56,13 +57,13 @@ def _profile(
     back = _nodes(3, 17)
     back = np.stack([back[:, 0] * 100, back[:, 1] * 255 - 128, back[:, 2] * 255 - 128], -1)
     tags = {
-        b"desc": icc._unicode("Test tables"),
-        b"cprt": icc._unicode("CC0"),
-        b"wtpt": icc._xyz(icc.D50),
+        b"desc": builder._unicode("Test tables"),
+        b"cprt": builder._unicode("CC0"),
+        b"wtpt": builder._xyz(icc.D50),
         b"A2B0": _lut8(channels, 3, grid, forward),
         b"B2A0": _lut8(3, channels, 17, from_rgb(_srgb_of_lab(back))),
     }
-    raw = bytearray(icc._assemble(space, tags))
+    raw = bytearray(builder._assemble(space, tags))
     raw[8:12] = b"\x02\x40\0\0"
     raw[12:16] = b"prtr"
     raw[20:24] = b"Lab "

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from upscale.color import bleed, merge, split
+from tests.whole import alpha_of, merge_image, split_image
+from upscale.color import bleed
 from upscale.image import Image, decode
 from upscale.resample import resize
 
@@ -29,9 +30,9 @@ def ringing(x: Tensor) -> Tensor:
 
 
 def enlarged(image: Image, mode: str) -> np.ndarray:
-    lr, rest = split(image, 3, alpha_mode=mode)  # type: ignore[arg-type]
-    alpha = None if rest.alpha_lr is None else ringing(rest.alpha_lr)
-    return merge(ringing(lr), rest, alpha).pixels
+    lr, rest = split_image(image, 3, alpha_mode=mode)  # type: ignore[arg-type]
+    alpha = None if alpha_of(rest) is None else ringing(alpha_of(rest))
+    return merge_image(ringing(lr), rest, alpha).pixels
 
 
 @pytest.mark.parametrize("mode", ["network", "bicubic"])
@@ -88,9 +89,9 @@ def test_bleeding_takes_the_nearest_colour() -> None:
 def test_a_constant_alpha_is_copied(value: int) -> None:
     pixels = np.random.default_rng(3).integers(0, 256, (9, 8, 4), dtype=np.uint8)
     pixels[:, :, 3] = value
-    lr, rest = split(Image(pixels), 3)
-    assert rest.alpha_lr is None
-    assert (merge(ringing(lr), rest).pixels[:, :, 3] == value).all()
+    lr, rest = split_image(Image(pixels), 3)
+    assert alpha_of(rest) is None
+    assert (merge_image(ringing(lr), rest).pixels[:, :, 3] == value).all()
     assert np.allclose(lr[0].numpy(), pixels[:, :, :3].transpose(2, 0, 1) / 255, atol=1e-6)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -11,20 +12,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.formats_table import sample
-from upscale.color import (
-    merge,
-    merge_rows,
-    rgb_to_ycbcr,
-    split,
-    to_pixels,
-    to_tensor,
-    ycbcr_to_rgb,
-)
+from tests.pictures import sample
+from tests.whole import alpha_of, merge_image, split_image
+from upscale import icc
+from upscale.color import merge, rgb_to_ycbcr, split, to_pixels, to_tensor, ycbcr_to_rgb
 from upscale.errors import UsageError
-from upscale.image import Image, Metadata, icc, to_srgb
-from upscale.image.codec import LARGEST
-from upscale.image.profile import parse
+from upscale.icc import parse
+from upscale.image import Image, Metadata, of_image, to_srgb
+from upscale.image.reader import LARGEST
 from upscale.resample import resize
 
 QUICK = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
@@ -37,13 +32,13 @@ def bicubic(x: Tensor | None, scale: int) -> Tensor | None:
 
 
 def through(image: Image, channels: int, scale: int = 1, **options: str) -> Image:
-    lr, rest = split(image, channels, **options)  # type: ignore[arg-type]
+    lr, rest = split_image(image, channels, **options)  # type: ignore[arg-type]
     assert lr.shape[1] == channels
     assert float(lr.min()) >= 0
     assert float(lr.max()) <= 1
     sr = bicubic(lr, scale)
     assert sr is not None
-    return merge(sr, rest, bicubic(rest.alpha_lr, scale))
+    return merge_image(sr, rest, bicubic(alpha_of(rest), scale))
 
 
 @QUICK
@@ -79,30 +74,26 @@ def test_a_network_that_changes_nothing_gives_the_picture_back(
 @pytest.mark.parametrize("profile", [None, P3])
 def test_strips_are_the_whole(channels: int, kind: int, profile: bytes | None) -> None:
     image = sample(kind, 16, 17, 13).with_metadata(icc=profile)
-    lr, rest = split(image, channels)
+    lr, rest = split_image(image, channels)
     size = (17 * 3, 13 * 3)
-    sr, alpha = resize(lr, size), None if rest.alpha_lr is None else resize(rest.alpha_lr, size)
-    whole = merge(sr, rest, alpha).pixels
+    sr, alpha = resize(lr, size), bicubic(alpha_of(rest), 3)
+    whole = merge_image(sr, rest, alpha).pixels
     for cuts in ([0, 1, 2, 30, 51], [0, 25, 51], list(range(52))):
-        parts = [
-            merge_rows(
-                sr[:, :, a:b], rest, size, (a, b), None if alpha is None else alpha[:, :, a:b]
-            )
-            for a, b in pairwise(cuts)
-        ]
-        assert (np.concatenate(parts) == whole).all()
+        strips = [sr[:, :, a:b] for a, b in pairwise(cuts)]
+        alphas = None if alpha is None else [alpha[:, :, a:b] for a, b in [(0, 7), (7, 51)]]
+        assert (np.concatenate(list(merge(strips, rest, size, alphas))) == whole).all()
 
 
 def test_a_strip_of_the_wrong_size_is_an_error() -> None:
-    lr, rest = split(sample(3, 8), 3)
+    lr, rest = split_image(sample(3, 8), 3)
     with pytest.raises(ValueError, match="strip of shape"):
-        merge_rows(lr, rest, (24, 33), (0, 5))
+        list(merge([lr], rest, (24, 34)))
 
 
 def test_alpha_that_is_missing_is_an_error() -> None:
-    lr, rest = split(sample(4, 8), 3)
-    with pytest.raises(ValueError, match="alpha_rows"):
-        merge(lr, rest)
+    lr, rest = split_image(sample(4, 8), 3)
+    with pytest.raises(ValueError, match="alpha is missing"):
+        merge_image(lr, rest)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -114,9 +105,9 @@ def test_gray_in_is_gray_out_through_a_network_that_adds_a_tint(
 ) -> None:
     gray = sample(1, 8).pixels
     image = Image(np.repeat(gray, stored, 2), Metadata(icc=profile))
-    lr, rest = split(image, channels)
+    lr, rest = split_image(image, channels)
     tint = torch.tensor([0.02, -0.01, 0.05]).view(1, 3, 1, 1)[:, :channels]
-    out = merge((lr + tint).clamp(0, 1), rest).pixels
+    out = merge_image((lr + tint).clamp(0, 1), rest).pixels
     assert out.shape == image.pixels.shape
     assert (out == out[:, :, :1]).all()
 
@@ -128,6 +119,14 @@ def test_luma_is_that_of_matlab() -> None:
     found = rgb_to_ycbcr(rgb)[0, :, :, 0].T * 255
     assert torch.allclose(found, torch.tensor(want), atol=1e-3)
     assert torch.allclose(ycbcr_to_rgb(rgb_to_ycbcr(rgb)), rgb, atol=1e-6)
+
+
+def test_full_range_luma_is_opencvs_gray() -> None:
+    image = sample(3, 8, 30, 40)
+    lr, rest = split_image(image, 1, luma="full")
+    gray = cv2.cvtColor(image.pixels, cv2.COLOR_RGB2GRAY)
+    assert (lr[0, 0] * 255 - torch.from_numpy(gray)).abs().max() <= 0.51  # OpenCV rounds
+    assert np.array_equal(merge_image(lr, rest).pixels, image.pixels)
 
 
 @QUICK
@@ -192,19 +191,19 @@ def test_premultiplied_colour_is_divided_out() -> None:
     alpha = np.round(np.linspace(1, 255, 64)).reshape(8, 8, 1)
     straight = np.broadcast_to([200, 100, 50], (8, 8, 3))
     pixels = np.concatenate([np.round(straight * alpha / 255), alpha], 2).astype(np.uint16) * 257
-    lr, rest = split(Image(pixels, Metadata(premultiplied=True)), 3)
+    lr, rest = split_image(Image(pixels, Metadata(premultiplied=True)), 3)
     strong = torch.from_numpy(alpha[:, :, 0] > 60)
     want = torch.tensor([200, 100, 50]).view(3, 1) / 255
     assert (lr[0][:, strong] - want).abs().max() < 0.01
-    assert (merge(lr, rest, rest.alpha_lr).pixels == pixels).all()
+    assert (merge_image(lr, rest, alpha_of(rest)).pixels == pixels).all()
 
 
 def test_values_that_are_not_known_are_wrong_usage() -> None:
     image = sample(3, 8)
     for call in (
-        lambda: split(image, 2),
-        lambda: split(image, 3, alpha_mode="x"),  # type: ignore[arg-type]
-        lambda: split(image, 3, icc="x"),  # type: ignore[arg-type]
+        lambda: split(of_image(image), 2),
+        lambda: split(of_image(image), 3, alpha_mode="x"),  # type: ignore[arg-type]
+        lambda: split(of_image(image), 3, icc="x"),  # type: ignore[arg-type]
     ):
         with pytest.raises(UsageError):
             call()

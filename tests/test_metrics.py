@@ -15,7 +15,7 @@ from skimage.color import rgb2ycbcr
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from upscale.errors import DataError
-from upscale.metrics import luma, psnr, psnr_b, ssim
+from upscale.metrics import luma, mean_gradient, psnr, psnr_b, ssim
 
 Metric = Callable[..., float]
 
@@ -241,3 +241,33 @@ def test_bad_input_is_named(
 def test_ssim_names_the_smallest_size() -> None:
     with pytest.raises(DataError, match="11x11"):
         ssim(torch.zeros(1, 1, 10, 40), torch.zeros(1, 1, 10, 40))
+
+
+# --- gradient ------------------------------------------------------------------------------------
+
+
+def test_gradient_of_ramps() -> None:
+    y, x = np.mgrid[:30, :20]
+    for ramp, slope in ((3 * x, 3), (4 * y, 4), (3 * x + 4 * y, 5)):
+        assert mean_gradient(ramp[None, None]) == pytest.approx(slope, abs=1e-9)
+        rgb = np.repeat(ramp[None, None], 3, 1)
+        assert mean_gradient(rgb) == pytest.approx(slope * 219 / 255, abs=1e-9)
+
+
+def test_gradient_of_colour_weighs_as_luma_does() -> None:
+    x = np.zeros((1, 3, 4, 2))
+    x[:, 1, :, 1] = 255  # black to green
+    assert mean_gradient(x) == pytest.approx(128.553, abs=1e-9)
+
+
+def test_gradient_leaves_the_border_out() -> None:
+    x = np.zeros((1, 1, 12, 14))
+    x[..., 0], x[..., 3, 5] = 100, 8
+    want = (8 + 8 + 8 * 2**0.5) / (9 * 7)  # one bright pixel: to it, down to it, away from it
+    assert mean_gradient(x, crop_border=2) == pytest.approx(want)
+    assert mean_gradient(x) > 5
+
+
+@pytest.mark.parametrize("shape", [(1, 9), (9, 1), (1, 1)])
+def test_a_line_has_no_gradient(shape: tuple[int, int]) -> None:
+    assert mean_gradient(np.full((1, 3, *shape), 7.0)) == 0.0

@@ -28,7 +28,9 @@ class OutputError(UpscaleError):
 
 
 class CheckpointError(UpscaleError):
-    """A checkpoint is missing, damaged, or not of the network asked for."""
+    """A checkpoint is missing, damaged, or not of the network asked for; nothing was started."""
+
+    exit_code = 2
 
 
 class ArchitectureError(CheckpointError):
@@ -36,9 +38,7 @@ class ArchitectureError(CheckpointError):
 
 
 class UnknownModelError(CheckpointError):
-    """A name that is neither a family, nor weights, nor a file; nothing was started."""
-
-    exit_code = 2
+    """A name that is neither a family, nor weights, nor a file."""
 
 
 class HashError(CheckpointError):
@@ -46,7 +46,9 @@ class HashError(CheckpointError):
 
 
 class DownloadError(CheckpointError):
-    """A checkpoint cannot be fetched."""
+    """A checkpoint cannot be fetched, or what came is not the published file."""
+
+    exit_code = 1
 
 
 class DeviceError(UpscaleError):

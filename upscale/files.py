@@ -28,13 +28,7 @@ STALE_SECONDS = 24 * 3600.0  # after which a file of another machine's process i
 _own: set[str] = set()  # temporary files of this process
 
 
-def write_bytes(
-    path: Name,
-    parts: Iterable[bytes],
-    *,
-    overwrite: bool,
-    check: Callable[[str], None] | None = None,
-) -> None:
+def write_bytes(path: Name, parts: Iterable[bytes], *, overwrite: bool) -> None:
     """Write a file as :func:`write` does; every failure is an error with its remedy.
 
     Raises:
@@ -43,17 +37,17 @@ def write_bytes(
     """
     refuse_existing(path, overwrite)
     try:
-        write(path, parts, replace=overwrite, check=check)
+        write(path, parts, replace=overwrite)
     except OSError as error:
         raise cannot_write(path, error) from error
 
 
 def write(
     path: Name,
-    parts: Iterable[bytes],
+    parts: Iterable[bytes | memoryview],
     *,
     replace: bool,
-    check: Callable[[str], None] | None = None,
+    finished: Callable[[str, str], None] | None = None,
 ) -> None:
     """Write a file whole or not at all.
 
@@ -61,7 +55,8 @@ def write(
         path: Its final name.
         parts: Its content.
         replace: Whether an existing file may be replaced.
-        check: Called with the temporary name of the finished file, just before it is renamed.
+        finished: Called with the temporary name and the SHA-256 of the file, just before it is
+            renamed.
 
     Raises:
         OutputError: It exists and may not be replaced, or it does not read back.
@@ -81,8 +76,8 @@ def write(
             raise OutputError(
                 f"{os.fspath(path)}: what was written does not read back; check the disk"
             )
-        if check is not None:
-            check(name)
+        if finished is not None:
+            finished(name, written.hexdigest())
         publish(name, path, replace=replace)
 
 

@@ -148,6 +148,28 @@ def psnr_b(
     return _mean_over_pictures(one, a, b)
 
 
+def mean_gradient(x: Picture, *, crop_border: int = 0, peak: float = 255.0) -> float:
+    """Mean over the pixels of sqrt(dx² + dy²) of Y, by differences of neighbours: how much texture.
+
+    Args:
+        x: (N, 1 or 3, H, W) in 0..``peak``.
+        crop_border: Pixels left out at each side.
+        peak: Value of white.
+
+    Returns:
+        In steps of the values a pixel; 0 where less than two rows or columns are left.
+
+    Raises:
+        DataError: ``x`` has other axes or channels.
+    """
+    y = _luma(_as_float64(x), peak)[:, 0]
+    y = y[:, crop_border : y.shape[1] - crop_border, crop_border : y.shape[2] - crop_border]
+    if min(y.shape[1:]) < 2:
+        return 0.0
+    across, down = np.diff(y, axis=2)[:, :-1], np.diff(y, axis=1)[:, :, :-1]
+    return float(np.hypot(across, down).mean())
+
+
 def _ssim_map(a: Planes, b: Planes, peak: float) -> Planes:
     """SSIM of each pixel: (C, H, W) twice -> (C, H - 10, W - 10)."""
     c1, c2 = (SSIM_K1 * peak) ** 2, (SSIM_K2 * peak) ** 2

@@ -60,8 +60,8 @@ def _gather(x: Tensor, dim: int, index: NDArray[np.int64], weight: NDArray[np.fl
     at = torch.from_numpy(index.T.copy()).to(x.device)
     w = torch.from_numpy(weight.T.copy()).to(device=x.device, dtype=x.dtype)
     out = x.index_select(dim, at[0]).mul_(w[0].view(shape))
-    for k in range(1, at.shape[0]):
-        out.addcmul_(x.index_select(dim, at[k]), w[k].view(shape))
+    for k in range(1, at.shape[0]):  # product and sum each rounded: the same on every CPU
+        out.add_(x.index_select(dim, at[k]).mul_(w[k].view(shape)))
     return out
 
 

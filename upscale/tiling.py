@@ -181,23 +181,45 @@ def check(tile: int, overlap: int) -> None:
         raise UsageError(f"overlap {overlap} is negative: use 0 or more LR pixels")
 
 
-def pad(lr: Tensor, multiple_of: int) -> Tensor:
+def pad(lr: Tensor, multiple_of: int, *, height: int | None = None, is_end: bool = True) -> Tensor:
     """Extend (N, C, H, W) at the right and the bottom to multiples of ``multiple_of``.
 
     By reflection about the outermost pixel, or by repeating it where the picture is too small for
-    that; the networks pad by the same rule. ``lr`` itself is returned where nothing is missing. The
-    inverse is :func:`crop`.
+    that. ``lr`` itself is returned where nothing is missing. The inverse is :func:`crop`.
+
+    Args:
+        lr: A picture, or rows of one.
+        multiple_of: What height and width are to be multiples of.
+        height: Of the whole picture, where ``lr`` is rows of it.
+        is_end: Whether ``lr`` holds its last rows; else nothing is added at the bottom.
     """
-    bottom, right = -lr.shape[-2] % multiple_of, -lr.shape[-1] % multiple_of
+    height, width = height or lr.shape[-2], lr.shape[-1]
+    bottom, right = -height % multiple_of, -width % multiple_of
+    if is_traced():
+        return _pad_traced(lr, bottom, right)
+    mode = "reflect" if bottom < height and right < width else "replicate"
+    if not is_end:
+        bottom = 0
     if not bottom and not right:
         return lr
-    return F.pad(lr, (0, right, 0, bottom), mode=pad_mode(lr.shape[-2], lr.shape[-1], multiple_of))
+    return F.pad(lr, (0, right, 0, bottom), mode=mode)
 
 
-def pad_mode(height: int, width: int, multiple_of: int) -> str:
-    """How a picture is extended: "reflect", or "replicate" where it is too small for that."""
-    fits = -height % multiple_of < height and -width % multiple_of < width
-    return "reflect" if fits else "replicate"
+def is_traced() -> bool:
+    """Whether a graph is being made that is to serve every size (the ONNX export)."""
+    traced: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    return traced
+
+
+def _pad_traced(x: Tensor, bottom: int, right: int) -> Tensor:
+    """The same for a graph that serves every size: no branch is taken, rows are looked up."""
+    height, width = x.shape[-2:]
+    fits = torch.as_tensor(bottom < height) & torch.as_tensor(right < width)
+    for axis, length, more in ((-2, height, bottom), (-1, width, right)):
+        at = torch.arange(length + more)
+        beyond = torch.where(fits, 2 * length - 2 - at, length - 1)
+        x = x.index_select(axis, torch.where(at < length, at, beyond))
+    return x
 
 
 def crop(sr: Tensor, height: int, width: int) -> Tensor:

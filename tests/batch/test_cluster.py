@@ -34,22 +34,19 @@ def workers_of(ray: Any) -> list[int]:
 
 
 def test_the_first_failure_ends_the_run(tmp_path: Path) -> None:
-    from upscale.batch.cluster import Cluster, ClusterRun
-    from upscale.batch.discover import Source
+    from upscale.batch.cluster import run_on_cluster
+    from upscale.batch.discover import Input
     from upscale.batch.plan import Plan, Request
-    from upscale.batch.run import Options
-    from upscale.batch.settings import Settings
     from upscale.batch.task import Task
+    from upscale.settings import RunOptions, Settings
 
     tasks = tuple(
-        Task(
-            Source(f"{n}.png", f"{n}.png", None), f"out/{n}.png", "png", action="fail", reason="no"
-        )
+        Task(Input(f"{n}.png", f"{n}.png"), f"out/{n}.png", "png", action="fail", reason="no")
         for n in range(3)
     )
     plan = Plan(tasks, Request())
     for fail_fast, count in ((True, 1), (False, 3)):
-        run = ClusterRun(plan, Settings(), Options(fail_fast=fail_fast), Cluster())
+        run = run_on_cluster(plan, Settings(), RunOptions(fail_fast=fail_fast))
         assert len(list(run)) == count
 
 
@@ -92,24 +89,17 @@ def test_same_bytes_and_a_killed_worker(
     alone = cli(*base, "-o", tmp_path / "alone")
     assert alone.code == 1
 
-    from upscale.batch.cluster import Cluster
-    from upscale.batch.engines import load_engines
+    from upscale.batch.discover import Selection
     from upscale.batch.job import Job
     from upscale.batch.plan import Request
-    from upscale.batch.run import Options
-    from upscale.batch.settings import Settings
+    from upscale.settings import Settings
 
-    job = Job(
-        inputs=(str(source),),
-        settings=Settings(model=duo),
-        request=Request(str(tmp_path / "many")),
-        recursive=True,
-    )
-    upscalers = load_engines(job.settings)
-    plan = job.plan(job.discover(), upscalers[0])
+    request, selection = Request(str(tmp_path / "many")), Selection(recursive=True)
+    job = Job((str(source),), Settings(model=duo), request, selection)
+    plan = job.plan(job.discover(), job.load()[0])
     records = []
-    for payload in job.run_on(Cluster(workers=2), plan, Options()):
-        records.append(payload.record)
+    for outcome in job.run_on_cluster(plan, workers=2):
+        records.append(outcome.record)
         if len(records) == 3:
             victims = workers_of(ray)
             assert victims
@@ -127,17 +117,16 @@ def test_same_bytes_and_a_killed_worker(
 
 
 def test_a_worker_keeps_to_its_threads(ray: Any) -> None:
-    """Whatever the machine has: PyTorch, OpenCV and the encoders each have a pool of their own."""
+    """Whatever the machine has: PyTorch and OpenCV each have a pool of their own."""
 
-    def threads(count: int) -> tuple[int, int, int]:
+    def threads(count: int) -> tuple[int, int]:
         import cv2
         import torch
 
         from upscale.batch.cluster import use_threads
-        from upscale.image.parallel import workers
 
         use_threads(count)
-        return torch.get_num_threads(), cv2.getNumThreads(), workers()
+        return torch.get_num_threads(), cv2.getNumThreads()
 
     remote = ray.remote(num_cpus=1, runtime_env={"env_vars": {"OMP_NUM_THREADS": "2"}})(threads)
-    assert ray.get(remote.remote(1)) == (1, 1, 1)
+    assert ray.get(remote.remote(1)) == (1, 1)

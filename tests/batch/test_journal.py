@@ -10,12 +10,12 @@ from pathlib import Path
 
 from upscale.batch import storage
 from upscale.batch.claims import Claims
-from upscale.batch.journal import Entry, LocalJournal, open_journal
+from upscale.batch.journal import JournalLine, LocalJournal, open_journal
 from upscale.batch.storage import Stat
 
 
-def entry(name: str = "a.png", **changes: object) -> Entry:
-    base = Entry(name, "in/a.png", 3, "1", "0" * 64, "settings", 4, "2", "1" * 64)
+def entry(name: str = "a.png", **changes: object) -> JournalLine:
+    base = JournalLine(name, "in/a.png", 3, "1", "0" * 64, "settings", 4, "2", "1" * 64)
     return replace(base, **changes)  # type: ignore[arg-type]
 
 

@@ -8,16 +8,17 @@ import os
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from upscale.batch import storage
-from upscale.batch.discover import Filters, Listed, Source, discover, read_list
-from upscale.batch.journal import Entry, LocalJournal
+from upscale.batch.discover import Filters, Input, Listed, discover, read_list
+from upscale.batch.journal import JournalLine, LocalJournal
 from upscale.batch.naming import Labels
 from upscale.batch.plan import Plan, Request, make_plan
-from upscale.batch.settings import Settings, Size
 from upscale.errors import UsageError
+from upscale.settings import Settings
 
 ENDINGS = frozenset({"png", "jpg"})
 
@@ -29,12 +30,12 @@ def touch(folder: Path, *names: str) -> None:
         path.write_bytes(name.encode("utf-8", "surrogateescape"))
 
 
-def find(*inputs: str | Path, listed: Iterable[Listed] = (), **filters: object) -> list[Source]:
+def find(*inputs: str | Path, listed: Iterable[Listed] = (), **filters: object) -> list[Input]:
     rules = Filters(extensions=ENDINGS, **filters)  # type: ignore[arg-type]
     return discover([str(name) for name in inputs], listed, rules)
 
 
-def relatives(sources: list[Source]) -> list[str]:
+def relatives(sources: list[Input]) -> list[str]:
     return [source.relative for source in sources]
 
 
@@ -235,7 +236,7 @@ def test_the_journal_decides(tmp_path: Path) -> None:
     before, after = storage.stat(str(source)), storage.stat(str(output))
     journal = LocalJournal(str(tmp_path / "out"))
     journal.add(
-        Entry(
+        JournalLine(
             output="a.png",
             input=str(source),
             input_size=before.size,
@@ -250,7 +251,7 @@ def test_the_journal_decides(tmp_path: Path) -> None:
     journal.close()
 
     def action(settings: str = "now", **more: bool) -> tuple[str, bool]:
-        request = Request(str(tmp_path / "out"), settings=settings, **more)  # type: ignore[arg-type]
+        request = Request(str(tmp_path / "out"), digest=settings, **more)  # type: ignore[arg-type]
         task = make_plan(find(tmp_path / "in"), request).tasks[0]
         return task.action, task.replace
 
@@ -273,7 +274,7 @@ def test_outputs_beside_are_no_inputs_the_second_time(tmp_path: Path) -> None:
     after = storage.stat(str(output))
     journal = LocalJournal(str(tmp_path))
     journal.add(
-        Entry("a_esrgan_x4.png", str(tmp_path / "a.png"), 5, "", "", "", after.size, "", "")
+        JournalLine("a_esrgan_x4.png", str(tmp_path / "a.png"), 5, "", "", "", after.size, "", "")
     )
     journal.close()
     plan = make_plan(find(tmp_path), Request(overwrite=True))
@@ -301,26 +302,39 @@ def test_missing_folders(tmp_path: Path) -> None:
         make_plan(sources, Request(str(tmp_path / "file") + "/"))
 
 
-def test_sizes() -> None:
-    assert Size(100, 50).of(7, 9) == (100, 50)
-    assert Size(width=20).of(10, 7) == (20, 14)
-    assert Size(height=14).of(10, 7) == (20, 14)
-    assert Size(max_side=30).of(10, 7) == (30, 21)
-    assert Size(max_side=30).of(7, 10) == (21, 30)
-    assert Size(width=3).of(1000, 1) == (3, 1)
+@pytest.mark.parametrize(
+    ("given", "size", "want"),
+    [
+        ({"size": (100, 50)}, (7, 9), (100, 50)),
+        ({"width": 20}, (10, 7), (20, 14)),
+        ({"height": 14}, (10, 7), (20, 14)),
+        ({"max_side": 30}, (10, 7), (30, 21)),
+        ({"max_side": 30}, (7, 10), (21, 30)),
+        ({"width": 3}, (1000, 1), (3, 1)),
+        ({"scale": 1.5}, (101, 99), (152, 149)),
+        ({}, (10, 7), (40, 28)),
+    ],
+)
+def test_sizes(given: dict[str, Any], size: tuple[int, int], want: tuple[int, int]) -> None:
+    width, height = size
+    assert Settings(**given).final_size(height, width, 4) == want[::-1]
 
 
 def test_digest_tells_settings_apart() -> None:
-    base = Settings(alpha=0.5, scale=2.0)
+    def digest(weights: str = "a", alpha: float = 0.5, **given: Any) -> str:
+        return Settings(**given).digest((weights,), alpha=alpha, scale=2.0)
+
     digests = {
-        base.digest(("a",)),
-        base.digest(("b",)),
-        Settings(alpha=0.6, scale=2.0).digest(("a",)),
-        Settings(alpha=0.5, scale=2.0, quality=3).digest(("a",)),
-        Settings(alpha=0.5, size=Size(3, 4)).digest(("a",)),
+        digest(),
+        digest("b"),
+        digest(alpha=0.6),
+        digest(quality=3),
+        digest(size=(3, 4)),
+        digest(tile=64),
     }
-    assert len(digests) == 5
-    assert Settings(alpha=0.5, scale=2.0, device="cpu").digest(("a",)) == base.digest(("a",))
+    assert len(digests) == 6
+    assert digest(scale=2.0) == digest(), "what is the default, said or not"
+    assert digest(model="another name of these weights") == digest()
 
 
 def test_labels() -> None:

@@ -8,16 +8,18 @@ from pathlib import Path
 import pytest
 
 from upscale.batch import storage
-from upscale.batch.storage import Stat
 from upscale.errors import ImageError, OutputError
 
 
 def test_write_appears_whole(tmp_path: Path) -> None:
     target = str(tmp_path / "a.bin")
-    seen: list[Stat] = []
-    written = storage.write(target, b"content", replace=False, promise=seen.append)
+    seen: list[list[str]] = []
+    written = storage.write(
+        target, b"content", replace=False, before=lambda: seen.append(os.listdir(tmp_path))
+    )
     assert storage.read(target) == (b"content", written)
-    assert seen == [written]
+    ((name,),) = seen  # what is there just before: the temporary file alone
+    assert name.endswith(".tmp")
     assert os.listdir(tmp_path) == ["a.bin"]
 
 
@@ -33,11 +35,11 @@ def test_write_never_replaces_unasked(tmp_path: Path) -> None:
 
 
 def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
-    def fail(stat: Stat) -> None:
+    def fail() -> None:
         raise RuntimeError("now")
 
     with pytest.raises(RuntimeError):
-        storage.write(str(tmp_path / "a.bin"), b"content", replace=False, promise=fail)
+        storage.write(str(tmp_path / "a.bin"), b"content", replace=False, before=fail)
     assert os.listdir(tmp_path) == []
 
 

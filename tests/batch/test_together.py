@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import queue
+import threading
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,14 @@ import torch
 import upscale.batch
 from tests.conftest import Finished, draw, png
 from upscale import load
-from upscale.batch import api, run, stages
-from upscale.batch.together import Groups
+from upscale.batch import network
+from upscale.batch.job import Job
+from upscale.batch.network import Network, _Waiting
 from upscale.errors import ImageError
-from upscale.image import Image, decode
-from upscale.inference import TileOption, engine
-from upscale.upscaler import Upscaler
+from upscale.image import Image, decode, of_image
+from upscale.inference import engine
+from upscale.settings import Settings, TileOption
+from upscale.upscaler import InMemory, process_together
 
 Cli = Callable[..., Finished]
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
@@ -59,7 +62,7 @@ def test_a_batch_that_does_not_fit_is_halved(tiny: str, monkeypatch: pytest.Monk
     up = load(tiny, device="cpu")
     images = [Image(draw(20, 20, seed=k)) for k in range(6)]
     want = [up.enlarge(image)[0].pixels for image in images]
-    forward, seen = engine._Run._forward, []
+    forward, seen = engine._Tiles._forward, []
 
     def greedy(self: Any, network: Any, lr: torch.Tensor) -> torch.Tensor:
         seen.append(len(lr))
@@ -67,31 +70,29 @@ def test_a_batch_that_does_not_fit_is_halved(tiny: str, monkeypatch: pytest.Monk
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 8.00 MiB")
         return forward(self, network, lr)
 
-    monkeypatch.setattr(engine._Run, "_forward", greedy)
+    monkeypatch.setattr(engine._Tiles, "_forward", greedy)
     done = up.enlarge_together(images)
     assert seen == [6, 3, 1, 1, 1, 1, 1, 1] or max(seen[2:]) <= 2
     assert all(close(big.pixels, w) for (big, _), w in zip(done, want, strict=True))
     assert done[0][1].retries >= 1
 
 
-class Sized:
-    """What a group looks at."""
-
-    def __init__(self, side: int) -> None:
-        self.image = Image(np.zeros((side, side, 3), np.uint8))
-
-
 def groups(sides: list[int], together: int, tile: TileOption = "auto") -> list[list[int]]:
-    ready: queue.Queue[Any] = queue.Queue()
-    for side in sides:
-        ready.put((Sized(side), 0))
-    for _ in range(2):
-        ready.put(None)
-    taker = Groups(ready, together, tile)
+    """The groups that a network takes of pictures that wait."""
+    taker = Network.__new__(Network)
+    taker.together, taker._lock = together, threading.Lock()
+    taker._waiting = deque(
+        _Waiting(
+            of_image(Image(np.zeros((side, side, 3), np.uint8))),
+            InMemory(),
+            Settings(tile=tile),
+            lambda done, total: None,
+        )
+        for side in sides
+    )
     found = []
-    while (group := taker.take()) is not None:
-        found.append([item[0].image.height for item in group])
-    assert ready.qsize() == 1, "the end of another taker was taken"
+    while group := taker._take():
+        found.append([item.reader.height for item in group])
     return found
 
 
@@ -108,14 +109,13 @@ def test_groups_are_of_one_size_and_bounded() -> None:
 def together(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """As on a GPU; gives the sizes of the groups that ran."""
     sizes: list[int] = []
-    enlarge = stages.enlarge_together
 
-    def counted(group: Any, upscaler: Upscaler) -> Any:
-        sizes.append(len(group))
-        return enlarge(group, upscaler)
+    def counted(readers: Any, *more: Any) -> Any:
+        sizes.append(len(readers))
+        return process_together(readers, *more)
 
-    monkeypatch.setattr(run, "together_on", lambda _: 4)
-    monkeypatch.setattr(stages, "enlarge_together", counted)
+    monkeypatch.setattr(network, "together_on", lambda _: 4)
+    monkeypatch.setattr(network, "process_together", counted)
     return sizes
 
 
@@ -146,20 +146,20 @@ def test_one_bad_picture_costs_its_group_nothing(
     (tmp_path / "in").mkdir()
     for index in range(12):
         (tmp_path / "in" / f"{index:02}.png").write_bytes(png(9, 8, seed=index))
-    enlarge = Upscaler.enlarge
+    process = network.process
 
-    def picky(self: Upscaler, image: Image, **options: Any) -> Any:
-        if image.pixels[0, 0, 0] == bad:
+    def picky(reader: Any, *more: Any) -> Any:
+        if next(iter(reader.rows()))[0, 0, 0] == bad:
             raise ImageError("this one is bad")
-        return enlarge(self, image, **options)
+        return process(reader, *more)
 
-    def fails(self: Upscaler, images: Any, **options: Any) -> Any:
+    def fails(*_: Any) -> Any:
         raise ImageError("one of them is bad")
 
     bad = decode((tmp_path / "in" / "05.png").read_bytes()).pixels[0, 0, 0]
     together(monkeypatch)
-    monkeypatch.setattr(Upscaler, "enlarge_together", fails)
-    monkeypatch.setattr(Upscaler, "enlarge", picky)
+    monkeypatch.setattr(network, "process_together", fails)
+    monkeypatch.setattr(network, "process", picky)
     records = list(upscale.batch(tmp_path / "in", tmp_path / "out", model=tiny))
     failed = [record for record in records if record.status == "failed"]
     assert len(records) == 12
@@ -180,7 +180,7 @@ def test_two_networks_share_the_pictures(
     if in_groups:
         together(monkeypatch)
     both = [load(tiny, device="cpu") for _ in range(2)]
-    monkeypatch.setattr(api, "load_engines", lambda _: both)
+    monkeypatch.setattr(Job, "load", lambda _: both)
     shared = list(upscale.batch(tmp_path / "in", tmp_path / "shared", model=tiny))
     assert sorted(r.status for r in shared) == sorted(r.status for r in alone)
     for path in (tmp_path / "alone").glob("*.png"):

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.conftest import png
-from upscale.batch.discover import Source
+from upscale.batch.discover import Input
 from upscale.batch.storage import Stat
 from upscale.batch.watch import Watcher
 
@@ -19,7 +19,7 @@ def test_a_file_is_taken_when_it_rests() -> None:
     watcher = Watcher(settle=1.0, clock=lambda: time[0])
 
     def look(size: int, stamp: str = "a") -> int:
-        return len(watcher.ready([Source("x.png", "x.png", Stat(size, stamp), "in")]))
+        return len(watcher.ready([Input("x.png", "x.png", Stat(size, stamp), "in")]))
 
     assert look(0) == 0
     assert look(10) == 0

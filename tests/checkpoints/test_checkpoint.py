@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from tests.checkpoints.nets import ESRGAN_CONFIG, assert_same, esrgan, srcnn
@@ -153,6 +155,26 @@ def test_hash_of_the_index_is_checked(tmp_path: Path) -> None:
     path.write_bytes(data)
     with pytest.raises(HashError):
         checkpoints.load(row)
+
+
+@settings(max_examples=30, deadline=None)
+@given(data=st.data())
+def test_a_changed_tensor_is_refused_where_no_index_vouches(
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = checkpoints.save(tmp_path_factory.mktemp("own") / "net.safetensors", esrgan()).path
+    content = bytearray(path.read_bytes())
+    start = read_header(path).start
+    at = data.draw(st.integers(start, len(content) - 1))
+    content[at] ^= 1 << data.draw(st.integers(0, 7))
+    path.write_bytes(content)
+    with pytest.raises(HashError, match=r"net\.safetensors: damaged: .* fetch or save it again"):
+        checkpoints.load(path)
+
+
+def test_a_header_without_hash_vouches_for_nothing(tmp_path: Path) -> None:
+    save_file(dict(esrgan().state_dict()), tmp_path / "bare.safetensors")
+    assert checkpoints.load(tmp_path / "bare.safetensors")
 
 
 def test_architecture_of_the_index_is_checked(tmp_path: Path) -> None:

@@ -26,7 +26,10 @@ def test_row_file_and_card_agree(name: str) -> None:
     assert loaded.layout == "native"
     assert loaded.metadata.license == row.license != ""
     assert loaded.metadata.title == row.title != ""
-    assert re.search(rf"^#+ {re.escape(name)}$", CARDS, re.MULTILINE), "no card in README.md"
+    card = re.search(rf"^#+ {re.escape(name)}$(.*?)(?=^#+ |\Z)", CARDS, re.MULTILINE | re.DOTALL)
+    assert card, "no card in README.md"
+    score = row.scores.get("set5_psnr_y")
+    assert score is None or f"| {score:.2f} dB |" in card[1]
 
 
 def test_every_file_has_a_row() -> None:

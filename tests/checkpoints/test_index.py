@@ -8,13 +8,15 @@ import tomllib
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from upscale.checkpoints import Entry, entries, families, find, select, update_index
-from upscale.checkpoints.index import cache_folder, embedded_folder, normal, read_index
+from upscale.checkpoints.index import cache_folder, embedded_folder, read_index
+from upscale.checkpoints.names import Role, normal
 from upscale.errors import CheckpointError, HashError, UsageError
 
 SHA = "ab" * 32
@@ -47,6 +49,16 @@ def shelf(cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         row("better-gan-x4", family="pair", role="gan", default=True),
         row("better-psnr-x4", family="pair", role="psnr", default=True),
         row("single-x8", 8),
+        row("quad-real-gan-x4", family="quad", role="real-gan"),
+        row("quad-real-psnr-x4", family="quad", role="real-psnr"),
+        row("quad-gan-x4", family="quad", role="gan"),
+        row("quad-psnr-x4", family="quad", role="psnr", default=True),
+        row("half-psnr-x4", family="half", role="psnr"),
+        row("half-gan-x4", family="half", role="gan"),
+        row("half-real-gan-x4", family="half", role="real-gan"),
+        row("light-denoise-gray", 1, family="light-denoise-gray"),
+        row("light-denoise", 1, family="light-denoise"),
+        row("light-real-x4", family="light-real"),
     )
     return cache
 
@@ -67,6 +79,13 @@ def shelf(cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         ("light-x3", 2, ["light-x3"]),
         ("Light_X3.safetensors", None, ["light-x3"]),
         ("single-x8", None, ["single-x8"]),
+        ("quad", 4, ["quad-psnr-x4", "quad-gan-x4", "quad-real-psnr-x4", "quad-real-gan-x4"]),
+        ("half", 4, ["half-psnr-x4", "half-gan-x4"]),
+        ("light", 1, ["light-x2"]),
+        ("light-denoise", None, ["light-denoise"]),
+        ("light-denoise", 2, ["light-denoise"]),
+        ("light-denoise-gray", 1, ["light-denoise-gray"]),
+        ("light-real", 2, ["light-real-x4"]),
     ],
 )
 def test_select(shelf: Path, name: str, scale: float | None, chosen: list[str]) -> None:
@@ -76,6 +95,7 @@ def test_select(shelf: Path, name: str, scale: float | None, chosen: list[str]) 
 def test_find(shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert find("pair-psnr-x4").path == shelf / "pair-psnr-x4.safetensors"
     assert find("pair").name == "better-gan-x4"
+    assert find("quad").name == "quad-gan-x4"
     assert find(shelf / "light-x2.safetensors").sha256 == SHA  # known by its path as well
     own = tmp_path / "own net.safetensors"
     own.write_bytes(b"12345")
@@ -119,8 +139,10 @@ def test_folders_are_no_checkpoints(shelf: Path) -> None:
 
 
 def test_families_and_entries(shelf: Path) -> None:
-    assert {name: len(rows) for name, rows in families().items()} == {"light": 3, "pair": 5}
-    assert len(entries()) == 9
+    counts = {name: len(rows) for name, rows in families().items()}
+    singles = {"light-denoise": 1, "light-denoise-gray": 1, "light-real": 1}
+    assert counts == {"light": 3, "pair": 5, "quad": 4, "half": 3} | singles
+    assert len(entries()) == 19
 
 
 def test_embedded_rows_come_first(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,7 +151,7 @@ def test_embedded_rows_come_first(shelf: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("upscale.checkpoints.index.embedded_folder", lambda: embedded)
     assert find("light-x2").title == "embedded"
     assert find("light-x2").origin == "embedded"
-    assert len(entries()) == 9
+    assert len(entries()) == 19
 
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
@@ -146,7 +168,7 @@ TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
         architecture=TEXT,
         scale=st.integers(1, 16),
         family=TEXT,
-        role=st.sampled_from(["", "psnr", "gan"]),
+        role=st.sampled_from(get_args(Role)),
         default=st.booleans(),
         title=TEXT,
         license=TEXT,
@@ -208,6 +230,10 @@ def test_writers_wait_for_each_other(tmp_path: Path) -> None:
             "leaves the folder",
         ),
         ("[a]\nfile='a'\nsha256='x'\nbytes='1'\narchitecture='e'\nscale=2", "wrong type"),
+        (
+            "[a]\nfile='a'\nsha256='x'\nbytes=1\narchitecture='e'\nscale=2\nrole='reel-gan'",
+            "role = 'reel-gan' is none of psnr, gan, real-psnr, real-gan",
+        ),
         ("\xff", "not a readable index"),
     ],
 )

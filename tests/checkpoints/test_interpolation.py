@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tests.checkpoints.nets import ESRGAN_CONFIG, assert_same, esrgan, srcnn
 from upscale import checkpoints
 from upscale.checkpoints import Checkpoint, Metadata, Source, blend, interpolate
+from upscale.checkpoints.interpolation import shares
 from upscale.errors import ArchitectureError, UsageError
 from upscale.models import Network
 
@@ -156,3 +157,77 @@ def test_resolve_refuses_alpha(duo: str) -> None:
         with pytest.raises(UsageError, match="takes no alpha"):
             checkpoints.resolve(single, alpha=0.5)
         assert checkpoints.resolve(single)
+
+
+ROLES = ("psnr", "gan", "real-psnr", "real-gan")
+
+
+def test_two_pairs_are_blended_at_once(quad: str) -> None:
+    nets = [checkpoints.load(f"quad-{role}-x2") for role in ROLES]
+    found = checkpoints.resolve(quad, alpha=0.8, denoise=0.25)
+    wanted = {"psnr": 0.15, "gan": 0.6, "real-psnr": 0.05, "real-gan": 0.2}
+    assert {s.name: round(s.weight, 12) for s in found.sources} == {
+        f"quad-{role}-x2": weight for role, weight in wanted.items()
+    }
+    assert [s.sha256 for s in found.sources] == [net.sha256 for net in nets]
+    for key, tensor in found.state.items():
+        mean = sum(
+            w * net.state[key].double() for w, net in zip(wanted.values(), nets, strict=True)
+        )
+        assert float((tensor - mean).abs().max()) <= 1e-7, key
+    assert (found.alpha, found.denoise) == (0.8, 0.25)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.3, 0.8, 1.0])
+@pytest.mark.parametrize(("denoise", "pair"), [(0.0, ROLES[:2]), (1.0, ROLES[2:])])
+def test_the_ends_of_denoise_are_the_pairs_bit_for_bit(
+    quad: str, alpha: float, denoise: float, pair: tuple[str, str]
+) -> None:
+    psnr, gan = (checkpoints.load(f"quad-{role}-x2") for role in pair)
+    found = checkpoints.resolve(quad, alpha=alpha, denoise=denoise)
+    wanted = interpolate(psnr, gan, alpha)
+    assert_same(found.state, wanted.state)
+    assert found.sources == wanted.sources
+
+
+@pytest.mark.parametrize("given", [{}, {"alpha": 0.3}, {"denoise": 1.0}, {"denoise": 0.5}])
+def test_only_files_with_a_share_are_read(
+    quad: str, given: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def noted(entry: checkpoints.Entry) -> Checkpoint:
+        read.append(entry.name)
+        return checkpoints.load(entry)
+
+    monkeypatch.setattr("upscale.checkpoints.interpolation.load", noted)
+    found = checkpoints.resolve(quad, **given)
+    alpha = given.get("alpha", checkpoints.DEFAULT_ALPHA)
+    denoise = given.get("denoise", checkpoints.DEFAULT_DENOISE)
+    wanted = [f"quad-{r}-x2" for r, w in zip(ROLES, shares(alpha, denoise), strict=True) if w]
+    assert read == wanted == [source.name for source in found.sources]
+    assert (found.alpha, found.denoise) == (alpha, denoise)
+
+
+@given(alpha=st.floats(0, 1), denoise=st.floats(0, 1))
+def test_shares_sum_to_one(alpha: float, denoise: float) -> None:
+    found = shares(alpha, denoise)
+    assert all(0 <= share <= 1 for share in found)
+    assert abs(math.fsum(found) - 1) <= 1e-15
+    assert abs(found[1] + found[3] - alpha) <= 1e-15
+    assert abs(found[2] + found[3] - denoise) <= 1e-15
+
+
+@pytest.mark.parametrize("denoise", [-0.1, 2, math.nan, math.inf])
+def test_denoise_outside_is_refused(quad: str, denoise: float) -> None:
+    with pytest.raises(UsageError, match=rf"denoise {denoise:g} is outside \[0, 1\]"):
+        checkpoints.resolve(quad, denoise=denoise)
+
+
+@pytest.mark.parametrize("denoise", [0.0, 0.5])
+def test_denoise_needs_a_pair_for_real_pictures(duo: str, tmp_path: Path, denoise: float) -> None:
+    own = checkpoints.save(tmp_path / "own.safetensors", esrgan()).path
+    for name in (duo, "duo-gan-x2", "quad-real-gan-x2", "tiny", str(own)):
+        with pytest.raises(UsageError, match=f"denoise {denoise:g} was given and .* leave it out"):
+            checkpoints.resolve(name, denoise=denoise)
+        assert checkpoints.resolve(name).denoise is None

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from upscale.checkpoints.index import normal
+from upscale.checkpoints.names import normal
 from upscale.checkpoints.published import Official, lookup, members, official, refused, require
 from upscale.errors import CheckpointError
 from upscale.models import MODELS

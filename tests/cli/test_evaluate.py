@@ -17,7 +17,8 @@ Cli = Callable[..., Any]
 
 KEYS = """
     set picture model weights scale alpha protocol psnr_y ssim_y psnr_rgb bicubic_psnr_y
-    bicubic_ssim_y lr_consistency seconds megapixels
+    bicubic_ssim_y lr_consistency seconds megapixels degrade mean_gradient
+    mean_gradient_truth noise blockiness denoise
 """
 
 
@@ -93,6 +94,26 @@ def test_both_protocols_and_given_pictures(
     assert given["psnr_y"] < values[0]["psnr_y"] - 3
 
 
+def test_damage_makes_a_row_for_each_chain(cli: Cli, folder: Path) -> None:
+    options = ("evaluate", folder, "-m", "bicubic", "-s", "2", "--degrade", "clean,jpeg:75")
+    chain = "blur:0.8+noise:5+jpeg:30"
+    done = cli(*options, "--degrade", chain, "--json")
+    records = [json.loads(line) for line in done.text.splitlines()]
+    assert [r["degrade"] for r in records] == [None] * 3 + ["jpeg:75"] * 3 + [chain] * 3
+    clean, jpeg, worst = records[2::3]
+    assert clean["psnr_y"] > jpeg["psnr_y"] > worst["psnr_y"]
+    assert clean["mean_gradient_truth"] == worst["mean_gradient_truth"] > 0
+    again = cli(*options, "--degrade", chain, "--json").text.splitlines()
+    for line, record in zip(again, records, strict=True):
+        assert json.loads(line) | {"seconds": 0} == record | {"seconds": 0}
+    brief = cli(*options, "--degrade", chain, "--paper").text.splitlines()
+    assert "gradient  noise  blocks" in brief[0]
+    assert [line.split()[3] for line in brief[1:]] == ["clean", "jpeg:75", chain]
+    assert "33.66" in brief[1]  # a paper prints what bicubic reaches on clean pictures alone
+    assert "33.66" not in "".join(brief[2:])
+    assert "damage" not in cli("evaluate", folder, "-m", "bicubic", "-s", "2").text
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -108,6 +129,16 @@ def test_both_protocols_and_given_pictures(
         (("Set5", "-m", "known-srcnn", "--lr-dir", "nowhere"), 2, "nowhere"),
         (("Set5", "-m", "known-srcnn", "--lr-dir", "Set5"), 1, "a[bold]x2.png"),
         (("Set5", "-m", "known-srcnn", "--tile", "few"), 2, "few"),
+        (("Set5", "-m", "known-srcnn", "--degrade", "jpg:50"), 2, "'jpg' is no kind"),
+        (("Set5", "-m", "known-srcnn", "--degrade", "jpeg:50,noise:0"), 2, "'0' is no sigma"),
+        (("Set5", "-m", "known-srcnn", "--degrade", "jpeg:101"), 2, "from 1 to 100"),
+        (("missing", "-m", "nothing", "--degrade", "blur"), 2, "'' is no sigma"),
+        (("Set5", "-m", "known-srcnn", "--degrade", "noise-float:25"), 2, "scale 1"),
+        (
+            ("Set5", "-m", "known-srcnn", "--degrade", "jpeg:50", "--protocol", "srcnn"),
+            2,
+            "--protocol srcnn",
+        ),
         (("Set5", "-m", "known-srcnn", "--device", "tpu"), 2, "tpu"),
         ((), 2, "HR_DIR"),
     ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from upscale.cli import COMMANDS
+from upscale.cli.commands import COMMANDS
 from upscale.cli.reference import reference
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "cli.md"

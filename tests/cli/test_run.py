@@ -177,7 +177,7 @@ def test_help_names_every_agreed_option(cli: Cli) -> None:
     )
     missing = [name for name in agreed.split() if name not in text]
     assert not missing
-    from upscale.cli import COMMANDS
+    from upscale.cli.commands import COMMANDS
 
     assert all(name in text for name in COMMANDS)
 
@@ -210,7 +210,7 @@ def test_the_shell_stays_light(arguments: list[str]) -> None:
 
 def test_help_of_every_command_stays_light() -> None:
     code = (
-        "import sys; from upscale.cli import status, COMMANDS\n"
+        "import sys; from upscale.cli import status; from upscale.cli.commands import COMMANDS\n"
         "for name in COMMANDS:\n"
         "    status([name, '--help'])\n"
         f"    print('HEAVY', name, {HEAVY})"
@@ -289,9 +289,9 @@ def test_profile_is_kept_or_left(cli: Cli, tiny: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--icc", "other"), "icc 'other': give keep or srgb"),
-        (("--alpha-mode", "best"), "alpha mode 'best': give network or bicubic"),
-        (("--assume-icc", "none.icc"), "ICC profile none.icc: no such file"),
+        (("--icc", "other"), "icc 'other' is unknown: give keep or srgb"),
+        (("--alpha-mode", "best"), "alpha mode 'best' is unknown: give network or bicubic"),
+        (("--assume-icc", "none.icc"), "assume icc 'none.icc' is no file"),
     ],
 )
 def test_wrong_colour_options(

@@ -51,10 +51,10 @@ def test_train_resume_release(
         (["train", "TINY", "--data", ".", "--minutes", "-1"], 2, "--minutes -1"),
         (
             ["train", "TINY", "--data", ".", "--start-from", "none.safetensors"],
-            1,
+            2,
             "none.safetensors",
         ),
-        (["train", "TINY", "--data", ".", "--resume"], 1, "no checkpoint to resume"),
+        (["train", "TINY", "--data", ".", "--resume"], 2, "no checkpoint to resume"),
         (["train", "esrgan-gan-x4", "--data", ".", "--start-from", ""], 2, "--perceptual-weights"),
     ],
 )

@@ -65,15 +65,19 @@ def test_models(cli: Cli, tiny: str) -> None:
     names = [row["weights"] for row in found]
     assert set(official()) <= set(names)
     assert {row["where"] for row in found} >= {"cached", "pull"}
+    assert (found[0]["model"], found[0]["weights"], found[0]["scale"]) == ("bicubic", None, None)
     done = cli("models")
     lines = done.text.splitlines()
     duo = next(line for line in lines if line.startswith("duo"))
-    assert "0 to 1" in duo
+    assert "alpha" in duo
+    assert "denoise" not in duo
+    assert "alpha, denoise" in next(line for line in lines if line.startswith("quad"))
+    assert {row["model"]: row["takes"] for row in found}["quad"] == ["alpha", "denoise"]
     assert "x2" in duo
     assert any("x1 x2 x4 x8 x16" in line for line in lines)
     assert "upscale weights pull" in done.err
     installed = rows(cli("models", "--installed", "--json"))
-    assert {row["where"] for row in installed} <= {"cached", "embedded"}
+    assert {row["where"] for row in installed} <= {"cached", "embedded", "built in"}
     assert cli("models", "--installed").err == ""
 
 
@@ -172,7 +176,7 @@ def test_convert(cli: Cli, tmp_path: Path) -> None:
 def test_convert_says_what_a_rule_decided(cli: Cli, tmp_path: Path) -> None:
     torch.save(dict(srcnn().state_dict()), tmp_path / "best.pth")
     out = tmp_path / "out.safetensors"
-    failed(cli("weights", "convert", tmp_path / "best.pth", out), "--scale")
+    failed(cli("weights", "convert", tmp_path / "best.pth", out), "--scale", code=2)
     done = cli("weights", "convert", tmp_path / "best.pth", out, "--scale", "3")
     assert done.code == 0
     assert "note: scale 3" in done.err
@@ -181,11 +185,11 @@ def test_convert_says_what_a_rule_decided(cli: Cli, tmp_path: Path) -> None:
 def test_convert_refuses(cli: Cli, tmp_path: Path) -> None:
     out = tmp_path / "out.safetensors"
     torch.save(evil(tmp_path / "owned")[0], tmp_path / "evil.pth")
-    failed(cli("weights", "convert", tmp_path / "evil.pth", out), "do not trust it")
+    failed(cli("weights", "convert", tmp_path / "evil.pth", out), "do not trust it", code=2)
     assert not (tmp_path / "owned").exists()
     torch.save({f"body.{n}.weight": torch.zeros(2) for n in range(9)}, tmp_path / "srvgg.pth")
-    failed(cli("weights", "convert", tmp_path / "srvgg.pth", out), "SRVGGNetCompact")
-    failed(cli("weights", "convert", tmp_path / "none.pth", out), "no checkpoint file")
+    failed(cli("weights", "convert", tmp_path / "srvgg.pth", out), "SRVGGNetCompact", code=2)
+    failed(cli("weights", "convert", tmp_path / "none.pth", out), "no checkpoint file", code=2)
     torch.save(STATE, tmp_path / "net.pth")
     nowhere = tmp_path / "no" / "out.safetensors"
     failed(cli("weights", "convert", tmp_path / "net.pth", nowhere), "create it first")
@@ -210,18 +214,56 @@ def test_blend(cli: Cli, tmp_path: Path, duo: str) -> None:
     assert row["architecture"] == "esrgan"
 
 
+def test_four_are_blended(cli: Cli, tmp_path: Path, quad: str) -> None:
+    out = tmp_path / "mix.safetensors"
+    given = {"psnr": 0.1, "gan": 0.4, "real-psnr": 0.1, "real-gan": 0.4}
+    parts = [f"quad-{role}-x2={share}" for role, share in given.items()]
+    assert cli("weights", "blend", *parts, "-o", out).code == 0
+    mixed = checkpoints.load(out)
+    for key, tensor in checkpoints.resolve(quad, alpha=0.8, denoise=0.5).state.items():
+        assert float((mixed.state[key] - tensor).abs().max()) <= 1e-7, key
+    found = json.loads(mixed.metadata.blend)
+    assert {row["name"]: row["weight"] for row in found} == {
+        f"quad-{role}-x2": share for role, share in given.items()
+    }
+    assert [row["sha256"] for row in found] == [
+        checkpoints.load(f"quad-{role}-x2").sha256 for role in given
+    ]
+
+
 def test_blend_refuses(cli: Cli, tmp_path: Path, duo: str) -> None:
     out = tmp_path / "mix.safetensors"
-    for parts, words, code in (
-        (["duo-psnr-x2=0.5", "duo-gan-x2=0.6"], "sum to 1.1", 2),
-        (["duo-psnr-x2=-0.5", "duo-gan-x2=1.5"], "outside [0, 1]", 2),
-        (["duo-psnr-x2", "duo-gan-x2=1"], "NAME=SHARE", 2),
-        (["duo-psnr-x2=much", "duo-gan-x2=1"], "NAME=SHARE", 2),
-        (["duo-psnr-x2=0.5", "tiny-x2=0.5"], "esrgan and tiny-x2 of srcnn", 1),
-        (["duo-psnr-x2=0.5", "duo-gna-x2=0.5"], "did you mean duo-gan-x2", 2),
+    for parts, words in (
+        (["duo-psnr-x2=0.5", "duo-gan-x2=0.6"], "sum to 1.1"),
+        (["duo-psnr-x2=-0.5", "duo-gan-x2=1.5"], "outside [0, 1]"),
+        (["duo-psnr-x2", "duo-gan-x2=1"], "NAME=SHARE"),
+        (["duo-psnr-x2=much", "duo-gan-x2=1"], "NAME=SHARE"),
+        (["duo-psnr-x2=0.5", "tiny-x2=0.5"], "esrgan and tiny-x2 of srcnn"),
+        (["duo-psnr-x2=0.5", "duo-gna-x2=0.5"], "did you mean duo-gan-x2"),
     ):
-        failed(cli("weights", "blend", *parts, "-o", out), words, code)
+        failed(cli("weights", "blend", *parts, "-o", out), words, code=2)
     assert not out.exists()
+
+
+def test_export(cli: Cli, tmp_path: Path, quad: str) -> None:
+    onnx = pytest.importorskip("onnx", reason="needs the extra onnx")
+    out = tmp_path / "net.onnx"
+    done = cli("weights", "export", quad, "-o", out, "--alpha", "1", "--denoise", "0.5")
+    assert (done.code, done.out) == (0, b"")
+    assert "net.onnx: esrgan x2" in done.err
+    props = {prop.key: prop.value for prop in onnx.load(out).metadata_props}
+    assert list(json.loads(props["weights"])) == ["quad-gan-x2", "quad-real-gan-x2"]
+    failed(cli("weights", "export", quad, "-o", out), "--overwrite")
+    (row,) = rows(cli("weights", "export", "tiny", "-o", out, "--overwrite", "--json"))
+    assert (row["path"], row["bytes"]) == (str(out), out.stat().st_size)
+    for arguments, words in (
+        ([quad, "-o", tmp_path / "net.pt"], "change the suffix"),
+        (["tiny", "-o", out, "--denoise", "0.5"], "denoise 0.5 was given"),
+        ([quad, "-o", out, "--denoise", "2"], "denoise 2 is outside [0, 1]"),
+        (["bicubic", "-o", out], "bicubic, which is not exported"),
+        (["nothing", "-o", out], "no model or weights named 'nothing'"),
+    ):
+        failed(cli("weights", "export", *arguments), words, code=2)
 
 
 def test_lists_do_not_import_torch(tiny_cache: Path) -> None:
@@ -237,6 +279,6 @@ def test_lists_do_not_import_torch(tiny_cache: Path) -> None:
 
 def test_help_names_everything(cli: Cli) -> None:
     text = cli("weights", "--help").text
-    for name in ("list", "info", "verify", "pull", "convert", "blend"):
+    for name in ("list", "info", "verify", "pull", "convert", "blend", "export"):
         assert name in text
         assert cli("weights", name, "--help").code == 0

@@ -7,34 +7,14 @@ import json
 import numpy as np
 import pytest
 
-from upscale.compare import Figures, figures, mean_colour, mean_gradient, written
+from upscale.compare import Figures, figures, mean_colour, written
 from upscale.evaluate.protocol import to_pixels, to_tensor
 from upscale.metrics import psnr, ssim
 from upscale.resample import resize_uint8
 
-LEVEL = 219 / 255  # of Y for one level of gray
-
 
 def gray(values: np.ndarray) -> np.ndarray:
     return np.repeat(values.astype(np.uint8)[..., None], 3, 2)
-
-
-def test_gradient_of_ramps() -> None:
-    x, y = np.meshgrid(np.arange(20), np.arange(30))
-    assert mean_gradient(gray(3 * x)) == pytest.approx(3 * LEVEL, abs=1e-9)
-    assert mean_gradient(gray(4 * y)) == pytest.approx(4 * LEVEL, abs=1e-9)
-    assert mean_gradient(gray(3 * x + 4 * y)) == pytest.approx(5 * LEVEL, abs=1e-9)
-
-
-def test_gradient_of_colour_weighs_as_luma_does() -> None:
-    x = np.zeros((4, 2, 3), np.uint8)
-    x[:, 1, 1] = 255  # black to green
-    assert mean_gradient(x) == pytest.approx(128.553, abs=1e-9)
-
-
-@pytest.mark.parametrize("shape", [(1, 9), (9, 1), (1, 1)])
-def test_a_line_has_no_gradient(shape: tuple[int, int]) -> None:
-    assert mean_gradient(np.full((*shape, 3), 7, np.uint8)) == 0.0
 
 
 def test_mean_colour() -> None:

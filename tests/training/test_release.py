@@ -14,6 +14,7 @@ from upscale import checkpoints
 from upscale.checkpoints.index import read_index
 from upscale.errors import CheckpointError
 from upscale.training import curve, release
+from upscale.training.recipes import find_recipe
 from upscale.training.release import run_recipe, write_card
 from upscale.training.trainer import Run, build_network, load_watched, watch
 
@@ -106,3 +107,23 @@ def test_curve_is_drawn(pictures: Path, tmp_path: Path) -> None:
 def test_titles() -> None:
     assert release.title(recipe(name="esrgan-light-gan-x4")) == "ESRGAN light x2, textured (GAN)"
     assert release.title(TINY["srcnn"]) == "SRCNN x2"
+
+
+@pytest.mark.parametrize(
+    ("name", "family", "role", "title"),
+    [
+        ("esrgan-light-psnr-x4", "esrgan", "psnr", "faithful (PSNR)"),
+        ("esrgan-light-real-psnr-x4", "esrgan", "real-psnr", "for real pictures, faithful (PSNR)"),
+        ("esrgan-light-real-gan-x4", "esrgan", "real-gan", "for real pictures, textured (GAN)"),
+        ("swinir-light-x4", "swinir", "", "SwinIR light x4"),
+        ("swinir-light-real-x4", "swinir-real", "", "SwinIR light x4, for real pictures"),
+        ("swinir-light-denoise", "swinir-denoise", "", "SwinIR light, denoising"),
+        ("swinir-light-denoise-gray", "swinir-denoise-gray", "", "denoising of gray"),
+        ("swinir-light-jpeg", "swinir-jpeg", "", "SwinIR light, JPEG artefacts"),
+        ("srcnn-paper-x3", "srcnn", "", "SRCNN x3"),
+    ],
+)
+def test_where_a_release_belongs(name: str, family: str, role: str, title: str) -> None:
+    made = replace(find_recipe(name.removesuffix("-gray")), name=name)
+    assert (release.family(made), release.role(made)) == (family, role)
+    assert release.title(made).endswith(title)

@@ -3,68 +3,36 @@
 A worker holds the model (the checkpoint travels once, through Ray's object store), reads, enlarges
 and writes a picture, and appends to the same journal as a single process; folders must therefore be
 seen by all machines under one name (a shared file system, or URLs). A worker that dies loses
-nothing: its picture is given to another, up to ``ATTEMPTS`` times.
+nothing: Ray starts it anew and does its picture again, ``ATTEMPTS`` times in all.
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
-import threading
-import time
 from collections import deque
-from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from upscale.batch import large, stages
-from upscale.batch.claims import Claims
-from upscale.batch.engines import load_engines
-from upscale.batch.feed import RETRY_SECONDS
-from upscale.batch.journal import Journal, folder_of, open_journal
 from upscale.batch.plan import Plan
-from upscale.batch.report import Record
-from upscale.batch.run import Options
-from upscale.batch.settings import Settings
-from upscale.batch.stages import Payload
-from upscale.batch.storage import is_url
+from upscale.batch.run import Run
 from upscale.batch.task import STDOUT, Task
+from upscale.batch.work import Outcome, Work
 from upscale.checkpoints import Entry, families, select, update_index
-from upscale.checkpoints.index import normal
+from upscale.checkpoints.names import normal
 from upscale.errors import UsageError
+from upscale.image import Reader
+from upscale.inference import Progress
+from upscale.settings import RunOptions, Settings
+from upscale.upscaler import Result, Target, load_settings, process
 
 ATTEMPTS = 3
-POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What a worker may use."""
-
-    threads: int
-    max_pixels: int | None
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """The workers.
-
-    Attributes:
-        address: Of a running cluster; ``None``: ``RAY_ADDRESS``, else one on this machine.
-        workers: How many; 0: one for each GPU of the cluster, else one for each two cores.
-        cpus: Cores for each worker; its threads too.
-        gpus: GPUs for each worker, a part of one is possible.
-    """
-
-    address: str | None = None
-    workers: int = 0
-    cpus: float = 1
-    gpus: float = 0
-
-
-@dataclass(frozen=True)
-class Freight:
+class Weights:
     """Checkpoints that another machine may not have: what is embedded is everywhere.
 
     Attributes:
@@ -76,11 +44,11 @@ class Freight:
     contents: tuple[bytes, ...]
 
     @staticmethod
-    def pack(model: str) -> Freight:
+    def pack(model: str) -> Weights:
         """Pack the checkpoints that a model is made of."""
         rows = families().get(normal(model)) or select(model)
         foreign = tuple(entry for entry in rows if entry.origin != "embedded")
-        return Freight(foreign, tuple(entry.path.read_bytes() for entry in foreign))
+        return Weights(foreign, tuple(entry.path.read_bytes() for entry in foreign))
 
     def unpack(self, folder: Path, model: str) -> str:
         """Make the checkpoints known to this process; return the model's name here."""
@@ -97,208 +65,108 @@ class Freight:
 
 
 def use_threads(count: int) -> None:
-    """Hold this process to ``count`` threads: the network's, OpenCV's, the encoders'."""
+    """Hold this process to ``count`` threads: the network's and OpenCV's."""
     import cv2
     import torch
 
-    from upscale.image import parallel
-
     torch.set_num_threads(count)
     cv2.setNumThreads(count)
-    parallel.limit(count)
 
 
 class Worker:
     """One model in one process of the cluster."""
 
-    def __init__(self, settings: Settings, freight: Freight, digest: str, limits: Limits) -> None:
-        use_threads(limits.threads)
+    def __init__(
+        self, settings: Settings, device: str, weights: Weights, threads: int, plan: Any
+    ) -> None:
+        use_threads(threads)
         self._folder = tempfile.TemporaryDirectory(prefix="upscale-worker-")
-        name = freight.unpack(Path(self._folder.name), settings.model)
-        self._upscaler = load_engines(replace(settings, model=name))[0]
-        self._settings, self._digest, self._limits = settings, digest, limits
-        self._journals: dict[str, Journal] = {}
-        self._claims: dict[str, Claims] = {}
+        name = weights.unpack(Path(self._folder.name), settings.model)
+        self.upscaler = load_settings(replace(settings, model=name), device)
+        self._work = Work(settings, *plan)
 
-    def do(self, task: Task, overwrite: bool) -> Payload | None:
+    def do(self, task: Task) -> Outcome | None:
         """Read, enlarge and write one picture; ``None`` when another process has it in hand."""
-        claims = self._claims_of(task)
-        if claims is not None and not claims.take(task.relative):
-            time.sleep(RETRY_SECONDS)
-            return None
-        try:
-            done = self._do(task, overwrite)
-            return replace(done, record=replace(done.record, model=self._settings.model))
-        except Exception as error:  # noqa: BLE001 - one bad picture is one failed record
-            return Payload(stages.failed(task, error), is_fatal=stages.is_fatal(error))
-        finally:
-            if claims is not None:
-                claims.release(task.relative)
+        return self._work.do(task, self, lambda done, total: None)
 
-    def _claims_of(self, task: Task) -> Claims | None:
-        if task.root is None or is_url(task.root):
-            return None
-        if task.root not in self._claims:
-            self._claims[task.root] = Claims(folder_of(task.root))
-        return self._claims[task.root]
-
-    def _journal_of(self, task: Task) -> Journal | None:
-        if task.root is None:
-            return None
-        if task.root not in self._journals:
-            self._journals[task.root] = open_journal(task.root)
-        return self._journals[task.root]
-
-    def _do(self, task: Task, overwrite: bool) -> Payload:
-        journal = self._journal_of(task)
-        if journal is not None:
-            now = stages.recheck(task, journal, self._digest, overwrite=overwrite)
-            if isinstance(now, Record):
-                return Payload(now)
-            task = now
-        max_pixels = self._limits.max_pixels
-        found = large.inspect(task, self._settings, self._upscaler, max_pixels=max_pixels)
-        if found is not None:
-            return large.enlarge_file(found, self._upscaler, self._settings, self._digest, journal)
-        started = time.perf_counter()
-        data, stat = stages.read(task)
-        loaded = stages.load(
-            task,
-            data,
-            stat,
-            self._settings,
-            self._upscaler,
-            max_pixels=max_pixels,
-            started=started,
-        )
-        enlarged = stages.enlarge(loaded, self._upscaler)
-        return stages.write(enlarged, self._settings, self._digest, journal)
+    def run(self, reader: Reader, target: Target, settings: Settings, progress: Progress) -> Result:
+        """Run the network in this thread."""
+        return process(reader, target, self.upscaler, settings, progress)
 
 
-@dataclass
-class _Hand:
-    """A worker and the picture it has in hand."""
+class Actors:
+    """Workers that are actors of Ray."""
 
-    actor: Any
-    task: Task | None = None
-    lost: bool = False
+    def __init__(self, ray: Any, actors: list[Any], weights: Any, *, owns_ray: bool) -> None:
+        self._ray, self._actors, self._owns_ray = ray, actors, owns_ray
+        self._weights = weights  # in the object store: one that is started anew needs them
+        self._idle = deque(actors)
+        self.count = len(actors)
 
-
-class ClusterRun:
-    """A run on a cluster: iterate over it for its results, ``stop`` it from anywhere."""
-
-    def __init__(self, plan: Plan, settings: Settings, options: Options, cluster: Cluster) -> None:
-        """Prepare; the cluster is entered with the iteration.
-
-        Raises:
-            UsageError: Ray is not installed, or stdout is an output.
-        """
-        if any(task.output == STDOUT for task in plan.tasks):
-            raise UsageError("a cluster writes files, not stdout: give a folder with -o")
-        try:
-            import ray
-        except ImportError as error:
-            raise UsageError("--engine ray needs Ray: pip install 'upscale[ray]'") from error
-        self._ray: Any = ray
-        self._plan, self._options, self._cluster = plan, options, cluster
-        self._settings = settings
-        self._stopped = threading.Event()
+    def submit(self, task: Task) -> Future[Outcome | None]:
+        """Give a picture to an idle worker."""
+        actor = self._idle.popleft()
+        future: Future[Outcome | None] = actor.do.remote(task).future()
+        future.add_done_callback(lambda _: self._idle.append(actor))
+        return future
 
     def stop(self) -> None:
-        """Give out no further picture; those in hand are finished."""
-        self._stopped.set()
+        """Nothing: the pictures in hand are finished."""
 
-    def __iter__(self) -> Iterator[Payload]:
-        """Yield a payload for every task as it finishes; skipped and unreadable ones first."""
-        for payload in stages.foregone(self._plan):
-            yield payload
-            if payload.record.status == "failed" and self._options.fail_fast:
-                return
-        todo = deque(task for task in self._plan.tasks if task.action == "do")
-        if not todo:
-            return
-        was_running = self._ray.is_initialized()
-        if not was_running:
-            self._ray.init(
-                address=self._cluster.address or os.environ.get("RAY_ADDRESS"),
+    def close(self) -> None:
+        """End the workers."""
+        for actor in self._actors:
+            self._ray.kill(actor)
+        if self._owns_ray:
+            self._ray.shutdown()
+
+
+def run_on_cluster(
+    plan: Plan, settings: Settings, options: RunOptions, *, workers: int = 0, gpus: float = 0
+) -> Run:
+    """Prepare a run on the cluster of ``RAY_ADDRESS``, else on Ray on this machine.
+
+    Args:
+        plan: What is done.
+        settings: As in the plan.
+        options: How.
+        workers: How many; 0: one for each GPU of the cluster, else one for each two cores.
+        gpus: GPUs for each worker.
+
+    Raises:
+        UsageError: Ray is not installed, or pictures come from or go to this process alone.
+    """
+    try:
+        import ray as _ray
+    except ImportError as error:
+        raise UsageError("--engine ray needs Ray: pip install 'upscale[ray]'") from error
+    ray: Any = _ray
+    for task in plan.tasks:
+        if task.source.data is not None or task.output == STDOUT:
+            raise UsageError("--engine ray: stdin and stdout are of one machine; give files")
+
+    def start() -> Actors:
+        owns_ray = not ray.is_initialized()
+        if owns_ray:
+            ray.init(
+                address=os.environ.get("RAY_ADDRESS"),
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level="warning",
             )
-        try:
-            yield from self._work(todo)
-        finally:
-            if not was_running:
-                self._ray.shutdown()
-
-    def _count(self, tasks: int) -> int:
-        resources = self._ray.cluster_resources()
-        gpus, cpus = int(resources.get("GPU", 0)), int(resources.get("CPU", 1))
-        return min(tasks, self._cluster.workers or gpus or max(1, cpus // 2))
-
-    def _work(self, todo: deque[Task]) -> Iterator[Payload]:
-        kind = self._ray.remote(Worker).options(
-            num_cpus=self._cluster.cpus, num_gpus=self._cluster.gpus
+        resources = ray.cluster_resources()
+        fitting = int(resources.get("GPU", 0)) or max(1, int(resources.get("CPU", 1)) // 2)
+        kind = ray.remote(Worker).options(
+            num_cpus=1,
+            num_gpus=gpus,
+            max_restarts=-1,
+            max_task_retries=ATTEMPTS - 1,
         )
-        settings = replace(self._settings, device=self._device())
-        freight = self._ray.put(Freight.pack(settings.model))
-        limits = Limits(max(1, int(self._cluster.cpus)), self._options.max_pixels)
+        device = "cuda" if gpus else options.device
+        weights = ray.put(Weights.pack(settings.model))
+        common = (plan.request.digest, plan.request.overwrite, options.max_pixels)
+        count = min(workers or fitting, plan.count("do"))
+        actors = [kind.remote(settings, device, weights, 1, common) for _ in range(count)]
+        return Actors(ray, actors, weights, owns_ray=owns_ray)
 
-        def start() -> Any:
-            return kind.remote(settings, freight, self._plan.request.settings, limits)
-
-        hands = [_Hand(start()) for _ in range(self._count(len(todo)))]
-        attempts: dict[str, int] = {}
-        pending: dict[Any, _Hand] = {}
-        try:
-            while todo or pending:
-                self._give(hands, todo, pending)
-                if not pending:
-                    return
-                finished, _ = self._ray.wait(list(pending), timeout=POLL_SECONDS)
-                for reference in finished:
-                    hand = pending.pop(reference)
-                    payload = self._result(reference, hand, attempts, todo)
-                    if hand.lost:
-                        hand.actor, hand.lost = start(), False
-                    if payload is not None:
-                        yield payload
-                        failed = payload.record.status == "failed"
-                        if payload.is_fatal or (failed and self._options.fail_fast):
-                            self.stop()
-        finally:
-            for hand in hands:
-                self._ray.kill(hand.actor)
-
-    def _device(self) -> str:
-        return "cuda" if self._cluster.gpus else self._settings.device
-
-    def _give(self, hands: list[_Hand], todo: deque[Task], pending: dict[Any, _Hand]) -> None:
-        """Give a picture to every worker that has none."""
-        for hand in hands:
-            if hand.task is None and todo and not self._stopped.is_set():
-                hand.task = todo.popleft()
-                reference = hand.actor.do.remote(hand.task, self._plan.request.overwrite)
-                pending[reference] = hand
-
-    def _result(
-        self, reference: Any, hand: _Hand, attempts: dict[str, int], todo: deque[Task]
-    ) -> Payload | None:
-        """Return a worker's result; ``None`` where it died and its picture waits for another."""
-        task, hand.task = hand.task, None
-        assert task is not None
-        try:
-            payload: Payload | None = self._ray.get(reference)
-        except self._ray.exceptions.RayActorError as error:
-            hand.lost = True
-            attempts[task.output] = attempts.get(task.output, 0) + 1
-            if attempts[task.output] >= ATTEMPTS:
-                reason = f"its worker died {ATTEMPTS} times: {' '.join(str(error).split())[:200]}"
-                return Payload(stages.failed(task, reason))
-            todo.appendleft(task)
-            return None
-        except self._ray.exceptions.RayTaskError as error:
-            return Payload(stages.failed(task, stages.describe(error.cause or error)))
-        if payload is None:
-            todo.append(task)
-        return payload
+    return Run(plan, start, fail_fast=options.fail_fast)

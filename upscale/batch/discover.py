@@ -14,6 +14,7 @@ from upscale.batch import naming, storage
 from upscale.batch.journal import FOLDER
 from upscale.batch.storage import Stat, is_url, localize
 from upscale.errors import ImageError, UsageError
+from upscale.settings import FILES, option
 
 STDIN = "-"
 GLOB = frozenset("*?[")
@@ -21,7 +22,7 @@ MAX_LIST_BYTES = 2**30
 
 
 @dataclass(frozen=True)
-class Source:
+class Input:
     """A picture to enlarge.
 
     Attributes:
@@ -53,6 +54,65 @@ class Listed:
 
     name: str
     output: str = ""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which pictures are taken."""
+
+    recursive: bool = option(
+        False, "-r", "--recursive", panel=FILES, help="Folders in folders too."
+    )
+    include: tuple[str, ...] = option(
+        (),
+        metavar="GLOB",
+        panel=FILES,
+        shown=False,
+        help="Take only names or paths in a folder that match; may be repeated.",
+        kind=list[str],
+        parse=tuple,
+    )
+    exclude: tuple[str, ...] = option(
+        (),
+        metavar="GLOB",
+        panel=FILES,
+        shown=False,
+        help="Leave out names, paths, or folders that match; may be repeated.",
+        kind=list[str],
+        parse=tuple,
+    )
+    files_from: str | None = option(
+        None,
+        metavar="FILE|-",
+        panel=FILES,
+        shown=False,
+        help="Read inputs from a list, or the failures from an earlier --report.",
+    )
+    null: bool = option(False, "-0", "--null", panel=FILES, help="The list is separated by NUL.")
+
+    def __post_init__(self) -> None:
+        for name in ("include", "exclude"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if self.null and self.files_from is None:
+            raise UsageError("-0 tells how a list is separated: give --files-from too")
+
+    def read_list(self) -> tuple[Listed, ...]:
+        """Return the names in the list; none where there is no list.
+
+        Raises:
+            UsageError: It cannot be read.
+        """
+        if self.files_from is None:
+            return ()
+        if self.files_from == STDIN:
+            if sys.stdin is None:
+                raise UsageError("--files-from - is stdin, which is closed; pipe a list into it")
+            return tuple(read_list(sys.stdin.buffer, null=self.null))
+        try:
+            with open(self.files_from, "rb") as file:
+                return tuple(read_list(file, null=self.null))
+        except OSError as error:
+            raise UsageError(f"--files-from {self.files_from}: {error.strerror}") from error
 
 
 @dataclass(frozen=True)
@@ -106,7 +166,7 @@ def _matches(relative: str, name: str, patterns: tuple[str, ...]) -> bool:
     )
 
 
-def discover(inputs: Iterable[str], listed: Iterable[Listed], filters: Filters) -> list[Source]:
+def discover(inputs: Iterable[str], listed: Iterable[Listed], filters: Filters) -> list[Input]:
     """Return the pictures that were named.
 
     Args:
@@ -115,7 +175,7 @@ def discover(inputs: Iterable[str], listed: Iterable[Listed], filters: Filters) 
             had in the output folder), folders among them are left out.
         filters: What a search of folders and globs takes.
     """
-    sources: list[Source] = []
+    sources: list[Input] = []
     for name in inputs:
         sources.extend(_expand(localize(name), filters))
     for item in listed:
@@ -123,7 +183,7 @@ def discover(inputs: Iterable[str], listed: Iterable[Listed], filters: Filters) 
     return _without_repeats(sources)
 
 
-def _expand(name: str, filters: Filters) -> Iterator[Source]:
+def _expand(name: str, filters: Filters) -> Iterator[Input]:
     if name == STDIN:
         yield _stdin()
     elif name == "":
@@ -138,31 +198,31 @@ def _expand(name: str, filters: Filters) -> Iterator[Source]:
         yield _file(name, _last(name), None)
 
 
-def _stdin() -> Source:
+def _stdin() -> Input:
     if sys.stdin is None or sys.stdin.isatty():
         state = "closed" if sys.stdin is None else "a terminal"
         raise UsageError(f"- is stdin, which is {state}; pipe a picture into it")
     data = sys.stdin.buffer.read()
-    return Source(STDIN, "stdin", Stat(len(data), ""), data=data)
+    return Input(STDIN, "stdin", Stat(len(data), ""), data=data)
 
 
 def _last(path: str) -> str:
     return path.replace(os.sep, "/").rstrip("/").rpartition("/")[2] or path
 
 
-def _file(location: str, relative: str, tree: str | None) -> Source:
+def _file(location: str, relative: str, tree: str | None) -> Input:
     try:
-        return Source(location, relative, storage.stat(location), tree)
+        return Input(location, relative, storage.stat(location), tree)
     except (OSError, ImageError) as error:
-        return Source(location, relative, None, tree, f"{storage.reason(error)}")
+        return Input(location, relative, None, tree, f"{storage.reason(error)}")
 
 
-def _walk(root: str, filters: Filters) -> Iterator[Source]:
+def _walk(root: str, filters: Filters) -> Iterator[Input]:
     """Search a folder, depth first, names sorted; each folder once, however links lead to it."""
     skip = None if filters.skip is None else os.path.realpath(filters.skip)
     seen: set[tuple[int, int]] = set()
 
-    def visit(folder: str, prefix: str) -> Iterator[Source]:
+    def visit(folder: str, prefix: str) -> Iterator[Input]:
         status = os.stat(folder)
         if (status.st_dev, status.st_ino) in seen:
             return
@@ -183,12 +243,12 @@ def _walk(root: str, filters: Filters) -> Iterator[Source]:
             try:
                 yield from visit(path, relative + "/")
             except OSError as error:
-                yield Source(path, relative, None, root, f"folder: {storage.reason(error)}")
+                yield Input(path, relative, None, root, f"folder: {storage.reason(error)}")
 
     try:
         yield from visit(root, "")
     except OSError as error:
-        yield Source(root, _last(root), None, root, f"folder: {storage.reason(error)}")
+        yield Input(root, _last(root), None, root, f"folder: {storage.reason(error)}")
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -198,7 +258,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _glob(pattern: str, filters: Filters) -> Iterator[Source]:
+def _glob(pattern: str, filters: Filters) -> Iterator[Input]:
     """Expand a pattern; ``**`` stands for any folders, each entered once whatever the links."""
     first = min(pattern.find(character) for character in GLOB if character in pattern)
     base = os.path.dirname(pattern[:first])
@@ -215,7 +275,7 @@ def _glob(pattern: str, filters: Filters) -> Iterator[Source]:
         plain = base or not source.location.startswith("./")
         yield source if plain else replace(source, location=source.location[2:])
     if not taken:
-        yield Source(pattern, _last(pattern), None, None, "no picture matches")
+        yield Input(pattern, _last(pattern), None, None, "no picture matches")
 
 
 def _fits(places: list[str], parts: list[str]) -> bool:
@@ -229,7 +289,7 @@ def _fits(places: list[str], parts: list[str]) -> bool:
     )
 
 
-def _expand_url(url: str, filters: Filters) -> Iterator[Source]:
+def _expand_url(url: str, filters: Filters) -> Iterator[Input]:
     try:
         file_system, path = storage.open_url(url)
         if storage.scheme(url) in {"http", "https"}:
@@ -246,12 +306,12 @@ def _expand_url(url: str, filters: Filters) -> Iterator[Source]:
         else:
             yield _file(url, _last(url.partition("::")[0]), None)
     except (OSError, ImageError) as error:
-        yield Source(url, _last(url.partition("::")[0]), None, None, storage.reason(error))
+        yield Input(url, _last(url.partition("::")[0]), None, None, storage.reason(error))
 
 
 def _url_files(
     url: str, file_system: object, found: dict[str, dict[str, object]], base: str, filters: Filters
-) -> Iterator[Source]:
+) -> Iterator[Input]:
     chain = url.partition("::")[2]
     prefix = base.strip("/")
     for path, info in sorted(found.items()):
@@ -264,10 +324,10 @@ def _url_files(
         if not all(filters.enters(parent) for parent in parents):
             continue
         location = f"{storage.scheme(url)}://{path}" + (f"::{chain}" if chain else "")
-        yield Source(location, relative, storage.url_stat(info), url)
+        yield Input(location, relative, storage.url_stat(info), url)
 
 
-def _listed(item: Listed, filters: Filters) -> Iterator[Source]:
+def _listed(item: Listed, filters: Filters) -> Iterator[Input]:
     name, place = item.name, _place(item, filters.output)
     if name in {"", STDIN}:
         return
@@ -297,7 +357,7 @@ def _place(item: Listed, output: str | None) -> str:
     return folder + separator + _last(name)
 
 
-def _without_repeats(sources: list[Source]) -> list[Source]:
+def _without_repeats(sources: list[Input]) -> list[Input]:
     seen: set[str] = set()
     kept = []
     for source in sources:

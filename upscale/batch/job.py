@@ -1,55 +1,64 @@
-"""A job: what was asked for, from the names of the inputs to the iteration over the results."""
+"""A job: what was asked for, from the names of the inputs to the iteration over the outcomes."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from upscale.batch.discover import Filters, Listed, Source, discover
+from upscale.batch.discover import STDIN, Filters, Input, Selection, discover
+from upscale.batch.naming import Labels
 from upscale.batch.plan import Plan, Request, kind_of, make_plan
-from upscale.batch.settings import Settings
 from upscale.batch.storage import is_url, localize
+from upscale.errors import UsageError
 from upscale.files import remove_stale
+from upscale.settings import RunOptions, Settings
 
 if TYPE_CHECKING:
-    from upscale.batch.cluster import Cluster, ClusterRun
-    from upscale.batch.run import Options, Run
+    from upscale.batch.run import Run, TaskProgress
     from upscale.upscaler import Upscaler
 
 
 @dataclass(frozen=True)
 class Job:
-    """Inputs, outputs and settings of a batch.
+    """A batch as it was asked for.
 
     Attributes:
         inputs: Files, folders, globs, URLs, or ``-``.
-        listed: Files from a list; ``None``: no list was given.
         settings: What the outputs depend on.
         request: Where outputs go; labels and digest are filled in by ``plan``.
-        recursive: Folders in folders too.
-        include: Globs that names in folders must match.
-        exclude: Globs that names in folders must not match.
+        selection: What is taken from folders, and a list of further inputs.
+        options: How it is carried out.
     """
 
     inputs: tuple[str, ...]
-    listed: tuple[Listed, ...] | None = None
     settings: Settings = field(default_factory=Settings)
     request: Request = field(default_factory=Request)
-    recursive: bool = False
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
+    selection: Selection = field(default_factory=Selection)
+    options: RunOptions = field(default_factory=RunOptions)
 
-    def discover(self) -> list[Source]:
-        """Return the pictures that were named; nothing is decoded, no model is loaded."""
+    def discover(self) -> list[Input]:
+        """Return the pictures that were named; nothing is decoded, no model is loaded.
+
+        Raises:
+            UsageError: Nothing is named, or stdin is named as the list and as a picture.
+        """
+        selection = self.selection
+        if not self.inputs and selection.files_from is None:
+            raise UsageError(
+                "no input: name files, folders, globs, URLs, or -; see 'upscale --help'"
+            )
+        if selection.files_from == STDIN and STDIN in self.inputs:
+            raise UsageError("stdin is named as the list and as a picture: give one of the two")
         filters = Filters(
-            recursive=self.recursive,
-            include=self.include,
-            exclude=self.exclude,
+            recursive=selection.recursive,
+            include=selection.include,
+            exclude=selection.exclude,
             extensions=extensions(),
             output=self._output_folder(),
         )
-        return discover(self.inputs, self.listed or (), filters)
+        return discover(self.inputs, selection.read_list(), filters)
 
     def _output_folder(self) -> str | None:
         output = self.request.output
@@ -57,35 +66,52 @@ class Job:
             return None
         return localize(output)
 
-    def plan(self, sources: Sequence[Source], upscaler: Upscaler) -> Plan:
+    def load(self) -> list[Upscaler]:
+        """Load the model once on each device.
+
+        Raises:
+            CheckpointError: There is no such model, or its file is damaged.
+            DeviceError: There is no such device.
+            UsageError: A device is named twice.
+        """
+        from upscale.upscaler import load_settings
+
+        return [load_settings(self.settings, device) for device in self.options.devices]
+
+    def plan(self, sources: Sequence[Input], upscaler: Upscaler) -> Plan:
         """Name the outputs of the sources.
 
         Raises:
             UsageError: The plan is impossible; nothing was started.
         """
-        from upscale.batch.engines import digest_of, labels_of
+        from upscale.upscaler import model_label
 
-        request = replace(
-            self.request,
-            labels=labels_of(self.settings, upscaler),
-            settings=digest_of(self.settings, upscaler),
-            format=self.settings.format,
+        native, settings = upscaler.native(), self.settings
+        weights = tuple(f"{name}:{sha256}" for name, sha256 in upscaler.weights.items())
+        labels = Labels(
+            model=model_label(settings.model),
+            scale=settings.size_label if settings.has_size else f"{upscaler.scale:g}",
+            alpha="" if native.alpha is None else f"{native.alpha:g}",
         )
+        digest = settings.digest(weights, alpha=native.alpha, scale=upscaler.scale)
+        request = replace(self.request, labels=labels, digest=digest, format=settings.format)
         return make_plan(sources, request)
 
-    def run_on(self, cluster: Cluster, plan: Plan, options: Options) -> ClusterRun:
+    def run(
+        self, plan: Plan, upscalers: Sequence[Upscaler], progress: TaskProgress | None = None
+    ) -> Run:
+        """Clean up after processes that were killed, and prepare the run in this process."""
+        from upscale.batch.run import run_here
+
+        clean(plan)
+        return run_here(plan, upscalers, self.settings, self.options, progress)
+
+    def run_on_cluster(self, plan: Plan, workers: int = 0, gpus: float = 0) -> Run:
         """Clean up, and prepare the run on a cluster of Ray."""
-        from upscale.batch.cluster import ClusterRun
+        from upscale.batch.cluster import run_on_cluster
 
         clean(plan)
-        return ClusterRun(plan, self.settings, options, cluster)
-
-    def run(self, plan: Plan, upscalers: Sequence[Upscaler], options: Options) -> Run:
-        """Clean up after processes that were killed, and prepare the run."""
-        from upscale.batch.run import Run
-
-        clean(plan)
-        return Run(plan, upscalers, self.settings, options)
+        return run_on_cluster(plan, self.settings, self.options, workers=workers, gpus=gpus)
 
 
 def extensions() -> frozenset[str]:
@@ -97,7 +123,5 @@ def extensions() -> frozenset[str]:
 
 def clean(plan: Plan) -> int:
     """Remove what killed processes left in the folders of a plan's outputs; return how many."""
-    import os
-
     folders = {os.path.dirname(task.output) or "." for task in plan.tasks if task.root}
     return sum(remove_stale(folder) for folder in folders if not is_url(folder))

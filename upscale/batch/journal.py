@@ -28,7 +28,7 @@ NAME = "journal.ndjson"
 
 
 @dataclass(frozen=True)
-class Entry:
+class JournalLine:
     """One line: what an output was made from, and what it is.
 
     Attributes:
@@ -80,10 +80,10 @@ def _hash_is(location: str, expected: str) -> bool:
 class Journal(Protocol):
     """What a journal can do, wherever it lies."""
 
-    def get(self, output: str) -> Entry | None:
+    def get(self, output: str) -> JournalLine | None:
         """Return the last line about an output, as of the last ``refresh``."""
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: JournalLine) -> None:
         """Write a line."""
 
     def refresh(self) -> None:
@@ -108,13 +108,13 @@ def folder_of(root: str) -> str:
     return os.path.join(root, FOLDER)
 
 
-def _parse(line: bytes) -> Entry | None:
+def _parse(line: bytes) -> JournalLine | None:
     """Return the entry on a line; ``None`` for a torn or foreign one."""
     try:
         value = json.loads(line)
         if not isinstance(value, dict):
             return None
-        return Entry(**{field.name: value[field.name] for field in fields(Entry)})
+        return JournalLine(**{field.name: value[field.name] for field in fields(JournalLine)})
     except (ValueError, KeyError, TypeError):
         return None
 
@@ -129,7 +129,7 @@ class LocalJournal:
             root: The output folder; it need not exist.
         """
         self._path = os.path.join(folder_of(root), NAME)
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[str, JournalLine] = {}
         self._read = 0  # bytes taken in; always at the beginning of a line
         self._number = -1
         self._lock = threading.Lock()
@@ -137,7 +137,7 @@ class LocalJournal:
         self.refresh()
         self._news.clear()
 
-    def get(self, output: str) -> Entry | None:
+    def get(self, output: str) -> JournalLine | None:
         """Return the last line about an output."""
         return self._entries.get(output)
 
@@ -164,7 +164,7 @@ class LocalJournal:
                     self._news.add(entry.output)
             self._read += whole
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: JournalLine) -> None:
         """Append a line.
 
         Raises:
@@ -206,10 +206,10 @@ class UrlJournal:
         """
         self._base = folder_of(root) + "/journal"
         self._file_system, self._path = storage.open_url(self._base)
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[str, JournalLine] = {}
         self._read_all()
 
-    def get(self, output: str) -> Entry | None:
+    def get(self, output: str) -> JournalLine | None:
         """Return the line about an output."""
         return self._entries.get(output)
 
@@ -233,7 +233,7 @@ class UrlJournal:
             if entry is not None:
                 self._entries[entry.output] = entry
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: JournalLine) -> None:
         """Write the object of a picture."""
         name = storage.sha256(entry.output.encode("utf-8", "surrogateescape"))[:32]
         with contextlib.suppress(NotImplementedError):

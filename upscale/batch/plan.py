@@ -4,43 +4,73 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from upscale.batch import naming, storage
 from upscale.batch.collisions import refuse_collisions, refuse_folders
-from upscale.batch.discover import STDIN, Source
+from upscale.batch.discover import STDIN, Input
 from upscale.batch.journal import Journal, open_journal
 from upscale.batch.naming import Labels
 from upscale.batch.storage import Stat, is_url
 from upscale.batch.task import STDOUT, Action, Task
 from upscale.errors import ImageError, UsageError
+from upscale.settings import FILES, OUTPUT, option
 
 DEFAULT_FORMAT = "png"
 
 Kind = Literal["beside", "stdout", "template", "folder", "file"]
 
 
+def _parse_shard(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d+)/(\d+)", text.strip())
+    if match is None:
+        raise UsageError(f"shard {text!r} is not I/N: give for example 3/16")
+    return int(match[1]), int(match[2])
+
+
 @dataclass(frozen=True)
 class Request:
     """Where outputs go and what may happen to what is there.
 
+    Besides the options:
+
     Attributes:
-        output: File, folder, template, ``-``, or ``None`` (beside the input).
-        overwrite: Existing outputs are replaced.
-        skip_existing: Existing outputs are left alone.
-        shard: (i, N): only the i-th (from 1) of N parts is done.
-        settings: Digest of settings and weights.
+        digest: Of settings and weights.
         labels: What templates may name.
         format: Output format (an extension), or ``None``: the input's.
     """
 
-    output: str | None = None
-    overwrite: bool = False
-    skip_existing: bool = False
-    shard: tuple[int, int] | None = None
-    settings: str = ""
+    output: str | None = option(
+        None,
+        "-o",
+        "--output",
+        metavar="PATH",
+        panel=OUTPUT,
+        shown="beside the input: {stem}_{model}_x{scale}.{ext}",
+        help="A file (one input), a folder (the tree is mirrored), - (stdout), or a template with "
+        "{stem} {parent} {model} {scale} {alpha} {ext}.",
+    )
+    overwrite: bool = option(False, panel=OUTPUT, help="Replace outputs that exist.")
+    skip_existing: bool = option(
+        False,
+        panel=OUTPUT,
+        help="Leave outputs that exist. With neither, an output that exists is refused before any "
+        "work, unless the folder's journal records it: then it is done already, or made anew when "
+        "its input or the settings have changed.",
+    )
+    shard: tuple[int, int] | None = option(
+        None,
+        metavar="I/N",
+        panel=FILES,
+        shown=False,
+        help="Do the I-th of N parts: one for each job of an array.",
+        kind=str,
+        parse=_parse_shard,
+    )
+    digest: str = ""
     labels: Labels = field(default_factory=lambda: Labels("esrgan", "4"))
     format: str | None = None
 
@@ -69,7 +99,7 @@ class Plan:
 
 
 def make_plan(
-    sources: Sequence[Source], request: Request, *, case_sensitive: bool | None = None
+    sources: Sequence[Input], request: Request, *, case_sensitive: bool | None = None
 ) -> Plan:
     """Name the output of every source and decide what happens to it.
 
@@ -97,7 +127,7 @@ def make_plan(
     return Plan(tuple(_shard(tasks, request.shard)), request)
 
 
-def _are_many(sources: Sequence[Source]) -> bool:
+def _are_many(sources: Sequence[Input]) -> bool:
     return len(sources) > 1 or sources[0].tree is not None
 
 
@@ -114,7 +144,7 @@ def kind_of(output: str | None, *, many: bool) -> Kind:
     return "folder" if many or output.endswith(("/", os.sep)) else "file"
 
 
-def _name(source: Source, request: Request, *, many: bool) -> Task:
+def _name(source: Input, request: Request, *, many: bool) -> Task:
     """Return the task of a source, its output named."""
     kind = kind_of(request.output, many=many)
     if kind == "beside" and source.location == STDIN:
@@ -132,7 +162,7 @@ def _name(source: Source, request: Request, *, many: bool) -> Task:
 
 
 def _place(
-    kind: str, source: Source, ext: str, request: Request, *, many: bool
+    kind: str, source: Input, ext: str, request: Request, *, many: bool
 ) -> tuple[str, str | None]:
     """Return (output, root)."""
     target = storage.localize(request.output or "")
@@ -176,7 +206,7 @@ def _format(name: str) -> str:
     return found
 
 
-def _extension(source: Source, wanted: str | None) -> str:
+def _extension(source: Input, wanted: str | None) -> str:
     """Return an output's extension: the one asked for, else the input's if it can be written."""
     from upscale.image import FORMATS, format_of
 
@@ -292,7 +322,7 @@ def _decide_one(
         return replace(task, action="skip", reason="exists")
     if journal is None:
         return None
-    if is_done(task, now, journal, request.settings):
+    if is_done(task, now, journal, request.digest):
         return replace(task, action="skip", reason="done before")
     return replace(task, replace=True) if is_ours(task, now, journal) else None
 
@@ -305,10 +335,10 @@ def is_ours(task: Task, now: Stat, journal: Journal) -> bool:
     return not entry.output_stamp or entry.is_output(task.output, now)
 
 
-def is_done(task: Task, now: Stat, journal: Journal, settings: str) -> bool:
+def is_done(task: Task, now: Stat, journal: Journal, digest: str) -> bool:
     """Whether the journal records the output as made from this very input with these settings."""
     entry = journal.get(task.relative)
-    if entry is None or entry.settings != settings or task.source.stat is None:
+    if entry is None or entry.settings != digest or task.source.stat is None:
         return False
     if not entry.is_output(task.output, now):
         return False

@@ -10,15 +10,17 @@ from dataclasses import dataclass
 
 import torch
 
-from upscale.batch import large, stages, storage
-from upscale.batch.large import Large
+from upscale.batch import storage
 from upscale.batch.plan import Plan
-from upscale.batch.settings import Settings
 from upscale.batch.task import STDOUT, Task
+from upscale.batch.work import describe
+from upscale.device import free_memory
 from upscale.errors import ImageError
-from upscale.image import FORMATS, MAX_PIXELS, Info, check_size, probe
-from upscale.inference.engine import LARGEST_AUTO, MOST_BAND_BYTES, TILE_BYTES
-from upscale.upscaler import Upscaler
+from upscale.image import FORMATS, MAX_PIXELS, Info, check_output, check_size, probe
+from upscale.inference.engine import LARGEST_AUTO, MOST_BAND_BYTES, pixel_bytes
+from upscale.settings import Settings
+from upscale.upscaler import Upscaler, same_format
+from upscale.upscaler.processing import AT_ONCE, MOST_PIXELS
 
 HEAD_BYTES = 1 << 16
 PROBE_SIDE = 96  # of the picture that the speed is measured on, LR pixels
@@ -29,8 +31,8 @@ ROWS_HELD = 1024  # rows of input and output that are in memory where a picture 
 
 
 @dataclass(frozen=True)
-class Line:
-    """One picture of a survey.
+class Forecast:
+    """One picture of a plan.
 
     Attributes:
         task: The picture.
@@ -54,7 +56,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Survey:
+class Preflight:
     """All pictures of a plan and their sum.
 
     Attributes:
@@ -64,31 +66,29 @@ class Survey:
         memory_free: Bytes of memory free now.
     """
 
-    lines: tuple[Line, ...]
+    lines: tuple[Forecast, ...]
     seconds: float
     free: dict[str, int]
     memory_free: int
 
     @property
-    def todo(self) -> list[Line]:
+    def todo(self) -> list[Forecast]:
         """The pictures that will be done."""
         return [line for line in self.lines if line.task.action == "do" and not line.problem]
 
     @property
-    def problems(self) -> list[Line]:
+    def problems(self) -> list[Forecast]:
         """The pictures that will fail."""
         return [line for line in self.lines if line.problem]
 
 
-def survey(
+def preflight(
     plan: Plan, settings: Settings, upscaler: Upscaler, *, max_pixels: int | None = None
-) -> Survey:
+) -> Preflight:
     """Read the headers of a plan's pictures and estimate what the run needs."""
-    lines = tuple(_line(task, settings, upscaler, max_pixels) for task in plan.tasks)
+    lines = tuple(_forecast(task, settings, upscaler, max_pixels) for task in plan.tasks)
     pixels = sum(line.width * line.height for line in lines if not line.problem)
-    from upscale.device import free_memory
-
-    return Survey(
+    return Preflight(
         lines=lines,
         seconds=pixels / _pixels_per_second(upscaler) if pixels else 0.0,
         free=dict(_free(plan)),
@@ -96,39 +96,40 @@ def survey(
     )
 
 
-def _line(task: Task, settings: Settings, upscaler: Upscaler, max_pixels: int | None) -> Line:
+def _forecast(
+    task: Task, settings: Settings, upscaler: Upscaler, max_pixels: int | None
+) -> Forecast:
     if task.action != "do":
-        return Line(task, problem=task.reason if task.action == "fail" else "")
+        return Forecast(task, problem=task.reason if task.action == "fail" else "")
     try:
-        found = large.inspect(task, settings, upscaler, max_pixels=max_pixels)
-        if found is not None:
-            return _line_by_rows(found, upscaler)
         info = _probe(task)
     except (OSError, ImageError) as error:
-        return Line(task, problem=stages.describe(error))
+        return Forecast(task, problem=describe(error))
     turned = info.metadata.orientation >= 5
     width, height = (info.height, info.width) if turned else (info.width, info.height)
-    size = stages.final_size(settings, upscaler, width, height)
-    name = task.format or (info.format if FORMATS[info.format].writable else "png")
-    pixels, sample = size[0] * size[1], info.channels * info.depth // 8
-    disk = int(pixels * sample * CODED_SHARE.get(name, 1.0))
-    memory = width * height * sample + pixels * sample * 2 + _network(upscaler, width, height)
+    out_height, out_width = settings.final_size(height, width, upscaler.scale)
+    name = task.format or same_format(info.format)
+    sample = info.channels * info.depth // 8
+    before, after = width * height * sample, out_width * out_height * sample
+    by_rows = before + after > AT_ONCE
+    held = ROWS_HELD * (width + out_width) * sample if by_rows else before + 2 * after
     problem = ""
     try:
-        check_size(width, height, max_pixels or MAX_PIXELS)
-        stages.check_held(settings, name, size)
+        check_size(width, height, max_pixels or (MOST_PIXELS if by_rows else MAX_PIXELS))
+        lossless = settings.lossless and FORMATS[name].lossless
+        check_output(name, out_width, out_height, quality=settings.quality, lossless=lossless)
     except ImageError as error:
         problem = str(error)
-    return Line(task, width, height, *size, disk, memory, problem)
-
-
-def _line_by_rows(found: Large, upscaler: Upscaler) -> Line:
-    reader, size = found.reader, found.size
-    sample = reader.channels * reader.dtype.itemsize
-    disk = int(size[0] * size[1] * sample * CODED_SHARE[found.format])
-    rows = ROWS_HELD * (reader.width + size[0]) * sample
-    memory = rows + _network(upscaler, reader.width, reader.height)
-    return Line(found.task, reader.width, reader.height, *size, disk, memory)
+    return Forecast(
+        task,
+        width,
+        height,
+        out_width,
+        out_height,
+        disk=int(after * CODED_SHARE.get(name, 1.0)),
+        memory=held + _network(upscaler, width, height),
+        problem=problem,
+    )
 
 
 def _network(upscaler: Upscaler, width: int, height: int) -> int:
@@ -138,8 +139,8 @@ def _network(upscaler: Upscaler, width: int, height: int) -> int:
     row = FLOAT_BYTES * loaded.channels * min(side, height) * width * (1 + loaded.scale**2)
     if upscaler.device.type != "cpu":
         return row
-    tile = min(side, height) * min(side, width) * loaded.prepared.bytes_per_pixel
-    return min(row, MOST_BAND_BYTES) + min(tile, TILE_BYTES)
+    tile = min(side, height) * min(side, width) * pixel_bytes(loaded.prepared)
+    return min(row, MOST_BAND_BYTES) + tile
 
 
 def _probe(task: Task) -> Info:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
-from typing import Literal
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from upscale.batch.task import Task
+    from upscale.upscaler import Result
 
 Status = Literal["ok", "skipped", "failed"]
 
@@ -21,6 +25,7 @@ class Record:
         model: Name of the model.
         weights: Names of the checkpoints and their SHA-256.
         alpha: Interpolation, where the model has one.
+        denoise: Share of the pair for real pictures, where the model has one.
         scale: Final scale.
         device: Where it was computed.
         dtype: In which precision.
@@ -40,6 +45,7 @@ class Record:
     model: str | None = None
     weights: dict[str, str] = field(default_factory=dict)
     alpha: float | None = None
+    denoise: float | None = None
     scale: float | None = None
     device: str | None = None
     dtype: str | None = None
@@ -50,6 +56,20 @@ class Record:
     out_width: int | None = None
     out_height: int | None = None
     seconds: float = 0.0
+
+    @staticmethod
+    def of(task: Task, result: Result, seconds: float) -> Record:
+        """The record of a picture that was written."""
+        names = {f.name for f in fields(Record)} - {"input", "output", "scale", "seconds"}
+        how = {name: value for name, value in vars(result).items() if name in names}
+        return Record(
+            task.source.location,
+            task.output,
+            "ok",
+            scale=round(result.scale, 6),
+            seconds=round(seconds, 4),
+            **how,
+        )
 
     def line(self) -> str:
         """Return the record as one line of ASCII JSON, with its newline."""

@@ -24,6 +24,7 @@ from upscale import files
 from upscale.errors import ImageError, OutputError
 
 URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+(://|::)")
+READ_BYTES = 1 << 26  # of a file that is read into memory; a larger one is read as it is decoded
 READ_ONLY_SCHEMES = frozenset({"zip", "tar", "http", "https", "git", "github", "libarchive"})
 STAMPS = (
     "ETag",
@@ -164,6 +165,57 @@ def read(location: str) -> tuple[bytes, Stat]:
     raise ImageError(f"{location}: changed while it was read; run again when it is at rest")
 
 
+@dataclass(frozen=True, eq=False)
+class Content:
+    """What a picture is read from.
+
+    Attributes:
+        where: Its bytes; of a large file on this machine, the path.
+        stat: Size and stamp when it was opened.
+    """
+
+    where: bytes | str
+    stat: Stat
+
+    def sha256(self) -> str:
+        """Return the SHA-256 in hexadecimal."""
+        if isinstance(self.where, bytes):
+            return sha256(self.where)
+        with open(self.where, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def check_unchanged(self) -> None:
+        """Refuse rows of which some may be those of another version of the file.
+
+        Raises:
+            ImageError: It changed since it was opened, or went away.
+        """
+        if isinstance(self.where, bytes):
+            return
+        try:
+            now = stat(self.where)
+        except OSError as error:
+            raise ImageError(reason(error)) from error
+        if now != self.stat:
+            raise ImageError("changed while it was read; run again when it is at rest")
+
+
+def content(location: str, data: bytes | None = None) -> Content:
+    """Open a picture's content; ``data`` is that of stdin.
+
+    Raises:
+        OSError: It cannot be read.
+        ImageError: It changed while it was read, twice.
+    """
+    if data is not None:
+        return Content(data, Stat(len(data), ""))
+    if not is_url(location):
+        found = stat(location)
+        if found.size > READ_BYTES:
+            return Content(location, found)
+    return Content(*read(location))
+
+
 def read_head(location: str, count: int) -> bytes:
     """Return at most ``count`` bytes from the beginning of a file."""
     if is_url(location):
@@ -205,7 +257,7 @@ def make_folder(location: str) -> None:
 
 
 def write(
-    location: str, data: bytes, *, replace: bool, promise: Callable[[Stat], None] | None = None
+    location: str, data: bytes, *, replace: bool, before: Callable[[], None] | None = None
 ) -> Stat:
     """Write a file so that it appears whole or not at all, checked, under its final name.
 
@@ -215,34 +267,31 @@ def write(
         location: The final name.
         data: The content.
         replace: Whether an existing file may be replaced.
-        promise: Called with the stat of the finished temporary file, just before it is renamed.
+        before: Called just before the file gets its name.
 
     Raises:
         OutputError: It exists and may not be replaced, or reads back differently.
         OSError: The disk is full, the folder read-only, ...
     """
     if is_url(location):
-        return _write_url(location, data, replace=replace, promise=promise)
-    written = Stat(len(data), "")
+        return _write_url(location, data, replace=replace, before=before)
 
-    def check(name: str) -> None:
-        nonlocal written
-        written = stat(name)
-        if promise is not None:
-            promise(written)
+    def finished(name: str, sha256: str) -> None:
+        if before is not None:
+            before()
 
-    files.write(location, [data], replace=replace, check=check)
-    return written
+    files.write(location, [data], replace=replace, finished=finished)
+    return stat(location)
 
 
 def _write_url(
-    location: str, data: bytes, *, replace: bool, promise: Callable[[Stat], None] | None
+    location: str, data: bytes, *, replace: bool, before: Callable[[], None] | None
 ) -> Stat:
     file_system, path = open_url(location)
     if not replace and file_system.exists(path):
         raise OutputError(f"{location}: exists; --overwrite replaces it")
-    if promise is not None:
-        promise(Stat(len(data), ""))
+    if before is not None:
+        before()
     file_system.pipe_file(path, data)
     file_system.invalidate_cache(file_system._parent(path))
     result = url_stat(file_system.info(path))

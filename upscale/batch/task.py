@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from upscale.batch.discover import Source
+from upscale.batch.discover import Input
 
 STDOUT = "-"
 
@@ -27,7 +27,7 @@ class Task:
         replace: Whether an existing output may be replaced.
     """
 
-    source: Source
+    source: Input
     output: str
     format: str
     root: str | None = None

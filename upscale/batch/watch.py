@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from upscale.batch.discover import Source
+from upscale.batch.discover import Input
 from upscale.batch.storage import Stat
 
 POLL_SECONDS = 0.5
@@ -28,7 +28,7 @@ class Watcher:
         self._seen: dict[str, tuple[Stat, float]] = {}
         self._taken: dict[str, Stat] = {}
 
-    def ready(self, sources: Sequence[Source]) -> list[Source]:
+    def ready(self, sources: Sequence[Input]) -> list[Input]:
         """Return the pictures that are at rest and were not returned as they are now."""
         now = self._clock()
         found = []

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
         Saved,
         Source,
         build,
-        load,
         save,
     )
-    from upscale.checkpoints.conversion import convert
+    from upscale.checkpoints.conversion import convert, load
     from upscale.checkpoints.download import pull
+    from upscale.checkpoints.export import export_onnx
     from upscale.checkpoints.index import (
         Entry,
         cache_folder,
@@ -32,8 +32,10 @@ if TYPE_CHECKING:
     )
     from upscale.checkpoints.interpolation import (
         DEFAULT_ALPHA,
+        DEFAULT_DENOISE,
         blend,
         check_alpha,
+        check_denoise,
         interpolate,
         resolve,
     )
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_ALPHA",
+    "DEFAULT_DENOISE",
     "Checkpoint",
     "Entry",
     "Hints",
@@ -53,9 +56,11 @@ __all__ = [
     "build",
     "cache_folder",
     "check_alpha",
+    "check_denoise",
     "convert",
     "embedded_folder",
     "entries",
+    "export_onnx",
     "families",
     "find",
     "interpolate",
@@ -70,12 +75,20 @@ __all__ = [
 
 _HOMES = {
     **dict.fromkeys(
-        ("DEFAULT_ALPHA", "blend", "check_alpha", "interpolate", "resolve"), "interpolation"
+        (
+            "DEFAULT_ALPHA",
+            "DEFAULT_DENOISE",
+            "blend",
+            "check_alpha",
+            "check_denoise",
+            "interpolate",
+            "resolve",
+        ),
+        "interpolation",
     ),
-    **dict.fromkeys(
-        ("Checkpoint", "Metadata", "Saved", "Source", "build", "load", "save"), "checkpoint"
-    ),
-    "convert": "conversion",
+    **dict.fromkeys(("Checkpoint", "Metadata", "Saved", "Source", "build", "save"), "checkpoint"),
+    **dict.fromkeys(("convert", "load"), "conversion"),
+    "export_onnx": "export",
     **dict.fromkeys(
         (
             "Entry",

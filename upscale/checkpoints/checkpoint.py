@@ -18,17 +18,27 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from upscale.checkpoints.index import Entry, find
+from upscale.checkpoints.index import Entry
 from upscale.checkpoints.layouts import Hints, check_state, recognise
 from upscale.checkpoints.layouts.form import as_float32
 from upscale.checkpoints.tensors import read_tensors, write_tensors
 from upscale.errors import ArchitectureError, CheckpointError, UsageError
-from upscale.models import MODELS, Config, Network, config_from_dict
+from upscale.models import MODELS, OTHERS, Config, Network, config_from_dict
 
 NATIVE = "native"
 IMPLEMENTATION = "upscale"
 SPEC = "1.0.1"
-_OWN = ("recipe", "data", "source", "source_sha256", "layout", "blend", "training", "rules")
+_OWN = (
+    "recipe",
+    "data",
+    "degradation",
+    "source",
+    "source_sha256",
+    "layout",
+    "blend",
+    "training",
+    "rules",
+)
 
 
 @dataclass(frozen=True)
@@ -45,6 +55,8 @@ class Metadata:
         merged_from: Names of blended checkpoints, comma-separated.
         recipe: Training recipe.
         data: Training data and their licence.
+        degradation: How the training's low-resolution pictures were made: "bicubic" where they were
+            clean.
         source: Address or file that it was converted from.
         source_sha256: Hash of that file.
         layout: Key layout of that file.
@@ -62,6 +74,7 @@ class Metadata:
     merged_from: str = ""
     recipe: str = ""
     data: str = ""
+    degradation: str = ""
     source: str = ""
     source_sha256: str = ""
     layout: str = ""
@@ -75,8 +88,13 @@ class Metadata:
 
     @classmethod
     def from_header(cls, header: Mapping[str, str]) -> Metadata:
-        """The fields that ``header`` holds."""
-        return cls(**{f.name: header.get(_header_key(f.name), "") for f in fields(cls)})
+        """The fields that ``header`` holds.
+
+        Files of recipes from before there was a field for the degradation are of clean pictures.
+        """
+        found = cls(**{f.name: header.get(_header_key(f.name), "") for f in fields(cls)})
+        is_old = found.recipe and not found.degradation
+        return replace(found, degradation="bicubic") if is_old else found
 
 
 def _header_key(name: str) -> str:
@@ -103,7 +121,7 @@ class Checkpoint:
     """A network's values with what they are.
 
     Attributes:
-        architecture: Key of ``MODELS``.
+        architecture: Key of ``MODELS`` or ``OTHERS``.
         config: Configuration of the network.
         state: Tensors under native keys, float32 on the CPU.
         metadata: What the header says besides.
@@ -112,6 +130,8 @@ class Checkpoint:
         path: Where it was read from; None for a blend.
         layout: Key layout of the file: "native" with a header of this program's.
         rules: What was decided by a rule and not read from the file, for people.
+        alpha: Share of the GAN nets that a family's blend was made with; None for other networks.
+        denoise: Share of the pair for real pictures in it; None where the family has none.
     """
 
     architecture: str
@@ -123,6 +143,8 @@ class Checkpoint:
     path: Path | None = None
     layout: str = NATIVE
     rules: tuple[str, ...] = ()
+    alpha: float | None = None
+    denoise: float | None = None
 
     @property
     def scale(self) -> int:
@@ -145,19 +167,14 @@ class Checkpoint:
         return "+".join(source.sha256 for source in self.sources)
 
 
-def load(what: str | os.PathLike[str] | Entry, hints: Hints | None = None) -> Checkpoint:
-    """Load a checkpoint by weights name, path, or entry; check it against the index and its keys.
-
-    Args:
-        what: A weights name, the path of a safetensors file, or an entry of :mod:`~.index`.
-        hints: What a file without header cannot tell; overrides the header where they differ.
+def load_safetensors(entry: Entry, hints: Hints | None = None) -> Checkpoint:
+    """Load a safetensors file; check it against the index and its own header and keys.
 
     Raises:
-        HashError: The SHA-256 is not the recorded one.
+        HashError: The SHA-256 of the file or of its tensors is not the recorded one.
         ArchitectureError: Another network, or tensors that do not fit the header.
-        CheckpointError: No such name or file; empty, truncated, damaged.
+        CheckpointError: No such file; empty, truncated, damaged.
     """
-    entry = what if isinstance(what, Entry) else find(what)
     header, tensors, sha256 = read_tensors(entry.path, entry.sha256, entry.remedy)
     try:
         found = _from_header(header.metadata, tensors, hints) or _from_keys(
@@ -195,13 +212,14 @@ def _from_header(
     architecture = header.get("upscale.architecture")
     if architecture is None:
         return None
-    if architecture not in MODELS:
+    kind = MODELS.get(architecture) or OTHERS.get(architecture)
+    if kind is None:
         raise ArchitectureError(
             f"its header names the network {architecture!r}; this version runs {', '.join(MODELS)}"
         )
     try:
         values: dict[str, Any] = json.loads(header.get("upscale.config", ""))
-        config = config_from_dict(MODELS[architecture].config_type, values)
+        config = config_from_dict(kind.config_type, values)
         given = {k: v for k, v in asdict(hints or Hints()).items() if v is not None}
         config = replace(config, **{k: v for k, v in given.items() if hasattr(config, k)})
     except (ValueError, TypeError, AttributeError) as error:
@@ -225,9 +243,9 @@ def build(checkpoint: Checkpoint) -> Network:
 
     The state of the random generators is left as it was.
     """
+    kind = MODELS.get(checkpoint.architecture) or OTHERS[checkpoint.architecture]
     with torch.random.fork_rng(devices=[]):
-        network = MODELS[checkpoint.architecture](checkpoint.config)
-    network.load_state_dict(checkpoint.state)
+        network = kind.from_state(checkpoint.config, checkpoint.state)
     return network.eval().requires_grad_(False)
 
 

@@ -6,7 +6,9 @@ plain containers and runs nothing else; a file that needs more is refused.
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import os
 import pickle
 import re
@@ -20,19 +22,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from upscale import __version__
 from upscale.checkpoints.checkpoint import (
     Checkpoint,
     Metadata,
     Saved,
     Source,
-    load,
+    load_safetensors,
     save,
     with_name,
 )
-from upscale.checkpoints.files import digest, looks_foreign, read_bytes
-from upscale.checkpoints.index import by_path
+from upscale.checkpoints.files import (
+    PICKLES,
+    digest,
+    looks_foreign,
+    read_bytes,
+    to_convert,
+)
+from upscale.checkpoints.index import Entry, by_path, cache_folder, find
 from upscale.checkpoints.layouts import Hints, recognise
-from upscale.errors import ArchitectureError, CheckpointError, UsageError
+from upscale.errors import ArchitectureError, CheckpointError, OutputError, UsageError
 from upscale.files import refuse_existing
 
 WRAPPERS = (
@@ -98,6 +107,53 @@ def convert(
     return Converted(checkpoint, save(dst, checkpoint, half=half, overwrite=overwrite))
 
 
+def load(what: str | os.PathLike[str] | Entry, hints: Hints | None = None) -> Checkpoint:
+    """Load a checkpoint by weights name, path, or entry; check it against the index and its keys.
+
+    A ``.pth`` or ``.mat`` is converted once into the cache, nothing of it is run, and loaded from
+    there under its own name and SHA-256.
+
+    Args:
+        what: A weights name, the path of a checkpoint file, or an entry of :mod:`~.index`.
+        hints: What a file without header cannot tell; overrides the header where they differ.
+
+    Raises:
+        HashError: The SHA-256 of the file or of its tensors is not the recorded one.
+        ArchitectureError: Another network, or tensors that do not fit the header.
+        CheckpointError: No such name or file; empty, truncated, damaged.
+    """
+    entry = what if isinstance(what, Entry) else find(what)
+    if not entry.sha256 and to_convert(entry.path):
+        return converted(entry.path, hints)
+    return load_safetensors(entry, hints)
+
+
+def converted(file: Path, hints: Hints | None = None) -> Checkpoint:
+    """A ``.pth`` or ``.mat`` by way of its conversion, which is kept in the cache.
+
+    The kept file is known by the content and the name of this one (the name may tell a scale), the
+    hints and this version. Where the cache cannot be written, nothing is kept.
+
+    Raises:
+        CheckpointError: As :func:`read_foreign`.
+    """
+    sha256 = digest(file)
+    what = json.dumps([__version__, sha256, file.name, repr(hints or Hints())])
+    key = hashlib.sha256(what.encode()).hexdigest()
+    kept = cache_folder() / "converted" / f"{key}.safetensors"
+    entry = Entry(file.stem, kept.name, "", 0, architecture="", scale=0, path=kept)
+    try:
+        found = load_safetensors(entry)
+    except CheckpointError:  # not there yet, or damaged since
+        try:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            convert(file, kept, hints=hints, overwrite=True)
+        except (OSError, OutputError):
+            return read_foreign(file, hints)
+        found = load_safetensors(entry)
+    return replace(found, name=file.stem, sources=(Source(file.stem, sha256),), path=file)
+
+
 def _described(checkpoint: Checkpoint, metadata: Metadata | None) -> Metadata:
     described = metadata or checkpoint.metadata
     name = checkpoint.path.name if checkpoint.path else checkpoint.name
@@ -112,19 +168,13 @@ def read_foreign(path: str | os.PathLike[str], hints: Hints | None = None) -> Ch
         CheckpointError: Missing, empty, damaged, or holding objects other than tensors.
     """
     file = Path(path)
+    if not to_convert(file):
+        return load_safetensors(by_path(file), hints)
     data = read_bytes(file)
-    if not data:
-        raise CheckpointError(f"{file}: the file is empty; fetch it again")
-    kind = looks_foreign(data[:16])
     try:
-        if kind in ("a PyTorch (zip) file", "a pickle file"):
-            tensors = unwrap(read_pickle(data))
-        elif kind == "a MATLAB file" or file.suffix.lower() == ".mat":
-            tensors = read_mat(data)
-        elif kind:
-            raise CheckpointError(f"it is {kind}, no checkpoint; fetch it again")
-        else:
-            return load(by_path(file), hints)
+        tensors = (
+            unwrap(read_pickle(data)) if looks_foreign(data[:16]) in PICKLES else read_mat(data)
+        )
         found = recognise(tensors, with_name(hints, file, tensors))
     except CheckpointError as error:
         shown = str(error) if str(error).startswith(f"{file}: ") else f"{file}: {error}"

@@ -64,8 +64,8 @@ def pull(
 
     Raises:
         CheckpointError: Unknown name; the file is not the network it is said to be.
-        DownloadError: Offline; no connection, an error page, another size.
-        HashError: Another SHA-256.
+        DownloadError: Offline; no connection, an error page, another size, another SHA-256.
+        HashError: What is in the cache is not what was put there.
         OutputError: The cache cannot be written.
     """
     wanted = name if isinstance(name, Official) else require(name)
@@ -190,8 +190,8 @@ def fetch(wanted: Official, folder: Path, progress: Progress | None = None) -> P
     """Download to ``folder``, going on from an interrupted download, and verify; returns the file.
 
     Raises:
-        DownloadError: No connection, an error page, another size.
-        HashError: Another SHA-256; what came is deleted.
+        DownloadError: No connection, an error page, another size or SHA-256; then what came is
+            deleted.
     """
     target = folder / wanted.filename
     if target.is_file() and wanted.expected and digest(target).startswith(wanted.expected):
@@ -201,7 +201,7 @@ def fetch(wanted: Official, folder: Path, progress: Progress | None = None) -> P
     try:
         try:
             _attempt(wanted, part, progress)
-        except (HashError, DownloadError):
+        except DownloadError:
             if not resumed or part.exists():
                 raise
             _attempt(wanted, part, progress)  # the first half may have been another file's
@@ -216,7 +216,7 @@ def _attempt(wanted: Official, part: Path, progress: Progress | None) -> None:
     _transfer(wanted, part, progress)
     try:
         _verify(wanted, part)
-    except (HashError, DownloadError):
+    except DownloadError:
         part.unlink(missing_ok=True)
         _validator(part).unlink(missing_ok=True)
         raise
@@ -239,7 +239,11 @@ def _verify(wanted: Official, part: Path) -> None:
             f"the file was changed, or the address is wrong"
         )
     if wanted.expected:
-        check_sha256(part, digest(part), wanted.expected, "the download was deleted; pull it again")
+        remedy = "the download was deleted; pull it again"
+        try:
+            check_sha256(part, digest(part), wanted.expected, remedy)
+        except HashError as error:
+            raise DownloadError(str(error)) from error
 
 
 def _transfer(wanted: Official, part: Path, progress: Progress | None) -> None:

@@ -20,6 +20,9 @@ from upscale.errors import CheckpointError, HashError
 
 MAX_HEADER = 100 << 20  # bytes; the limit of the safetensors library
 CHUNK = 1 << 20
+PICKLES = ("a PyTorch (zip) file", "a pickle file")
+MATLAB = "a MATLAB file"
+CONTENT_HASH = "modelspec.hash_sha256"  # of what follows the header, 0x before it
 ITEM_BYTES = {
     **dict.fromkeys(("BOOL", "U8", "I8"), 1),
     **dict.fromkeys(("F16", "BF16", "I16", "U16"), 2),
@@ -58,6 +61,11 @@ class Header:
     metadata: dict[str, str]
     tensors: dict[str, TensorInfo]
     start: int
+
+    @property
+    def content_sha256(self) -> str:
+        """What the header says of the data section: lower-case hex digits; empty: nothing."""
+        return self.metadata.get(CONTENT_HASH, "").strip().lower().removeprefix("0x")
 
 
 def read_header(path: Path) -> Header:
@@ -137,24 +145,35 @@ def looks_foreign(first: bytes) -> str:
     """What the first bytes of a file show it to be, when that is no safetensors file; else ''."""
     start = first.lstrip(b"\xef\xbb\xbf \t\r\n")
     if start.startswith(b"PK\x03\x04"):
-        return "a PyTorch (zip) file"
+        return PICKLES[0]
     if first[:1] == b"\x80" and first[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
-        return "a pickle file"
+        return PICKLES[1]
     if start[:1] == b"<":
         return "a web page"
     if first.startswith(b"MATLAB"):
-        return "a MATLAB file"
+        return MATLAB
     if start.startswith(b"version"):
         return "a Git LFS pointer"
     return ""
 
 
+def to_convert(path: Path) -> bool:
+    """Whether a file is a checkpoint that is read by conversion; its content decides.
+
+    Raises:
+        CheckpointError: It cannot be read.
+    """
+    with open_checkpoint(path) as file, _reading(path):
+        kind = looks_foreign(file.read(16))
+    return kind in (*PICKLES, MATLAB) or path.suffix.lower() == ".mat"
+
+
 def _not_safetensors(path: Path, first: bytes) -> CheckpointError:
     kind = looks_foreign(first)
-    if kind in ("a PyTorch (zip) file", "a pickle file", "a MATLAB file"):
+    if kind in (*PICKLES, MATLAB):
         target = path.with_suffix(".safetensors").name
         remedy = f"convert it: upscale weights convert {path.name} {target}"
-        return CheckpointError(f"{path}: {kind}, which is not loaded directly; {remedy}")
+        return CheckpointError(f"{path}: {kind}, no safetensors file; {remedy}")
     what = f"{kind}, no" if kind else "not a"
     return CheckpointError(f"{path}: {what} safetensors file; fetch or save it again")
 
@@ -198,6 +217,15 @@ def content_digest(path: Path, start: int) -> str:
     with open_checkpoint(path) as file, _reading(path):
         file.seek(start)
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_content(path: Path, header: Header, found: str) -> None:
+    """Raise :class:`HashError` where the header records another hash of the data section."""
+    if header.content_sha256 not in ("", found):
+        raise HashError(
+            f"{path}: damaged: the tensors are not those its header was written for; fetch or save "
+            f"it again"
+        )
 
 
 def check_sha256(path: Path, found: str, wanted: str, remedy: str) -> None:

@@ -7,7 +7,6 @@ checked whenever the file is loaded. There are two: the embedded one (``weights/
 
 from __future__ import annotations
 
-import difflib
 import getpass
 import hashlib
 import os
@@ -16,18 +15,18 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from filelock import FileLock
 
 from upscale.checkpoints.files import check_sha256, digest
+from upscale.checkpoints.names import CLEAN, REAL, SUFFIXES, Role, normal, suggestion
+from upscale.checkpoints.published import lookup, official, refused
 from upscale.errors import CheckpointError, UnknownModelError, UsageError
 from upscale.files import write_bytes
 
 Origin = Literal["embedded", "cached", "file"]
-Role = Literal["", "psnr", "gan"]
 INDEX = "index.toml"
-SUFFIXES = (".safetensors", ".pth", ".pt", ".tar", ".ckpt", ".bin", ".mat")
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,8 @@ class Entry:
         architecture: Key of ``MODELS``.
         scale: Enlargement.
         family: What ``--model`` may say in its stead; its rows differ in scale and role.
-        role: "psnr" or "gan" where the family has a pair to interpolate between.
+        role: "psnr" or "gan" where the family has a pair to interpolate between; "real-psnr" or
+            "real-gan" of a second pair, for compressed and noisy pictures.
         default: Preferred over other rows of the same family, scale and role.
         title: One line for people.
         license: SPDX identifier, or a sentence.
@@ -154,6 +154,11 @@ def _entry(path: Path, name: str, table: Any, origin: Origin) -> Entry:
             raise CheckpointError(
                 f"{path}: [{name}]: {key} = {value!r} has the wrong type; mend it"
             )
+    if table.get("role", "") not in get_args(Role):
+        roles = ", ".join(get_args(Role)[1:])
+        raise CheckpointError(
+            f"{path}: [{name}]: role = {table['role']!r} is none of {roles}; mend it"
+        )
     if Path(table["file"]).name != table["file"]:
         raise CheckpointError(
             f"{path}: [{name}]: file = {table['file']!r} leaves the folder; give a plain file name"
@@ -172,14 +177,6 @@ def entries() -> list[Entry]:
     return [*embedded.values(), *(e for name, e in cached.items() if name not in embedded)]
 
 
-def normal(name: str) -> str:
-    """The form in which names are compared: lower case, ``-`` for ``_``, no file suffix."""
-    lowered = name.strip().lower().replace("_", "-")
-    for suffix in (".pth.tar", *SUFFIXES):
-        lowered = lowered.removesuffix(suffix)
-    return lowered
-
-
 def families(rows: Iterable[Entry] | None = None) -> dict[str, list[Entry]]:
     """Family name -> its rows, in the order of the indexes."""
     found: dict[str, list[Entry]] = {}
@@ -190,13 +187,13 @@ def families(rows: Iterable[Entry] | None = None) -> dict[str, list[Entry]]:
 
 
 def select(name: str | os.PathLike[str], *, scale: float | None = None) -> tuple[Entry, ...]:
-    """What ``--model NAME`` means: one entry, or a (PSNR, GAN) pair.
+    """What ``--model NAME`` means: one entry, a (PSNR, GAN) pair, or two pairs, clean and real.
 
     A family gives its nearest native scale at or above ``scale`` (else its largest), and at that
-    scale the pair where it has one; a weights name or a file gives itself, whatever ``scale`` says.
+    scale the pairs it has; a weights name or a file gives itself, whatever ``scale`` says.
 
     Args:
-        name: A family, a weights name, or the path of a safetensors file.
+        name: A family, a weights name, or the path of a checkpoint file.
         scale: Enlargement wanted; None for the family's default row, else its largest scale.
 
     Raises:
@@ -210,8 +207,9 @@ def select(name: str | os.PathLike[str], *, scale: float | None = None) -> tuple
     by_role: dict[str, Entry] = {}
     for entry in at_scale:
         by_role.setdefault(entry.role, entry)
-    if at_scale[0].role and {"psnr", "gan"} <= set(by_role):
-        return by_role["psnr"], by_role["gan"]
+    if at_scale[0].role and set(CLEAN) <= set(by_role):
+        roles = (*CLEAN, *REAL) if set(REAL) <= set(by_role) else CLEAN
+        return tuple(by_role[role] for role in roles)
     return (at_scale[0],)
 
 
@@ -226,7 +224,7 @@ def find(name: str | os.PathLike[str]) -> Entry:
     """One checkpoint by its weights name, its family, or its path.
 
     Names come first: a file called like one is meant with ``./`` before it. A family that has a
-    pair gives its GAN net; :func:`select` gives both.
+    pair gives its GAN net (for clean pictures); :func:`select` gives all.
 
     Raises:
         CheckpointError: Nothing of that name; an official checkpoint not pulled yet; no such file.
@@ -239,13 +237,13 @@ def find(name: str | os.PathLike[str]) -> Entry:
             if normal(text) in (entry.name, normal(entry.file)):
                 return entry
         if normal(text) in families(rows):
-            return select(text)[-1]
+            return select(text)[:2][-1]
     path = Path(text).expanduser()
     if path.is_file():
         return by_path(path)
     if is_path or text.lower().endswith(SUFFIXES):
         raise _missing_file(path, text)
-    raise unknown_name(text)
+    raise _unknown_name(text)
 
 
 def by_path(path: Path) -> Entry:
@@ -261,13 +259,11 @@ def by_path(path: Path) -> Entry:
 def _missing_file(path: Path, text: str) -> CheckpointError:
     if path.is_dir():
         return CheckpointError(f"{text} is a folder; give a .safetensors file or a weights name")
-    from upscale.checkpoints.published import lookup, refused
-
     bare = path.name == text
     if bare and (reason := refused(text)) is not None:
         return CheckpointError(reason)
-    if bare and (official := lookup(text)) is not None:
-        return _not_pulled(official.name)
+    if bare and (found := lookup(text)) is not None:
+        return _not_pulled(found.name)
     return CheckpointError(f"no checkpoint file {text}; check the path, or see 'upscale models'")
 
 
@@ -275,10 +271,8 @@ def _not_pulled(name: str) -> CheckpointError:
     return CheckpointError(f"{name} is not in the cache; run 'upscale weights pull {name}' first")
 
 
-def unknown_name(name: str) -> CheckpointError:
+def _unknown_name(name: str) -> CheckpointError:
     """The error for a name that is nothing: how to get it, or which names come close."""
-    from upscale.checkpoints.published import official, refused
-
     if (reason := refused(name)) is not None:
         return CheckpointError(reason)
     for entry in official().values():
@@ -286,20 +280,9 @@ def unknown_name(name: str) -> CheckpointError:
             return _not_pulled(entry.name)
         if entry.family and normal(name) == entry.family:
             return _not_pulled(entry.family)
-    return UnknownModelError(f"no model or weights named {name!r}; {suggestion(name)}")
-
-
-def suggestion(name: str, names: Iterable[str] | None = None) -> str:
-    """``did you mean …?`` with the closest names, else where to look them up."""
-    if names is None:
-        from upscale.checkpoints.published import official
-
-        rows = entries()
-        names = [*families(rows), *(e.name for e in rows), *official()]
-    close = difflib.get_close_matches(normal(name), list(names), n=3, cutoff=0.5)
-    if close:
-        return f"did you mean {' or '.join(close)}?"
-    return "'upscale models' lists what there is"
+    rows = entries()
+    names = [*families(rows), *(e.name for e in rows), *official()]
+    return UnknownModelError(f"no model or weights named {name!r}; {suggestion(name, names)}")
 
 
 def update_index(folder: Path, entry: Entry) -> None:

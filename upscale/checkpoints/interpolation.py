@@ -1,4 +1,10 @@
-"""Interpolation of networks: a weighted mean of checkpoints of one layout (ESRGAN, section 3.4)."""
+"""Interpolation of networks: a weighted mean of checkpoints of one layout.
+
+Two walks, of which ``resolve`` takes both at once: alpha from a PSNR-oriented net to a GAN net
+(ESRGAN, arXiv 1809.00219, section 3.4), and denoise from the nets for clean pictures to those for
+compressed and noisy ones (deep network interpolation, arXiv 1811.10515). All nets of a family must
+have been trained from the same one, else their mean is no network.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +12,21 @@ import json
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from upscale.checkpoints.checkpoint import Checkpoint, Metadata, Source, load
+from upscale.checkpoints.checkpoint import Checkpoint, Metadata, Source
+from upscale.checkpoints.conversion import load
 from upscale.checkpoints.index import select
+from upscale.checkpoints.names import normal
 from upscale.errors import ArchitectureError, UsageError
+from upscale.models import BicubicConfig
 
 DEFAULT_ALPHA = 0.8
+DEFAULT_DENOISE = 0.0
+BICUBIC = "bicubic"  # the model that is no network and has no file
 TOLERANCE = 1e-6  # of the sum of the weights
 
 
@@ -24,9 +36,32 @@ def check_alpha(alpha: float) -> float:
     Raises:
         UsageError: It is not in [0, 1].
     """
-    if not (math.isfinite(alpha) and 0 <= alpha <= 1):
-        raise UsageError(f"alpha {alpha:g} is outside [0, 1]; 0 is the PSNR net and 1 the GAN net")
-    return alpha
+    return _check("alpha", alpha, "0 is the PSNR net and 1 the GAN net")
+
+
+def check_denoise(denoise: float) -> float:
+    """Return ``denoise``.
+
+    Raises:
+        UsageError: It is not in [0, 1].
+    """
+    return _check("denoise", denoise, "0 is for clean pictures and 1 for noisy, compressed ones")
+
+
+def _check(name: str, share: float, ends: str) -> float:
+    if not (math.isfinite(share) and 0 <= share <= 1):
+        raise UsageError(f"{name} {share:g} is outside [0, 1]; {ends}")
+    return share
+
+
+def shares(alpha: float, denoise: float) -> tuple[float, float, float, float]:
+    """Shares of the clean PSNR, clean GAN, real PSNR and real GAN net; 1 in sum.
+
+    Raises:
+        UsageError: ``alpha`` or ``denoise`` is not in [0, 1].
+    """
+    a, d = check_alpha(alpha), check_denoise(denoise)
+    return (1 - d) * (1 - a), (1 - d) * a, d * (1 - a), d * a
 
 
 def interpolate(psnr: Checkpoint, gan: Checkpoint, alpha: float) -> Checkpoint:
@@ -65,17 +100,17 @@ def blend(checkpoints: Sequence[Checkpoint], weights: Sequence[float]) -> Checkp
         raise UsageError(f"the weights sum to {math.fsum(weights):g}; they must sum to 1")
     for other in checkpoints[1:]:
         _compare(checkpoints[0], other)
-    shares = [(c, w) for c, w in zip(checkpoints, weights, strict=True) if w > 0]
-    if len(shares) == 1:
-        return shares[0][0]
-    first = shares[0][0]
-    state = {key: _mean(key, [(c.state[key], w) for c, w in shares]) for key in first.state}
-    sources = tuple(Source(s.name, s.sha256, s.weight * w) for c, w in shares for s in c.sources)
+    parts = [(c, w) for c, w in zip(checkpoints, weights, strict=True) if w > 0]
+    if len(parts) == 1:
+        return parts[0][0]
+    first = parts[0][0]
+    state = {key: _mean(key, [(c.state[key], w) for c, w in parts]) for key in first.state}
+    sources = tuple(Source(s.name, s.sha256, s.weight * w) for c, w in parts for s in c.sources)
     return Checkpoint(
         first.architecture,
         first.config,
         state,
-        metadata=_metadata(shares, sources),
+        metadata=_metadata(parts, sources),
         name=" + ".join(f"{s.name}*{s.weight:.6g}" for s in sources),
         sources=sources,
     )
@@ -112,23 +147,23 @@ def _compare(first: Checkpoint, other: Checkpoint) -> None:
         )
 
 
-def _mean(key: str, shares: Sequence[tuple[Tensor, float]]) -> Tensor:
-    first = shares[0][0]
+def _mean(key: str, parts: Sequence[tuple[Tensor, float]]) -> Tensor:
+    first = parts[0][0]
     if not first.is_floating_point():
-        if any(not torch.equal(first, tensor) for tensor, _ in shares[1:]):
+        if any(not torch.equal(first, tensor) for tensor, _ in parts[1:]):
             raise ArchitectureError(
                 f"the integers in {key} differ; such networks cannot be blended"
             )
         return first.clone()
     total = torch.zeros(first.shape, dtype=torch.float64)
-    for tensor, weight in shares:
+    for tensor, weight in parts:
         total.add_(tensor.double(), alpha=weight)
     return total.to(first.dtype)
 
 
-def _metadata(shares: Sequence[tuple[Checkpoint, float]], sources: Sequence[Source]) -> Metadata:
-    parts = [{"name": s.name, "sha256": s.sha256, "weight": s.weight} for s in sources]
-    metadatas = [c.metadata for c, _ in shares]
+def _metadata(parts: Sequence[tuple[Checkpoint, float]], sources: Sequence[Source]) -> Metadata:
+    listed = [{"name": s.name, "sha256": s.sha256, "weight": s.weight} for s in sources]
+    metadatas = [c.metadata for c, _ in parts]
 
     def joined(field: str) -> str:
         return "; ".join(dict.fromkeys(v for m in metadatas if (v := getattr(m, field))))
@@ -138,36 +173,58 @@ def _metadata(shares: Sequence[tuple[Checkpoint, float]], sources: Sequence[Sour
         author=joined("author"),
         license=joined("license"),
         data=joined("data"),
+        degradation=joined("degradation"),
         merged_from=", ".join(s.name for s in sources),
-        blend=json.dumps(parts),
+        blend=json.dumps(listed),
     )
 
 
 def resolve(
-    name: str | os.PathLike[str], *, alpha: float | None = None, scale: float | None = None
+    name: str | os.PathLike[str],
+    *,
+    alpha: float | None = None,
+    denoise: float | None = None,
+    scale: float | None = None,
 ) -> Checkpoint:
-    """What ``--model NAME --alpha ALPHA --scale SCALE`` runs, loaded and blended.
+    """What ``--model NAME --alpha A --denoise D --scale S`` runs, loaded and blended.
+
+    With the clean pair P, G and the pair P', G' for real pictures, every value is
+    (1 - D)[(1 - A)P + A·G] + D[(1 - A)P' + A·G']. Only files with a share above 0 are read, and
+    ``sources`` names those; one that has it all comes back bit for bit.
 
     Args:
-        name: A family, a weights name, or the path of a safetensors file.
-        alpha: Share of the GAN net where the family has a pair, in [0, 1]; None for 0.8.
+        name: A family, a weights name, the path of a checkpoint file, or ``bicubic``.
+        alpha: Share of the GAN nets where the family has a pair, in [0, 1]; None for 0.8.
+        denoise: Share of the pair for real pictures where the family has one, in [0, 1]; None for
+            ``DEFAULT_DENOISE``.
         scale: Chooses among a family's native scales: the nearest at or above, else the largest.
 
     Raises:
-        UsageError: ``alpha`` is not in [0, 1], or was given for a single network.
+        UsageError: ``alpha`` or ``denoise`` is not in [0, 1], or the model does not take it.
         CheckpointError: As :func:`load`.
     """
-    chosen = select(name, scale=scale)
+    bicubic = normal(os.fspath(name)) == BICUBIC
+    chosen = () if bicubic else select(name, scale=scale)
     if alpha is not None:
         check_alpha(alpha)
-    if len(chosen) == 1:
+    if denoise is not None:
+        check_denoise(denoise)
+        if len(chosen) < 4:
+            raise UsageError(
+                f"denoise {denoise:g} was given and {name} has no pair of nets for real pictures; "
+                f"leave it out, or choose a family that has one such as esrgan"
+            )
+    if len(chosen) < 2:
         if alpha is not None:
             raise UsageError(
                 f"{name} is one network and takes no alpha; leave it out, or choose a family with "
                 f"a PSNR and a GAN net such as esrgan"
             )
-        return load(chosen[0])
+        return (
+            Checkpoint(BICUBIC, BicubicConfig(), {}, name=BICUBIC) if bicubic else load(chosen[0])
+        )
     share = DEFAULT_ALPHA if alpha is None else alpha
-    if share in (0, 1):
-        return load(chosen[int(share)])
-    return interpolate(load(chosen[0]), load(chosen[1]), share)
+    real = None if len(chosen) < 4 else DEFAULT_DENOISE if denoise is None else denoise
+    parts = [(e, w) for e, w in zip(chosen, shares(share, real or 0.0), strict=False) if w > 0]
+    mixed = blend([load(entry) for entry, _ in parts], [weight for _, weight in parts])
+    return replace(mixed, alpha=share, denoise=real)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
-from upscale.checkpoints.index import Role, normal, unknown_name
+from upscale.checkpoints.names import Role, normal, suggestion
+from upscale.errors import CheckpointError, UnknownModelError
 
 TABLE = Path(__file__).with_name("published.toml")
 Task = Literal["sr", "real", "denoise", "jpeg"]
@@ -34,7 +35,7 @@ class Official:
         member: End of the path inside a zip archive, for an archive of several.
         channels: 1 gray, 3 RGB.
         family: Family name, as in :class:`~upscale.checkpoints.index.Entry`.
-        role: "psnr" or "gan" where the family has a pair.
+        role: As in :class:`~upscale.checkpoints.index.Entry`.
         data: What it was trained on.
         note: What a user should know.
     """
@@ -97,7 +98,10 @@ def require(name: str) -> Official:
     """
     found = lookup(name)
     if found is None:
-        raise unknown_name(name)
+        if (reason := refused(name)) is not None:
+            raise CheckpointError(reason)
+        close = suggestion(name, official())
+        raise UnknownModelError(f"no official checkpoint is named {name!r}; {close}")
     return found
 
 

@@ -17,7 +17,14 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from upscale.checkpoints.files import Header, check_sha256, parse_header, read_bytes
+from upscale.checkpoints.files import (
+    CONTENT_HASH,
+    Header,
+    check_content,
+    check_sha256,
+    parse_header,
+    read_bytes,
+)
 from upscale.errors import CheckpointError
 from upscale.files import write_bytes
 
@@ -33,13 +40,14 @@ DTYPES = {
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
-CONTENT_HASH = "modelspec.hash_sha256"
 
 
 def read_tensors(
     path: Path, sha256: str = "", remedy: str = ""
 ) -> tuple[Header, dict[str, Tensor], str]:
     """Read a safetensors file, hashing the same bytes that are parsed.
+
+    What no index vouches for is compared with the hash of the tensors in its own header.
 
     Args:
         path: The file.
@@ -50,7 +58,7 @@ def read_tensors(
         Header, tensors by name as stored, SHA-256 of the file.
 
     Raises:
-        HashError: The hash is another.
+        HashError: The hash is another, or that of the tensors is not the one in the header.
         CheckpointError: Missing, empty, truncated, damaged.
     """
     data = read_bytes(path)
@@ -59,6 +67,8 @@ def read_tensors(
         check_sha256(path, found, sha256, remedy)
     file = io.BytesIO(data)
     header = parse_header(path, file.read(8), file, len(data))
+    if not sha256:
+        check_content(path, header, hashlib.sha256(memoryview(data)[header.start :]).hexdigest())
     try:
         tensors = safetensors.torch.load(data)
     except (SafetensorError, ValueError, RuntimeError) as error:

@@ -6,11 +6,9 @@ import os
 from dataclasses import dataclass
 from typing import Literal
 
-from upscale.checkpoints.files import content_digest, digest, read_header
+from upscale.checkpoints.files import check_content, content_digest, digest, read_header
 from upscale.checkpoints.index import Entry, entries, find
 from upscale.errors import CheckpointError
-
-CONTENT_HASH = "modelspec.hash_sha256"
 
 
 @dataclass(frozen=True)
@@ -55,9 +53,7 @@ def check(what: str | os.PathLike[str] | Entry) -> Verdict:
 def _by_header(name: str, entry: Entry) -> Verdict:
     header = read_header(entry.path)
     found = digest(entry.path)
-    recorded = header.metadata.get(CONTENT_HASH, "").removeprefix("0x").lower()
-    if not recorded:
+    if not header.content_sha256:
         return Verdict(name, "unknown", found, "in no index, and its header has no hash")
-    if content_digest(entry.path, header.start) == recorded:
-        return Verdict(name, "ok", found, "the tensors are as its header says; in no index")
-    return Verdict(name, "failed", found, "the tensors are not those its header was written for")
+    check_content(entry.path, header, content_digest(entry.path, header.start))
+    return Verdict(name, "ok", found, "the tensors are as its header says; in no index")

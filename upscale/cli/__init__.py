@@ -1,14 +1,4 @@
-"""The command line: one file per command, each imported only when it is called.
-
-``main`` looks at the first argument. A name in ``COMMANDS`` calls that command; anything else is
-the main job (``upscale [OPTIONS] INPUT...``, the same as ``upscale run ...``).
-
-How a command is added: write ``upscale/cli/<name>.py``, which imports nothing heavier than typer
-and ``upscale.errors`` at its top, and give it a line in ``COMMANDS``: ``name: (target, one line of
-help)``. The target is ``"module:attribute"``; the attribute is either a function in typer's style
-(its parameters are ``Annotated[..., typer.Option(...)]``, its docstring is the help) or a typer
-sub-application (``app = typer.Typer(add_completion=False, no_args_is_help=True)``). The function
-does one library call and prints; it may return an ``int``, which becomes the exit status.
+"""The command line: one file per command, listed in ``commands``.
 
 Errors end here. ``UpscaleError``: one line on stderr, ``upscale: error: ...``, and its
 ``exit_code``. Wrong usage: 2. Ctrl-C: 130. SIGTERM: 143. A closed pipe: quietly 141, as any Unix
@@ -28,20 +18,6 @@ from typing import Any
 
 from upscale.cli.console import Console
 from upscale.errors import UpscaleError
-
-MAIN_JOB = ("upscale.cli.run:run", "Enlarge pictures (the default command).")
-
-COMMANDS: dict[str, tuple[str, str]] = {
-    "run": MAIN_JOB,
-    "models": ("upscale.cli.models:models", "List the models that can run."),
-    "weights": ("upscale.cli.weights:app", "List, verify, pull, convert and blend checkpoints."),
-    "evaluate": ("upscale.cli.evaluate:evaluate", "PSNR and SSIM by the papers' protocols."),
-    "compare": ("upscale.cli.compare:compare", "Contact sheet, alpha sweep, HTML page."),
-    "bench": ("upscale.cli.bench:bench", "Pixels per second on this machine."),
-    "train": ("upscale.cli.train:train", "Train the networks by the recipes behind the weights."),
-    "info": ("upscale.cli.info:info", "What a picture is, and the provenance written in it."),
-    "doctor": ("upscale.cli.doctor:doctor", "What works on this machine, and what does not."),
-}
 
 INTERRUPTED, TERMINATED, BROKEN_PIPE = 130, 143, 141
 
@@ -70,7 +46,7 @@ def _hold_closed_streams() -> None:
 def status(argv: list[str]) -> int:
     """Run the command line and return its exit status; nothing but ``SystemExit`` leaves here."""
     if "_UPSCALE_COMPLETE" in os.environ:
-        from upscale.cli.completion import complete
+        from upscale.cli.commands import complete
 
         return complete()
     previous = _on_signal(signal.SIGTERM, _raise_terminated)
@@ -102,13 +78,12 @@ def _call(argv: list[str]) -> int:
     """Call the command that ``argv`` names; turn its errors into one line and an exit status."""
     import typer
 
-    from upscale.cli.command import command_of, usage_error_type
+    from upscale.cli.commands import Commands
 
-    usage_error = usage_error_type()
+    usage_error: Any = typer.BadParameter.__bases__[0]  # click's, which typer does not name
     try:
-        command, prog, args = command_of(argv)
-        with command.make_context(prog, args) as context:
-            result = command.invoke(context)
+        with Commands(name="upscale").make_context("upscale", argv) as context:
+            result = context.command.invoke(context)
     except typer.Exit as done:
         return int(done.exit_code)
     except (typer.Abort, EOFError):

@@ -15,19 +15,24 @@ from upscale.cli.table import Column, show_table
 from upscale.errors import UsageError
 
 if TYPE_CHECKING:
-    from upscale.evaluate import Entrant, PictureSet, RunOptions, Score
+    from upscale.evaluate import Degradation, Entrant, PictureSet, RunOptions, Score
 
 COLUMNS = (
     Column("set", wrap=True),
     Column("model", wrap=True),
     Column("scale", "right"),
     Column("alpha", "right"),
+    Column("denoise", "right"),
+    Column("damage", wrap=True),
     Column("PSNR", "right"),
     Column("SSIM", "right"),
     Column("paper", "right"),
     Column("bicubic", "right", rank=1),
     Column("RGB PSNR", "right", rank=3),
     Column("LR PSNR", "right", rank=2),
+    Column("gradient", "right", rank=2),
+    Column("noise", "right", rank=2),
+    Column("blocks", "right", rank=2),
     Column("MP/s", "right", rank=4),
     Column("protocol", rank=5),
 )
@@ -51,6 +56,16 @@ Protocol = Annotated[
     typer.Option(
         metavar="edsr|srcnn",
         help="edsr: 8-bit RGB made small with rounding. srcnn: Y alone, made small without.",
+    ),
+]
+Degrade = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KIND,KIND,...",
+        show_default=False,
+        help="Damage the low-resolution pictures: jpeg:50, webp:50, noise:10, gray-noise:10, "
+        "blur:0.8, a chain like blur:0.8+noise:5+jpeg:75, or clean. noise-float:25 for networks of "
+        "scale 1. Repeatable; a row for each.",
     ),
 ]
 LrDir = Annotated[
@@ -78,8 +93,10 @@ def evaluate(
     model: o.Models = None,
     scale: Scales = None,
     alpha: o.Alphas = None,
+    denoise: o.Denoises = None,
     protocol: Protocol = "edsr",
     lr_dir: LrDir = None,
+    degrade: Degrade = None,
     paper: Paper = False,
     json_lines: Json = False,
     device: o.OneDevice = "auto",
@@ -91,29 +108,33 @@ def evaluate(
     verbose: Verbose = False,
 ) -> int:
     """Score models on folders of pictures: PSNR and SSIM on Y, beside bicubic."""
-    from upscale.evaluate import RunOptions, find_sets
+    from upscale.evaluate import CLEAN, RunOptions, find_sets, parse_degradations
 
+    damage = parse_degradations(degrade) if degrade else [CLEAN]
     sets = find_sets(hr_dir)
     if lr_dir is not None and not lr_dir.is_dir():
         raise UsageError(f"--lr-dir {str(lr_dir)!r} is no folder: give the low-resolution pictures")
     options = RunOptions(device, dtype, o.tile_of(tile), overlap, tta)
-    entrants = _entrants(model, scale, alpha)
-    scores = _scores(Console(quiet), sets, entrants, options, protocol, lr_dir)
+    entrants = _entrants(model, scale, alpha, denoise)
+    scores = _scores(Console(quiet), sets, entrants, options, protocol, lr_dir, damage)
     if json_lines:
         for score in scores:  # each line leaves as soon as it is known
             print(json.dumps(_record(score, paper)), flush=True)
     else:
-        _print_table([s for s in scores if verbose or s.picture is None], paper)
+        _print_table([s for s in scores if verbose or s.picture is None], paper, bool(degrade))
     return 0
 
 
-def _entrants(model: list[str] | None, scale: str | None, alpha: str | None) -> list[Entrant]:
-    from upscale.evaluate import entrants, parse_alphas, parse_scales
+def _entrants(
+    model: list[str] | None, scale: str | None, alpha: str | None, denoise: str | None
+) -> list[Entrant]:
+    from upscale.evaluate import entrants, parse_alphas, parse_denoises, parse_scales
 
     return entrants(
         model or ["esrgan"],
         parse_scales(scale) if scale else [None],
         parse_alphas(alpha) if alpha else [],
+        parse_denoises(denoise) if denoise else [],
     )
 
 
@@ -124,6 +145,7 @@ def _scores(
     options: RunOptions,
     protocol: str,
     lr_dir: Path | None,
+    damage: list[Degradation],
 ) -> Iterator[Score]:
     """The scores as they come, with a bar on a terminal."""
     from upscale.cli.bar import counting
@@ -131,17 +153,21 @@ def _scores(
     from upscale.evaluate import load_candidate
 
     candidates = (load_candidate(entrant, options) for entrant in entrants)
-    total = len(entrants) * sum(len(s.pictures) for s in sets)
+    total = len(entrants) * len(damage) * sum(len(s.pictures) for s in sets)
     with counting(console, total, "pictures") as step:
-        for score in score_all(sets, candidates, protocol=protocol, lr_dir=lr_dir):
+        for score in score_all(
+            sets, candidates, protocol=protocol, lr_dir=lr_dir, degradations=damage
+        ):
             if score.picture is not None:
-                step(f"{score.model} x{score.scale} {score.picture}")
+                step(f"{score.model} x{score.scale} {score.degrade or ''} {score.picture}")
             yield score
 
 
 def _published(score: Score) -> tuple[float, float] | None:
     from upscale.evaluate import published
 
+    if score.degrade is not None:
+        return None
     return published([*score.weights, score.model], score.set, score.scale, score.alpha)
 
 
@@ -153,19 +179,25 @@ def _record(score: Score, paper: bool) -> dict[str, Any]:
     return record
 
 
-def _print_table(scores: list[Score], paper: bool) -> None:
-    cells = [_cells(score, paper) for score in scores]
+def _print_table(scores: list[Score], paper: bool, damaged: bool) -> None:
+    cells = [_cells(score, paper, damaged) for score in scores]
     known = [k for k in range(len(COLUMNS)) if any(line[k] for line in cells)]
     show_table([COLUMNS[k] for k in known], [[line[k] for k in known] for line in cells])
 
 
-def _cells(score: Score, paper: bool) -> list[str]:
+def _share(denoise: float | str | None) -> str:
+    return denoise if isinstance(denoise, str) else "" if denoise is None else f"{denoise:g}"
+
+
+def _cells(score: Score, paper: bool, damaged: bool) -> list[str]:
     name = score.set if score.picture is None else f"{score.set}/{score.picture}"
     cells = [
         name,
         ", ".join(score.weights) or score.model,
         f"x{score.scale}",
         "" if score.alpha is None else f"{score.alpha:g}",
+        _share(score.denoise),
+        (score.degrade or "clean") if damaged else "",
         f"{score.psnr_y:.2f}",
         f"{score.ssim_y:.4f}",
     ]
@@ -174,4 +206,9 @@ def _cells(score: Score, paper: bool) -> list[str]:
     rgb = "" if score.psnr_rgb is None else f"{score.psnr_rgb:.2f}"
     speed = f"{score.megapixels / score.seconds:.3g}" if score.seconds else ""
     bicubic = f"{score.bicubic_psnr_y:.2f} {score.bicubic_ssim_y:.4f}"
-    return [*cells, bicubic, rgb, f"{score.lr_consistency:.2f}", speed, score.protocol]
+    blind = ["", "", ""]
+    if damaged:
+        gradient = f"{score.mean_gradient:.2f} / {score.mean_gradient_truth:.2f}"
+        blind = [gradient, f"{score.noise:.2f}", f"{score.blockiness:.2f}"]
+    cells += [bicubic, rgb, f"{score.lr_consistency:.2f}", *blind]
+    return [*cells, speed, score.protocol]

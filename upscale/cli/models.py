@@ -17,7 +17,7 @@ COLUMNS = (
     Column("model"),
     Column("scales"),
     Column("where"),
-    Column("alpha", rank=3),
+    Column("takes", rank=3),
     Column("parameters", "right", rank=4),
     Column("Set5 PSNR", rank=5),
     Column("licence", rank=2, wrap=True),
@@ -35,8 +35,9 @@ def models(
 ) -> None:
     """List what --model takes: embedded and fetched weights, and those that can be fetched.
 
-    The scale is chosen from a model's scales. Where "alpha" says so, --alpha runs from its PSNR net
-    to its GAN net.
+    The scale is chosen from a model's scales. What takes alpha runs with --alpha from its PSNR net
+    to its GAN net, and what takes denoise with --denoise from its nets for clean pictures to those
+    for noisy and compressed ones.
     """
     rows = catalogue(installed=installed)
     if json:
@@ -47,16 +48,44 @@ def models(
         Console().note("Fetch what says pull: upscale weights pull MODEL")
 
 
+BICUBIC: dict[str, Any] = {
+    "model": "bicubic",
+    "weights": None,
+    "architecture": "bicubic",
+    "scale": None,
+    "role": "",
+    "bytes": None,
+    "license": "",
+    "title": "No network: bicubic to any size, the baseline",
+    "where": "built in",
+    "parameters": None,
+    "scores": {},
+}
+
+
 def catalogue(*, installed: bool) -> list[dict[str, Any]]:
-    """One row for each set of weights: embedded, cached, then what can be fetched."""
+    """Bicubic, then a row for each set of weights: embedded, cached, and what can be fetched."""
     from upscale.checkpoints import entries, official
 
     present = entries()
-    rows = [_of_entry(entry) for entry in present]
+    rows = [BICUBIC, *(_of_entry(entry) for entry in present)]
     if not installed:
         names = {entry.name for entry in present}
         rows += [_of_official(o) for o in official().values() if o.name not in names]
+    for group in grouped(rows):
+        takes = _takes({row["role"] for row in group})
+        for row in group:
+            row["takes"] = takes
     return rows
+
+
+def _takes(roles: set[str]) -> list[str]:
+    """Options that a model with nets of these roles takes."""
+    from upscale.checkpoints.names import CLEAN, REAL
+
+    if not set(CLEAN) <= roles:
+        return []
+    return ["alpha", "denoise"] if set(REAL) <= roles else ["alpha"]
 
 
 def grouped(rows: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
@@ -64,7 +93,7 @@ def grouped(rows: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         groups.setdefault(row["model"], []).append(row)
-    return [sorted(group, key=lambda row: row["scale"]) for group in groups.values()]
+    return [sorted(group, key=lambda row: row["scale"] or 0) for group in groups.values()]
 
 
 def _of_entry(entry: Entry) -> dict[str, Any]:
@@ -98,9 +127,9 @@ def _cells(group: list[dict[str, Any]]) -> list[str]:
     scores = [row["scores"]["set5_psnr_y"] for row in group if "set5_psnr_y" in row["scores"]]
     return [
         group[0]["model"],
-        " ".join(f"x{scale}" for scale in scales),
+        " ".join(f"x{scale}" if scale else "any" for scale in scales),
         ", ".join(dict.fromkeys(row["where"] for row in group)),
-        "0 to 1" if {"psnr", "gan"} <= {row["role"] for row in group} else "",
+        ", ".join(group[0]["takes"]),
         count_text(max(row["parameters"] or 0 for row in group)),
         " ".join(f"{score:.2f}" for score in scores),
         group[0]["license"],

@@ -1,19 +1,190 @@
-"""Options: names, meanings, and the panels that ``--help`` shows them in.
+"""Options of the command line, made from the dataclasses that say them once.
 
-First those of the main job, of which other commands take some; then those that ``evaluate`` and
-``compare`` share, which take several models.
+``flat`` gives typer a function of plain options: each parameter of a command that is a dataclass of
+:func:`upscale.settings.option` becomes one option for each of its fields. Other commands take
+single ones with ``typed``.
 """
 
 from __future__ import annotations
 
-import re
+import functools
+import inspect
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Annotated, Any
 
 import typer
 
-OUTPUT, MODEL, COMPUTE = "Output", "Model and size", "Computing"
-FILES, RUNNING = "Many pictures", "Running and reporting"
+from upscale.cli.console import Console, printable
+from upscale.settings import (
+    COMPUTE,
+    FILES,
+    RUNNING,
+    Option,
+    RunOptions,
+    Settings,
+    between,
+    check_options,
+    is_option,
+    one_of,
+    option,
+    option_of,
+)
 
+
+def flat(command: Callable[..., int]) -> Callable[..., int]:
+    """A command whose dataclasses of options are spread out into options of their own."""
+    hints = typing.get_type_hints(command, include_extras=True)
+    parameters: list[inspect.Parameter] = []
+    for parameter in inspect.signature(command).parameters.values():
+        kind = hints[parameter.name]
+        parameters += (
+            _spread(kind)
+            if is_dataclass(kind)
+            else [
+                parameter.replace(
+                    annotation=kind,
+                    default=None if parameter.default is parameter.empty else parameter.default,
+                )
+            ]
+        )
+
+    @functools.wraps(command)
+    def called(**values: Any) -> int:
+        given = {}
+        for name in inspect.signature(command).parameters:
+            kind = hints[name]
+            given[name] = _gathered(kind, values) if is_dataclass(kind) else values[name]
+        return command(**given)
+
+    called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    called.__annotations__ = {p.name: p.annotation for p in parameters}
+    del called.__wrapped__
+    return called
+
+
+def _spread(kind: Any) -> list[inspect.Parameter]:
+    """One parameter for each option of a dataclass."""
+    hints = typing.get_type_hints(kind)
+    found = []
+    for field in filter(is_option, fields(kind)):
+        declared: Option = field.metadata["option"]
+        value: Any = declared.kind or _plain(hints[field.name])
+        default = field.default
+        if declared.parse is not None and not isinstance(default, str):
+            value, default = value | None, None
+        annotation = Annotated[value, typed(kind, field.name)]
+        found.append(
+            inspect.Parameter(
+                field.name,
+                inspect.Parameter.POSITIONAL_OR_KEYWORD,
+                default=default,
+                annotation=annotation,
+            )
+        )
+    return found
+
+
+def _plain(hint: Any) -> Any:
+    """A type that typer knows: a choice of words is a string."""
+    return str if typing.get_origin(hint) is typing.Literal else hint
+
+
+def _gathered(kind: Any, values: dict[str, Any]) -> Any:
+    """The dataclass of some options as they were given."""
+    taken = {}
+    for field in filter(is_option, fields(kind)):
+        value, parse = values[field.name], field.metadata["option"].parse
+        if value is None and field.default is not None:
+            continue
+        taken[field.name] = parse(value) if parse is not None and value is not None else value
+    return kind(**taken)
+
+
+def typed(kind: type, name: str) -> Any:
+    """A field of a dataclass of options, as typer takes it."""
+    declared = option_of(kind, name)
+    flags = declared.flags or ("--" + name.replace("_", "-"),)
+    shown = True if declared.shown is None else declared.shown
+    return typer.Option(
+        *flags,
+        help=declared.help,
+        rich_help_panel=declared.panel,
+        metavar=declared.metavar,
+        show_default=shown,
+    )
+
+
+def tile_of(text: str) -> Any:
+    """``auto``, ``off`` or a number, as the library takes it; what is none of them is passed on."""
+    parse = option_of(Settings, "tile").parse
+    assert parse is not None
+    return parse(text)
+
+
+@dataclass(frozen=True)
+class CommandOptions:
+    """What the command line alone knows: where it runs, and what it shows."""
+
+    watch: bool = option(
+        False,
+        panel=FILES,
+        help="Keep looking into the folders; a file is taken when it has stopped growing.",
+    )
+    engine: str = option(
+        "local",
+        metavar="local|ray",
+        panel=FILES,
+        help="ray: on the cluster of RAY_ADDRESS, or on this machine (extra ray).",
+        check=one_of("local", "ray"),
+    )
+    workers: int = option(
+        0,
+        metavar="N",
+        panel=FILES,
+        shown="by GPUs, else cores",
+        help="Workers of --engine ray.",
+        check=between(0, 1 << 16),
+    )
+    json: bool = option(False, panel=RUNNING, help="One JSON object per picture on stdout.")
+    report: str | None = option(
+        None, metavar="FILE", panel=RUNNING, shown=False, help="The same in a file."
+    )
+    dry_run: bool = option(
+        False,
+        panel=RUNNING,
+        help="Show outputs, sizes, memory, disk, and what will fail; write nothing.",
+    )
+    quiet: bool = option(False, "-q", "--quiet", panel=RUNNING, help="Only errors.")
+    verbose: bool = option(
+        False, "-v", "--verbose", panel=RUNNING, help="One line for each picture."
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+    @property
+    def console(self) -> Console:
+        """Where lines for people go."""
+        return Console(self.quiet, self.verbose)
+
+
+def _show_version(value: bool) -> None:
+    """Print the version and leave, when asked for."""
+    if value:
+        from upscale import __version__
+
+        print(f"upscale {printable(__version__)}")
+        raise typer.Exit
+
+
+VersionOption = Annotated[
+    bool,
+    typer.Option(
+        "--version", help="Show the version and exit.", callback=_show_version, is_eager=True
+    ),
+]
 Inputs = Annotated[
     list[str] | None,
     typer.Argument(
@@ -22,343 +193,6 @@ Inputs = Annotated[
         show_default=False,
     ),
 ]
-Output = Annotated[
-    str | None,
-    typer.Option(
-        "-o",
-        "--output",
-        metavar="PATH",
-        rich_help_panel=OUTPUT,
-        show_default="beside the input: {stem}_{model}_x{scale}.{ext}",
-        help="A file (one input), a folder (the tree is mirrored), - (stdout), or a template with "
-        "{stem} {parent} {model} {scale} {alpha} {ext}.",
-    ),
-]
-Format = Annotated[
-    str | None,
-    typer.Option(
-        "-f",
-        "--format",
-        metavar="EXT",
-        rich_help_panel=OUTPUT,
-        show_default="the input's where it can hold the result",
-        help="Output format: png, jpg, webp, tif, ...",
-    ),
-]
-Quality = Annotated[
-    int | None,
-    typer.Option(
-        metavar="N",
-        rich_help_panel=OUTPUT,
-        show_default=False,
-        help="Quality of lossy formats, 1 to 100.",
-    ),
-]
-Lossless = Annotated[
-    bool,
-    typer.Option(
-        "--lossless", rich_help_panel=OUTPUT, help="Lossless coding where the format has both."
-    ),
-]
-Background = Annotated[
-    str | None,
-    typer.Option(
-        metavar="COLOUR",
-        rich_help_panel=OUTPUT,
-        show_default=False,
-        help="What to put under a transparent picture where the format holds no alpha: white, "
-        "#rrggbb.",
-    ),
-]
-Icc = Annotated[
-    str,
-    typer.Option(
-        metavar="keep|srgb",
-        rich_help_panel=OUTPUT,
-        help="Keep the colour profile of the input, or leave the result in sRGB.",
-    ),
-]
-AssumeIcc = Annotated[
-    str | None,
-    typer.Option(
-        "--assume-icc",
-        metavar="FILE",
-        rich_help_panel=OUTPUT,
-        show_default=False,
-        help="ICC profile for CMYK pictures that carry none.",
-    ),
-]
-Palette = Annotated[
-    bool,
-    typer.Option(
-        "--palette", rich_help_panel=OUTPUT, help="PNG with a palette of at most 256 colours."
-    ),
-]
-StripMetadata = Annotated[
-    bool,
-    typer.Option(
-        "--strip-metadata",
-        rich_help_panel=OUTPUT,
-        help="Drop EXIF, XMP, and provenance; the ICC profile stays.",
-    ),
-]
-Overwrite = Annotated[
-    bool,
-    typer.Option("--overwrite", rich_help_panel=OUTPUT, help="Replace outputs that exist."),
-]
-SkipExisting = Annotated[
-    bool,
-    typer.Option(
-        "--skip-existing",
-        rich_help_panel=OUTPUT,
-        help="Leave outputs that exist. With neither, an output that exists is refused before any "
-        "work, unless the folder's journal records it: then it is done already, or made anew when "
-        "its input or the settings have changed.",
-    ),
-]
-Model = Annotated[
-    str,
-    typer.Option(
-        "-m",
-        "--model",
-        metavar="NAME",
-        rich_help_panel=MODEL,
-        help="Family (srcnn, esrgan, swinir), weights name (swinir-light-x2), or checkpoint file.",
-    ),
-]
-Scale = Annotated[
-    float | None,
-    typer.Option(
-        "-s",
-        "--scale",
-        metavar="FLOAT",
-        rich_help_panel=MODEL,
-        show_default="the model's",
-        help="Final scale; the nearest native scale at or above it runs, the rest is bicubic.",
-    ),
-]
-SizeOption = Annotated[
-    str | None,
-    typer.Option(
-        "--size",
-        metavar="WxH",
-        rich_help_panel=MODEL,
-        show_default=False,
-        help="Final size instead of a scale.",
-    ),
-]
-Width = Annotated[
-    int | None,
-    typer.Option(
-        metavar="N",
-        rich_help_panel=MODEL,
-        show_default=False,
-        help="Final width; the height follows.",
-    ),
-]
-Height = Annotated[
-    int | None,
-    typer.Option(
-        metavar="N",
-        rich_help_panel=MODEL,
-        show_default=False,
-        help="Final height; the width follows.",
-    ),
-]
-MaxSide = Annotated[
-    int | None,
-    typer.Option(
-        metavar="N",
-        rich_help_panel=MODEL,
-        show_default=False,
-        help="Final length of the longer side.",
-    ),
-]
-Alpha = Annotated[
-    float | None,
-    typer.Option(
-        metavar="FLOAT",
-        rich_help_panel=MODEL,
-        show_default="0.8",
-        help="esrgan: (1 - A) x PSNR net + A x GAN net, in [0, 1]: 0 is faithful, 1 is crisp.",
-    ),
-]
-Tta = Annotated[
-    bool,
-    typer.Option(
-        "-x", "--tta", rich_help_panel=MODEL, help="Mean over the eight flips and turns: 8x slower."
-    ),
-]
-AlphaModeOption = Annotated[
-    str,
-    typer.Option(
-        "--alpha-mode",
-        metavar="network|bicubic",
-        rich_help_panel=MODEL,
-        help="How a picture's transparency is enlarged.",
-    ),
-]
-ColorFix = Annotated[
-    bool,
-    typer.Option(
-        "--color-fix",
-        rich_help_panel=MODEL,
-        help="Put the input's low frequencies back, against colour drift.",
-    ),
-]
-Tile = Annotated[
-    str,
-    typer.Option(
-        "-t",
-        "--tile",
-        metavar="auto|off|N",
-        rich_help_panel=COMPUTE,
-        help="Side of a tile in input pixels.",
-    ),
-]
-Overlap = Annotated[
-    int | None,
-    typer.Option(
-        metavar="N",
-        rich_help_panel=COMPUTE,
-        show_default="what the network needs",
-        help="Pixels that neighbouring tiles share.",
-    ),
-]
-Device = Annotated[
-    str,
-    typer.Option(
-        metavar="NAME",
-        rich_help_panel=COMPUTE,
-        help="auto, cpu, cuda, cuda:N, mps; several with commas: cuda:0,cuda:1.",
-    ),
-]
-Dtype = Annotated[
-    str,
-    typer.Option(metavar="NAME", rich_help_panel=COMPUTE, help="auto, fp16, bf16, or fp32."),
-]
-Jobs = Annotated[
-    int,
-    typer.Option(
-        "-j",
-        "--jobs",
-        metavar="N",
-        min=0,
-        rich_help_panel=COMPUTE,
-        show_default="auto",
-        help="Threads that decode, and as many that encode.",
-    ),
-]
-MaxPixels = Annotated[
-    int | None,
-    typer.Option(
-        metavar="N",
-        min=1,
-        rich_help_panel=COMPUTE,
-        show_default="268 million",
-        help="Largest input, in pixels; where none is given, 17,180 million by rows.",
-    ),
-]
-Recursive = Annotated[
-    bool,
-    typer.Option("-r", "--recursive", rich_help_panel=FILES, help="Folders in folders too."),
-]
-Include = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="GLOB",
-        rich_help_panel=FILES,
-        show_default=False,
-        help="Take only names or paths in a folder that match; may be repeated.",
-    ),
-]
-Exclude = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="GLOB",
-        rich_help_panel=FILES,
-        show_default=False,
-        help="Leave out names, paths, or folders that match; may be repeated.",
-    ),
-]
-FilesFrom = Annotated[
-    str | None,
-    typer.Option(
-        metavar="FILE|-",
-        rich_help_panel=FILES,
-        show_default=False,
-        help="Read inputs from a list, or the failures from an earlier --report.",
-    ),
-]
-Null = Annotated[
-    bool,
-    typer.Option("-0", "--null", rich_help_panel=FILES, help="The list is separated by NUL."),
-]
-Shard = Annotated[
-    str | None,
-    typer.Option(
-        metavar="I/N",
-        rich_help_panel=FILES,
-        show_default=False,
-        help="Do the I-th of N parts: one for each job of an array.",
-    ),
-]
-Watch = Annotated[
-    bool,
-    typer.Option(
-        "--watch",
-        rich_help_panel=FILES,
-        help="Keep looking into the folders; a file is taken when it has stopped growing.",
-    ),
-]
-Engine = Annotated[
-    str,
-    typer.Option(
-        metavar="local|ray",
-        rich_help_panel=FILES,
-        help="ray: on the cluster of RAY_ADDRESS, or on this machine (extra ray).",
-    ),
-]
-Workers = Annotated[
-    int,
-    typer.Option(
-        metavar="N",
-        min=0,
-        rich_help_panel=FILES,
-        show_default="by GPUs, else cores",
-        help="Workers of --engine ray.",
-    ),
-]
-Json = Annotated[
-    bool,
-    typer.Option("--json", rich_help_panel=RUNNING, help="One JSON object per picture on stdout."),
-]
-Report = Annotated[
-    str | None,
-    typer.Option(
-        metavar="FILE",
-        rich_help_panel=RUNNING,
-        show_default=False,
-        help="The same in a file.",
-    ),
-]
-DryRun = Annotated[
-    bool,
-    typer.Option(
-        "--dry-run",
-        rich_help_panel=RUNNING,
-        help="Show outputs, sizes, memory, disk, and what will fail; write nothing.",
-    ),
-]
-FailFast = Annotated[
-    bool, typer.Option("--fail-fast", rich_help_panel=RUNNING, help="Stop at the first failure.")
-]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", rich_help_panel=RUNNING, help="Only errors.")]
-Verbose = Annotated[
-    bool,
-    typer.Option("-v", "--verbose", rich_help_panel=RUNNING, help="One line for each picture."),
-]
-
 Models = Annotated[
     list[str] | None,
     typer.Option(
@@ -367,6 +201,15 @@ Models = Annotated[
         metavar="NAME",
         show_default="esrgan",
         help="Family, weights name, checkpoint file, or bicubic; may be repeated.",
+    ),
+]
+Denoises = Annotated[
+    str | None,
+    typer.Option(
+        "--denoise",
+        metavar="D,D,...",
+        show_default="auto",
+        help="esrgan: auto, or a list like 0,0.5,1.",
     ),
 ]
 Alphas = Annotated[
@@ -382,8 +225,28 @@ OneDevice = Annotated[
     str,
     typer.Option(metavar="NAME", rich_help_panel=COMPUTE, help="auto, cpu, cuda, cuda:N, or mps."),
 ]
+Tta = Annotated[bool, typed(Settings, "tta")]
+Tile = Annotated[str, typed(Settings, "tile")]
+Overlap = Annotated[int | None, typed(Settings, "overlap")]
+Dtype = Annotated[str, typed(Settings, "dtype")]
+Quiet = Annotated[bool, typed(CommandOptions, "quiet")]
 
-
-def tile_of(text: str) -> Any:
-    """``auto``, ``off`` or a number, as the library takes it; what is none of them is passed on."""
-    return int(text) if re.fullmatch(r"-?\d+", text.strip()) else text.strip()
+__all__ = [
+    "Alphas",
+    "CommandOptions",
+    "Denoises",
+    "Dtype",
+    "Inputs",
+    "Models",
+    "OneDevice",
+    "Overlap",
+    "Quiet",
+    "RunOptions",
+    "Settings",
+    "Tile",
+    "Tta",
+    "VersionOption",
+    "flat",
+    "tile_of",
+    "typed",
+]

@@ -17,7 +17,7 @@ NAME_WIDTH = 28
 TILES_SECONDS = 2.0  # a picture that takes longer shows its tiles
 
 
-class Progress:
+class ProgressBar:
     """Follows a run. Use it as a context; give it every record and the network's tiles."""
 
     def __init__(self, console: Console, plan: Plan) -> None:

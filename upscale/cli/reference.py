@@ -9,8 +9,7 @@ import re
 import sys
 from typing import Any
 
-from upscale.cli import COMMANDS
-from upscale.cli.command import load
+from upscale.cli.commands import COMMANDS, load
 
 HEAD = """# The command line
 

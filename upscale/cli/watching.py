@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from upscale.batch.discover import STDIN, Source
+from upscale.batch.discover import STDIN, Input
 from upscale.batch.report import Record
 from upscale.batch.watch import POLL_SECONDS, Watcher
 from upscale.cli.interrupt import Interrupt
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from upscale.cli.console import Console
     from upscale.upscaler import Upscaler
 
-Carry = Callable[["Plan", Interrupt], None]
+Do = Callable[["Plan", Interrupt], None]
 Fail = Callable[[Record], None]
 
 
@@ -28,19 +28,19 @@ def check(job: Job) -> None:
     Raises:
         UsageError: stdin or a list is among the inputs, or there are none.
     """
-    if STDIN in job.inputs or job.listed is not None or not job.inputs:
+    if STDIN in job.inputs or job.selection.files_from is not None or not job.inputs:
         raise UsageError("--watch looks into folders: give folders, and no list or -")
 
 
 def watch(
-    job: Job, upscalers: Sequence[Upscaler], carry: Carry, fail: Fail, console: Console
+    job: Job, upscalers: Sequence[Upscaler], do: Do, fail: Fail, console: Console
 ) -> Interrupt:
     """Look into the folders again and again; return once a signal has come.
 
     Args:
         job: Inputs and settings.
         upscalers: The loaded model.
-        carry: Carries out a plan, its signals handled.
+        do: Carries out a plan, its signals handled.
         fail: Takes the record of a picture that cannot be planned.
         console: Where to say that it waits.
     """
@@ -51,7 +51,7 @@ def watch(
             ready = watcher.ready(job.discover())
             for plan in _plans(job, ready, upscalers[0], fail):
                 if not interrupt.status:
-                    carry(plan, interrupt)
+                    do(plan, interrupt)
                     interrupt.call(_nothing)
             if not ready:
                 time.sleep(POLL_SECONDS)
@@ -62,7 +62,7 @@ def _nothing() -> None:
     """What a signal stops while nothing runs."""
 
 
-def _plans(job: Job, ready: list[Source], upscaler: Upscaler, fail: Fail) -> list[Plan]:
+def _plans(job: Job, ready: list[Input], upscaler: Upscaler, fail: Fail) -> list[Plan]:
     """Plan all new pictures at once; where that is impossible, each for itself."""
     if not ready:
         return []

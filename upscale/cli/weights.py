@@ -1,4 +1,4 @@
-"""``upscale weights``: list, look into, verify, fetch, convert and blend checkpoints."""
+"""``upscale weights``: list, look into, verify, fetch, convert, blend and export checkpoints."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from upscale.checkpoints import Checkpoint, Entry, Official, Saved
 
 app = typer.Typer(
-    add_completion=False, help="List, look into, verify, fetch, convert and blend checkpoints."
+    add_completion=False,
+    help="List, look into, verify, fetch, convert, blend and export checkpoints.",
 )
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
@@ -271,6 +272,29 @@ def blend(
     names, shares = zip(*map(_part, parts), strict=True)
     blended = mean([load(name) for name in names], shares)
     _report(blended, save(output, blended, half=half, overwrite=overwrite), json)
+
+
+@app.command()
+def export(
+    name: Annotated[str, typer.Argument(help="A family, a weights name, or a checkpoint file.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DST", help="The .onnx file.")],
+    alpha: Annotated[float | None, typer.Option(help="As in the main job.")] = None,
+    denoise: Annotated[float | None, typer.Option(help="As in the main job.")] = None,
+    scale: Annotated[
+        float | None, typer.Option("--scale", "-s", help="Chooses among a family's networks.")
+    ] = None,
+    overwrite: Overwrite = False,
+    json: Json = False,
+) -> None:
+    """Write a network as ONNX, for other runtimes; batch, height and width stay open.
+
+    Input lr and output sr are N x C x H x W, float32 in [0, 1]; what the network is stands in the
+    file's metadata.
+    """
+    from upscale.checkpoints import export_onnx, resolve
+
+    checkpoint = resolve(name, alpha=alpha, denoise=denoise, scale=scale)
+    _report(checkpoint, export_onnx(checkpoint, output, overwrite=overwrite), json)
 
 
 def _part(text: str) -> tuple[str, float]:

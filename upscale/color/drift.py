@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from upscale.resample import resize, resize_strips, source_rows
+from upscale.strips import Window
 
 CELL = 16  # LR pixels a side of a cell: what varies more slowly is the input's
 
@@ -38,7 +39,7 @@ def fix_drift(
         The same strips, corrected; values may leave [0, 1].
     """
     coarse = (max(1, -(-lr_size[0] // cell)), max(1, -(-lr_size[1] // cell)))
-    wanted = _Queue(resize_strips(lr, lr_size, coarse))
+    wanted = Window(resize_strips(lr, lr_size, coarse), ())
     held, above = [], 0  # the differences from row ``above`` on
     waiting: deque[Tensor] = deque()
 
@@ -49,7 +50,7 @@ def fix_drift(
 
     done = top = 0
     for part in resize_strips(passing(), size, coarse):
-        held.append(wanted.take(part.shape[2]) - part)
+        held.append(wanted.rows(done, done + part.shape[2]) - part)
         done += part.shape[2]
         while waiting:
             rows = (top, top + waiting[0].shape[2])
@@ -59,18 +60,3 @@ def fix_drift(
             held, above = [torch.cat(held, 2)[:, :, first - above :]], first
             yield waiting.popleft() + resize(held[0], size, rows=rows, part=(above, coarse[0]))
             top = rows[1]
-
-
-class _Queue:
-    """Strips of rows, taken in other heights than they come in."""
-
-    def __init__(self, strips: Iterator[Tensor]) -> None:
-        self._strips = strips
-        self._held: Tensor | None = None
-
-    def take(self, rows: int) -> Tensor:
-        while self._held is None or self._held.shape[2] < rows:
-            more = next(self._strips)
-            self._held = more if self._held is None else torch.cat((self._held, more), 2)
-        taken, self._held = self._held[:, :, :rows], self._held[:, :, rows:]
-        return taken

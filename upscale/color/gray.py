@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
 
 from torch import Tensor
 
-from upscale.color.ycbcr import gray_to_luma, luma_to_gray
+from upscale.color.ycbcr import Luma, gray_to_luma, luma_to_gray
+from upscale.icc import build
 from upscale.image import Metadata
-from upscale.image.icc import build
-
-AlphaMode = Literal["network", "bicubic"]
-IccMode = Literal["keep", "srgb"]
 
 
-def gray_in(gray: Tensor, channels: int) -> Tensor:
-    """Gray (1, 1, H, W) as a network takes it: studio luma (1), or three equal channels (3)."""
-    return gray_to_luma(gray) if channels == 1 else gray.expand(-1, 3, -1, -1).contiguous()
+def luma_in(studio: Tensor, luma: Luma) -> Tensor:
+    """Studio Y (1, 1, H, W) as a network of one channel takes it."""
+    return studio if luma == "studio" else luma_to_gray(studio)
 
 
-def gray_out(x: Tensor) -> Tensor:
+def luma_out(y: Tensor, luma: Luma) -> Tensor:
+    """The inverse of ``luma_in``."""
+    return y if luma == "studio" else gray_to_luma(y)
+
+
+def gray_in(gray: Tensor, channels: int, luma: Luma) -> Tensor:
+    """Gray (1, 1, H, W) as a network takes it: luma (1), or three equal channels (3)."""
+    if channels == 1:
+        return gray_to_luma(gray) if luma == "studio" else gray
+    return gray.expand(-1, 3, -1, -1).contiguous()
+
+
+def gray_out(x: Tensor, luma: Luma) -> Tensor:
     """The inverse of ``gray_in``; three channels are weighed as in luma (BT.601)."""
     if x.shape[1] == 1:
-        return luma_to_gray(x)
+        return luma_to_gray(x) if luma == "studio" else x
     red = x[:, :1]  # so written, three equal channels give exactly their value
     return red + 0.587 * (x[:, 1:2] - red) + 0.114 * (x[:, 2:] - red)
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from upscale.color.pixels import straight
-from upscale.color.source import PixelSource
-from upscale.image import Pixels
+from upscale.errors import ImageError
+from upscale.image import Pixels, Reader
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,8 +49,7 @@ class _Tally:
     high: float = 1.0
     alpha_low: float = 1.0
     alpha_high: float = 0.0
-    weighted: Tensor | None = None
-    weight: float = 0.0
+    sums: NDArray[np.float64] | None = None  # of colour times alpha, and of alpha
 
     def add(self, pixels: Pixels, *, premultiplied: bool) -> None:
         """Take rows (h, W, C) into account."""
@@ -70,27 +72,45 @@ class _Tally:
         self.alpha_high = max(self.alpha_high, float(high))
         if bool(seen.any()):
             self._range(colour[0][:, seen])
-        total = (colour * alpha).sum((2, 3), keepdim=True, dtype=torch.float64)
-        self.weighted = total if self.weighted is None else self.weighted + total
-        self.weight += float(alpha.sum(dtype=torch.float64))
+        weighed = torch.cat((colour * alpha, alpha), 1)[0].double().numpy()
+        for row in weighed.sum(-1).T:  # row by row: the sum does not depend on the cut
+            self.sums = row if self.sums is None else self.sums + row
 
     def _range(self, values: Tensor) -> None:
         low, high = (float(v) for v in values.aminmax())
         self.low, self.high = min(self.low, low), max(self.high, high)
 
 
-def survey(source: PixelSource) -> Facts:
-    """Go through a picture once; a file that is damaged shows it here, before any work."""
+def rows_of(reader: Reader) -> Iterator[Pixels]:
+    """The rows of a picture; what the system refuses is an error of the picture.
+
+    Raises:
+        ImageError: It is damaged or cannot be read.
+    """
+    try:
+        yield from reader.rows()
+    except OSError as error:
+        reason = "no such file" if error.errno == errno.ENOENT else error.strerror or str(error)
+        raise ImageError(reason) from error
+
+
+def survey(reader: Reader, tick: Callable[[], None] = lambda: None) -> Facts:
+    """Go through a picture once; one that is damaged shows it here, before any work.
+
+    ``tick`` is called after each strip.
+    """
     tally = _Tally()
-    colours = source.shape[2] - (source.shape[2] in (2, 4))
-    has_alpha = colours != source.shape[2]
-    for pixels in source.blocks():
-        tally.add(pixels, premultiplied=source.metadata.premultiplied)
-        if source.is_sound and not (tally.neutral or has_alpha or pixels.dtype == np.float32):
-            break  # nothing can change any more
+    colours = reader.channels - (reader.channels in (2, 4))
+    has_alpha = colours != reader.channels
+    for pixels in rows_of(reader):
+        tick()
+        if tally.neutral or has_alpha or pixels.dtype == np.float32:  # else nothing can change
+            tally.add(pixels, premultiplied=reader.metadata.premultiplied)
     constant = has_alpha and tally.alpha_low == tally.alpha_high
     holes = has_alpha and not constant and tally.alpha_low <= 0
-    fill = (tally.weighted / tally.weight).float() if holes and tally.weighted is not None else None
+    fill = None
+    if holes and tally.sums is not None:
+        fill = torch.from_numpy(tally.sums[:-1] / tally.sums[-1]).float().view(1, -1, 1, 1)
     return Facts(
         neutral=tally.neutral and (tally.hidden_neutral or not constant),
         constant_alpha=tally.alpha_low if constant else None,

@@ -1,13 +1,21 @@
 """BT.601 YCbCr in studio range, as MATLAB's ``rgb2ycbcr`` gives it, in floating point.
 
 Y runs from 16 / 255 to 235 / 255, Cb and Cr from 16 / 255 to 240 / 255. No rounding takes place.
+Sums are taken channel by channel, each product and each sum rounded by itself: rows give what the
+whole picture gives, to the last bit, on every CPU. (A matrix product does not promise that.)
 """
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import torch
 from torch import Tensor
+
+# Which gray a network of one channel takes: Y of BT.601 in studio range (16 to 235 of 255), or
+# 0.299 R + 0.587 G + 0.114 B from 0 to 1, which is OpenCV's gray.
+Luma = Literal["studio", "full"]
 
 # Rows Y, Cb, Cr; columns R, G, B in [0, 1]; values on the scale 0..255 (ITU-R BT.601).
 FORWARD = np.array(
@@ -19,9 +27,14 @@ INVERSE = np.linalg.inv(FORWARD)
 
 def _mix(x: Tensor, matrix: np.ndarray, offset: np.ndarray) -> Tensor:
     """Multiply the channels of (N, 3, H, W) by a 3 x 3 matrix and add an offset."""
-    m = torch.tensor(matrix, dtype=x.dtype, device=x.device)
-    b = torch.tensor(offset, dtype=x.dtype, device=x.device)
-    return torch.einsum("oc,nchw->nohw", m, x) + b.view(1, 3, 1, 1)
+    out = torch.empty_like(x)
+    for o in range(3):
+        plane = out[:, o]
+        torch.mul(x[:, 0], float(matrix[o, 0]), out=plane)
+        for c in (1, 2):
+            plane.add_(x[:, c] * float(matrix[o, c]))
+        plane.add_(float(offset[o]))
+    return out
 
 
 def rgb_to_ycbcr(rgb: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from upscale.compare.figures import Figures, figures, mean_colour, mean_gradient, written
+from upscale.compare.figures import Figures, figures, mean_colour, written
 from upscale.compare.page import html_page
 from upscale.compare.rows import Panel, Row, compare
 from upscale.compare.sheet import contact_sheet
@@ -20,7 +20,6 @@ __all__ = [
     "hr_path",
     "html_page",
     "mean_colour",
-    "mean_gradient",
     "read_rgb",
     "subjects",
     "written",

@@ -49,22 +49,6 @@ class Figures:
         }
 
 
-def mean_gradient(picture: Pixels) -> float:
-    """Mean over the pixels of sqrt(dx² + dy²) of Y (BT.601, studio range), by differences.
-
-    Args:
-        picture: (H, W, 3) uint8.
-
-    Returns:
-        8-bit levels a pixel; 0 for a picture with less than two rows or columns.
-    """
-    y = metrics.luma(to_tensor(picture))[0, 0].numpy()
-    if min(y.shape) < 2:
-        return 0.0
-    across, down = np.diff(y, axis=1)[:-1], np.diff(y, axis=0)[:, :-1]
-    return float(np.hypot(across, down).mean())
-
-
 def mean_colour(picture: Pixels) -> Colour:
     """Mean of R, G and B in 8-bit levels of a picture (H, W, 3)."""
     r, g, b = picture.mean((0, 1), dtype=np.float64).tolist()
@@ -85,7 +69,7 @@ def figures(sr: Pixels, lr: Pixels, *, hr: Pixels | None = None, cut: bool = Fal
     colours = mean_colour(sr), mean_colour(lr)
     scale = sr.shape[0] // lr.shape[0]
     return Figures(
-        mean_gradient=mean_gradient(sr),
+        mean_gradient=metrics.mean_gradient(to_tensor(sr)),
         mean_colour=colours[0],
         colour_shift=max(abs(a - b) for a, b in zip(*colours, strict=True)),
         lr_consistency=_consistency(sr, lr, 2 if cut else 1),

@@ -12,8 +12,10 @@ from upscale.evaluate.candidates import (
     entrants,
     load_candidate,
     parse_alphas,
+    parse_denoises,
     parse_scales,
 )
+from upscale.evaluate.degradation import CLEAN, Degradation, degrade, parse_degradations
 from upscale.evaluate.pictures import PictureSet, find_sets, lr_path, read_8bit
 from upscale.evaluate.protocol import PROTOCOLS, Pair, make_pair
 from upscale.evaluate.published import published
@@ -21,8 +23,10 @@ from upscale.evaluate.scores import Score, evaluate, mean, score
 
 __all__ = [
     "BICUBIC",
+    "CLEAN",
     "PROTOCOLS",
     "Candidate",
+    "Degradation",
     "Entrant",
     "Pair",
     "PictureSet",
@@ -30,6 +34,7 @@ __all__ = [
     "Score",
     "bicubic_candidate",
     "candidate_of",
+    "degrade",
     "entrants",
     "evaluate",
     "find_sets",
@@ -38,6 +43,8 @@ __all__ = [
     "make_pair",
     "mean",
     "parse_alphas",
+    "parse_degradations",
+    "parse_denoises",
     "parse_scales",
     "published",
     "read_8bit",

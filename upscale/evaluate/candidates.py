@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from upscale.checkpoints import check_alpha, select
+from upscale.checkpoints import check_alpha, check_denoise, select
+from upscale.checkpoints.names import chain_of
 from upscale.errors import UsageError
 from upscale.evaluate.protocol import to_pixels, to_tensor
-from upscale.inference import TileOption
 from upscale.resample import resize, resize_uint8
+from upscale.settings import TileOption
 from upscale.upscaler import Upscaler, load
 
 BICUBIC = "bicubic"  # the name of the model that is no network
@@ -30,9 +31,13 @@ class Candidate:
         model: Its name, as it was asked for.
         scale: Whole enlargement factor.
         rgb: (h, w, 3) uint8, or float32 in [0, 1], to (scale·h, scale·w, 3) of the same dtype.
-        y: The same for studio-range Y alone, (1, 1, h, w) float32 in [0, 1]; None where the network
-            takes RGB only.
+        y: The network itself where it takes studio-range Y, (1, 1, h, w) float32 in [0, 1]; it does
+            not clip. None where it takes another gray, or RGB.
+        network: The network itself where it takes RGB or full-range gray, (1, channels, h, w)
+            float32; it neither clips nor rounds.
+        channels: Of ``network``, 1 or 3.
         alpha: Share of the GAN net, where the model is a pair of a PSNR net and a GAN net.
+        denoise: Share of the pair for real pictures, or ``auto``, where the model has one.
         weights: SHA-256 of each checkpoint by its name.
     """
 
@@ -40,20 +45,24 @@ class Candidate:
     scale: int
     rgb: Callable[[Pixels], Pixels]
     y: Callable[[Tensor], Tensor] | None = None
+    network: Callable[[Tensor], Tensor] | None = None
+    channels: int = 3
     alpha: float | None = None
+    denoise: float | str | None = None
     weights: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Entrant:
-    """What to load as a candidate: a model's name (or ``bicubic``), a scale, and alpha.
+    """What to load as a candidate: a model's name (or ``bicubic``), a scale, alpha and denoise.
 
-    ``scale`` None stands for the model's own, ``alpha`` None for the default of a pair.
+    ``scale`` None stands for the model's own, ``alpha`` and ``denoise`` None for the defaults.
     """
 
     model: str
     scale: int | None = None
     alpha: float | None = None
+    denoise: float | str | None = None
 
 
 @dataclass(frozen=True)
@@ -71,13 +80,16 @@ def entrants(
     models: Sequence[str],
     scales: Sequence[int | None] = (None,),
     alphas: Sequence[float] = (),
+    denoises: Sequence[float | str] = (),
 ) -> list[Entrant]:
     """Every model at every scale; a pair of a PSNR net and a GAN net at every alpha.
 
+    A family that has such a pair for real pictures too is there with every one of ``denoises``.
+
     Raises:
         CheckpointError: There is no such model.
-        UsageError: An alpha is out of range, ``alphas`` are given and no model is a pair, or
-            ``bicubic`` has no scale.
+        UsageError: An alpha is out of range, ``alphas`` or ``denoises`` are given and no model
+            takes them, or ``bicubic`` has no scale.
     """
     for alpha in alphas:
         check_alpha(alpha)
@@ -86,14 +98,28 @@ def entrants(
         for scale in scales:
             if model == BICUBIC and scale is None:
                 raise UsageError("bicubic has no scale of its own: give --scale")
-            pair = model != BICUBIC and len(select(model, scale=scale)) > 1
-            found += [Entrant(model, scale, a) for a in (alphas if pair and alphas else (None,))]
+            nets = 1 if model == BICUBIC else max(map(_nets, chain_of(model)))
+            found += [
+                Entrant(model, scale, alpha, denoise)
+                for alpha in (alphas if nets > 1 and alphas else (None,))
+                for denoise in (denoises if nets > 2 and denoises else (None,))
+            ]
     if alphas and all(entrant.alpha is None for entrant in found):
         raise UsageError(
             f"--alpha does not apply to {', '.join(models)}: it interpolates between a PSNR net "
             "and a GAN net, as in esrgan"
         )
+    if denoises and all(entrant.denoise is None for entrant in found):
+        raise UsageError(
+            f"--denoise does not apply to {', '.join(models)}: it interpolates between a pair of "
+            "nets for clean pictures and one for real ones, as in esrgan"
+        )
     return found
+
+
+def _nets(name: str) -> int:
+    """How many nets a model interpolates between: 1, 2 with alpha, 4 with denoise too."""
+    return len(select(name))
 
 
 def load_candidate(entrant: Entrant, options: RunOptions = RunOptions()) -> Candidate:
@@ -109,6 +135,7 @@ def load_candidate(entrant: Entrant, options: RunOptions = RunOptions()) -> Cand
     upscaler = load(
         entrant.model,
         alpha=entrant.alpha,
+        denoise=entrant.denoise,
         scale=entrant.scale,
         device=options.device,
         dtype=options.dtype,
@@ -124,19 +151,25 @@ def candidate_of(upscaler: Upscaler, model: str) -> Candidate:
     scale = round(upscaler.scale)
     if scale != upscaler.scale:
         raise UsageError(f"scale {upscaler.scale:g} cannot be scored: give a whole number")
-    native = upscaler.native()
+    chain = upscaler.chain()
+    native = chain[-1]
 
     def rgb(lr: Pixels) -> Pixels:
         return np.asarray(upscaler.image(lr))
 
-    takes_y = native.channels == 1 and native.scale == scale
+    fixed = len(chain) == 1 and not upscaler.is_auto
+    alone = upscaler.tensor if fixed and native.scale == scale else None
+    is_studio = native.channels == 1 and native.prepared.network.luma == "studio"
     return Candidate(
         model=model,
         scale=scale,
         rgb=rgb,
-        y=upscaler.tensor if takes_y else None,
+        y=alone if is_studio else None,
+        network=None if is_studio else alone,
+        channels=native.channels,
         alpha=native.alpha,
-        weights=dict(native.weights),
+        denoise="auto" if upscaler.is_auto else chain[0].denoise,
+        weights=upscaler.weights,
     )
 
 
@@ -148,10 +181,10 @@ def bicubic_candidate(scale: int) -> Candidate:
         enlarge = resize_uint8 if lr.dtype == np.uint8 else resize
         return to_pixels(enlarge(to_tensor(lr), size)).astype(lr.dtype)
 
-    def y(lr: Tensor) -> Tensor:
+    def exact(lr: Tensor) -> Tensor:
         return resize(lr, (lr.shape[2] * scale, lr.shape[3] * scale))
 
-    return Candidate(BICUBIC, scale, rgb, y)
+    return Candidate(BICUBIC, scale, rgb, exact, exact)
 
 
 def parse_alphas(text: str) -> list[float]:
@@ -177,6 +210,24 @@ def parse_alphas(text: str) -> list[float]:
     for value in values:
         check_alpha(value)
     return values
+
+
+def parse_denoises(text: str) -> list[float | str]:
+    """Read ``0.5`` or ``0,1,auto``.
+
+    Raises:
+        UsageError: It is none of these.
+    """
+    try:
+        found = [part if part == "auto" else float(part) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(
+            f"denoise {text!r} cannot be read: give auto, a number in [0, 1], or a list of them"
+        ) from None
+    for value in found:
+        if not isinstance(value, str):
+            check_denoise(value)
+    return found
 
 
 def parse_scales(text: str) -> list[int]:

@@ -33,11 +33,13 @@ class Pair:
     """Ground truth and its low-resolution picture, as (1, C, H, W) tensors.
 
     ``hr`` has whole values 0..255. ``lr`` has whole values 0..255 where it is 8-bit RGB (``edsr``),
-    and else floats on the same range. C is 1 (Y) where the protocol scores Y alone.
+    and else floats on the same range. C is 1 (Y) where the protocol scores Y alone. ``clean`` is
+    the low-resolution picture before it was damaged; None where nothing damaged it.
     """
 
     hr: Tensor
     lr: Tensor
+    clean: Tensor | None = None
 
 
 def make_pair(
@@ -86,9 +88,12 @@ def border_of(scale: int) -> int:
 
 
 def bicubic(lr: Tensor, scale: int, protocol: str) -> Tensor:
-    """Enlarge ``lr`` (1, C, h, w) as the protocol's tables do; whole values 0..255."""
+    """Enlarge ``lr`` (1, C, h, w) as the protocol's tables do; at scale 1 it is ``lr`` itself.
+
+    Whole values 0..255 where the protocol is ``edsr``.
+    """
     size = (lr.shape[2] * scale, lr.shape[3] * scale)
-    return resize_uint8(lr, size) if protocol == "edsr" else resize(lr, size)
+    return round_8bit(resize_uint8(lr, size)) if protocol == "edsr" else resize(lr, size)
 
 
 def to_tensor(pixels: Pixels) -> Tensor:

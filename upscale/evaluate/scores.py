@@ -6,15 +6,19 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from upscale import metrics
+from upscale.damage import blockiness, noise_sigma
 from upscale.errors import DataError, ImageError, UsageError
 from upscale.evaluate.candidates import Candidate
+from upscale.evaluate.degradation import CLEAN, UNROUNDED, Degradation, degrade
 from upscale.evaluate.pictures import PictureSet, check, lr_path, named, read_8bit
 from upscale.evaluate.protocol import (
     PROTOCOLS,
@@ -34,9 +38,14 @@ from upscale.resample import resize, resize_uint8
 class Score:
     """Scores of one picture, or (``picture`` None) the means over a set.
 
-    PSNR in dB. ``lr_consistency`` is the PSNR on Y between the low-resolution picture and the
-    result made small again, without a border of one pixel. ``seconds`` is the time of the network
-    with its conversions alone and ``megapixels`` the size of the result; over a set they are sums.
+    PSNR in dB. ``lr_consistency`` is the PSNR on Y between the low-resolution picture, as it was
+    before any damage, and the result made small again, without a border of one pixel. ``seconds``
+    is the time of the network with its conversions alone and ``megapixels`` the size of the result;
+    over a set they are sums. ``degrade`` names the damage, None for none, and
+    ``denoise`` the share of the nets for real pictures, or ``auto``. ``mean_gradient`` is the
+    result's and ``mean_gradient_truth`` the ground truth's (see ``metrics``); ``noise`` and
+    ``blockiness`` need no truth and are counted on the result made small again, so that noise
+    and blocks have the size that they had in the input (see ``upscale.damage``).
     """
 
     set: str
@@ -54,6 +63,12 @@ class Score:
     lr_consistency: float
     seconds: float
     megapixels: float
+    degrade: str | None = None
+    mean_gradient: float = math.nan
+    mean_gradient_truth: float = math.nan
+    noise: float = math.nan
+    blockiness: float = math.nan
+    denoise: float | str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The fields for JSON, where an infinite PSNR (equal pictures) is null."""
@@ -75,7 +90,9 @@ def enlarge(candidate: Candidate, pair: Pair, protocol: str) -> Tensor:
     Raises:
         DataError: The result has another size than the ground truth.
     """
-    if protocol == "edsr":
+    if protocol == "edsr" and not torch.equal(pair.lr, pair.lr.round()):
+        sr = _restored(candidate, pair.lr)
+    elif protocol == "edsr":
         sr = to_tensor(candidate.rgb(to_pixels(pair.lr).astype(np.uint8)))
     elif pair.lr.shape[1] == 1 and candidate.y is not None:
         sr = candidate.y((pair.lr / 255).float()).double().cpu() * 255
@@ -92,12 +109,27 @@ def enlarge(candidate: Candidate, pair: Pair, protocol: str) -> Tensor:
     return sr
 
 
-def consistency(sr: Tensor, lr: Tensor, protocol: str) -> float:
-    """PSNR on Y in dB between ``lr`` and ``sr`` made small again, without a border of one pixel."""
-    size = (lr.shape[2], lr.shape[3])
-    small = resize_uint8(sr, size) if protocol == "edsr" else resize(sr.double(), size)
-    border = 1 if min(size) > 2 else 0
-    return metrics.psnr(small, lr, crop_border=border)
+def _restored(candidate: Candidate, lr: Tensor) -> Tensor:
+    """A picture that is not rounded, (1, 3, h, w), through the network itself; rounded after it.
+
+    A network that takes one channel sees a gray picture as it is; of a colour picture, which it
+    takes by its Y, the values are clipped first.
+    """
+    x = (lr / 255).float()
+    gray = torch.equal(x, x[:, :1].expand_as(x))
+    if candidate.network is not None and (gray or candidate.channels == 3):
+        out = as_rgb(candidate.network(x[:, : candidate.channels]).cpu())
+    else:
+        out = to_tensor(candidate.rgb(to_pixels(x.clamp(0, 1))))
+    return round_8bit(out.double() * 255)
+
+
+def made_small(sr: Tensor, size: tuple[int, int], protocol: str) -> Tensor:
+    """The result at the size of the low-resolution picture, as the protocol makes pictures small.
+
+    At scale 1 it is the result itself.
+    """
+    return resize_uint8(sr, size) if protocol == "edsr" else resize(sr.double(), size)
 
 
 def score(candidate: Candidate, pair: Pair, protocol: str) -> Score:
@@ -110,7 +142,10 @@ def score(candidate: Candidate, pair: Pair, protocol: str) -> Score:
     truth = pair.hr
     if protocol == "srcnn":
         sr, base, truth = (round_8bit(metrics.luma(t)) for t in (sr, base, truth))
-    lr = pair.lr if protocol == "edsr" else metrics.luma(pair.lr)
+    clean = pair.lr if pair.clean is None else pair.clean
+    clean = clean if protocol == "edsr" else metrics.luma(clean)
+    small = made_small(sr, (clean.shape[2], clean.shape[3]), protocol)
+    y = metrics.luma(small)[0, 0].numpy()
     rgb = metrics.psnr(sr, truth, crop_border=border, luma=False) if protocol == "edsr" else None
     return Score(
         set="",
@@ -125,9 +160,14 @@ def score(candidate: Candidate, pair: Pair, protocol: str) -> Score:
         psnr_rgb=rgb,
         bicubic_psnr_y=metrics.psnr(base, truth, crop_border=border),
         bicubic_ssim_y=metrics.ssim(base, truth, crop_border=border),
-        lr_consistency=consistency(sr, lr, protocol),
+        lr_consistency=metrics.psnr(small, clean, crop_border=1 if min(y.shape) > 2 else 0),
         seconds=seconds,
         megapixels=sr.shape[2] * sr.shape[3] / 1e6,
+        mean_gradient=metrics.mean_gradient(sr, crop_border=border),
+        mean_gradient_truth=metrics.mean_gradient(truth, crop_border=border),
+        noise=noise_sigma(to_pixels(small)),
+        blockiness=blockiness(y),
+        denoise=candidate.denoise,
     )
 
 
@@ -137,6 +177,7 @@ def evaluate(
     *,
     protocol: str = "edsr",
     lr_dir: Path | None = None,
+    degradations: Sequence[Degradation] = (CLEAN,),
 ) -> Iterator[Score]:
     """Score candidates on sets of ground truth.
 
@@ -145,35 +186,53 @@ def evaluate(
         candidates: Taken one after another, so that a generator holds one network at a time.
         protocol: ``edsr`` or ``srcnn``.
         lr_dir: Low-resolution pictures to take instead of making them (see ``lr_path``).
+        degradations: What damages the low-resolution pictures, each for a table of its own
+            (see ``parse_degradations``).
 
     Yields:
-        For each candidate and set: a score per picture as soon as it is known, then the means with
-        ``picture`` None.
+        For each candidate, degradation and set: a score per picture as soon as it is known, then
+        the means with ``picture`` None.
 
     Raises:
-        UsageError: The protocol is unknown, or scale 1 has no ``lr_dir``.
+        UsageError: The protocol is unknown or has no damage; scale 1 has neither damage nor
+            ``lr_dir``; or ``noise-float`` is asked for at another scale.
         ImageError: A file cannot be decoded.
         DataError: A picture is too small, or its low-resolution partner is missing or has another
             size. No means are given for a set with such a picture.
     """
     if protocol not in PROTOCOLS:
         raise UsageError(f"protocol {protocol!r} is unknown: use {' or '.join(PROTOCOLS)}")
+    if protocol != "edsr" and any(d.steps for d in degradations):
+        raise UsageError(f"--degrade damages 8-bit RGB: it does not go with --protocol {protocol}")
     for candidate in candidates:
-        if candidate.scale == 1 and lr_dir is None:
-            raise UsageError("at scale 1 the degraded pictures are needed: give --lr-dir")
+        _check_scale(candidate.scale, degradations, lr_dir)
         check(sets, candidate.scale, lr_dir)
-        for group in sets:
+        for degradation, group in product(degradations, sets):
             scores = []
             for path in group.pictures:
                 try:
                     pair = _load_pair(path, group.name, candidate, protocol, lr_dir)
-                    one = score(candidate, pair, protocol)
+                    one = score(candidate, damage(pair, degradation, path.stem), protocol)
                 except (DataError, ImageError) as error:
                     raise named(path, error) from error
-                one = replace(one, set=group.name, picture=path.name)
+                one = replace(one, set=group.name, picture=path.name, degrade=degradation.name)
                 scores.append(one)
                 yield one
             yield mean(scores)
+
+
+def damage(pair: Pair, degradation: Degradation, name: str) -> Pair:
+    """The pair with its low-resolution picture damaged; ``name`` seeds the noise."""
+    if not degradation.steps:
+        return pair
+    return replace(pair, lr=degrade(pair.lr, degradation, name), clean=pair.lr)
+
+
+def _check_scale(scale: int, degradations: Sequence[Degradation], lr_dir: Path | None) -> None:
+    if scale == 1 and lr_dir is None and not all(d.steps for d in degradations):
+        raise UsageError("at scale 1 the degraded pictures are needed: give --degrade, or --lr-dir")
+    if scale != 1 and any(d.unrounded for d in degradations):
+        raise UsageError(f"--degrade {UNROUNDED} is for networks of scale 1: use noise at x{scale}")
 
 
 def _load_pair(
@@ -202,4 +261,8 @@ def mean(scores: Sequence[Score]) -> Score:
         lr_consistency=over("lr_consistency"),
         seconds=sum(s.seconds for s in scores),
         megapixels=sum(s.megapixels for s in scores),
+        mean_gradient=over("mean_gradient"),
+        mean_gradient_truth=over("mean_gradient_truth"),
+        noise=over("noise"),
+        blockiness=over("blockiness"),
     )

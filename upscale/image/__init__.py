@@ -1,6 +1,5 @@
-"""Pictures: ``decode`` bytes to an ``Image``, ``encode`` it back, numpy only."""
+"""Pictures: ``open`` gives a ``Reader``, ``create`` a ``Writer``; numpy only."""
 
-from upscale.image.codec import decode, encode, probe, upright
 from upscale.image.describe import describe
 from upscale.image.fit import check_output, losses, to_depth, to_srgb
 from upscale.image.identify import identify
@@ -10,13 +9,14 @@ from upscale.image.model import (
     Format,
     Image,
     Info,
-    Metadata,
     Pixels,
     check_size,
     format_of,
 )
-from upscale.image.provenance import provenance, strip_metadata, with_provenance
+from upscale.image.reader import Reader, decode, of_image, open, probe  # noqa: A004 - image.open
 from upscale.image.rows import CAN_WRITE_ROWS, RowReader, open_rows, write_rows
+from upscale.image.writer import Writer, create, encode
+from upscale.metadata import Metadata, provenance, strip_metadata, with_provenance
 
 __all__ = [
     "CAN_WRITE_ROWS",
@@ -27,22 +27,26 @@ __all__ = [
     "Info",
     "Metadata",
     "Pixels",
+    "Reader",
     "RowReader",
+    "Writer",
     "check_output",
     "check_size",
+    "create",
     "decode",
     "describe",
     "encode",
     "format_of",
     "identify",
     "losses",
+    "of_image",
+    "open",
     "open_rows",
     "probe",
     "provenance",
     "strip_metadata",
     "to_depth",
     "to_srgb",
-    "upright",
     "with_provenance",
     "write_rows",
 ]

@@ -1,119 +1,65 @@
-"""AVIF: metadata and 8 bits by Pillow's libavif, 10 and 12 bits by OpenCV's; boxes read here.
-
-Pillow gives 8 bits alone; OpenCV gives 10 and 12 bits and neither profile nor XMP.
-"""
+"""The boxes of AVIF that libvips does not tell of; it turns the pixels as they say."""
 
 from __future__ import annotations
 
-import io
-
-import numpy as np
-from PIL import AvifImagePlugin
-from PIL import Image as PillowImage
+from collections.abc import Iterator
 
 from upscale.errors import ImageError
-from upscale.image import iso, opencv
-from upscale.image.model import Image, Info, Metadata, Pixels, check_size
-from upscale.image.pillow import DAMAGE, array_of, load, save
-from upscale.image.png_meta import code_points
+from upscale.image.source import Header
+from upscale.metadata import Metadata
+from upscale.metadata.data import Data
+from upscale.metadata.png import code_points
 
 PROPERTIES = (b"meta", b"iprp", b"ipco")
-FULL_COLOUR = 90  # quality from which colour is not subsampled
-THREADS = 4  # whatever the machine has: the bytes depend on it
+SAMPLE_SIZES = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsz")
+MOST_BOXES = 10_000
 
 
-def _size(data: bytes) -> tuple[int, int, int]:
-    """Largest width and height of the items, and bits per channel."""
-    width = height = 0
-    depth = 8
-    for first, _ in iso.find(data, (*PROPERTIES, b"ispe"), 0, len(data)):
-        width = max(width, int.from_bytes(data[first + 4 : first + 8], "big"))
-        height = max(height, int.from_bytes(data[first + 8 : first + 12], "big"))
-    for first, last in iso.find(data, (*PROPERTIES, b"av1C"), 0, len(data)):
-        if last - first >= 3:
-            depth = max(
-                depth, 8 + 2 * (data[first + 2] >> 6 & 1) * (1 + (data[first + 2] >> 5 & 1))
-            )
-    if not width or not height:
-        raise ImageError("the AVIF has no picture in it; fetch it again")
-    return width, height, depth
-
-
-def _open(data: bytes) -> AvifImagePlugin.AvifImageFile:
-    try:
-        return AvifImagePlugin.AvifImageFile(io.BytesIO(data))
-    except DAMAGE as error:
-        raise ImageError("the AVIF is damaged or cut short; fetch it again") from error
-
-
-def _metadata(data: bytes, opened: AvifImagePlugin.AvifImageFile) -> Metadata:
-    """Profile, EXIF and XMP; code points become a profile where there is none."""
-    icc = opened.info.get("icc_profile")
-    for first, last in iso.find(data, (*PROPERTIES, b"colr"), 0, len(data)):
-        if data[first : first + 4] == b"nclx" and last - first >= 11:
-            primaries, curve, matrix = (data[first + i] for i in (5, 7, 9))
-            if primaries != 2 and curve != 2:
-                points = bytes((primaries, curve, matrix, 1))  # libavif stretches video range
-                made = code_points(points, "AVIF colour box")
-                icc = icc or made
-    return Metadata("avif", icc=icc, exif=opened.info.get("exif"), xmp=opened.info.get("xmp"))
-
-
-def probe(data: bytes) -> Info:
-    """What the boxes say."""
-    width, height, depth = _size(data)
-    check_size(width, height, 2**28)
-    opened = _open(data)
-    size = opened.size
-    return Info(
-        "avif",
-        *size,
-        8 if depth == 8 else 16,
-        len(opened.getbands()),
-        opened.n_frames,
-        f"{depth} bit" if depth > 8 else "",
-        metadata=_metadata(data, opened),
-    )
-
-
-def decode(data: bytes, max_pixels: int, assume: bytes | None) -> Image:
-    """Bytes of a still AVIF to a picture; 10 and 12 bits are stretched to 16.
+def header(data: Data) -> Header:
+    """Read the boxes.
 
     Raises:
-        ImageError: Damaged, animated, an HDR curve, or larger than ``max_pixels``.
+        ImageError: Cut short, or an HDR curve.
     """
-    width, height, depth = _size(data)
-    check_size(width, height, max_pixels)
-    opened = _open(data)
-    if opened.n_frames > 1:
-        raise ImageError(
-            f"this is an animated AVIF of {opened.n_frames} frames; give its "
-            "frames as single pictures"
-        )
-    metadata = _metadata(data, opened)
-    if depth > 8:
-        return Image(_deep(data, *opened.size, depth), metadata)
-    return Image(array_of(load(lambda: opened, "AVIF")), metadata)
+    profile, frames = None, 1
+    for first, last in find(data, (*PROPERTIES, b"colr"), 0, len(data)):
+        body = data[first:last]
+        if body[:4] == b"nclx" and len(body) >= 11 and body[5] != 2 and body[7] != 2:
+            points = bytes((body[5], body[7], body[9], 1))  # libheif stretches video range
+            profile = code_points(points, "AVIF colour box") or profile
+    for first, _ in find(data, SAMPLE_SIZES, 0, len(data)):
+        frames = max(frames, int.from_bytes(data[first + 8 : first + 12], "big"))
+    return Header(Metadata("avif", icc=profile), frames=frames)
 
 
-def _deep(data: bytes, width: int, height: int, depth: int) -> Pixels:
-    found = opencv.decode(data, height, width, "AVIF")
-    if found.dtype != np.uint16:
-        raise ImageError(f"the AVIF of {depth} bits is damaged; fetch it again")
-    scaled = found.astype(np.float32) * (65535 / (2**depth - 1)) + 0.5
-    return np.asarray(np.minimum(scaled, 65535), np.uint16)
+def boxes(data: Data, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Type, and first and last byte of the content, of each box (ISO/IEC 14496-12).
+
+    Raises:
+        ImageError: A box reaches beyond the end.
+    """
+    at, count = start, 0
+    while at + 8 <= end:
+        start_of = data[at : at + 16]
+        size, kind, head = int.from_bytes(start_of[:4], "big"), start_of[4:8], 8
+        if size == 1:
+            size, head = int.from_bytes(start_of[8:16], "big"), 16
+        elif size == 0:
+            size = end - at
+        count += 1
+        if size < head or at + size > end or count > MOST_BOXES:
+            raise ImageError(f"the file is cut short or damaged in box {kind!r}; fetch it again")
+        yield kind, at + head, at + size
+        at += size
 
 
-def encode(image: Image, *, quality: int) -> bytes:
-    """A picture (8-bit RGB or RGBA) to the bytes of an AVIF; full colour resolution from 90 on."""
-    m = image.metadata
-    return save(
-        PillowImage.fromarray(image.pixels),
-        "AVIF",
-        quality=quality,
-        max_threads=THREADS,
-        subsampling="4:4:4" if quality >= FULL_COLOUR else "4:2:0",
-        icc_profile=m.icc or b"",
-        exif=m.exif or b"",
-        xmp=m.xmp or b"",
-    )
+def find(data: Data, path: tuple[bytes, ...], start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Where the contents of the boxes at the end of ``path`` lie; "meta" is a full box."""
+    for kind, first, last in boxes(data, start, end):
+        if kind != path[0]:
+            continue
+        inner = first + 4 if kind == b"meta" else first
+        if len(path) == 1:
+            yield inner, last
+        else:
+            yield from find(data, path[1:], inner, last)

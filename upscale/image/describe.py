@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from upscale.errors import ImageError
-from upscale.image import exif, tags
-from upscale.image.codec import probe
-from upscale.image.model import Metadata
-from upscale.image.profile import parse
-from upscale.image.provenance import provenance
+from upscale.icc import parse
+from upscale.image.reader import probe
+from upscale.metadata import Metadata, exif, provenance
 
 COLOURS = {1: "gray", 2: "gray + alpha", 3: "RGB", 4: "RGB + alpha"}
 
@@ -40,7 +38,7 @@ def describe(data: bytes) -> dict[str, Any]:
         "profile": _profile(m),
         "dpi": [round(v, 2) for v in m.dpi] if m.dpi else None,
         "metadata": [k for k in ("icc", "exif", "xmp", "iptc", "text") if getattr(m, k)],
-        "software": _software(m),
+        "software": exif.software(m.exif) if m.exif else "",
         "notes": list(m.notes),
         "provenance": provenance(m),
     }
@@ -56,10 +54,3 @@ def _profile(m: Metadata) -> str:
     except ImageError:
         return "damaged"
     return found.description or f"unnamed {found.space}"
-
-
-def _software(m: Metadata) -> str:
-    try:
-        return exif.software(m.exif) if m.exif else ""
-    except tags.TagError:
-        return ""

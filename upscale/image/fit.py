@@ -1,4 +1,7 @@
-"""Fit a picture to what a format can hold: depth, alpha, gray, profile, metadata, limits."""
+"""Fit a picture to what a format can hold: depth, alpha, gray, profile, metadata, limits.
+
+Pixels are fitted strip by strip: nothing here depends on more than one pixel.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +11,14 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from PIL import ImageColor
 
+from upscale import icc
 from upscale.errors import ImageError, UsageError
-from upscale.image import exif, xmp
-from upscale.image.icc import srgb_decode
-from upscale.image.model import FORMATS, Format, Image, Metadata, Pixels
-from upscale.image.profile import parse
+from upscale.image.model import FORMATS, Format, Image, Pixels, format_of
+from upscale.metadata import Metadata, exif, xmp
 
-STRIP = 256  # rows that are converted at a time
 ROUNDING = 0.5 / 255  # what floating-point values may leave [0, 1] by
-LINEAR = {"exr", "hdr"}  # formats of scene-linear light in the primaries of sRGB
-PREMULTIPLIED = {"tiff", "exr"}
+LINEAR = {"hdr"}  # formats of scene-linear light in the primaries of sRGB
 DTYPES: dict[int, np.dtype[Any]] = {
     8: np.dtype(np.uint8),
     16: np.dtype(np.uint16),
@@ -32,19 +31,17 @@ def full_scale(dtype: np.dtype[Any]) -> float:
     return {8: 255.0, 16: 65535.0}.get(dtype.itemsize * 8, 1.0)
 
 
-def by_strips(
-    pixels: Pixels, channels: int, dtype: np.dtype[Any], change: Callable[[Pixels], Pixels]
+def _changed(
+    pixels: Pixels, change: Callable[[Pixels], Pixels], dtype: np.dtype[Any] | None = None
 ) -> Pixels:
-    """Apply ``change`` (float32 rows, full scale 1, in and out); store the result as ``dtype``."""
-    out = np.empty((*pixels.shape[:2], channels), dtype)
-    top_in, top = full_scale(pixels.dtype), full_scale(dtype)
-    for y in range(0, len(pixels), STRIP):
-        with np.errstate(all="ignore"):  # floating-point values may be very large
-            value = change(pixels[y : y + STRIP].astype(np.float32) / np.float32(top_in))
-            if dtype != np.float32:
-                value = np.floor(np.clip(value, 0, 1) * np.float32(top) + np.float32(0.5))
-            out[y : y + STRIP] = value
-    return out
+    """Apply ``change`` (float32, full scale 1, in and out); store the result as ``dtype``."""
+    dtype = dtype or pixels.dtype
+    with np.errstate(all="ignore"):  # floating-point values may be very large
+        value = change(pixels.astype(np.float32) / np.float32(full_scale(pixels.dtype)))
+        if dtype != np.float32:
+            top = np.float32(full_scale(dtype))
+            value = np.floor(np.clip(value, 0, 1) * top + np.float32(0.5))
+        return value.astype(dtype)
 
 
 def to_depth(pixels: Pixels, depth: int) -> Pixels:
@@ -60,9 +57,9 @@ def to_depth(pixels: Pixels, depth: int) -> Pixels:
         if low < -ROUNDING or high > 1 + ROUNDING:
             raise ImageError(
                 f"floating-point values from {low:g} to {high:g} do not fit in {depth} bits; "
-                "choose -f tiff or -f exr"
+                "choose -f tiff"
             )
-    return by_strips(pixels, pixels.shape[2], DTYPES[depth], lambda x: x)
+    return _changed(pixels, lambda x: x, DTYPES[depth])
 
 
 def colour_of(name: str) -> tuple[float, float, float]:
@@ -71,12 +68,14 @@ def colour_of(name: str) -> tuple[float, float, float]:
     Raises:
         UsageError: No such colour.
     """
+    from PIL import ImageColor
+
     try:
         r, g, b = ImageColor.getrgb(name)[:3]
     except ValueError as error:
         raise UsageError(
             f"no colour is named {name!r}; give a name such as white, or #rrggbb"
-        ) from (error)
+        ) from error
     return r / 255, g / 255, b / 255
 
 
@@ -92,24 +91,12 @@ def check_output(
 ) -> Format:
     """Whether a picture of that size can be written so; to be asked before the work.
 
-    Args:
-        format: A key of ``FORMATS``, an extension or a path.
-        width: Columns of the output.
-        height: Rows of the output.
-        has_alpha: Whether it has an alpha that is not opaque throughout.
-        background: The colour to put under alpha, or None.
-        quality: 1 to 100, or None for the default.
-        lossless: Whether the pixels must come back exactly.
-
-    Returns:
-        The format.
+    ``has_alpha``: it has an alpha that is not opaque throughout. The rest is as in ``create``.
 
     Raises:
         ImageError: The format cannot hold it, or its codec is not installed.
         UsageError: The options do not fit the format.
     """
-    from upscale.image.model import format_of
-
     kind = FORMATS[format_of(format)]
     name = kind.name.upper()
     if not kind.writable:
@@ -119,9 +106,10 @@ def check_output(
             f"writing {name} needs an extra: pip install 'upscale[{kind.name}]', or choose -f png"
         )
     if max(width, height) > kind.max_side:
+        others = "-f tiff" if kind.max_side >= FORMATS["png"].max_side else "-f png or -f tiff"
         raise ImageError(
             f"{width} x {height} is too large for {name} (at most {kind.max_side} pixels a side); "
-            "choose -f png or -f tiff, or a smaller size"
+            f"choose {others}, or a smaller size"
         )
     if has_alpha and not kind.alpha and background is None:
         raise ImageError(
@@ -141,13 +129,17 @@ def transparent(image: Image) -> bool:
     """Whether any pixel is not opaque."""
     if not image.has_alpha:
         return False
-    opaque = full_scale(image.pixels.dtype)
-    return bool(image.pixels[:, :, -1].min() < opaque)
+    return bool(image.pixels[:, :, -1].min() < full_scale(image.pixels.dtype))
 
 
 def fit_pixels(image: Image, kind: Format, background: str | None) -> Image:
-    """The picture with pixels that the format holds."""
-    if image.metadata.premultiplied and (kind.name not in PREMULTIPLIED or not image.has_alpha):
+    """A strip of a picture with pixels that the format holds, and the metadata that follow.
+
+    Raises:
+        ImageError: The format cannot hold it: a transparent pixel and no ``background``, or light
+            beyond white that would become integers.
+    """
+    if image.metadata.premultiplied and (kind.name != "tiff" or not image.has_alpha):
         image = straight(image)
     if image.has_alpha and not kind.alpha:
         image = flattened(image, background)
@@ -155,16 +147,20 @@ def fit_pixels(image: Image, kind: Format, background: str | None) -> Image:
         image = _to_linear(image)
     elif image.metadata.icc and ("icc" not in kind.metadata or _too_dark(image, kind)):
         image = to_srgb(image)
-    depth = max((d for d in kind.depths if d <= image.depth), default=min(kind.depths))
-    pixels = to_depth(image.pixels, depth)
+    pixels = to_depth(image.pixels, depth_in(kind, image.depth))
     if image.is_gray and not kind.gray:
         pixels = pixels[:, :, [0, 0, 0, 1][: 3 + image.has_alpha]]
     return image.with_pixels(pixels)
 
 
+def depth_in(kind: Format, depth: int) -> int:
+    """Bits of a channel that the format takes for ``depth``: the most that are no more."""
+    return max((d for d in kind.depths if d <= depth), default=min(kind.depths))
+
+
 def _too_dark(image: Image, kind: Format) -> bool:
     """Whether linear light in floating point would become integers, which have no room for dark."""
-    profile = parse(image.metadata.icc) if image.metadata.icc else None
+    profile = icc.parse(image.metadata.icc) if image.metadata.icc else None
     return bool(profile and profile.is_linear and image.depth == 32 and 32 not in kind.depths)
 
 
@@ -176,9 +172,7 @@ def straight(image: Image) -> Image:
         colour = np.where(alpha > 0, x[:, :, :-1] / np.maximum(alpha, 1e-9), 0)
         return np.concatenate([colour, alpha], 2)
 
-    if not image.has_alpha:
-        return image.with_metadata(premultiplied=False)
-    pixels = by_strips(image.pixels, image.pixels.shape[2], image.pixels.dtype, divide)
+    pixels = _changed(image.pixels, divide) if image.has_alpha else image.pixels
     return image.with_pixels(pixels).with_metadata(premultiplied=False)
 
 
@@ -188,24 +182,22 @@ def flattened(image: Image, background: str | None) -> Image:
     Raises:
         ImageError: It is transparent and no colour is given.
     """
-    channels = image.pixels.shape[2] - 1
-    if not transparent(image):
-        return image.with_pixels(np.ascontiguousarray(image.pixels[:, :, :-1]))
     if background is None:
-        raise ImageError("the picture is transparent; choose a --background, or -f png")
+        if transparent(image):
+            raise ImageError("the picture is transparent; choose a --background, or -f png")
+        return image.with_pixels(np.ascontiguousarray(image.pixels[:, :, :-1]))
     under = np.array(colour_of(background), np.float32)
-    if channels == 1 and not (under == under[0]).all():
+    if image.is_gray and not (under == under[0]).all():
         image = image.with_pixels(image.pixels[:, :, [0, 0, 0, 1]])
-        channels = 3
-    under = under[:channels]
+    under = under[: image.pixels.shape[2] - 1]
     if image.metadata.icc:
-        under = parse(image.metadata.icc).from_srgb(under)
+        under = icc.parse(image.metadata.icc).from_srgb(under)
 
     def blend(x: Pixels) -> Pixels:
         alpha = x[:, :, -1:]
         return np.asarray(x[:, :, :-1] * alpha + under * (1 - alpha))
 
-    return image.with_pixels(by_strips(image.pixels, channels, image.pixels.dtype, blend))
+    return image.with_pixels(_changed(image.pixels, blend))
 
 
 def _colour(image: Image, change: Callable[[Pixels], Pixels], depth: int) -> Image:
@@ -215,36 +207,26 @@ def _colour(image: Image, change: Callable[[Pixels], Pixels], depth: int) -> Ima
     def both(x: Pixels) -> Pixels:
         return np.concatenate([change(x[:, :, :colours]), x[:, :, colours:]], 2)
 
-    pixels = by_strips(image.pixels, image.pixels.shape[2], DTYPES[depth], both)
-    return image.with_pixels(pixels)
+    return image.with_pixels(_changed(image.pixels, both, DTYPES[depth]))
 
 
 def to_srgb(image: Image) -> Image:
     """The picture in sRGB and without profile; colours outside sRGB are clipped (integers)."""
     if not image.metadata.icc:
         return image
-    profile = parse(image.metadata.icc)
+    profile = icc.parse(image.metadata.icc)
     done = image if profile.is_srgb else _colour(image, profile.to_srgb, image.depth)
     return done.with_metadata(icc=None)
 
 
 def _to_linear(image: Image) -> Image:
-    """Linear light in the primaries of sRGB, as floating point; alpha multiplied in."""
-    icc = image.metadata.icc
-    profile = parse(icc) if icc else None
+    """Linear light in the primaries of sRGB, as floating point."""
+    profile = icc.parse(image.metadata.icc) if image.metadata.icc else None
 
     def change(x: Pixels) -> Pixels:
-        return srgb_decode(x if profile is None else profile.to_srgb(x))
+        return icc.srgb_decode(x if profile is None else profile.to_srgb(x))
 
-    done = _colour(image, change, 32).with_metadata(icc=None)
-    if not done.has_alpha or done.metadata.premultiplied:
-        return done
-
-    def multiply(x: Pixels) -> Pixels:
-        return np.concatenate([x[:, :, :-1] * x[:, :, -1:], x[:, :, -1:]], 2)
-
-    pixels = by_strips(done.pixels, done.pixels.shape[2], DTYPES[32], multiply)
-    return done.with_pixels(pixels).with_metadata(premultiplied=True)
+    return _colour(image, change, 32).with_metadata(icc=None)
 
 
 def fit_metadata(m: Metadata, size: tuple[int, int], kind: Format) -> Metadata:
@@ -266,22 +248,16 @@ def fit_metadata(m: Metadata, size: tuple[int, int], kind: Format) -> Metadata:
 
 def losses(image: Image, format: str) -> tuple[str, ...]:  # noqa: A002
     """What ``image`` has and the format cannot hold, one sentence each, for a warning."""
-    kind = FORMATS[format]
-    m, out = image.metadata, []
-    for name, label in (
-        ("exif", "EXIF"),
-        ("xmp", "XMP (with the provenance)"),
-        ("iptc", "IPTC"),
-    ):
-        if getattr(m, name) and name not in kind.metadata:
-            out.append(f"{kind.name.upper()} holds no {label}: left out")
+    kind, m, out = FORMATS[format], image.metadata, []
+    name = kind.name.upper()
+    for field, label in (("exif", "EXIF"), ("xmp", "XMP (with the provenance)"), ("iptc", "IPTC")):
+        if getattr(m, field) and field not in kind.metadata:
+            out.append(f"{name} holds no {label}: left out")
     if m.icc and "icc" not in kind.metadata and kind.name not in LINEAR:
-        out.append(f"{kind.name.upper()} holds no ICC profile: converted to sRGB")
+        out.append(f"{name} holds no ICC profile: converted to sRGB")
     if m.cmyk and kind.name not in ("jpeg", "tiff"):
-        out.append(f"{kind.name.upper()} holds no CMYK: written as sRGB")
+        out.append(f"{name} holds no CMYK: written as sRGB")
     if image.depth not in kind.depths:
-        depth = max((d for d in kind.depths if d <= image.depth), default=min(kind.depths))
-        out.append(
-            f"{kind.name.upper()} holds no {image.depth} bits a channel: written with {depth}"
-        )
+        depth = depth_in(kind, image.depth)
+        out.append(f"{name} holds no {image.depth} bits a channel: written with {depth}")
     return tuple(out)

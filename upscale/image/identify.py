@@ -17,39 +17,27 @@ SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"GIF89a", "gif"),
     (0, b"#?RADIANCE", "hdr"),
     (0, b"#?RGBE", "hdr"),
-    (0, b"v/1\x01", "exr"),
     (0, b"\xff\x0a", "jxl"),
     (0, b"\0\0\0\x0cJXL \r\n\x87\n", "jxl"),
 )
 AVIF_BRANDS = {b"avif", b"avis", b"mif1", b"msf1"}
 HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis"}
-OTHERS: tuple[tuple[int, bytes, str], ...] = (
-    (0, b"FUJIFILMCCD-RAW", "a RAW file of a camera; develop it to TIFF or PNG first"),
-    (0, b"IIRO", "a RAW file of a camera; develop it to TIFF or PNG first"),
-    (0, b"IIRS", "a RAW file of a camera; develop it to TIFF or PNG first"),
-    (0, b"IIU\0", "a RAW file of a camera; develop it to TIFF or PNG first"),
-    (0, b"FOVb", "a RAW file of a camera; develop it to TIFF or PNG first"),
-    (0, b"\0MRM", "a RAW file of a camera; develop it to TIFF or PNG first"),
-    (4, b"ftypcrx ", "a RAW file of a camera; develop it to TIFF or PNG first"),
-    (0, b"8BPS", "a Photoshop document; export it as PNG or TIFF"),
-    (0, b"%PDF", "a PDF; export its pages as PNG"),
-    (0, b"%!PS", "PostScript; export it as PNG"),
-    (0, b"<svg", "an SVG, which has no pixels; enlarge it in a vector program"),
-    (0, b"<?xml", "XML (an SVG perhaps); export it as PNG"),
-    (0, b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000; convert it to PNG or TIFF"),
-    (0, b"\xff\x4f\xff\x51", "JPEG 2000; convert it to PNG or TIFF"),
-    (0, b"\0\0\x01\0", "an icon; save it as PNG"),
-    (0, b"gimp xcf", "a GIMP document; export it as PNG or TIFF"),
-    (0, b"DDS ", "a DDS texture; convert it to PNG"),
-    (0, b"qoif", "a QOI picture; convert it to PNG"),
-    (0, b"BPG\xfb", "a BPG picture; convert it to PNG"),
-    (0, b"\x1aE\xdf\xa3", "a video; extract its frames first"),
-    (8, b"AVI ", "a video; extract its frames first"),
-    (0, b"PK\x03\x04", "a ZIP archive; unpack it first"),
-    (0, b"\x1f\x8b", "a gzip archive; unpack it first"),
-    (0, b"<!DOCTYPE", "a web page; the download failed, fetch the picture again"),
-    (0, b"<html", "a web page; the download failed, fetch the picture again"),
-    (0, b"version https://git-lfs", "a Git LFS pointer; fetch the file with git lfs pull"),
+RAW = "a RAW file of a camera; develop it to TIFF or PNG first"
+OTHERS: tuple[tuple[int, tuple[bytes, ...], str], ...] = (
+    (0, (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"IIU\0", b"FOVb", b"\0MRM"), RAW),
+    (4, (b"ftypcrx ",), RAW),
+    (0, (b"v/1\x01",), "OpenEXR; convert it to floating-point TIFF (oiiotool a.exr -o a.tif)"),
+    (0, (b"8BPS", b"gimp xcf"), "a document of Photoshop or GIMP; export it as PNG or TIFF"),
+    (0, (b"%PDF", b"%!PS"), "a PDF or PostScript; export its pages as PNG"),
+    (0, (b"<svg", b"<?xml"), "an SVG (or XML), which has no pixels; export it as PNG"),
+    (0, (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"), "JPEG 2000; convert it to PNG or TIFF"),
+    (0, (b"\0\0\1\0",), "an icon; save it as PNG"),
+    (0, (b"DDS ", b"qoif", b"BPG\xfb"), "a DDS, QOI or BPG picture; convert it to PNG"),
+    (0, (b"\x1aE\xdf\xa3",), "a video; extract its frames first"),
+    (8, (b"AVI ",), "a video; extract its frames first"),
+    (0, (b"PK\x03\x04", b"\x1f\x8b"), "an archive (ZIP or gzip); unpack it first"),
+    (0, (b"<!DOCTYPE", b"<html"), "a web page; the download failed, fetch the picture again"),
+    (0, (b"version https://git-lfs",), "a Git LFS pointer; fetch the file with git lfs pull"),
 )
 
 
@@ -68,8 +56,8 @@ def identify(data: bytes) -> str:
         return "ppm"
     if data[4:8] == b"ftyp":
         return _iso(data)
-    for at, signature, what in OTHERS:
-        if data[at : at + len(signature)] == signature:
+    for at, signatures, what in OTHERS:
+        if data.startswith(signatures, at):
             raise ImageError(f"this is {what}")
     raise ImageError(
         "this is no picture that can be read; give PNG, JPEG, WebP, TIFF, AVIF, BMP, GIF or Netpbm"
@@ -85,5 +73,5 @@ def _iso(data: bytes) -> str:
     if brands & HEIF_BRANDS or brands & AVIF_BRANDS:
         raise ImageError("this is HEIC (HEIF with HEVC); convert it to JPEG, PNG or AVIF")
     if data[8:12] == b"crx ":
-        raise ImageError("this is a RAW file of a camera; develop it to TIFF or PNG first")
+        raise ImageError(f"this is {RAW}")
     raise ImageError("this is a video; extract its frames first")

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from upscale.errors import ImageError
-from upscale.image import exif, iso, jpeg
-from upscale.image.model import Image, Info, Metadata, check_size
+from upscale.image.avif import boxes
+from upscale.image.model import Image, Info
+from upscale.metadata import Metadata, exif
 
 CONTAINER = b"\0\0\0\x0cJXL \r\n\x87\n"
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
@@ -34,11 +35,9 @@ def _codestream(data: bytes) -> bytes:
     """The first bytes of the code stream."""
     if data[:2] == b"\xff\x0a":
         return data[:64]
-    for kind, first, last in iso.boxes(data, 0, len(data)):
-        if kind == b"jxlc":
-            return data[first : min(first + 64, last)]
-        if kind == b"jxlp":
-            return data[first + 4 : min(first + 68, last)]
+    for kind, first, last in boxes(data, 0, len(data)):
+        if kind in (b"jxlc", b"jxlp"):  # a part begins with its number
+            return data[first + 4 * (kind == b"jxlp") : min(first + 68, last)]
     raise ImageError("the JPEG XL file has no picture in it; fetch it again")
 
 
@@ -67,7 +66,7 @@ def _size(data: bytes) -> tuple[int, int]:
 def _boxes(data: bytes) -> Metadata:
     block = packet = None
     if data[:12] == CONTAINER:
-        for kind, first, last in iso.boxes(data, 0, len(data)):
+        for kind, first, last in boxes(data, 0, len(data)):
             if kind == b"Exif":
                 block = data[first + 4 + int.from_bytes(data[first : first + 4], "big") : last]
             elif kind == b"xml ":
@@ -81,20 +80,19 @@ def probe(data: bytes) -> Info:
     return Info("jxl", width, height, 8, 3, metadata=_boxes(data))
 
 
-def decode(data: bytes, max_pixels: int, assume: bytes | None) -> Image:
-    """Bytes of a JPEG XL to a picture; the code stream is turned upright by the decoder.
+def decode(data: bytes) -> Image | bytes:
+    """Bytes of a JPEG XL to a picture, turned upright by the decoder, or to the JPEG that it holds.
 
     Raises:
-        ImageError: Damaged, of a kind the plugin does not give, or larger than ``max_pixels``.
+        ImageError: Damaged, of a kind that the plugin does not give, or the extra is missing.
     """
-    check_size(*_size(data), max_pixels)
     decoder = _plugin().Decoder(num_threads=1)
     try:
         is_jpeg, info, raw, profile, _ = decoder(data)
     except (ValueError, RuntimeError, OSError, OverflowError) as error:
         raise ImageError("the JPEG XL is damaged or cut short; fetch it again") from error
     if is_jpeg:
-        return jpeg.decode(raw, max_pixels, assume)
+        return bytes(raw)
     if info.mode not in CHANNELS:
         raise ImageError(f"this JPEG XL has pixels of kind {info.mode}; convert it to PNG")
     dtype = {"I;16": np.uint16, "F": np.float32}.get(info.mode, np.uint8)

@@ -9,45 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upscale.errors import ImageError
+from upscale.metadata import Metadata
 
 MAX_PIXELS = 2**28  # default limit of a decoded picture: 268 million pixels, 0.8 GB as 8-bit RGB
 
 Pixels = NDArray[Any]  # (H, W, C) uint8, uint16 or float32
-
-
-@dataclass(frozen=True)
-class Metadata:
-    """What travels with the pixels.
-
-    Attributes:
-        format: Name of the format that the picture came from (a key of ``FORMATS``), or "".
-        icc: ICC profile of the pixels as they stand; None means sRGB (gray: its tone curve).
-        exif: EXIF block, beginning with its TIFF header ("II*" or "MM"), orientation already 1.
-        xmp: XMP packet (UTF-8 XML).
-        iptc: IPTC-IIM records.
-        dpi: Horizontal and vertical resolution in pixels per inch.
-        text: Keyword and text of PNG text chunks and of JPEG and GIF comments ("Comment").
-        palette: The file held palette indices.
-        bilevel: The file held one bit per pixel.
-        premultiplied: Colour is multiplied by alpha (associated alpha of TIFF and EXR).
-        orientation: EXIF orientation, 1 to 8, of the pixels as they are stored; 1 once decoded.
-        cmyk: CMYK profile of the separations that the file held; the pixels are sRGB.
-        notes: What the file held and the picture does not, one sentence each.
-    """
-
-    format: str = ""
-    icc: bytes | None = field(default=None, repr=False)
-    exif: bytes | None = field(default=None, repr=False)
-    xmp: bytes | None = field(default=None, repr=False)
-    iptc: bytes | None = field(default=None, repr=False)
-    dpi: tuple[float, float] | None = None
-    text: tuple[tuple[str, str], ...] = ()
-    palette: bool = False
-    bilevel: bool = False
-    premultiplied: bool = False
-    orientation: int = 1
-    cmyk: bytes | None = field(default=None, repr=False)
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +31,7 @@ class Image:
     """
 
     pixels: Pixels
-    metadata: Metadata = Metadata()
+    metadata: Metadata = field(default_factory=Metadata)
 
     def __post_init__(self) -> None:
         shape, dtype = self.pixels.shape, self.pixels.dtype
@@ -125,7 +91,7 @@ class Info:
     channels: int
     frames: int = 1
     kind: str = ""  # e.g. "palette", "1 bit", "CMYK", "4:2:0"
-    metadata: Metadata = Metadata()
+    metadata: Metadata = field(default_factory=Metadata)
 
 
 @dataclass(frozen=True)
@@ -166,7 +132,13 @@ def _format(name: str, extensions: str, metadata: str = "", **more: Any) -> Form
 FORMATS: dict[str, Format] = {
     f.name: f
     for f in (
-        _format("png", "png apng", "icc exif xmp iptc dpi text", depths=(8, 16)),
+        _format(
+            "png",
+            "png apng",
+            "icc exif xmp iptc dpi text",
+            depths=(8, 16),
+            max_side=1_000_000,  # of libpng; the format goes further
+        ),
         _format(
             "jpeg",
             "jpg jpeg jpe jfif",
@@ -181,10 +153,9 @@ FORMATS: dict[str, Format] = {
         _format(
             "avif", "avif", "icc exif xmp", gray=False, max_side=65536, quality=85, lossless=False
         ),
-        _format("bmp", "bmp dib", "icc dpi"),
+        _format("bmp", "bmp dib", "dpi"),
         _format("ppm", "ppm pgm pbm pnm pam pfm", depths=(8, 16, 32)),
         _format("jxl", "jxl", "exif xmp", quality=90, needs="pillow_jxl"),
-        _format("exr", "exr", depths=(32,)),
         _format("hdr", "hdr pic rgbe", depths=(32,), alpha=False, gray=False, lossless=False),
         _format("gif", "gif", writable=False),
     )

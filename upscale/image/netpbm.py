@@ -8,33 +8,40 @@ from typing import Any
 import numpy as np
 
 from upscale.errors import ImageError
-from upscale.image.model import Image, Info, Metadata, Pixels, check_size
+from upscale.image.model import Image, Info, Pixels
+from upscale.metadata import Metadata
 
 FIELD = re.compile(rb"(?:\s|#[^\n]*\n)*([^\s#]+)")
 TUPLES = {1: "GRAYSCALE", 2: "GRAYSCALE_ALPHA", 3: "RGB", 4: "RGB_ALPHA"}
 
 
-def _header(data: bytes) -> tuple[bytes, int, int, int, float, int]:
-    """Magic, width, height, channels, largest value (PFM: scale), and where the pixels begin."""
-    magic = data[:2]
+def _header(data: bytes) -> tuple[Info, float, int]:
+    """What the header says, the largest value (PFM: the scale), and where the pixels begin."""
+    magic, kind = data[:2], data[1:2]
     try:
-        if magic == b"P7":
-            return (magic, *_pam(data))
-        values, at = [], 2
-        for _ in range(2 if magic in (b"P1", b"P4") else 3):
-            match = FIELD.match(data, at)
-            if match is None:
-                raise ValueError("cut short")
-            values.append(match[1])
-            at = match.end()
-        channels = 3 if magic in (b"P3", b"P6", b"PF") else 1
-        top = float(values[2]) if len(values) > 2 else 1.0
-        return magic, int(values[0]), int(values[1]), channels, top, at + 1
+        if kind == b"7":
+            width, height, channels, top, at = _pam(data)
+        else:
+            values, at = [b"", b"", b"1"], 1
+            for i in range(2 if kind in b"14" else 3):
+                match = FIELD.match(data, at + 1)
+                if match is None:
+                    raise ValueError("cut short")
+                values[i], at = match[1], match.end()
+            width, height, top, at = int(values[0]), int(values[1]), float(values[2]), at + 1
+            channels = 3 if kind in b"36F" else 1
+        if not (kind in b"Ff" or 1 <= top <= 65535):
+            raise ValueError(f"largest value {top:g}")
     except (ValueError, KeyError) as error:
         raise ImageError(f"the Netpbm header is damaged ({error}); write it again") from error
+    depth = 32 if kind in b"Ff" else 8 if top < 256 else 16
+    metadata = Metadata("ppm", bilevel=magic in (b"P1", b"P4"))
+    words = "1 bit" if metadata.bilevel else ""
+    return Info("ppm", width, height, depth, channels, 1, words, metadata), top, at
 
 
 def _pam(data: bytes) -> tuple[int, int, int, float, int]:
+    """Width, height, channels, largest value, and where the pixels begin."""
     end = data.find(b"ENDHDR\n", 0, 4096)
     if end < 0:
         raise ValueError("no ENDHDR")
@@ -46,48 +53,39 @@ def _pam(data: bytes) -> tuple[int, int, int, float, int]:
     return width, height, depth, float(top), end + 7
 
 
-def _depth(magic: bytes, top: float) -> int:
-    if magic in (b"PF", b"Pf"):
-        return 32
-    if not 1 <= top <= 65535:
-        raise ImageError(f"the Netpbm header is damaged (largest value {top:g}); write it again")
-    return 8 if top < 256 else 16
-
-
 def probe(data: bytes) -> Info:
-    """What the header says."""
-    magic, width, height, channels, top, _ = _header(data)
-    bilevel = magic in (b"P1", b"P4")
-    kind = "1 bit" if bilevel else ""
-    metadata = Metadata("ppm", bilevel=bilevel)
-    return Info("ppm", width, height, _depth(magic, top), channels, kind=kind, metadata=metadata)
+    """What the header says.
+
+    Raises:
+        ImageError: It is damaged.
+    """
+    return _header(data)[0]
 
 
-def decode(data: bytes, max_pixels: int, assume: bytes | None) -> Image:
+def decode(data: bytes) -> Image:
     """Bytes of a Netpbm picture to a picture; values are stretched to full scale.
 
     Raises:
-        ImageError: Damaged, truncated, or larger than ``max_pixels``.
+        ImageError: Damaged, or cut short.
     """
-    magic, width, height, channels, top, at = _header(data)
-    info = probe(data)
-    check_size(width, height, max_pixels)
-    count = width * height * channels
+    info, top, at = _header(data)
+    magic, shape = data[:2], (info.height, info.width, info.channels)
+    count = info.height * info.width * info.channels
+    if count > 8 * len(data):
+        raise ImageError("the Netpbm picture is cut short; write it again")
     if magic in (b"P1", b"P2", b"P3"):
         pixels = _plain(data[at:], count, magic == b"P1")
     else:
-        pixels = _raw(data, at, magic, (height, width, channels), top)
-    if pixels.size and pixels.dtype != np.float32 and pixels.max() > top:
-        raise ImageError(
-            f"the Netpbm picture has values above its largest, {top:g}; write it again"
-        )
+        pixels = _raw(data, at, magic, shape, top)
+    if info.depth < 32 and pixels.max() > top:
+        raise ImageError(f"the Netpbm picture has values above {top:g}; write it again")
     full = {8: 255, 16: 65535}.get(info.depth, 0)
     if full and top != full:
         scaled = (pixels.astype(np.int64) * full * 2 + int(top)) // (2 * int(top))
         pixels = scaled.astype(np.uint8 if full == 255 else np.uint16)
-    if magic in (b"P1", b"P4"):
+    if info.metadata.bilevel:
         pixels = 255 - pixels  # 1 is black
-    return Image(np.ascontiguousarray(pixels.reshape(height, width, channels)), info.metadata)
+    return Image(np.ascontiguousarray(pixels.reshape(shape)), info.metadata)
 
 
 def _plain(text: bytes, count: int, packed: bool) -> Pixels:

@@ -1,53 +1,93 @@
-"""OpenCV's codecs in memory, without their lines on the terminal."""
+"""Radiance HDR read and written, BMP written, by OpenCV and without its lines on the terminal."""
 
 from __future__ import annotations
 
-import cv2
+import re
+import struct
+from functools import cache
+from typing import Any
+
 import numpy as np
 
+from upscale import icc
 from upscale.errors import ImageError
-from upscale.image.model import Pixels
+from upscale.image.model import Image, Info, Pixels
+from upscale.metadata import Metadata
 
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-
-RGB_OF = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGBA}  # each is its own inverse
-
-
-def swapped(pixels: Pixels) -> Pixels:
-    """BGR(A) to RGB(A) or back; gray as it is. (H, W) becomes (H, W, 1)."""
-    if pixels.ndim == 2:
-        return pixels[:, :, None]
-    if pixels.shape[2] not in RGB_OF:
-        return pixels
-    return np.asarray(cv2.cvtColor(pixels, RGB_OF[pixels.shape[2]]))
+INCH = 39.3700787  # pixels per metre of one pixel per inch
+RESOLUTION = re.compile(rb"\n\n-Y (\d{1,9}) \+X (\d{1,9})\n")
+RUN = 64  # most bytes that a byte of a run-length coded picture stands for
+DAMAGED = "the Radiance picture is damaged or cut short; fetch it again"
 
 
-def decode(data: bytes, height: int, width: int, name: str) -> Pixels:
-    """Decode a file to (H, W, C) in RGB order, at its own depth and in its own orientation.
+@cache
+def library() -> Any:
+    """The module ``cv2``, silenced."""
+    import cv2
+
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    return cv2
+
+
+def _swapped(pixels: Pixels) -> Pixels:
+    """BGR(A) to RGB(A) or back; gray as it is."""
+    order = {1: [0], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[pixels.shape[2]]
+    return np.ascontiguousarray(pixels[:, :, order])
+
+
+def _encode(pixels: Pixels, extension: str) -> bytes:
+    done, out = library().imencode(extension, _swapped(pixels))
+    if not done:
+        size = f"{pixels.shape[1]} x {pixels.shape[0]}"
+        raise ImageError(f"{size} cannot be written as {extension}; choose -f tiff")
+    return bytes(out)
+
+
+def encode_bmp(image: Image) -> bytes:
+    """A picture (8 bit) to the bytes of a BMP; gray with alpha as RGB."""
+    pixels = image.pixels[:, :, [0, 0, 0, 1]] if image.pixels.shape[2] == 2 else image.pixels
+    data = _encode(pixels, ".bmp")
+    resolution = struct.pack("<ii", *(round(d * INCH) for d in image.metadata.dpi or (0, 0)))
+    return data[:38] + resolution + data[46:]
+
+
+def probe_hdr(data: bytes) -> Info:
+    """What the header of a Radiance picture says.
 
     Raises:
-        ImageError: The decoder refuses it, or gives another size.
+        ImageError: Damaged, turned, or promising more pixels than the file can hold.
     """
+    found = RESOLUTION.search(data, 0, 65536)
+    if found is None or b"FORMAT=32-bit_rle_xyze" in data[: found.start()]:
+        raise ImageError(
+            "the Radiance header is damaged, turned, or in XYZ; save the picture upright and in RGB"
+        )
+    width, height = int(found[2]), int(found[1])
+    if width * height * 4 > (len(data) - found.end()) * RUN:
+        raise ImageError(DAMAGED)
+    profile = icc.build("Linear sRGB", curve=(1.0,))
+    return Info("hdr", width, height, 32, 3, metadata=Metadata("hdr", icc=profile))
+
+
+def decode_hdr(data: bytes) -> Image:
+    """Bytes of a Radiance picture to a picture in linear light.
+
+    Raises:
+        ImageError: Damaged or cut short.
+    """
+    info, cv2 = probe_hdr(data), library()
     try:
         found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
         found = None
-    if found is None or found.shape[:2] != (height, width):
-        raise ImageError(f"the {name} is damaged: its decoder refuses it; save the picture again")
-    return swapped(found)
+    if found is None or found.shape != (info.height, info.width, 3):
+        raise ImageError(DAMAGED)
+    return Image(_swapped(found), info.metadata)
 
 
-def encode(pixels: Pixels, extension: str, options: list[int]) -> bytes:
-    """Encode (H, W, C) in RGB order as the format of an extension.
+def encode_hdr(image: Image) -> bytes:
+    """A linear float32 picture (H, W, 3) to the bytes of a Radiance picture; 8 bits of precision.
 
-    Raises:
-        ImageError: The encoder refuses it.
+    Negative light becomes 0.
     """
-    height, width = pixels.shape[:2]
-    try:
-        done, out = cv2.imencode(extension, swapped(pixels), options)
-    except cv2.error:
-        done = False
-    if not done:
-        raise ImageError(f"{width} x {height} cannot be written as {extension}; choose -f tiff")
-    return bytes(out)
+    return _encode(np.maximum(image.pixels, 0), ".hdr")

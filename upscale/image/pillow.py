@@ -1,91 +1,132 @@
-"""Pillow's decoders, called one by one: whatever they raise becomes an ``ImageError``."""
+"""WebP and BMP read, WebP and AVIF written by Pillow.
+
+libvips decodes a WebP in threads that are missing in a forked process, where it would wait for them
+for ever; what it writes would depend on the number of threads (AVIF), and its EXIF blocks be made
+anew. BMP it does not know.
+"""
 
 from __future__ import annotations
 
 import io
 import struct
 import warnings
-from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image as PillowImage
-from PIL import ImageFile
 
 from upscale.errors import ImageError
-from upscale.image.model import Pixels
+from upscale.image.model import Image, Info
+from upscale.metadata import Metadata
 
-for _kind in (UserWarning, RuntimeWarning):  # Pillow's warnings would go to the terminal
+if TYPE_CHECKING:
+    from PIL import ImageFile
+
+for _kind in (UserWarning, RuntimeWarning):  # they would go to the terminal
     warnings.filterwarnings("ignore", category=_kind, module=r"PIL\.")
 
-# What Pillow's decoders have been seen to raise over damaged files.
-DAMAGE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    IndexError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    OverflowError,
-    ZeroDivisionError,
-    MemoryError,
-    RuntimeError,
-    struct.error,
-    PillowImage.DecompressionBombError,
+FULL_COLOUR = 90  # quality from which colour is not subsampled
+THREADS = 4  # of libavif, whatever the machine has: the bytes depend on it
+CODED = (1, 2)  # compressions of BMP that are run lengths
+DAMAGE = (  # what Pillow's decoders have been seen to raise over damaged files
+    *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, AttributeError),
+    *(OverflowError, ZeroDivisionError, MemoryError, RuntimeError, struct.error),
 )
 
 
-def load(opened: Callable[[], ImageFile.ImageFile], name: str) -> PillowImage.Image:
-    """Open and decode a picture.
-
-    Args:
-        opened: Makes the opened file; a decoder's own class, so that no other decoder sees the
-            bytes.
-        name: Of the format, for the message.
+def _open(name: str, data: bytes) -> ImageFile.ImageFile:
+    """Read the header, by the one decoder that is meant.
 
     Raises:
-        ImageError: The file is damaged or cut short.
+        ImageError: Damaged or cut short.
     """
+    from PIL import BmpImagePlugin, WebPImagePlugin
+
+    if name == "webp" and len(data) < 8 + int.from_bytes(data[4:8], "little"):
+        raise ImageError("the WebP is cut short; fetch it again")
+    kinds = {"webp": WebPImagePlugin.WebPImageFile, "bmp": BmpImagePlugin.BmpImageFile}
     try:
-        picture = opened()
-        picture.load()
-        return picture
+        return kinds[name](io.BytesIO(data))
     except DAMAGE as error:
-        raise ImageError(f"the {name} is damaged or cut short; fetch it again") from error
+        raise ImageError(f"the {name.upper()} is damaged or cut short; fetch it again") from error
 
 
-def save(picture: PillowImage.Image, name: str, **options: Any) -> bytes:
-    """Encode a picture by Pillow's encoder of that name.
+def _info(name: str, data: bytes, opened: ImageFile.ImageFile) -> Info:
+    """What the header says.
+
+    Raises:
+        ImageError: It promises more pixels than the file can hold.
+    """
+    (width, height), mode, info = opened.size, opened.mode, opened.info
+    most = len(data) * 8 // {"RGB": 16, "RGBA": 32}.get(mode, 1)
+    if name == "bmp" and width * height > most and info.get("compression") not in CODED:
+        raise ImageError(f"the BMP is cut short: it cannot hold {width} x {height}; fetch it again")
+    metadata = Metadata(
+        name,
+        icc=info.get("icc_profile"),
+        exif=info.get("exif"),
+        xmp=info.get("xmp"),
+        dpi=info.get("dpi"),
+        palette=mode == "P",
+        bilevel=mode == "1",
+    )
+    channels = {"1": 1, "L": 1, "RGBA": 4}.get(mode, 3)
+    frames = getattr(opened, "n_frames", 1)
+    kind = "palette" if mode in ("1", "P") else ""
+    return Info(name, width, height, 8, channels, frames, kind, metadata)
+
+
+def _probe(name: str, data: bytes) -> Info:
+    """What the header says."""
+    return _info(name, data, _open(name, data))
+
+
+def _decode(name: str, data: bytes) -> Image:
+    """The picture.
+
+    Raises:
+        ImageError: Damaged or cut short.
+    """
+    opened = _open(name, data)
+    info = _info(name, data, opened)
+    try:
+        opened.load()
+        found = opened.convert({1: "L", 3: "RGB", 4: "RGBA"}[info.channels])
+    except DAMAGE as error:
+        raise ImageError(f"the {name.upper()} is damaged or cut short; fetch it again") from error
+    pixels = np.array(found)
+    return Image(pixels if pixels.ndim == 3 else pixels[:, :, None], info.metadata)
+
+
+probe_webp, decode_webp = partial(_probe, "webp"), partial(_decode, "webp")
+probe_bmp, decode_bmp = partial(_probe, "bmp"), partial(_decode, "bmp")
+
+
+def _save(image: Image, name: str, **options: Any) -> bytes:
+    """Encode a picture (8-bit RGB or RGBA) with its profile, EXIF and XMP.
 
     Raises:
         ImageError: The encoder refuses it.
     """
-    buffer = io.BytesIO()
+    from PIL import Image as PillowImage
+
+    m, buffer = image.metadata, io.BytesIO()
+    metadata = {"icc_profile": m.icc or b"", "exif": m.exif or b"", "xmp": m.xmp or b""}
     try:
-        picture.save(buffer, name, **options)
+        PillowImage.fromarray(image.pixels).save(buffer, name, **metadata, **options)
     except (OSError, ValueError, MemoryError, RuntimeError) as error:
-        width, height = picture.size
         raise ImageError(
-            f"{width} x {height} cannot be written as {name} ({error}); choose -f png"
+            f"{image.width} x {image.height} cannot be written as {name} ({error}); choose -f png"
         ) from error
     return buffer.getvalue()
 
 
-def array_of(picture: PillowImage.Image) -> Pixels:
-    """The pixels (H, W, C) of a decoded picture: palette and 1 bit expanded."""
-    if picture.mode == "1":
-        picture = picture.convert("L")
-    elif picture.mode in ("P", "PA"):
-        alpha = picture.mode == "PA" or "transparency" in picture.info
-        picture = picture.convert("RGBA" if alpha else "RGB")
-    elif picture.mode in ("RGBX", "YCbCr"):
-        picture = picture.convert("RGB")
-    elif picture.mode.startswith("I;16"):
-        pixels = np.array(picture)
-        return pixels.astype(np.uint16)[:, :, None]
-    if picture.mode not in ("L", "LA", "RGB", "RGBA"):
-        raise ImageError(f"pixels of kind {picture.mode!r} are not known; save the picture as PNG")
-    pixels = np.array(picture)
-    return pixels if pixels.ndim == 3 else pixels[:, :, None]
+def encode_webp(image: Image, *, quality: int, lossless: bool) -> bytes:
+    """The bytes of a WebP; colour under alpha 0 is kept."""
+    return _save(image, "WEBP", quality=quality, lossless=lossless, exact=True, method=4)
+
+
+def encode_avif(image: Image, *, quality: int) -> bytes:
+    """The bytes of an AVIF; full colour resolution from 90 on."""
+    subsampling = "4:4:4" if quality >= FULL_COLOUR else "4:2:0"
+    return _save(image, "AVIF", quality=quality, max_threads=THREADS, subsampling=subsampling)

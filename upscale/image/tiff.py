@@ -1,7 +1,7 @@
-"""TIFF 6.0 and BigTIFF read: directories and metadata here, pixels in ``tiff_pixels``.
+"""TIFF 6.0 and BigTIFF: what libvips does not tell, and the EXIF that it loses.
 
-tifffile was tried first; it fills what a damaged file lacks with zeros, needs a second package for
-LZW, and does not give the EXIF directory, so the structure is read here.
+The directories are read for the number of pages, for kinds that are refused by name, and for
+metadata; libvips is given a directory of those tags alone that make pixels.
 """
 
 from __future__ import annotations
@@ -9,46 +9,39 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-import numpy as np
-
 from upscale.errors import ImageError
-from upscale.image import exif, tags, tiff_pixels
-from upscale.image.data import Data
-from upscale.image.model import Image, Info, Metadata, Pixels, check_size
-from upscale.image.photoshop import iptc_of
-from upscale.image.tags import Block, Directory, TagError
-from upscale.image.tiff_pixels import (
-    BLACK_IS_ZERO,
-    CMYK,
-    PALETTE,
-    RGB,
-    WHITE_IS_ZERO,
-    YCBCR,
-    Layout,
-)
+from upscale.image.source import Header, Pieces
+from upscale.metadata import tags
+from upscale.metadata.data import Data
+from upscale.metadata.tags import Block, Directory, TagError
+from upscale.metadata.tiff import metadata_of
 
-SUBFILE, SUB_IFDS, ICC, XMP, IPTC, PHOTOSHOP = 254, 330, 34675, 700, 33723, 34377
-EXTRA_SAMPLES, SAMPLE_FORMAT, COLOR_MAP, DNG_VERSION = 338, 339, 320, 50706
+SUBFILE, SUB_IFDS, DNG_VERSION = 254, 330, 50706
+WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, SAMPLES, PLANAR = 256, 257, 258, 259, 262, 277, 284
+OFFSETS, COUNTS, ROWS_PER_STRIP = 273, 279, 278
+TILE_WIDTH, TILE_OFFSETS, TILE_COUNTS = 322, 324, 325
+EXTRA_SAMPLES, SAMPLE_FORMAT = 338, 339
+PIXEL_TAGS = {*range(256, 260), 262, 266, 273, *range(277, 280), 284, 292, 293, 317, 320}
+PIXEL_TAGS |= {*range(322, 326), 338, 339, 347, *range(529, 533)}
+MASK, REDUCED = 4, 1  # kinds of subfiles
+PREMULTIPLIED, STRAIGHT = 1, 2  # kinds of extra samples
 MOST_PAGES, MOST_SAMPLES = 65536, 16
-MASK, REDUCED = 4, 1
-PHOTOMETRIC = {
+MOST_STRIP = 50_000_000  # bytes of one strip, of which libtiff asks to be told
+MOSAICS = (32803, 34892)
+COLOURS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3}  # channels of each photometric kind
+REFUSED = {
     4: "a transparency mask",
     8: "CIE L*a*b*",
     9: "ICC L*a*b*",
     10: "ITU L*a*b*",
-    32803: "a RAW mosaic (CFA)",
-    34892: "linear RAW",
     32844: "HDR (LogL)",
     32845: "HDR (LogLuv)",
 }
-FORMATS = {
-    1: "unsigned",
-    2: "signed integer",
-    3: "floating point",
-    4: "undefined",
-    5: "complex",
-    6: "complex",
-}
+NUMBERS = {1: "unsigned", 2: "signed integer", 3: "floating point", 5: "complex", 6: "complex"}
+RATIO = {1: 1, 2: 1000, 3: 1000, 5: 2800, 7: 1000, 8: 1033, 32773: 64, 32946: 1033}
+MOST_RATIO = 100_000  # of the others: what a byte becomes at most
+COMPRESSIONS = {*RATIO, 4, 50001}
+OTHERS = {6: "old JPEG", 34712: "JPEG 2000", 34887: "LERC", 34925: "LZMA", 50000: "Zstandard"}
 
 
 @dataclass(frozen=True)
@@ -60,12 +53,6 @@ class Page:
     pages: int
     raw: bool
 
-    @property
-    def orientation(self) -> int:
-        """EXIF orientation, 1 to 8."""
-        found = self.number(exif.ORIENTATION, 1)
-        return found if 1 <= found <= 8 else 1
-
     def number(self, tag: int, default: int = 0) -> int:
         """The first value of a tag."""
         return tags.number(self.directory, tag, self.block.order, default)
@@ -76,11 +63,35 @@ class Page:
         return tuple(int(v) for v in tags.numbers(entry, self.block.order)) if entry else ()
 
 
+def header(data: Data) -> Header:
+    """Read the directories.
+
+    Raises:
+        ImageError: Damaged, a RAW file, or stored in a way that is not read.
+    """
+    page = read_page(data)
+    if page.raw:
+        raise ImageError("this is a RAW file of a camera; develop it to TIFF or PNG first")
+    extra = _check_samples(page)
+    _check_storage(page, len(data))
+    photometric, bits = page.number(PHOTOMETRIC, 1), (page.numbers(BITS) or (1,))[0]
+    notes: tuple[str, ...] = ()
+    if extra and page.number(EXTRA_SAMPLES) not in (PREMULTIPLIED, STRAIGHT):
+        notes = ("the extra channel of unknown meaning is taken as alpha",)
+    return Header(
+        metadata_of(page.block, page.directory, notes),
+        _pieces(page, len(data)),
+        "1 bit" if bits == 1 else {3: "palette", 5: "CMYK"}.get(photometric, ""),
+        page.pages,
+        unlimited=_strip_bytes(page) > MOST_STRIP,
+    )
+
+
 def read_page(data: Data) -> Page:
     """Follow the chain of directories; thumbnails and masks are no pages.
 
     Raises:
-        ImageError: Damaged, or a RAW file.
+        ImageError: Damaged.
     """
     try:
         block = tags.open_block(data)
@@ -91,12 +102,9 @@ def read_page(data: Data) -> Page:
             room -= tags.directory_length(block, offset)
             if room < 0:
                 raise TagError("its directories overlap")
-            directory, offset = tags.read_directory(block, offset)
-            kind = tags.number(directory, SUBFILE, block.order)
-            raw = raw or DNG_VERSION in directory
-            raw = raw or tags.number(directory, 262, block.order) in (32803, 34892)
-            raw = raw or (SUB_IFDS in directory and _has_mosaic(block, directory))
-            if not kind & (MASK | REDUCED) or first is None:
+            directory, offset = tags.read_directory(block, offset, PIXEL_TAGS)
+            raw = raw or _is_raw(block, directory)
+            if first is None or not tags.number(directory, SUBFILE, block.order) & (MASK | REDUCED):
                 first = directory if first is None else first
                 pages += 1
     except (TagError, struct.error) as error:
@@ -106,175 +114,99 @@ def read_page(data: Data) -> Page:
     return Page(block, first, pages, raw)
 
 
-def _has_mosaic(block: Block, directory: Directory) -> bool:
-    """Whether a sub-directory holds a RAW mosaic, as in the files of most cameras."""
-    for offset in tags.numbers(directory[SUB_IFDS], block.order)[:16]:
+def _is_raw(block: Block, directory: Directory) -> bool:
+    """Whether it, or a directory below it, holds a RAW mosaic, as in the files of most cameras."""
+    found = [directory]
+    below = tags.numbers(directory[SUB_IFDS], block.order)[:16] if SUB_IFDS in directory else ()
+    for offset in below:
         try:
-            sub, _ = tags.read_directory(block, int(offset))
+            found.append(tags.read_directory(block, int(offset))[0])
         except TagError:
             continue
-        if tags.number(sub, 262, block.order) in (32803, 34892):
-            return True
-    return False
+    kinds = {tags.number(d, PHOTOMETRIC, block.order) for d in found}
+    return DNG_VERSION in directory or bool(kinds & set(MOSAICS))
 
 
-def _layout(page: Page) -> Layout:
-    """How the pixels are stored.
+def _check_samples(page: Page) -> int:
+    """How many channels there are beside those of colour.
 
     Raises:
-        ImageError: In a way that is not supported; the message says which.
+        ImageError: A kind of samples that is not read; the message says which.
     """
-    bits = page.numbers(258) or (1,)
-    samples = page.number(277, 1)
-    if not 1 <= samples <= MOST_SAMPLES or len(bits) > MOST_SAMPLES:
-        raise ImageError(f"this TIFF has {samples} channels; keep gray or RGB, and alpha")
-    if samples != len(bits) and len(bits) == 1:
-        bits = bits * samples
-    kinds = set(page.numbers(SAMPLE_FORMAT)) or {1}
-    photometric = page.number(262, BLACK_IS_ZERO)
-    if photometric in PHOTOMETRIC:
-        raise ImageError(f"this TIFF is {PHOTOMETRIC[photometric]}; convert it to RGB first")
-    if len(set(bits)) != 1 or len(kinds) != 1:
-        raise ImageError(f"this TIFF has channels of {bits} bits; convert it to 8 or 16 bits")
-    kind = kinds.pop()
-    allowed = {1: (1, 2, 4, 8, 16), 4: (8, 16), 3: (16, 32, 64)}.get(kind, ())
-    if bits[0] not in allowed:
+    photometric, samples = page.number(PHOTOMETRIC, 1), page.number(SAMPLES, 1)
+    bits, kinds = set(page.numbers(BITS) or (1,)), set(page.numbers(SAMPLE_FORMAT)) or {1}
+    if photometric in REFUSED:
+        raise ImageError(f"this TIFF is {REFUSED[photometric]}; convert it to RGB first")
+    if len(bits) != 1 or len(kinds) != 1:
+        raise ImageError(f"this TIFF has channels of {sorted(bits)} bits; convert it to 8 or 16")
+    bit, kind = bits.pop(), kinds.pop()
+    if bit not in {1: (1, 2, 4, 8, 16), 4: (8, 16), 3: (16, 32)}.get(kind, ()):
         raise ImageError(
-            f"this TIFF has {bits[0]}-bit {FORMATS.get(kind, 'unknown')} pixels; convert it to 8 "
-            "or 16 bits or to 32-bit floating point"
+            f"this TIFF has {bit}-bit {NUMBERS.get(kind, 'unknown')} pixels; convert it to 8 or 16 "
+            "bits or to 32-bit floating point"
         )
-    tiled = 322 in page.directory
-    width, height = page.number(256), page.number(257)
-    return Layout(
-        block=page.block,
-        directory=page.directory,
-        width=width,
-        height=height,
-        samples=samples,
-        bits=bits[0],
-        floating=kind == 3,
-        photometric=photometric,
-        compression=page.number(259, 1),
-        predictor=page.number(317, 1),
-        planar=page.number(284, 1) == 2 and samples > 1,
-        fill_order=page.number(266, 1),
-        segment=(page.number(323), page.number(322))
-        if tiled
-        else (min(page.number(278, height) or height, height), width),
-        offsets=page.numbers(324 if tiled else 273),
-        counts=page.numbers(325 if tiled else 279),
+    colours = COLOURS.get(photometric, 0)
+    extra = samples - colours
+    if not colours or not 0 <= extra <= (photometric in (0, 1, 2)):
+        raise ImageError(
+            f"this TIFF has {samples} channels of photometric kind {photometric}; keep gray, RGB, "
+            "or CMYK, and at most one alpha channel"
+        )
+    if photometric == 5 and bit != 8:
+        raise ImageError(f"this TIFF is CMYK of {bit} bits; convert it to 8 bits, or to RGB")
+    return extra
+
+
+def _check_storage(page: Page, length: int) -> None:
+    """Refuse what libvips does not decode, and sizes that the bytes cannot hold.
+
+    Raises:
+        ImageError: With the compression or layout, or the size.
+    """
+    packing, tiled = page.number(COMPRESSION, 1), TILE_WIDTH in page.directory
+    if packing not in COMPRESSIONS:
+        name = OTHERS.get(packing, str(packing))
+        raise ImageError(f"TIFF compression {name} is not read; save it with Deflate or LZW")
+    samples = page.number(SAMPLES, 1)
+    if tiled and page.number(PLANAR, 1) == 2 and samples > 1:
+        raise ImageError(
+            "this TIFF has tiles of single channels; save it with the channels together"
+        )
+    width, height = page.number(WIDTH), page.number(HEIGHT)
+    offsets, counts = (
+        page.numbers(t) for t in ((TILE_OFFSETS, TILE_COUNTS) if tiled else (OFFSETS, COUNTS))
+    )
+    if any(o + c > length for o, c in zip(offsets, counts, strict=False)):
+        raise ImageError("the TIFF is cut short: segments lie beyond its end; fetch it again")
+    need = width * height * samples * (page.numbers(BITS) or (1,))[0] // 8
+    if need > min(sum(counts), length) * RATIO.get(packing, MOST_RATIO):
+        raise ImageError(f"the TIFF is damaged: its data cannot hold {width} x {height} pixels")
+
+
+def _strip_bytes(page: Page) -> int:
+    """Bytes of the pixels of one strip; 0 where there are tiles."""
+    if TILE_WIDTH in page.directory:
+        return 0
+    height = page.number(HEIGHT)
+    rows = min(page.number(ROWS_PER_STRIP, height) or height, height)
+    return (
+        rows * page.number(WIDTH) * page.number(SAMPLES, 1) * (page.numbers(BITS) or (1,))[0] // 8
     )
 
 
-def _channels(page: Page, layout: Layout) -> tuple[int, str]:
-    """Colour channels, and what the extra channel is: "", "straight", "premultiplied", "unknown".
+def _pieces(page: Page, length: int) -> Pieces:
+    """The file with another directory, of tags that make pixels alone.
 
-    Raises:
-        ImageError: A count of channels without a meaning here.
+    Alpha is called straight in it: libvips would divide by a premultiplied one, and round.
     """
-    colours = {RGB: 3, YCBCR: 3, CMYK: 4}.get(layout.photometric, 1)
-    extra = layout.samples - colours
-    if extra == 0:
-        return colours, ""
-    if extra != 1 or layout.photometric not in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB):
-        raise ImageError(
-            f"this TIFF has {layout.samples} channels of photometric kind {layout.photometric}; "
-            "keep gray, RGB, or CMYK, and at most one alpha channel"
-        )
-    kind = page.number(EXTRA_SAMPLES)
-    return colours, {1: "premultiplied", 2: "straight"}.get(kind, "unknown")
-
-
-def probe(data: bytes) -> Info:
-    """What the directories say."""
-    page = read_page(data)
-    layout = _layout(page)
-    colours, extra = _channels(page, layout)
-    kind = {PALETTE: "palette", CMYK: "CMYK"}.get(layout.photometric, "")
-    if layout.bits == 1:
-        kind = "1 bit"
-    channels = {PALETTE: 3, CMYK: 3}.get(layout.photometric, colours) + bool(extra)
-    depth = 32 if layout.floating else max(8, layout.bits)
-    size = (layout.width, layout.height)
-    return Info("tiff", *size, depth, channels, page.pages, kind, metadata=_metadata(page, extra))
-
-
-@dataclass(frozen=True)
-class Picture:
-    """What is needed to read the pixels of a page.
-
-    ``colours`` is the table of a palette, (2**bits, 3) uint8.
-    """
-
-    layout: Layout
-    metadata: Metadata
-    colours: Pixels | None = None
-
-    @property
-    def channels(self) -> int:
-        """As they are decoded."""
-        return self.layout.samples if self.colours is None else 3
-
-    def coloured(self, samples: Pixels) -> Pixels:
-        """Samples as ``tiff_pixels`` gives them to pixels: palette indices become colours."""
-        return samples if self.colours is None else self.colours[samples[:, :, 0]]
-
-
-def picture_of(page: Page) -> Picture:
-    """The picture of a page.
-
-    Raises:
-        ImageError: It is stored in a way that is not supported.
-    """
-    layout = _layout(page)
-    _, extra = _channels(page, layout)
-    colours = _palette(page, layout.bits) if layout.photometric == PALETTE else None
-    return Picture(layout, _metadata(page, extra), colours)
-
-
-def decode(data: bytes, max_pixels: int, assume: bytes | None) -> Image:
-    """Bytes of a TIFF of one page to a picture.
-
-    Raises:
-        ImageError: Damaged, of several pages, RAW, or larger than ``max_pixels``.
-    """
-    page = read_page(data)
-    if page.raw:
-        raise ImageError("this is a RAW file of a camera; develop it to TIFF or PNG first")
-    if page.pages > 1:
-        raise ImageError(f"this TIFF has {page.pages} pages; split it into single pictures first")
-    picture = picture_of(page)
-    layout = picture.layout
-    check_size(layout.width, layout.height, max_pixels)
-    if layout.photometric == CMYK:
-        return tiff_pixels.read_cmyk(layout, picture.metadata, assume)
-    return Image(picture.coloured(tiff_pixels.read(layout)), picture.metadata)
-
-
-def _palette(page: Page, bits: int) -> Pixels:
-    values = page.numbers(COLOR_MAP)
-    if len(values) != 3 << bits or bits > 8 or not 0 <= min(values) <= max(values) <= 65535:
-        raise ImageError(f"the TIFF has a palette of {len(values)} values; save it as RGB")
-    return np.asarray((np.array(values, np.uint16).reshape(3, -1).T >> 8).astype(np.uint8))
-
-
-def _metadata(page: Page, extra: str) -> Metadata:
-    d, order = page.directory, page.block.order
-    raw = {tag: d[tag].value for tag in (ICC, XMP, IPTC, PHOTOSHOP) if tag in d}
-    notes = ["the extra channel of unknown meaning is taken as alpha"] if extra == "unknown" else []
-    iptc = raw.get(IPTC)
-    if iptc and d[IPTC].type == tags.LONG and iptc[:1] != b"\x1c":  # written in the wrong order
-        iptc = tags.swapped(d[IPTC], "<", ">").value
-    return Metadata(
-        format="tiff",
-        icc=raw.get(ICC),
-        exif=exif.from_tiff(page.block, d),
-        xmp=raw.get(XMP),
-        iptc=iptc or iptc_of(raw.get(PHOTOSHOP, b"")),
-        dpi=exif.dpi_of(d, order),
-        palette=page.number(262) == PALETTE,
-        bilevel=(page.numbers(258) or (1,))[0] == 1,
-        premultiplied=extra == "premultiplied",
-        orientation=page.orientation,
-        notes=tuple(notes),
-    )
+    block = page.block
+    kept = {tag: entry for tag, entry in page.directory.items() if tag in PIXEL_TAGS}
+    if EXTRA_SAMPLES in kept:
+        kept[EXTRA_SAMPLES] = tags.short(STRAIGHT, block.order)
+    at, start = length + length % 2, 16 if block.big else 8
+    where = struct.pack(block.order + ("Q" if block.big else "I"), at)
+    head = block.data[: start - len(where)] + where
+    if not block.big and at >= 2**32:
+        raise ImageError("the TIFF is larger than its kind may be (4 GB); save it as BigTIFF")
+    directory = tags.write_directory(kept, at, block.order, big=block.big)
+    return head, slice(start, None), bytes(length % 2), directory

@@ -20,9 +20,10 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from upscale.device import dtype_name
-from upscale.inference.engine import RunReport, TileOption, run
+from upscale.inference.engine import RunReport, run
 from upscale.inference.prepared import prepare
 from upscale.models import MODELS, Network, config_from_dict
+from upscale.settings import TileOption
 
 REFERENCE = "reference"  # the network's own forward: eager, float32, channels first, whole picture
 ENGINE = "upscale"

@@ -10,7 +10,6 @@ import copy
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -21,19 +20,18 @@ from upscale.inference.noise import Noise
 from upscale.inference.prepared import Prepared, prepare
 from upscale.inference.source import Padded, Source, TensorSource, check_finite
 from upscale.models import Network
+from upscale.settings import TileOption
 from upscale.tiling import MIN_TILE, Plan, Tile, check, crop, default_overlap, plan
 
 logger = logging.getLogger(__name__)
 
-TileOption = int | Literal["auto", "off"]
 Progress = Callable[[int, int], None]  # tiles done, tiles in all
 Piece = tuple[Tile, Tensor]  # a tile with what the network reads of it, or with its result
 Strip = tuple[int, int, Tensor]  # output rows [y0, y1), (1, C, y1 - y0, W') float32 on the CPU
 
 SIDES = (1024, 768, 512, 384, 256, 192, 128, 96, 64, 48, 32, 16)  # automatic tiles, LR pixels
 LARGEST_AUTO = {"cpu": 256, "mps": 512, "cuda": 1024}  # beyond it nothing is gained
-TILE_BYTES = 700 << 20  # that an automatic tile takes on a CPU: more is no faster, caches are small
-SMALL_TILE = 128  # is taken whatever it takes, where it fits in the free memory
+PIXEL_BYTES = 16 << 10  # an LR pixel of a tile in float32, up to x4; the papers' networks: 7 to 16
 MEMORY_SHARE = {"cpu": 0.5, "mps": 0.5, "cuda": 0.8}  # of the free memory, for one batch of tiles
 MAX_BATCH = 16
 BATCH_PIXELS = 512 * 512  # a GPU is busy with that many LR pixels at once
@@ -119,7 +117,7 @@ def run(
         check_finite(lr)
     source = TensorSource(lr) if isinstance(lr, Tensor) else lr
     report = RunReport() if report is None else report
-    job = _Run(prepared, _overlap(prepared.network, overlap), tta=tta, report=report)
+    job = _Tiles(prepared, _overlap(prepared.network, overlap), tta=tta, report=report)
     job.choose_tile(tile, source.shape[-2], source.shape[-1])
     return _crop(job, source, noise or Noise(), progress)
 
@@ -157,13 +155,13 @@ def run_together(
     shape = shapes.pop()
     _check_shape(shape, network.channels)
     report = RunReport() if report is None else report
-    job = _Run(prepared, _overlap(network, overlap), tta=tta, report=report)
+    job = _Tiles(prepared, _overlap(network, overlap), tta=tta, report=report)
     job.tile = max(MIN_TILE, *(_padded(side, network.multiple_of) for side in shape[-2:]))
     job.batch = max(1, min(MAX_BATCH, BATCH_PIXELS // (shape[-2] * shape[-1])))
     return _together(job, pictures, noise or Noise())
 
 
-def _together(job: _Run, pictures: Sequence[Source], noise: Noise) -> Iterator[Tensor]:
+def _together(job: _Tiles, pictures: Sequence[Source], noise: Noise) -> Iterator[Tensor]:
     network = job.prepared.network
     height, width = (side * network.scale for side in pictures[0].shape[-2:])
     for start in range(0, len(pictures), MAX_BATCH):
@@ -177,6 +175,14 @@ def _together(job: _Run, pictures: Sequence[Source], noise: Noise) -> Iterator[T
             yield crop(sr, height, width).clone()  # as a tensor that may be changed
 
 
+def pixel_bytes(prepared: Prepared) -> int:
+    """Bytes that one LR pixel of a tile takes on the device while the network runs, roughly.
+
+    The feature maps of the enlarged picture weigh most, and above x4 they alone.
+    """
+    return int(PIXEL_BYTES * max(1.0, prepared.network.scale**2 / 16) * prepared.dtype.itemsize / 4)
+
+
 def check_options(tile: object, overlap: int | None) -> None:
     """Refuse tile options that no picture can be run with (:class:`UsageError`)."""
     if tile not in ("auto", "off") and (isinstance(tile, bool) or not isinstance(tile, int)):
@@ -184,7 +190,7 @@ def check_options(tile: object, overlap: int | None) -> None:
     check(tile if isinstance(tile, int) else MIN_TILE, overlap or 0)
 
 
-def _crop(job: _Run, lr: Source, noise: Noise, progress: Progress | None) -> Iterator[Strip]:
+def _crop(job: _Tiles, lr: Source, noise: Noise, progress: Progress | None) -> Iterator[Strip]:
     """Pad, run, and crop the strips again."""
     network = job.prepared.network
     height, width = lr.shape[-2] * network.scale, lr.shape[-1] * network.scale
@@ -217,7 +223,7 @@ def _padded(length: int, multiple: int) -> int:
 
 
 @dataclass
-class _Run:
+class _Tiles:
     """One run: the network, and the tile and batch sizes that have proved to fit so far."""
 
     prepared: Prepared
@@ -263,11 +269,10 @@ class _Run:
     def _fit_memory(self, option: TileOption, height: int, width: int) -> None:
         share = MEMORY_SHARE.get(self.prepared.device.type, MEMORY_SHARE["cpu"])
         budget = free_memory(self.prepared.device) * (share if option == "auto" else 0.9)
-        pays = TILE_BYTES if option == "auto" and self.prepared.device.type == "cpu" else budget
+        need = pixel_bytes(self.prepared)
         asked = self.tile
         for side in (side for side in SIDES if side < asked):
-            need = self._seen(height, width) * self.prepared.bytes_per_pixel
-            if need <= budget and (need <= pays or self.tile <= SMALL_TILE):
+            if self._seen(height, width) * need <= budget:
                 break
             self.tile, self.batch = side, 1
         if option != "auto" and self.tile < asked:

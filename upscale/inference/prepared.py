@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 
-from upscale.device import peak_bytes
 from upscale.models import Network
-
-SCRATCH = 1.25  # what kernels take for themselves, over the tensors that can be counted
-_PROBE = 32  # side of the picture on which memory is measured, LR pixels
 
 
 @dataclass(frozen=True)
@@ -28,16 +23,6 @@ class Prepared:
     fallback: Network
     device: torch.device
     dtype: torch.dtype
-
-    @cached_property
-    def bytes_per_pixel(self) -> int:
-        """Bytes that one LR pixel of a tile takes on the device while the network runs."""
-        multiple = self.network.multiple_of
-        side = -(-_PROBE // multiple) * multiple
-        channels = self.network.channels + self.network.noise_channels
-        lr = torch.zeros(1, channels, side, side, device=self.device, dtype=self.dtype)
-        with torch.inference_mode():
-            return int(SCRATCH * peak_bytes(lambda: self.network(lr))) // side**2 + 1
 
 
 def prepare(

@@ -5,22 +5,19 @@ from __future__ import annotations
 from typing import Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from upscale.errors import ImageError
 from upscale.inference.noise import Noise
 from upscale.models import Network
-from upscale.tiling import pad_mode
-
-Shape = tuple[int, int, int, int]
+from upscale.tiling import pad
 
 
 class Source(Protocol):
     """A picture (1, C, H, W) float32 in [0, 1] that gives its rows."""
 
     @property
-    def shape(self) -> Shape:
+    def shape(self) -> tuple[int, ...]:
         """1, channels, height, width."""
 
     def rows(self, first: int, last: int) -> Tensor:
@@ -32,7 +29,7 @@ class TensorSource:
 
     def __init__(self, lr: Tensor) -> None:
         self._lr = lr
-        self.shape: Shape = (int(lr.shape[0]), int(lr.shape[1]), int(lr.shape[2]), int(lr.shape[3]))
+        self.shape = tuple(int(n) for n in lr.shape)
 
     def rows(self, first: int, last: int) -> Tensor:
         """A view of the rows."""
@@ -44,25 +41,27 @@ class Padded:
 
     def __init__(self, source: Source, network: Network, noise: Noise) -> None:
         _, channels, height, width = source.shape
-        multiple = network.multiple_of
+        multiple = self._multiple = network.multiple_of
         self._source, self._noise, self._extra = source, noise, network.noise_channels
-        self._right = -width % multiple
-        self._height, self._mode = height, pad_mode(height, width, multiple)
-        bottom = -height % multiple
-        self.shape: Shape = (1, channels + self._extra, height + bottom, width + self._right)
+        self._height = height
+        self.shape = (
+            1,
+            channels + self._extra,
+            height + -height % multiple,
+            width + -width % multiple,
+        )
 
     def rows(self, first: int, last: int) -> Tensor:
-        """Rows [first, last).
+        """Rows [first, last); ``last`` is a multiple of the window.
 
         Raises:
             ImageError: They hold NaN or infinity.
         """
         below = max(0, last - self._height)
-        begin = min(first, self._height - 1 - (below if self._mode == "reflect" else 0))
+        begin = max(0, min(first, self._height - 1 - below))  # so much is needed to reflect
         lr = self._source.rows(begin, last - below).float()
         check_finite(lr)
-        if below or self._right:
-            lr = F.pad(lr, (0, self._right, 0, below), mode=self._mode)
+        lr = pad(lr, self._multiple, height=self._height, is_end=last >= self._height)
         lr = lr[..., first - begin :, :]
         if not self._extra:
             return lr

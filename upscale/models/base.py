@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +26,9 @@ class Network(nn.Module):
     Attributes:
         config: The frozen configuration that the network was built from.
         scale: Enlargement factor.
-        channels: 1 for luma (Y of BT.601, studio range) or gray, 3 for RGB.
+        channels: 1 for gray, 3 for RGB.
+        luma: Which gray a network of one channel takes: "studio" is Y of BT.601 from 16 / 255 to
+            235 / 255, "full" 0.299 R + 0.587 G + 0.114 B from 0 to 1.
         noise_channels: Channels of noise that follow the picture's; 0 for deterministic networks.
         multiple_of: Tile starts and sizes are multiples of it (SwinIR: its window), in LR pixels.
         halo: LR pixels of context around a tile that the result of the tile depends on.
@@ -36,6 +39,7 @@ class Network(nn.Module):
     architecture: ClassVar[str]
     config_type: ClassVar[type[Config]]
     precisions: ClassVar[tuple[torch.dtype, ...]] = (torch.float32,)
+    luma: ClassVar[Literal["studio", "full"]] = "studio"
 
     config: Config
     scale: int
@@ -44,6 +48,18 @@ class Network(nn.Module):
     multiple_of: int = 1
     halo: int = 0
     halo_is_exact: bool = False
+
+    @property
+    def default_scale(self) -> int:
+        """Enlargement where none is asked for."""
+        return self.scale
+
+    @classmethod
+    def from_state(cls, config: Config, state: Mapping[str, Tensor]) -> Self:
+        """The network of a configuration, with the values of a state dict."""
+        network = cls(config)
+        network.load_state_dict(state)
+        return network
 
     @abstractmethod
     def forward(self, lr: Tensor) -> Tensor:

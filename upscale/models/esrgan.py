@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from upscale.models.base import Config, Network
-from upscale.models.layers import pad_to_multiple, upsample_factors
+from upscale.models.layers import upsample_factors
+from upscale.tiling import pad
 
 SLOPE = 0.2  # of every LeakyReLU
 RESIDUAL_SCALING = 0.2  # beta of section 3.1
@@ -126,7 +127,7 @@ class ESRGAN(Network):
     def features(self, lr: Tensor) -> Tensor:
         """The trunk's: (N, in_channels, H, W) to (N, num_feat, H', W'), H' = H / unshuffle."""
         if self.config.unshuffle > 1:
-            lr = F.pixel_unshuffle(pad_to_multiple(lr, self.multiple_of), self.config.unshuffle)
+            lr = F.pixel_unshuffle(pad(lr, self.multiple_of), self.config.unshuffle)
         shallow: Tensor = self.conv_first(lr)
         deep: Tensor = self.conv_body(self.body(shallow))
         return shallow + deep

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 
 class Upsample(nn.Sequential):
@@ -35,12 +34,3 @@ def upsample_factors(scale: int) -> tuple[int, ...]:
     if scale < 1 or scale & (scale - 1):
         raise ValueError(f"scale {scale} is not a power of two or 3")
     return (2,) * int(math.log2(scale))
-
-
-def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
-    """Reflect (replicate where too small) bottom and right of (N, C, H, W) to a multiple."""
-    bottom, right = -x.shape[-2] % multiple, -x.shape[-1] % multiple
-    if not bottom and not right:
-        return x
-    mode = "reflect" if bottom < x.shape[-2] and right < x.shape[-1] else "replicate"
-    return F.pad(x, (0, right, 0, bottom), mode=mode)

@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from upscale.models.base import Config, Network
-from upscale.models.layers import Upsample, pad_to_multiple, upsample_factors
+from upscale.models.layers import Upsample, upsample_factors
+from upscale.tiling import pad
 
 Head = Literal["pixelshuffle", "pixelshuffledirect", "nearest+conv", ""]
 RGB_MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K, in [0, 1]
@@ -74,16 +75,17 @@ def shift_mask(height: int, width: int, window: int, shift: int) -> Tensor:
     Returns:
         (number of windows, window**2, window**2) float32.
     """
-
-    def regions(length: int) -> Tensor:
-        marks = torch.zeros(length)
-        marks[-window:-shift] = 1
-        marks[-shift:] = 2
-        return marks
-
-    region = regions(height)[:, None] * 3 + regions(width)[None, :]
-    tokens = partition(region[None, :, :, None], window).squeeze(-1)  # nW, w*w
-    return (tokens[:, None, :] != tokens[:, :, None]).float() * MASKED
+    # Four kinds of windows: inside, at the right edge, at the bottom, in the corner. A picture of
+    # 2 x 2 windows has one of each.
+    marks = torch.zeros(2 * window)
+    marks[-window:-shift] = 1
+    marks[-shift:] = 2
+    region = marks[:, None] * 3 + marks[None, :]
+    tokens = partition(region[None, :, :, None], window).squeeze(-1)  # 4, w*w
+    kinds = (tokens[:, None, :] != tokens[:, :, None]).float() * MASKED
+    bottom = torch.arange(height // window) == height // window - 1
+    right = torch.arange(width // window) == width // window - 1
+    return kinds[(2 * bottom[:, None] + 1 * right[None, :]).flatten()]  # nW, w*w, w*w
 
 
 def partition(x: Tensor, window: int) -> Tensor:
@@ -243,6 +245,7 @@ class SwinIR(Network):
     architecture: ClassVar[str] = "swinir"
     config_type: ClassVar[type[Config]] = SwinIRConfig
     precisions: ClassVar[tuple[torch.dtype, ...]] = (torch.float32, torch.bfloat16)
+    luma: ClassVar[Literal["studio", "full"]] = "full"
 
     config: SwinIRConfig
     mean: Tensor
@@ -301,7 +304,7 @@ class SwinIR(Network):
         """(N, channels, H, W) in [0, 1] to (N, channels, scale*H, scale*W); any H and W from 1."""
         height, width = lr.shape[-2] * self.scale, lr.shape[-1] * self.scale
         mean = self.mean.to(lr.dtype)
-        x = (pad_to_multiple(lr, self.config.window_size) - mean) * self.config.img_range
+        x = (pad(lr, self.config.window_size) - mean) * self.config.img_range
         y = self._reconstruct(x)
         return (y / self.config.img_range + mean)[..., :height, :width]
 
@@ -309,7 +312,7 @@ class SwinIR(Network):
         """Deep features (N, C, H, W) from shallow ones, without the residual around the body."""
         _, _, h, w = shallow.shape
         window = self.config.window_size
-        mask = _cached_mask(h, w, window, shallow.device, shallow.dtype)
+        mask = shift_mask(h, w, window, window // 2).to(shallow.device, shallow.dtype)
         x = self.patch_embed.norm(shallow.permute(0, 2, 3, 1))
         for layer in self.layers:
             x = layer(x, mask)
@@ -336,13 +339,6 @@ class SwinIR(Network):
             y = F.leaky_relu(self.get_submodule(f"conv_up{k}")(nearest), 0.2)
         out: Tensor = self.conv_last(F.leaky_relu(self.conv_hr(y), 0.2))
         return out
-
-
-@lru_cache(maxsize=8)
-def _cached_mask(h: int, w: int, window: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    # made outside of inference mode, so that a mask first made there can serve in training too
-    with torch.inference_mode(False):
-        return shift_mask(h, w, window, window // 2).to(device=device, dtype=dtype)
 
 
 def _initialise(module: nn.Module) -> None:

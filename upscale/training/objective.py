@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from upscale.color import rgb_to_ycbcr
+from upscale.color import luma_in, rgb_to_ycbcr
 from upscale.device import computes_in
 from upscale.models import SRCNN, Network
 from upscale.resample import resize
@@ -57,8 +57,8 @@ def set_rate(optimiser: torch.optim.Optimizer, rate: float, base: float) -> None
 
 
 def for_network(network: Network, rgb: Tensor) -> Tensor:
-    """What the network sees of an RGB batch (N, 3, H, W): all, or studio-range Y (N, 1, H, W)."""
-    return rgb_to_ycbcr(rgb)[:, :1] if network.channels == 1 else rgb
+    """What the network sees of an RGB batch (N, 3, H, W): all, or luma (N, 1, H, W)."""
+    return luma_in(rgb_to_ycbcr(rgb)[:, :1], network.luma) if network.channels == 1 else rgb
 
 
 class PixelObjective:

@@ -10,11 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import get_args
 
 import torch
 
 from upscale.checkpoints import Entry, Metadata, Saved, build, load, save, update_index
 from upscale.checkpoints.checkpoint import Checkpoint
+from upscale.checkpoints.names import Role
 from upscale.errors import CheckpointError, UsageError
 from upscale.files import write_bytes
 from upscale.models import Network
@@ -24,6 +26,21 @@ from upscale.training.trainer import Outcome, Progress, Run, load_watched, train
 LICENSE = "Apache-2.0, research data"
 CARDS = "README.md"
 TITLES = {"srcnn": "SRCNN", "swinir": "SwinIR", "esrgan": "ESRGAN", "vae": "VAE"}
+GOALS: dict[Role, str] = {
+    "": "",
+    "psnr": ", faithful (PSNR)",
+    "gan": ", textured (GAN)",
+    "real-psnr": ", for real pictures, faithful (PSNR)",
+    "real-gan": ", for real pictures, textured (GAN)",
+}
+TASKS = {
+    "": "",
+    "-real": ", for real pictures",
+    "-denoise": ", denoising",
+    "-denoise-gray": ", denoising of gray",
+    "-jpeg": ", JPEG artefacts",
+    "-jpeg-gray": ", JPEG artefacts in gray",
+}
 
 
 @dataclass(frozen=True)
@@ -102,10 +119,10 @@ def release(recipe: Recipe, run: Run, outcome: Outcome, folder: Path, data_note:
         OutputError: The folder cannot be written.
     """
     stored = copy_in_half(outcome)
-    score = _score(stored, run)
+    score = _score(stored, recipe, run)
     kept = folder / f"{recipe.name}.safetensors"
     if kept.exists() and score is not None:
-        before = _score(replace(outcome, network=build(load(kept))), run)
+        before = _score(replace(outcome, network=build(load(kept))), recipe, run)
         if before is not None and before >= score:
             reason = f"{kept} scores {before:.3f} dB, this run {score:.3f} dB; it stays"
             return Released(None, outcome, score, reason)
@@ -117,7 +134,8 @@ def release(recipe: Recipe, run: Run, outcome: Outcome, folder: Path, data_note:
         half=True,
         overwrite=True,
     )
-    scores = {} if score is None else {"set5_psnr_y": round(score, 3)}
+    kind = "" if recipe.degradation == "bicubic" else f"_{recipe.degradation}"
+    scores = {} if score is None else {f"set5{kind}_psnr_y": round(score, 3)}
     update_index(folder, _entry(recipe, saved, outcome, scores, data_note))
     write_card(folder / CARDS, recipe.name, card(recipe, outcome, score, data_note))
     return Released(saved, outcome, score)
@@ -137,10 +155,10 @@ def copy_in_half(outcome: Outcome) -> Outcome:
     return replace(outcome, network=network)
 
 
-def _score(outcome: Outcome, run: Run) -> float | None:
+def _score(outcome: Outcome, recipe: Recipe, run: Run) -> float | None:
     if run.watch is None:
         return None
-    pairs = load_watched(run.watch, outcome.network.scale)
+    pairs = load_watched(run.watch, recipe.scale, recipe.degradation)
     return watch(outcome.network.to(run.device), pairs, run.device)
 
 
@@ -159,6 +177,7 @@ def _metadata(recipe: Recipe, outcome: Outcome, score: float | None, data_note: 
         license=LICENSE,
         recipe=recipe.name,
         data=data_note,
+        degradation=recipe.degradation,
         training=json.dumps(training),
     )
 
@@ -167,20 +186,30 @@ def title(recipe: Recipe) -> str:
     """One line for lists: the network, its task, its scale."""
     kind = TITLES[recipe.architecture]
     light = " light" if "-light-" in recipe.name else ""
-    goal = {"psnr": ", faithful (PSNR)", "gan": ", textured (GAN)", "": ""}[role(recipe)]
-    return f"{kind}{light} x{recipe.scale}{goal}"
+    size = f" x{recipe.scale}" if recipe.scale > 1 else ""
+    return f"{kind}{light}{size}{GOALS[role(recipe)]}{TASKS[_task(recipe)]}"
 
 
-def role(recipe: Recipe) -> str:
-    """The half of a pair that the recipe makes, psnr or gan; else an empty string."""
-    found = re.search(r"-(psnr|gan)-", recipe.name)
-    return found.group(1) if found else ""
+def role(recipe: Recipe) -> Role:
+    """The part in its family's pairs that the recipe makes; empty where it is no pair."""
+    found = re.search(r"-((?:real-)?(?:psnr|gan))-", recipe.name)
+    return next((r for r in get_args(Role) if found and found[1] == r), "")
+
+
+def family(recipe: Recipe) -> str:
+    """What ``--model`` calls it: the architecture, of another task with that task."""
+    return f"{recipe.architecture}{_task(recipe)}"
+
+
+def _task(recipe: Recipe) -> str:
+    """``-real``, ``-denoise``, ``-denoise-gray``, ``-jpeg``, ``-jpeg-gray``; else empty."""
+    found = re.search(r"(-real|-(?:denoise|jpeg)(?:-gray)?)(?=-x\d|$)", recipe.name)
+    return found[1] if found else ""
 
 
 def _entry(
     recipe: Recipe, saved: Saved, outcome: Outcome, scores: dict[str, float], data_note: str
 ) -> Entry:
-    half = role(recipe)
     return Entry(
         name=recipe.name,
         file=saved.path.name,
@@ -188,8 +217,8 @@ def _entry(
         bytes=saved.bytes,
         architecture=recipe.architecture,
         scale=recipe.scale,
-        family=recipe.architecture,
-        role="psnr" if half == "psnr" else "gan" if half == "gan" else "",
+        family=family(recipe),
+        role=role(recipe),
         title=title(recipe),
         license=LICENSE,
         parameters=sum(p.numel() for p in outcome.network.parameters()),
@@ -227,10 +256,16 @@ def card(recipe: Recipe, outcome: Outcome, score: float | None, data_note: str) 
         *([("mix", f"{recipe.mix:.0%} of the trained net")] if recipe.mix < 1 else []),
         ("hardware", hardware()),
         ("time", f"{outcome.seconds / 60:.0f} minutes"),
-        ("Set5, Y PSNR", "not measured" if score is None else f"{score:.2f} dB"),
+        (_watched(recipe), "not measured" if score is None else f"{score:.2f} dB"),
         ("again with", f"`upscale train {recipe.name} --data DIR`"),
     ]
     return "\n".join(["| | |", "|---|---|", *(f"| {k} | {v} |" for k, v in rows)])
+
+
+def _watched(recipe: Recipe) -> str:
+    """What the score of a card is of."""
+    clean = recipe.degradation == "bicubic"
+    return "Set5, Y PSNR" if clean else f"Set5 damaged by `{recipe.degradation}`, Y PSNR"
 
 
 def write_card(path: Path, name: str, text: str) -> None:

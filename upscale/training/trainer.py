@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from upscale.device import keep_large_blocks
 from upscale.errors import CheckpointError, OutputError
 from upscale.inference.noise import Noise
 from upscale.metrics import psnr
@@ -26,6 +27,7 @@ from upscale.models import MODELS, Network
 from upscale.resample import resize_uint8
 from upscale.training.adversarial import AdversarialObjective
 from upscale.training.data import PIECE, crop_side, load_pictures, prefetch
+from upscale.training.degradations import DEGRADATIONS
 from upscale.training.drawn import drawn_pictures
 from upscale.training.initialise import from_interpolation
 from upscale.training.objective import Objective, PixelObjective, for_network
@@ -153,6 +155,7 @@ def train(
         CheckpointError: ``run.resume`` and the checkpoint is missing, damaged or of another recipe.
         OutputError: The checkpoint cannot be written; the one before stays.
     """
+    keep_large_blocks()
     run.out.mkdir(parents=True, exist_ok=True)
     if not run.resume and (run.out / CHECKPOINT).exists():
         raise OutputError(
@@ -168,7 +171,7 @@ def train(
         step, seconds = _restore(run.out / CHECKPOINT, recipe, network, ema, objective)
     side = crop_side(recipe.scale, recipe.patch, recipe.degradation)
     pieces = [*load_pictures(run.data, side), *drawn_pictures(recipe.drawn, max(side, PIECE))]
-    watched = load_watched(run.watch, recipe.scale) if run.watch else []
+    watched = load_watched(run.watch, recipe.scale, recipe.degradation) if run.watch else []
     return _loop(recipe, run, report, (network, ema, objective), pieces, watched, step, seconds)
 
 
@@ -230,13 +233,23 @@ def _average(ema: Network, network: Network, decay: float, step: int) -> None:
         mean.lerp_(value, 1 - keep)
 
 
-def load_watched(folder: Path, scale: int) -> list[tuple[Tensor, Tensor]]:
-    """Pairs (lr, hr), (1, 3, H, W) with whole numbers 0..255, of a folder of ground truth."""
+def load_watched(
+    folder: Path, scale: int, degradation: str = "bicubic"
+) -> list[tuple[Tensor, Tensor]]:
+    """Pairs (lr, hr), (1, 3, H, W) in levels 0..255, of a folder of ground truth.
+
+    What is not only downsampled is damaged as in training, always in the same way.
+    """
     pairs = []
-    for hr in load_pictures_whole(folder):
+    for number, hr in enumerate(load_pictures_whole(folder)):
         height, width = hr.shape[0] // scale * scale, hr.shape[1] // scale * scale
         truth = torch.from_numpy(hr[:height, :width].copy()).permute(2, 0, 1)[None].float()
-        pairs.append((resize_uint8(truth, (height // scale, width // scale)), truth))
+        if degradation == "bicubic":
+            lr = resize_uint8(truth, (height // scale, width // scale))
+        else:
+            rng = np.random.default_rng((0, number))
+            lr = DEGRADATIONS[degradation].apply(truth / 255, scale, rng) * 255
+        pairs.append((lr, truth))
     return pairs
 
 

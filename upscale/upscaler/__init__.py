@@ -1,21 +1,30 @@
 """A model, loaded and ready: picture, array, bytes or file in, the same out."""
 
-from upscale.upscaler.entry import load
-from upscale.upscaler.files import check_target, read, write
-from upscale.upscaler.loading import Loaded, Options
-from upscale.upscaler.result import Result
-from upscale.upscaler.strips import Stream
-from upscale.upscaler.upscaler import Size, Upscaler
+from upscale.upscaler.entry import load, load_settings
+from upscale.upscaler.networks import Size
+from upscale.upscaler.processing import bytes_of, goes_by_rows, process, process_together
+from upscale.upscaler.result import Result, model_label
+from upscale.upscaler.stream import Stream
+from upscale.upscaler.targets import Behind, InFile, InMemory, Target, encoded, save
+from upscale.upscaler.upscaler import Upscaler, same_format
 
 __all__ = [
-    "Loaded",
-    "Options",
+    "Behind",
+    "InFile",
+    "InMemory",
     "Result",
     "Size",
     "Stream",
+    "Target",
     "Upscaler",
-    "check_target",
+    "bytes_of",
+    "encoded",
+    "goes_by_rows",
     "load",
-    "read",
-    "write",
+    "load_settings",
+    "model_label",
+    "process",
+    "process_together",
+    "same_format",
+    "save",
 ]

@@ -3,67 +3,45 @@
 from __future__ import annotations
 
 import os
+from inspect import Parameter
+from typing import Any
 
-from upscale.color import AlphaMode, IccMode
 from upscale.device import choose_device, keep_large_blocks
-from upscale.inference import Noise, TileOption
-from upscale.upscaler.loading import Options
-from upscale.upscaler.upscaler import Upscaler, check_scale
+from upscale.settings import Settings, divide, signature
+from upscale.upscaler.upscaler import Upscaler
 
 
 def load(
-    name: str | os.PathLike[str] = "esrgan",
-    *,
-    alpha: float | None = None,
-    scale: float | None = None,
-    device: str = "auto",
-    dtype: str = "auto",
-    tile: TileOption = "auto",
-    overlap: int | None = None,
-    tta: bool = False,
-    alpha_mode: AlphaMode = "network",
-    icc: IccMode = "keep",
-    color_fix: bool = False,
-    seed: int = 0,
-    temperature: float = 0.8,
+    model: str | os.PathLike[str] = "esrgan", *, device: str = "auto", **settings: Any
 ) -> Upscaler:
     """Load a model.
 
     Args:
-        name: A family (``srcnn``, ``esrgan``, ``swinir``), a weights name (``swinir-light-x2``), or
-            the path of a safetensors checkpoint.
-        alpha: Share of the GAN net where the model is a pair, in [0, 1]; None for 0.8.
-        scale: Final enlargement; None for the model's own.
+        model: A family (``srcnn``, ``esrgan``, ``swinir``), a weights name (``swinir-light-x2``),
+            or the path of a safetensors checkpoint.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``, ``mps``.
-        dtype: ``auto``, ``fp32``, ``fp16``, ``bf16``.
-        tile: Useful side of a tile in LR pixels, ``auto``, or ``off``.
-        overlap: LR pixels that neighbouring tiles share; None for what the network needs.
-        tta: Mean over the eight flips and turns; eight times the work.
-        alpha_mode: Enlarge a picture's alpha channel by the ``network`` or ``bicubic``.
-        icc: ``keep`` a picture's colour profile, or leave the result in ``srgb``.
-        color_fix: Put the input's low frequencies back into the result, against colour drift.
-        seed: Of the noise, for networks that take noise.
-        temperature: Of the noise.
+        settings: The options of the command line by their long names, with underscores
+            (``upscale.settings.Settings``): ``alpha=0.3``, ``scale=2``, ``tile=256``.
 
     Raises:
         CheckpointError: There is no such model, or its file is damaged or not the recorded one.
         DeviceError: This machine has no such device or precision.
-        UsageError: A value is out of range.
+        UsageError: A value is out of range, or there is no such option.
     """
+    (wanted,) = divide({"model": model, **settings}, Settings)
+    return load_settings(wanted, device)
+
+
+load.__signature__ = signature(  # type: ignore[attr-defined]
+    [
+        Parameter("model", Parameter.POSITIONAL_OR_KEYWORD, default="esrgan", annotation=str),
+        Parameter("device", Parameter.KEYWORD_ONLY, default="auto", annotation=str),
+    ],
+    Settings,
+)
+
+
+def load_settings(settings: Settings, device: str = "auto") -> Upscaler:
+    """Load the model that settings name; see :func:`load`."""
     keep_large_blocks()
-    return Upscaler(
-        Options(
-            os.fspath(name),
-            dtype,
-            alpha=alpha,
-            scale=None if scale is None else check_scale(scale),
-            tile=tile,
-            overlap=overlap,
-            tta=tta,
-            alpha_mode=alpha_mode,
-            icc=icc,
-            color_fix=color_fix,
-            noise=Noise(seed, temperature),
-        ),
-        choose_device(device),
-    )
+    return Upscaler(settings, choose_device(device))

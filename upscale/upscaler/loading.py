@@ -1,41 +1,15 @@
-"""From options to networks on their device."""
+"""From settings to networks on their device."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import get_args
+from dataclasses import dataclass
 
 import torch
 
-from upscale.checkpoints import DEFAULT_ALPHA, build, resolve
-from upscale.color import AlphaMode, IccMode
+from upscale.checkpoints import build, resolve
 from upscale.device import choose_dtype
-from upscale.errors import UsageError
-from upscale.inference import Noise, Prepared, TileOption, check_options, prepare
-
-
-@dataclass(frozen=True)
-class Options:
-    """What :func:`load` was asked for, apart from the device."""
-
-    name: str
-    dtype: str = "auto"
-    alpha: float | None = None
-    scale: float | None = None
-    tile: TileOption = "auto"
-    overlap: int | None = None
-    tta: bool = False
-    alpha_mode: AlphaMode = "network"
-    icc: IccMode = "keep"
-    color_fix: bool = False
-    noise: Noise = field(default_factory=Noise)
-
-    def __post_init__(self) -> None:
-        check_options(self.tile, self.overlap)
-        if self.alpha_mode not in get_args(AlphaMode):
-            raise UsageError(f"alpha mode {self.alpha_mode!r} is unknown: use network or bicubic")
-        if self.icc not in get_args(IccMode):
-            raise UsageError(f"ICC mode {self.icc!r} is unknown: use keep or srgb")
+from upscale.inference import Prepared, prepare
+from upscale.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -46,11 +20,15 @@ class Loaded:
         prepared: The network.
         weights: SHA-256 of each checkpoint by its name.
         alpha: Share of the GAN net; None where the model is no pair.
+        denoise: Share of the pair for real pictures; None where the model has none.
+        is_for_clean: Whether it was trained on clean pictures alone.
     """
 
     prepared: Prepared
     weights: dict[str, str]
     alpha: float | None
+    denoise: float | None = None
+    is_for_clean: bool = False
 
     @property
     def scale(self) -> int:
@@ -63,19 +41,23 @@ class Loaded:
         return self.prepared.network.channels
 
 
-def load_native(options: Options, device: torch.device, scale: float | None) -> Loaded:
+def load_native(
+    settings: Settings, device: torch.device, scale: float | None, denoise: float | None = None
+) -> Loaded:
     """Load the network of the nearest native scale at or above ``scale`` (None: the default one).
+
+    ``denoise`` is the share of the pair for real pictures where the settings leave it open.
 
     Raises:
         CheckpointError: There is no such model, or its file is damaged or not the recorded one.
         DeviceError: ``device`` cannot compute in the precision asked for.
-        UsageError: ``options.alpha`` is out of range or the model takes none.
+        UsageError: The model takes no alpha, or no denoise.
     """
-    checkpoint = resolve(options.name, alpha=options.alpha, scale=scale)
+    share = denoise if isinstance(settings.denoise, str | None) else settings.denoise
+    checkpoint = resolve(settings.model, alpha=settings.alpha, denoise=share, scale=scale)
     network = build(checkpoint)
-    dtype = choose_dtype(options.dtype, device, network.precisions)
-    alpha = options.alpha
-    if alpha is None and len(checkpoint.sources) > 1:
-        alpha = DEFAULT_ALPHA
+    dtype = choose_dtype(settings.dtype, device, network.precisions)
     weights = {source.name: source.sha256 for source in checkpoint.sources}
-    return Loaded(prepare(network, device, dtype), weights, alpha)
+    prepared = prepare(network, device, dtype)
+    is_for_clean = checkpoint.metadata.degradation == "bicubic" and checkpoint.denoise is None
+    return Loaded(prepared, weights, checkpoint.alpha, checkpoint.denoise, is_for_clean)

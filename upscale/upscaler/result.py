@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import PurePath
 from typing import Any
 
 from upscale import __version__
+from upscale.checkpoints.names import SUFFIXES
 
 
 @dataclass(frozen=True)
 class Result:
-    """How a picture was enlarged; the fields of the command line's JSON report.
+    """How a picture was enlarged.
 
     Attributes:
         model: The model as it was asked for.
         weights: SHA-256 of each checkpoint that took part, by its name.
         alpha: Share of the GAN net; None where the model is no pair.
+        denoise: Share of the pair for real pictures; None where the model has none.
         scale: Final enlargement (of the longer ratio, where a size was asked for).
         device: Where it was computed.
         dtype: In which precision: "fp32", "fp16", "bf16".
@@ -28,11 +31,14 @@ class Result:
         seconds: Wall time; of :meth:`Upscaler.file` with reading and writing.
         input: Path of the input, of :meth:`Upscaler.file`.
         output: Path of the output, of :meth:`Upscaler.file`.
+        losses: What of the input the output does not hold, one sentence each.
+        hint: A model that suits the picture better, and why; "" where there is none.
     """
 
     model: str
     weights: dict[str, str]
     alpha: float | None
+    denoise: float | None
     scale: float
     device: str
     dtype: str
@@ -45,6 +51,8 @@ class Result:
     seconds: float
     input: str | None = None
     output: str | None = None
+    losses: tuple[str, ...] = ()
+    hint: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """The fields by name, ready for JSON."""
@@ -54,9 +62,18 @@ class Result:
         """What is written into the output: how it was made, nothing that differs between runs."""
         return {
             "software": f"upscale {__version__}",
-            "model": self.model,
+            "model": model_label(self.model),
             "weights": self.weights,
             "alpha": self.alpha,
+            "denoise": self.denoise,
             "scale": round(self.scale, 6),
             "dtype": self.dtype,
         }
+
+
+def model_label(model: str) -> str:
+    """What a model is called in names and pictures: of a checkpoint file its stem, ``a+b``."""
+    paths = [PurePath(name.strip()) for name in model.split(",")]
+    return "+".join(
+        path.stem if len(path.parts) > 1 or path.suffix in SUFFIXES else str(path) for path in paths
+    )

@@ -1,112 +1,65 @@
-"""The model in use."""
+"""The model in use: pictures, arrays, bytes and files in, the same out."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from upscale import color
-from upscale.checkpoints import families
-from upscale.checkpoints.index import normal
-from upscale.color import ImagePixels, PixelSource
-from upscale.device import dtype_name
-from upscale.errors import ImageError, UsageError
-from upscale.image import (
-    FORMATS,
-    MAX_PIXELS,
-    Image,
-    Pixels,
-    decode,
-    format_of,
-    with_provenance,
-)
-from upscale.inference import Progress, RunReport, Source, run, run_together
-from upscale.upscaler.files import Form, check_target, read, write
-from upscale.upscaler.loading import Loaded, Options, load_native
+from upscale.errors import ImageError, OutputError, UsageError
+from upscale.files import cannot_write, refuse_existing
+from upscale.image import FORMATS, MAX_PIXELS, Image, Pixels, Reader, format_of, of_image
+from upscale.image import open as open_image
+from upscale.inference import Noise, Progress, run
+from upscale.settings import Settings
+from upscale.upscaler.networks import Networks, Size
+from upscale.upscaler.processing import goes_by_rows, process, process_together
 from upscale.upscaler.result import Result
-from upscale.upscaler.strips import Stream, whole
+from upscale.upscaler.stream import Stream
+from upscale.upscaler.targets import InMemory, encoded, save
 
-MAX_SCALE = 64.0
-Size = tuple[int, int]  # height, width
+FIXED = ("model", "alpha", "denoise", "dtype")  # settings that no single picture can have otherwise
+ENLARGEMENT = ("scale", "size", "width", "height", "max_side")
 _Bytes = bytes  # in the class that name is a method
 
 
-class Upscaler:
+class Upscaler(Networks):
     """A loaded model; made by ``load``. It can be used from several threads at once.
 
-    A family of several native scales runs the nearest one at or above the enlargement asked for; it
-    is loaded when it is first needed. The rest of the way is bicubic.
+    Where methods take ``changes``, one picture may have other settings than the model was loaded
+    with: ``scale``, ``size`` (height, width), ``quality`` and so on, but no other ``model``,
+    ``alpha``, ``denoise`` or ``dtype``.
     """
-
-    def __init__(self, options: Options, device: torch.device) -> None:
-        self.options = options
-        self.device = device
-        self._lock = threading.Lock()
-        self._loaded: dict[int, Loaded] = {}
-        self._family = {entry.scale for entry in families().get(normal(options.name), ())}
-        first = self._load(options.scale)
-        self.native_scale = first.scale
-        self.scale = float(options.scale or first.scale)
-
-    def _load(self, wanted: float | None) -> Loaded:
-        loaded = load_native(self.options, self.device, wanted)
-        self._family.add(loaded.scale)
-        self._loaded[loaded.scale] = loaded
-        return loaded
-
-    def native(self, scale: float | None = None) -> Loaded:
-        """The network that runs for an enlargement of ``scale`` (None: the default)."""
-        wanted = self.scale if scale is None else scale
-        with self._lock:
-            scales = sorted(self._family)
-            chosen = next((s for s in scales if s >= wanted), scales[-1])
-            return self._loaded.get(chosen) or self._load(chosen)
 
     @overload
     def image(
-        self,
-        picture: Image,
-        *,
-        scale: float | None = None,
-        size: Size | None = None,
-        progress: Progress | None = None,
+        self, picture: Image, *, progress: Progress | None = None, **changes: Any
     ) -> Image: ...
 
     @overload
     def image(
-        self,
-        picture: Pixels,
-        *,
-        scale: float | None = None,
-        size: Size | None = None,
-        progress: Progress | None = None,
+        self, picture: Pixels, *, progress: Progress | None = None, **changes: Any
     ) -> Pixels: ...
 
     def image(
-        self,
-        picture: Image | Pixels,
-        *,
-        scale: float | None = None,
-        size: Size | None = None,
-        progress: Progress | None = None,
+        self, picture: Image | Pixels, *, progress: Progress | None = None, **changes: Any
     ) -> Image | Pixels:
         """Enlarge a picture.
 
         Args:
             picture: An :class:`Image`, or an array (H, W) or (H, W, C) of uint8, uint16, or float32
                 in [0, 1]; C is 1 gray, 2 gray and alpha, 3 RGB, 4 RGB and alpha.
-            scale: Final enlargement; None for the default.
-            size: Final (height, width) instead of a scale.
             progress: Called with the tiles done and all tiles.
+            changes: Settings that this picture has otherwise: ``scale=1.5``, or ``size=(height,
+                width)``.
 
         Returns:
             What was given, enlarged: same type, channels, dtype, metadata.
@@ -114,48 +67,46 @@ class Upscaler:
         Raises:
             ImageError: The array is no picture, or holds NaN.
             OutOfMemoryError: Not even the smallest tile fits.
-            UsageError: ``scale`` or ``size`` is out of range.
+            UsageError: A setting is out of range or settled when the model was loaded.
         """
         if isinstance(picture, Image):
-            return self.enlarge(picture, scale=scale, size=size, progress=progress)[0]
+            return self.enlarge(picture, progress=progress, **changes)[0]
         array = np.asarray(picture)
         flat = array.ndim == 2
         image = Image(array[:, :, None] if flat else array)
-        pixels = self.enlarge(image, scale=scale, size=size, progress=progress)[0].pixels
+        pixels = self.enlarge(image, progress=progress, **changes)[0].pixels
         return pixels[:, :, 0] if flat else pixels
 
     def bytes(
         self,
         data: bytes,
         *,
-        format: str | None = None,  # noqa: A002 - the name of the option
-        quality: int | None = None,
-        lossless: bool = False,
-        background: str | None = None,
-        scale: float | None = None,
-        size: Size | None = None,
         max_pixels: int = MAX_PIXELS,
         progress: Progress | None = None,
+        **changes: Any,
     ) -> bytes:
         """Enlarge an encoded picture.
 
         Args:
             data: A picture file's content, in any format that can be read.
-            format: Output format; None: the input's where it can be written, else PNG.
-            quality: Of lossy formats, 1 to 100.
-            lossless: Where the format has both.
-            background: Colour to put under alpha where the format holds none.
-            scale: See :meth:`image`.
-            size: See :meth:`image`.
             max_pixels: Largest width times height of the input that is accepted.
             progress: See :meth:`image`.
+            changes: See :meth:`image`; ``format``, ``quality`` and the like are those of the
+                result. Without ``format``: the input's where it can be written, else PNG.
 
         Raises:
             ImageError: ``data`` is no picture, or the format cannot hold the result.
         """
-        image = decode(data, max_pixels=max_pixels)
-        form = Form(_format(format, image), quality, lossless, background)
-        return self._encoded(image, form, scale, size, progress)[0]
+        settings = self.changed(changes)
+        reader = open_image(data, max_pixels=max_pixels).in_memory()
+        kind = settings.format and format_of(settings.format)
+        return _Bytes(
+            encoded(
+                kind or same_format(reader.format),
+                settings,
+                lambda target: process(reader, target, self, settings, progress),
+            )[0]
+        )
 
     def file(
         self,
@@ -163,29 +114,19 @@ class Upscaler:
         dst: str | os.PathLike[str],
         *,
         overwrite: bool = False,
-        format: str | None = None,  # noqa: A002 - the name of the option
-        quality: int | None = None,
-        lossless: bool = False,
-        background: str | None = None,
-        scale: float | None = None,
-        size: Size | None = None,
         max_pixels: int = MAX_PIXELS,
         progress: Progress | None = None,
+        **changes: Any,
     ) -> Result:
         """Enlarge a picture file into another; the output appears whole or not at all.
 
         Args:
             src: The input file.
-            dst: The output file; its extension names the format.
+            dst: The output file; its extension names the format where ``format`` does not.
             overwrite: Replace an output that exists. The input itself is never overwritten.
-            format: Output format where the extension is not to decide.
-            quality: See :meth:`bytes`.
-            lossless: See :meth:`bytes`.
-            background: See :meth:`bytes`.
-            scale: See :meth:`image`.
-            size: See :meth:`image`.
             max_pixels: See :meth:`bytes`.
             progress: See :meth:`image`.
+            changes: See :meth:`bytes`.
 
         Raises:
             ImageError: The input cannot be read, or the format cannot hold the result.
@@ -193,49 +134,40 @@ class Upscaler:
         """
         started = time.perf_counter()
         source, target = Path(src), Path(dst)
-        form = Form(format_of(format or target.name), quality, lossless, background)
-        check_target(source, target, overwrite)
-        image = decode(read(source), max_pixels=max_pixels)
-        data, result = self._encoded(image, form, scale, size, progress)
-        write(target, data, (result.out_height, result.out_width), overwrite=overwrite)
-        return replace(
-            result,
-            input=str(source),
-            output=str(target),
-            seconds=time.perf_counter() - started,
-        )
-
-    def _encoded(
-        self,
-        image: Image,
-        form: Form,
-        scale: float | None,
-        size: Size | None,
-        progress: Progress | None,
-    ) -> tuple[_Bytes, Result]:
-        """Enlarge and encode, with the record of how; what cannot be encoded fails before."""
-        height, width = self.final_size(image.height, image.width, scale=scale, size=size)
-        form.check(width, height, image)
-        big, result = self.enlarge(image, scale=scale, size=size, progress=progress)
-        return form.encode(with_provenance(big, result.provenance())), result
+        settings = self.changed(changes)
+        kind = format_of(settings.format or target.name)
+        _check_target(source, target, overwrite)
+        reader = _opened(source, max_pixels)
+        by_rows = goes_by_rows(reader, self, settings)
+        if not by_rows:
+            reader = reader.in_memory()
+        try:
+            result = save(
+                str(target),
+                kind,
+                settings,
+                lambda where: process(reader, where, self, settings, progress),
+                by_rows=by_rows,
+                replace=overwrite,
+            )
+        except OSError as error:
+            raise cannot_write(target, error) from error
+        seconds = time.perf_counter() - started
+        return replace(result, input=str(source), output=str(target), seconds=seconds)
 
     def enlarge(
-        self,
-        image: Image,
-        *,
-        scale: float | None = None,
-        size: Size | None = None,
-        progress: Progress | None = None,
+        self, image: Image, *, progress: Progress | None = None, **changes: Any
     ) -> tuple[Image, Result]:
         """Enlarge a picture and say how; see :meth:`image`.
 
         Beside input and output in their own depth, memory holds some rows of tiles.
         """
-        stream = self.stream(ImagePixels(image), scale=scale, size=size, progress=progress)
-        return Image(whole(stream), stream.metadata), stream.result
+        memory = InMemory()
+        result = process(of_image(image), memory, self, self.changed(changes), progress)
+        return memory.image, result
 
     def enlarge_together(
-        self, images: Sequence[Image], *, scale: float | None = None, size: Size | None = None
+        self, images: Sequence[Image], **changes: Any
     ) -> list[tuple[Image, Result]]:
         """Enlarge small pictures of one height and width in one go; see :meth:`enlarge`.
 
@@ -248,91 +180,25 @@ class Upscaler:
         sizes = {(image.height, image.width) for image in images}
         if len(sizes) != 1:
             raise ImageError(f"pictures of {sorted(sizes)} do not run together: give one size")
-        loaded = self.native(self._enlargement(sizes.pop(), scale, size))
-        rests = [self._separate(loaded, ImagePixels(image)) for image in images]
-        report = RunReport()
-        results = run_together(
-            loaded.prepared,
-            [rest.view() for rest in rests],
-            overlap=self.options.overlap,
-            tta=self.options.tta,
-            noise=self.options.noise,
-            report=report,
-        )
-        done = []
-        for rest, sr in zip(rests, results, strict=True):
-            stream = self._stream(loaded, rest, scale, size, ready=sr)
-            big = whole(stream)
-            result = replace(stream.result, retries=stream.result.retries + report.retries)
-            done.append((Image(big, stream.metadata), result))
-        return done
+        memories = [InMemory() for _ in images]
+        readers = [of_image(image) for image in images]
+        results = process_together(readers, memories, self, self.changed(changes))
+        return [(memory.image, r) for memory, r in zip(memories, results, strict=True)]
 
-    def stream(
-        self,
-        pixels: PixelSource,
-        *,
-        scale: float | None = None,
-        size: Size | None = None,
-        progress: Progress | None = None,
-    ) -> Stream:
+    def stream(self, reader: Reader, *, progress: Progress | None = None, **changes: Any) -> Stream:
         """Prepare to enlarge a picture that comes by rows; the result leaves in strips.
 
         Neither is ever whole in memory. The picture is gone through once at the call.
 
         Args:
-            pixels: The picture.
-            scale: See :meth:`image`.
-            size: See :meth:`image`.
+            reader: The picture, as ``upscale.image.open`` gives it.
             progress: See :meth:`image`.
+            changes: See :meth:`image`.
 
         Raises:
             ImageError: A file cannot be read to its end.
-            UsageError: ``scale`` or ``size`` is out of range.
         """
-        loaded = self.native(self._enlargement(pixels.shape[:2], scale, size))
-        rest = self._separate(loaded, pixels)
-        return self._stream(loaded, rest, scale, size, progress=progress)
-
-    def _enlargement(self, before: Size, scale: float | None, size: Size | None) -> float:
-        final = self.final_size(*before, scale=scale, size=size)
-        return max(final[0] / before[0], final[1] / before[1])
-
-    def _separate(self, loaded: Loaded, pixels: PixelSource) -> color.Rest:
-        options = self.options
-        return color.separate(
-            pixels, loaded.channels, alpha_mode=options.alpha_mode, icc=options.icc
-        )
-
-    def _stream(
-        self,
-        loaded: Loaded,
-        rest: color.Rest,
-        scale: float | None,
-        size: Size | None,
-        *,
-        ready: Tensor | None = None,
-        progress: Progress | None = None,
-    ) -> Stream:
-        """The stream of a picture taken apart; ``ready``: what the network has made of it."""
-
-        def runner(
-            view: color.View, progress: Progress | None, report: RunReport
-        ) -> Iterator[Tensor]:
-            if ready is not None and not view.is_alpha:
-                return iter((ready,))
-            return (rows for _, _, rows in self._run(loaded, view, progress, report))
-
-        final = self.final_size(*rest.size, scale=scale, size=size)
-        return Stream(
-            rest,
-            final,
-            loaded.scale,
-            runner,
-            self._result(loaded, rest.size, final),
-            color_fix=self.options.color_fix,
-            is_ahead=self.device.type != "cpu" and ready is None,
-            progress=progress,
-        )
+        return self.stream_of(reader, self.changed(changes), progress)
 
     def tensor(self, lr: Tensor, *, scale: float | None = None) -> Tensor:
         """Run the native network on (1, channels, H, W) in [0, 1].
@@ -340,72 +206,70 @@ class Upscaler:
         Returns (1, channels, native scale * H, native scale * W) float32 on the CPU. ``scale``
         chooses among the native scales of a family; nothing is resampled or clipped.
         """
-        loaded = self.native(scale)
-        return torch.cat([rows for _, _, rows in self._run(loaded, lr, None, RunReport())], -2)
+        strips = run(
+            self.native(scale).prepared,
+            lr,
+            tile=self.settings.tile,
+            overlap=self.settings.overlap,
+            tta=self.settings.tta,
+            noise=Noise(self.settings.seed, self.settings.temperature),
+        )
+        return torch.cat([rows for _, _, rows in strips], -2)
 
-    def final_size(
-        self, height: int, width: int, *, scale: float | None = None, size: Size | None = None
-    ) -> Size:
+    def final_size(self, height: int, width: int, **changes: Any) -> Size:
         """Height and width of the result for an input of ``height`` x ``width``.
 
         Raises:
             UsageError: Both or impossible values are given.
         """
-        if size is not None:
-            if scale is not None:
-                raise UsageError(f"scale {scale:g} and size {size} are both given; give one")
-            if min(size) < 1:
-                raise UsageError(f"size {size} is not a picture's; give at least 1 x 1")
-            return size
-        factor = self.scale if scale is None else check_scale(scale)
-        return max(1, int(height * factor + 0.5)), max(1, int(width * factor + 0.5))
+        return self.changed(changes).final_size(height, width, self.scale)
 
-    def _run(
-        self, loaded: Loaded, lr: Tensor | Source, progress: Progress | None, report: RunReport
-    ) -> Iterator[tuple[int, int, Tensor]]:
-        options = self.options
-        return run(
-            loaded.prepared,
-            lr,
-            tile=options.tile,
-            overlap=options.overlap,
-            tta=options.tta,
-            noise=options.noise,
-            progress=progress,
-            report=report,
-        )
-
-    def _result(self, loaded: Loaded, before: Size, final: Size) -> Result:
-        """What is known of a result before it is there."""
-        return Result(
-            model=self.options.name,
-            weights=loaded.weights,
-            alpha=loaded.alpha,
-            scale=max(final[0] / before[0], final[1] / before[1]),
-            device=str(self.device),
-            dtype=dtype_name(loaded.prepared.dtype),
-            tile=None,
-            retries=0,
-            width=before[1],
-            height=before[0],
-            out_width=final[1],
-            out_height=final[0],
-            seconds=0.0,
-        )
+    def changed(self, changes: dict[str, Any]) -> Settings:
+        """The settings for one picture; a new enlargement takes the place of the former one."""
+        given = {name: value for name, value in changes.items() if value is not None}
+        for name in FIXED:
+            if name in given:
+                raise UsageError(f"{name} is settled when a model is loaded: load another one")
+        if given.keys() & set(ENLARGEMENT):
+            given = dict.fromkeys(ENLARGEMENT) | given
+        if given.get("size") is not None:
+            height, width = given["size"]
+            given["size"] = (width, height)
+        try:
+            return replace(self.settings, **given)
+        except TypeError as error:
+            raise UsageError(f"no such setting: {error}") from error
 
 
-def check_scale(scale: float) -> float:
-    """Return an enlargement that can be asked for (:class:`UsageError` else)."""
-    if not 0 < scale <= MAX_SCALE:
-        raise UsageError(
-            f"scale {scale:g} is out of range; give more than 0 and at most {MAX_SCALE:g}"
-        )
-    return scale
+def same_format(name: str) -> str:
+    """A format where it can be written, else PNG."""
+    return name if name in FORMATS and FORMATS[name].writable else "png"
 
 
-def _format(name: str | None, image: Image) -> str:
-    """The format asked for, else the picture's own where it can be written, else PNG."""
-    if name is not None:
-        return format_of(name)
-    own = FORMATS.get(image.metadata.format)
-    return own.name if own is not None and own.writable else "png"
+def _opened(source: Path, max_pixels: int) -> Reader:
+    """A picture file.
+
+    Raises:
+        ImageError: It is missing or cannot be read.
+    """
+    try:
+        return open_image(source, max_pixels=max_pixels)
+    except FileNotFoundError as error:
+        raise ImageError(f"no such file: {source}; check the path") from error
+    except OSError as error:
+        raise ImageError(f"{source}: cannot be read ({error.strerror}); check the path") from error
+
+
+def _check_target(source: Path, target: Path, overwrite: bool) -> None:
+    """Refuse, before any work, an output that could not be written in the end.
+
+    Raises:
+        OutputError: It is the input; it exists and ``overwrite`` is false; its folder is missing or
+            read-only.
+    """
+    with contextlib.suppress(OSError):
+        if source.samefile(target):
+            raise OutputError(f"{target} is the input itself; give another output name")
+    refuse_existing(target, overwrite)
+    if not os.access(target.parent, os.W_OK):
+        raise OutputError(f"the folder {target.parent} is read-only; give another output")

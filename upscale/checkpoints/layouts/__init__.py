@@ -7,20 +7,24 @@ these rules, and ``Hints`` override them:
 * SwinIR's ``img_range`` is 255 for window 7 (the JPEG nets) and 1 otherwise.
 * One nearest-neighbour stage of an ESRGAN or of SwinIR's nearest+conv head enlarges by 2, not 3.
 * SRCNN's scale is in no file: it must be given.
+
+What no layout knows is asked of spandrel, where that is installed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NoReturn
 
 import torch
 from torch import Tensor
 
 from upscale.checkpoints.layouts import esrgan, srcnn, swinir
 from upscale.checkpoints.layouts.foreign import foreign_name
-from upscale.checkpoints.layouts.form import Hints, Recognised
+from upscale.checkpoints.layouts.form import Hints, Recognised, as_float32
 from upscale.errors import ArchitectureError, CheckpointError
-from upscale.models import MODELS, Config
+from upscale.models import MODELS, OTHERS, Config
+from upscale.models.spandrel import recognised
 
 __all__ = ["Hints", "Recognised", "check_state", "recognise"]
 
@@ -56,11 +60,23 @@ def recognise(tensors: Mapping[str, Tensor], hints: Hints | None = None) -> Reco
     if not tensors:
         raise ArchitectureError("there are no tensors in it; give a file that holds a network")
     stripped = strip_prefixes(tensors)
-    for layout in LAYOUTS:
-        if layout.matches(stripped):
-            found = layout.read(stripped, hints or Hints())
-            check_state(found.architecture, found.config, found.state)
-            return found
+    layout = next((layout for layout in LAYOUTS if layout.matches(stripped)), None)
+    try:
+        found = layout.read(stripped, hints or Hints()) if layout else _unknown(stripped)
+        check_state(found.architecture, found.config, found.state)
+    except ArchitectureError as refusal:
+        try:
+            config, _ = recognised(stripped)
+        except CheckpointError as reason:
+            if layout:
+                raise refusal from None
+            raise ArchitectureError(f"{refusal}; {reason}") from reason
+        found = Recognised("spandrel", config, as_float32(stripped), layout="spandrel")
+        check_state(found.architecture, found.config, found.state)
+    return found
+
+
+def _unknown(stripped: Mapping[str, Tensor]) -> NoReturn:
     name = foreign_name(stripped)
     if name:
         raise ArchitectureError(f"it is a {name}; upscale runs {', '.join(MODELS)} networks")
@@ -91,10 +107,22 @@ def strip_prefixes(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def check_state(architecture: str, config: Config, state: Mapping[str, Tensor]) -> None:
     """Compare keys and shapes with those of the network, without allocating it.
 
+    Another package compares those of its networks when it builds them.
+
     Raises:
         ArchitectureError: An impossible configuration, a key missing or unknown, another shape.
         CheckpointError: A value is not finite.
     """
+    if architecture not in OTHERS:
+        _check_layout(architecture, config, state)
+    for key, tensor in state.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise CheckpointError(
+                f"its tensor {key} holds values that are not finite; take another checkpoint"
+            )
+
+
+def _check_layout(architecture: str, config: Config, state: Mapping[str, Tensor]) -> None:
     sizes = [n for v in vars(config).values() for n in (v if isinstance(v, tuple) else (v,))]
     if len(sizes) > MAX_SIZE or any(isinstance(n, int) and n > MAX_SIZE for n in sizes):
         raise ArchitectureError(f"its configuration has a size above {MAX_SIZE}; it is damaged")
@@ -106,11 +134,6 @@ def check_state(architecture: str, config: Config, state: Mapping[str, Tensor]) 
             f"{architecture} cannot be built as {config}: {error}; fetch or save the file again"
         ) from error
     _compare(architecture, wanted, state)
-    for key, tensor in state.items():
-        if not bool(torch.isfinite(tensor).all()):
-            raise CheckpointError(
-                f"its tensor {key} holds values that are not finite; take another checkpoint"
-            )
 
 
 def _compare(architecture: str, wanted: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:

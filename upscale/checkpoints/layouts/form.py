@@ -32,7 +32,7 @@ class Recognised:
     """A state dict understood.
 
     Attributes:
-        architecture: Key of ``MODELS``.
+        architecture: Key of ``MODELS`` or ``OTHERS``.
         config: Configuration of the network.
         state: Tensors under native keys, floats as float32.
         layout: Name of the layout that the keys were in.

@@ -1,0 +1,126 @@
+"""``-m FILE``: what runs, what is refused and how, through the real command."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from tests.checkpoints.nets import esrgan
+from tests.checkpoints.test_conversion import evil
+from tests.checkpoints.test_layouts import to_old
+from upscale import checkpoints
+from upscale.checkpoints.files import digest
+from upscale.resample import resize
+
+Command = Callable[..., "subprocess.Popen[bytes]"]
+
+
+def run(command: Command, *arguments: str | Path, **more: object) -> tuple[int, bytes, list[str]]:
+    """Exit status, stdout, and the lines on stderr that are no note on the device."""
+    process = command(*arguments, **more)
+    out, err = process.communicate(timeout=120)
+    lines = [line for line in err.decode().splitlines() if "running on the CPU" not in line]
+    return process.returncode, out, lines
+
+
+def refused(done: tuple[int, bytes, list[str]], *words: str) -> None:
+    code, out, lines = done
+    assert (code, out, len(lines)) == (2, b"", 1), done
+    assert lines[0].startswith("upscale: error: ")
+    for word in words:
+        assert word in lines[0], lines[0]
+
+
+def test_a_flipped_byte_is_refused(command: Command, picture: Path) -> None:
+    path = checkpoints.save(picture.parent / "flip.safetensors", esrgan()).path
+    out = picture.parent / "out.png"
+    data = bytearray(path.read_bytes())
+    data[-100] ^= 1
+    path.write_bytes(data)
+    done = run(command, picture, "-m", path, "-o", out)
+    refused(done, str(path), "damaged", "fetch or save it again")
+    assert not out.exists()
+    data[-100] ^= 1
+    path.write_bytes(data)
+    assert run(command, picture, "-m", path, "-o", out)[0] == 0
+
+
+def test_a_pth_runs_and_is_named_by_its_hash(command: Command, picture: Path) -> None:
+    folder = picture.parent
+    torch.save({"params_ema": to_old(dict(esrgan().state_dict()))}, folder / "net.pth")
+    saved = checkpoints.save(folder / "same.safetensors", esrgan()).path
+    records = []
+    for k, model in enumerate((folder / "net.pth", folder / "net.pth", saved)):
+        done = run(command, picture, "-m", model, "-o", folder / f"{k}.png", "--json")
+        assert done[0] == 0, done
+        records.append(json.loads(done[1]))
+    assert records[0]["weights"] == {"net": digest(folder / "net.pth")} == records[1]["weights"]
+    first, second, third = (cv2.imread(str(folder / f"{k}.png")) for k in range(3))
+    assert np.array_equal(first, second)
+    assert np.array_equal(first, third)
+
+
+@pytest.mark.parametrize("which", range(5))
+def test_a_malicious_pth_runs_nothing(command: Command, picture: Path, which: int) -> None:
+    folder = picture.parent
+    torch.save({"params": evil(folder / "owned")[which]}, folder / "evil.pth")
+    done = run(command, picture, "-m", folder / "evil.pth")
+    refused(done, "evil.pth", "do not trust it")
+    assert sorted(path.name for path in folder.iterdir()) == ["evil.pth", "picture.png"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "the file is empty; fetch"),
+        (b"PK\x03\x04 and no more", "truncated, damaged, or no PyTorch"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS pointer"),
+        (b"<!DOCTYPE html><html></html>", "a web page"),
+    ],
+)
+def test_a_bad_checkpoint_is_wrong_usage(
+    command: Command, picture: Path, content: bytes, words: str
+) -> None:
+    path = picture.parent / "bad.pth"
+    path.write_bytes(content)
+    refused(run(command, picture, "-m", path), str(path), words)
+
+
+def test_what_is_not_pulled_is_wrong_usage(command: Command, picture: Path) -> None:
+    refused(run(command, picture, "-m", "real-esrgan"), "upscale weights pull real-esrgan")
+    refused(run(command, picture, "-m", "no.pth"), "no checkpoint file no.pth")
+
+
+@pytest.mark.parametrize(
+    ("options", "size"),
+    [
+        ([], (48, 36)),
+        (["-s", "3"], (36, 27)),
+        (["-s", "2.5"], (30, 23)),
+        (["--size", "31x17"], (17, 31)),
+    ],
+)
+def test_bicubic_is_a_model(
+    command: Command, picture: Path, options: list[str], size: tuple[int, int]
+) -> None:
+    out = picture.parent / "out.png"
+    done = run(command, picture, "-m", "bicubic", "-o", out, "--json", *options)
+    assert done[0] == 0, done
+    record = json.loads(done[1])
+    assert (record["model"], record["weights"], record["alpha"]) == ("bicubic", {}, None)
+    lr = torch.from_numpy(cv2.imread(str(picture))).permute(2, 0, 1)[None].double()
+    wanted = resize(lr, size).clamp(0, 255)[0].permute(1, 2, 0).numpy()
+    found = cv2.imread(str(out))
+    assert found.shape[:2] == size
+    assert np.abs(found - wanted).max() < 0.502  # rounded once
+
+
+def test_bicubic_takes_no_alpha(command: Command, picture: Path) -> None:
+    refused(run(command, picture, "-m", "bicubic", "--alpha", "0.5"), "bicubic", "takes no alpha")

@@ -1,0 +1,199 @@
+"""Networks one after the other, and the share of the nets for real pictures chosen by picture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from skimage import data
+
+import upscale
+from upscale.checkpoints import save
+from upscale.damage import Damage, denoise_for
+from upscale.errors import UsageError
+from upscale.models import SwinIR, SwinIRConfig
+
+
+@pytest.fixture(scope="module")
+def clean() -> np.ndarray:
+    """(96, 96, 3) uint8, never compressed at this size."""
+    return cv2.resize(data.astronaut()[:192, 128:320], (96, 96), interpolation=cv2.INTER_AREA)
+
+
+def jpeg(x: np.ndarray, quality: int) -> np.ndarray:
+    return cv2.imdecode(cv2.imencode(".jpg", x, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], 1)
+
+
+def noisy(x: np.ndarray, sigma: float) -> np.ndarray:
+    drawn = np.random.default_rng(0).normal(0, sigma, x.shape)
+    return np.clip(np.rint(x + drawn), 0, 255).astype(np.uint8)
+
+
+def test_a_chain_is_its_networks_in_turn(duo: str, quad: str, clean: np.ndarray) -> None:
+    lr = clean[:37, :50].astype(np.float32) / 255
+    first = upscale.load(duo, device="cpu").image(lr)
+    wanted = upscale.load(quad, device="cpu", denoise=0).image(first)
+    chain = upscale.load(f"{duo},{quad}", device="cpu", tile=16)
+    assert chain.scale == chain.native_scale == 4
+    found = chain.image(lr)
+    whole = upscale.load(f"{duo},{quad}", device="cpu").image(lr)
+    assert found.shape == (148, 200, 3)
+    worst = np.abs(whole - wanted).max()
+    print(f"worst difference {worst:.2e}")
+    assert worst < 1e-5
+    assert np.abs(found - whole).max() < 2 / 255  # by tiles
+
+
+def test_a_chain_enlarges_as_far_as_is_asked_for(duo: str, quad: str, clean: np.ndarray) -> None:
+    half = upscale.load(f"{duo},{quad}", device="cpu", scale=3).image(clean[:20, :30])
+    assert half.shape == (60, 90, 3)
+
+
+def test_alpha_and_denoise_go_to_those_that_take_them(duo: str, quad: str) -> None:
+    stages = upscale.load(f"{duo},{quad}", device="cpu", alpha=0.3, denoise=0.5).chain()
+    assert [stage.alpha for stage in stages] == [0.3, 0.3]
+    assert [stage.denoise for stage in stages] == [None, 0.5]
+
+
+def test_the_order_of_a_chain_is_in_its_digest_and_name(
+    cli: Callable[..., object], tmp_path: Path, duo: str, quad: str, clean: np.ndarray
+) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), clean[:24, :24])
+    for chain in (f"{duo},{quad}", f"{quad},{duo}"):
+        done = cli(tmp_path / "a.png", "-m", chain, "--json")
+        record = json.loads(done.out)  # type: ignore[attr-defined]
+        assert record["model"] == chain
+        assert Path(record["output"]).name == f"a_{chain.replace(',', '+')}_x4.png"
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "a.png"), clean[:24, :24])
+    states = []
+    for chain in (f"{duo},{quad}", f"{duo},{quad}", f"{quad},{duo}"):
+        done = cli(folder, "-o", f"{out}/", "-m", chain, "--json")
+        states.append(json.loads(done.out)["status"])  # type: ignore[attr-defined]
+    assert states == ["ok", "skipped", "ok"]
+
+
+@pytest.mark.parametrize(
+    ("chain", "words"),
+    [
+        ("tiny,duo", "takes RGB"),
+        ("duo,tiny", "Y of the studio range"),
+        ("duo,,quad", "a name is missing"),
+        ("duo,nothing", "nothing"),
+    ],
+)
+def test_a_chain_that_does_not_fit_is_wrong_usage(
+    cli: Callable[..., object], tmp_path: Path, quad: str, chain: str, words: str
+) -> None:
+    del quad
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((20, 20, 3), np.uint8))
+    done = cli(tmp_path / "a.png", "-m", chain)
+    assert done.code == 2  # type: ignore[attr-defined]
+    assert words in done.err  # type: ignore[attr-defined]
+    assert len(done.err.strip().splitlines()) == 1  # type: ignore[attr-defined]
+    assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_gray_of_two_ranges_is_no_chain(tmp_path: Path, tiny: str) -> None:
+    net = SwinIR(
+        SwinIRConfig(scale=1, channels=1, embed_dim=4, depths=(1,), num_heads=(1,), upsampler="")
+    )
+    save(tmp_path / "gray.safetensors", net)
+    with pytest.raises(UsageError, match=r"gives gray and .* takes Y of the studio range"):
+        upscale.load(f"{tmp_path / 'gray.safetensors'},{tiny}", device="cpu")
+
+
+def test_the_share_follows_the_damage() -> None:
+    nan = float("nan")
+    assert denoise_for(Damage(1.0, 0.5)) == 0
+    assert denoise_for(Damage(1.5, 0.3)) == 1
+    assert denoise_for(Damage(1.0, 15)) == 1
+    assert denoise_for(Damage(nan, nan)) == 0
+    assert denoise_for(Damage(nan, 20)) == 1
+    between = [denoise_for(Damage(1.0, sigma)) for sigma in np.linspace(2, 8, 61)]
+    assert between == sorted(between)
+    assert set(between) == {0, 0.25, 0.5, 0.75, 1}
+
+
+def test_auto_looks_at_each_picture(quad: str, clean: np.ndarray) -> None:
+    up = upscale.load(quad, device="cpu")
+    for picture, share in ((clean, 0.0), (jpeg(clean, 50), 1.0), (noisy(clean, 15), 1.0)):
+        image = upscale.Image(picture)
+        big, result = up.enlarge(image)
+        assert result.denoise == share
+        fixed = upscale.load(quad, device="cpu", denoise=share).image(picture)
+        assert np.array_equal(big.pixels, fixed)
+    assert {*up.weights} == {f"quad-{role}-x2" for role in ("psnr", "gan", "real-psnr", "real-gan")}
+
+
+def test_auto_is_said_in_the_record_and_when_verbose(
+    cli: Callable[..., object], tmp_path: Path, quad: str, clean: np.ndarray
+) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), jpeg(clean, 50))
+    done = cli(tmp_path / "a.png", "-m", quad, "--denoise", "auto", "--json", "-v")
+    assert json.loads(done.out)["denoise"] == 1  # type: ignore[attr-defined]
+    assert "denoise 1" in done.err  # type: ignore[attr-defined]
+
+
+def test_a_network_for_clean_pictures_is_hinted_at_once(
+    cli: Callable[..., object], tmp_path: Path, quad: str, clean: np.ndarray
+) -> None:
+    for name in ("a", "b"):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), noisy(clean, 15))
+    done = cli(tmp_path, "-o", tmp_path / "out", "-m", "srcnn", "-s", "2", "--json")
+    assert done.err.count("looks compressed or noisy") == 1  # type: ignore[attr-defined]
+    assert len(done.out.splitlines()) == 2  # type: ignore[attr-defined]
+    quiet = cli(tmp_path / "a.png", "-o", tmp_path / "c.png", "-m", quad)
+    assert "looks compressed" not in quiet.err  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("value", ["2", "-0.1", "nan", "much"])
+def test_denoise_out_of_range(
+    cli: Callable[..., object], tmp_path: Path, quad: str, value: str
+) -> None:
+    done = cli(tmp_path / "a.png", "-m", quad, "--denoise", value)
+    assert done.code == 2  # type: ignore[attr-defined]
+    assert "denoise" in done.err  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("value", ["0.5", "auto"])
+def test_denoise_of_a_model_without_such_nets(
+    cli: Callable[..., object], tmp_path: Path, duo: str, value: str
+) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((20, 20, 3), np.uint8))
+    done = cli(tmp_path / "a.png", "-m", duo, "--denoise", value)
+    assert done.code == 2  # type: ignore[attr-defined]
+    assert "pair of nets for real pictures" in done.err  # type: ignore[attr-defined]
+
+
+def test_evaluate_at_several_shares(
+    cli: Callable[..., object], tmp_path: Path, quad: str, clean: np.ndarray
+) -> None:
+    """``auto`` is the clean pair on a clean picture, the other on a damaged one."""
+    folder = tmp_path / "set"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "a.png"), cv2.resize(clean, (288, 288), interpolation=cv2.INTER_CUBIC))
+    done = cli(
+        "evaluate",
+        folder,
+        "-m",
+        quad,
+        "--denoise",
+        "0,1,auto",
+        "--degrade",
+        "clean,noise:20",
+        "--json",
+    )
+    rows = [json.loads(line) for line in done.out.splitlines()]  # type: ignore[attr-defined]
+    found = {(r["denoise"], r["degrade"]): r["psnr_y"] for r in rows if r["picture"] is None}
+    assert len(found) == 6
+    assert found["auto", None] == found[0, None] != found[1, None]
+    assert found["auto", "noise:20"] == found[1, "noise:20"] != found[0, "noise:20"]
+    wrong = cli("evaluate", folder, "-m", "srcnn", "-s", "2", "--denoise", "0.5")
+    assert wrong.code == 2  # type: ignore[attr-defined]
+    assert "--denoise does not apply" in wrong.err  # type: ignore[attr-defined]

@@ -1,0 +1,345 @@
+"""One picture of a batch: claimed, read, enlarged, written, recorded in the journal.
+
+The threads of a run and the workers of a cluster do the same.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Protocol
+
+from upscale.batch import storage
+from upscale.batch.folders import Folders
+from upscale.batch.journal import Journal, JournalLine
+from upscale.batch.plan import Plan, is_done, is_ours
+from upscale.batch.report import Record
+from upscale.batch.storage import Content
+from upscale.batch.task import STDOUT, Task
+from upscale.device import is_out_of_memory
+from upscale.errors import ImageError, OutputError, UpscaleError
+from upscale.image import FORMATS, MAX_PIXELS, Reader
+from upscale.image import open as open_image
+from upscale.inference import Progress
+from upscale.settings import Settings
+from upscale.upscaler import (
+    Behind,
+    InFile,
+    Result,
+    Target,
+    Upscaler,
+    bytes_of,
+    encoded,
+    goes_by_rows,
+    same_format,
+    save,
+)
+from upscale.upscaler.processing import MOST_PIXELS
+
+BUDGET_BYTES = 1 << 30  # of the pictures in hand
+
+
+class Stopped(BaseException):
+    """The run was stopped while a picture waited for the network or was in it."""
+
+
+class Runner(Protocol):
+    """What runs a picture through the network."""
+
+    @property
+    def upscaler(self) -> Upscaler:
+        """The model, or one of several that differ in their device alone."""
+
+    def run(self, reader: Reader, target: Target, settings: Settings, progress: Progress) -> Result:
+        """``upscale.upscaler.process``, in this thread or in the network's own."""
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What became of a picture.
+
+    Attributes:
+        record: For the report.
+        data: The bytes that are to go to stdout.
+        losses: What the output could not hold.
+        hint: A model that suits the picture better.
+        is_fatal: Why it failed will meet every further picture too.
+    """
+
+    record: Record
+    data: bytes | memoryview | None = None
+    losses: tuple[str, ...] = ()
+    hint: str = ""
+    is_fatal: bool = False
+
+
+class Budget:
+    """Bounds the bytes of the pictures in hand; one picture alone is always let in."""
+
+    def __init__(self, most: int = BUDGET_BYTES) -> None:
+        self._most = most
+        self._inside = self._pictures = 0
+        self._closed = False
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def of(self, count: int) -> Iterator[None]:
+        """Wait until ``count`` bytes fit, and hold them.
+
+        Raises:
+            Stopped: The budget was closed.
+        """
+        with self._changed:
+            while not self._closed and self._pictures and self._inside + count > self._most:
+                self._changed.wait()
+            if self._closed:
+                raise Stopped
+            self._inside += count
+            self._pictures += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._inside -= count
+                self._pictures -= 1
+                self._changed.notify_all()
+
+    def close(self) -> None:
+        """Let nobody in any more."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+
+@dataclass(frozen=True)
+class Work:
+    """What all pictures of a run have in common.
+
+    Attributes:
+        settings: As in the plan.
+        digest: Of settings and weights, for the journal.
+        overwrite: What was done before this run began is done again.
+        max_pixels: Largest input; ``None``: what can be done.
+        folders: Journals and claims.
+        budget: Of memory.
+    """
+
+    settings: Settings
+    digest: str
+    overwrite: bool = False
+    max_pixels: int | None = None
+    folders: Folders = field(default_factory=Folders)
+    budget: Budget = field(default_factory=Budget)
+
+    def do(self, task: Task, runner: Runner, progress: Progress) -> Outcome | None:
+        """Do one picture; ``None`` where another process has it in hand."""
+        with self.folders.claim(task) as is_mine:
+            if not is_mine:
+                return None
+            try:
+                return self._do(task, runner, progress)
+            except Exception as error:  # noqa: BLE001 - one bad picture is one failed record
+                return Outcome(failed(task, error), is_fatal=is_fatal(error))
+
+    def _do(self, task: Task, runner: Runner, progress: Progress) -> Outcome:
+        # 1. Did another process do it while this one waited?
+        journal = self.folders.journal(task)
+        if journal is not None:
+            now = self._recheck(task, journal)
+            if isinstance(now, Record):
+                return Outcome(now)
+            task = now
+        # 2. Read it, as far as its header; settle size and format of the output.
+        started = time.perf_counter()
+        try:
+            content = storage.content(task.source.location, task.source.data)
+            reader = open_image(
+                content.where,
+                max_pixels=self.max_pixels or most_pixels(content),
+                assume_icc=assumed_profile(self.settings.assume_icc),
+            )
+        except OSError as error:
+            raise ImageError(storage.reason(error)) from error
+        kind = task.format or same_format(reader.format)
+        by_rows = goes_by_rows(reader, runner.upscaler, self.settings)
+        # 3. Decode a small picture here, ahead of the network; a large one as it is enlarged.
+        before, after = bytes_of(reader, runner.upscaler, self.settings)
+        with self.budget.of(0 if by_rows else before + 2 * after):
+            if not by_rows:
+                reader = reader.in_memory()
+            # 4. Run it, and encode it: a small one here, behind the network.
+            job = _Job(self, task, content, reader, kind, by_rows, runner, progress)
+            data, result = job.write(journal)
+        record = Record.of(task, result, time.perf_counter() - started)
+        return Outcome(record, data, result.losses, result.hint)
+
+    def _recheck(self, task: Task, journal: Journal) -> Task | Record:
+        """The task as it is now to be done, or the record of a picture that is done."""
+        journal.refresh()
+        now = storage.try_stat(task.output)
+        if now is None:
+            return task
+        is_news = not self.overwrite or journal.is_news(task.relative)
+        if is_news and is_done(task, now, journal, self.digest):
+            return skipped(task, "done by another process")
+        return replace(task, replace=True) if is_ours(task, now, journal) else task
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """A picture that is open."""
+
+    work: Work
+    task: Task
+    content: Content
+    reader: Reader
+    format: str
+    by_rows: bool
+    runner: Runner
+    progress: Progress
+
+    def write(self, journal: Journal | None) -> tuple[bytes | memoryview | None, Result]:
+        """Write the output and its line in the journal; give its bytes where they go to stdout.
+
+        Raises:
+            OutputError: It exists, or cannot be written.
+        """
+        task, settings = self.task, self._settings()
+        if task.output == STDOUT:
+            return encoded(self.format, settings, self._run)
+        try:
+            storage.make_folder(task.output)
+            if storage.is_url(task.output):
+                data, result = encoded(self.format, settings, self._run)
+                self._upload(data, journal)
+                return None, result
+
+            def finished(name: str, sha256: str) -> None:
+                self.content.check_unchanged()
+                if journal is not None:
+                    written = storage.stat(name)
+                    journal.add(self._line(written.size, written.stamp, sha256))
+
+            result = save(
+                task.output,
+                self.format,
+                settings,
+                self._run,
+                by_rows=self.by_rows,
+                replace=task.replace,
+                finished=finished,
+            )
+        except OSError as error:
+            raise OutputError(f"cannot be written: {storage.reason(error)}") from error
+        return None, result
+
+    def _settings(self) -> Settings:
+        """The settings without what this format does not know."""
+        settings, kind = self.work.settings, FORMATS[self.format]
+        return replace(
+            settings,
+            lossless=settings.lossless and kind.lossless,
+            palette=settings.palette and kind.name == "png",
+        )
+
+    def _run(self, target: InFile) -> Result:
+        """Enlarge the picture; encode a small one in this thread, so that the network is free."""
+        settings = self.work.settings
+        if self.by_rows:
+            return self.runner.run(self.reader, target, settings, self.progress)
+        behind = Behind(target)
+        result = self.runner.run(self.reader, behind, settings, self.progress)
+        behind.finish()
+        return result
+
+    def _upload(self, data: memoryview, journal: Journal | None) -> None:
+        """Write to an object store; the line stands before the object and again after it."""
+        sha256 = storage.sha256(data)
+
+        def note(stamp: str) -> None:
+            if journal is not None:
+                journal.add(self._line(len(data), stamp, sha256))
+
+        written = storage.write(
+            self.task.output, bytes(data), replace=self.task.replace, before=lambda: note("")
+        )
+        note(written.stamp)
+
+    def _line(self, size: int, stamp: str, sha256: str) -> JournalLine:
+        return JournalLine(
+            output=self.task.relative,
+            input=storage.absolute(self.task.source.location),
+            input_size=self.content.stat.size,
+            input_stamp=self.content.stat.stamp,
+            input_sha256=self.content.sha256(),
+            settings=self.work.digest,
+            output_size=size,
+            output_stamp=stamp,
+            output_sha256=sha256,
+        )
+
+
+def most_pixels(content: Content) -> int:
+    """The largest input that is taken where no limit is given: more where it goes by rows."""
+    return MOST_PIXELS if isinstance(content.where, str) else MAX_PIXELS
+
+
+@lru_cache(maxsize=4)
+def assumed_profile(path: str | None) -> bytes | None:
+    """Return the ICC profile to assume for a picture without one.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    return None if path is None else Path(path).read_bytes()
+
+
+def skipped(task: Task, reason: str) -> Record:
+    """Return the record of a picture whose output is there."""
+    return Record(task.source.location, task.output, "skipped", reason)
+
+
+def failed(task: Task, error: BaseException | str) -> Record:
+    """Return the record of a picture that failed, with the reason on one line."""
+    return Record(task.source.location, task.output, "failed", describe(error))
+
+
+def settled(plan: Plan) -> Iterator[Outcome]:
+    """Yield an outcome for every task whose end is known beforehand."""
+    for task in plan.tasks:
+        if task.action == "skip":
+            yield Outcome(skipped(task, task.reason))
+        elif task.action == "fail":
+            yield Outcome(failed(task, task.reason))
+
+
+def describe(error: BaseException | str) -> str:
+    """Return why something failed; what is no error of this package is shown as the bug it is."""
+    if isinstance(error, str):
+        return error
+    if isinstance(error, UpscaleError):
+        return " ".join(str(error).split())
+    if isinstance(error, OSError):
+        return storage.reason(error)
+    if is_out_of_memory(error):
+        return "out of memory; give a smaller --tile, or fewer --jobs"
+    if os.environ.get("UPSCALE_DEBUG"):
+        traceback.print_exception(error, file=sys.stderr)
+    message = " ".join(str(error).split())
+    return f"internal error: {type(error).__name__}: {message}; UPSCALE_DEBUG=1 shows where"
+
+
+def is_fatal(error: BaseException) -> bool:
+    """Whether an error will meet every further picture too: the disk is full or read-only."""
+    cause = error.__cause__ if isinstance(error, OutputError) else error
+    fatal = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+    return isinstance(cause, OSError) and cause.errno in fatal

@@ -1,0 +1,251 @@
+"""How compressed and how noisy a picture is, told from the picture alone.
+
+``jpeg_quality`` reads a JPEG file's quantisation tables; ``blockiness`` finds the blocks that JPEG
+leaves in pixels, whatever file they lie in; ``noise_sigma`` measures white noise. The two figures
+look at about half a megapixel, in bands of rows spread over the picture, and take some 10 ms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import JpegImagePlugin
+
+BLOCK = 8  # pixels, the side of a JPEG block
+BAND = 32  # rows looked at together; a multiple of BLOCK
+BUDGET = 1 << 19  # pixels looked at in all
+STEP_LIMIT = 8.0  # levels; a larger step is an edge of what is shown, and counts as this
+NOISE_QUANTILE = 0.1  # share of the blocks that are taken to hold no texture
+# What the quantile gives for white noise of sigma 1, by the number of channels.
+NOISE_QUANTILE_OF_WHITE = {1: 0.792, 3: 0.880}
+
+# ITU-T T.81, tables K.1 and K.2, row by row
+_LUMA = """
+    16 11 10 16 24 40 51 61 12 12 14 19 26 58 60 55 14 13 16 24 40 57 69 56 14 17 22 29 51 87 80 62
+    18 22 37 56 68 109 103 77 24 35 55 64 81 104 113 92 49 64 78 87 103 121 120 101 72 92 95 98 112
+    100 103 99
+"""
+_CHROMA = """
+    17 18 24 47 99 99 99 99 18 21 26 66 99 99 99 99 24 26 56 99 99 99 99 99 47 66 99 99 99 99 99 99
+    99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99
+"""
+STANDARD = tuple(np.array(table.split(), np.int64) for table in (_LUMA, _CHROMA))
+
+BLOCKS = (1.04, 1.10)  # blockiness from which on a picture counts as compressed, and wholly so
+NOISE = (3.5, 7.0)  # the same of noise, in levels
+
+Pixels = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What a picture looks to have gone through.
+
+    Attributes:
+        blockiness: See :func:`blockiness`; NaN where it cannot be told.
+        noise: See :func:`noise_sigma`; NaN where it cannot be told.
+    """
+
+    blockiness: float
+    noise: float
+
+
+def survey(strips: Iterable[Pixels], height: int, width: int) -> Damage:
+    """The damage of a picture that is read by rows, in one pass that keeps half a megapixel.
+
+    Args:
+        strips: (h, W, C) from top to bottom, uint8, uint16 or float32 in [0, 1]; C is 1 gray, 2
+            gray and alpha, 3 RGB, 4 RGB and alpha.
+        height: Of the picture.
+        width: Of the picture.
+    """
+    bands = [as_levels(band) for band in _cut(strips, _starts(height, width), height)]
+    return Damage(
+        _blockiness([_luma(band) for band in bands]),
+        _noise_sigma(bands),
+    )
+
+
+def denoise_for(damage: Damage) -> float:
+    """The share of the nets for real pictures that suits a picture: 0, 0.25, 0.5, 0.75 or 1.
+
+    It rises from 0 to 1 between the figures of clean pictures and those of JPEG 90 or noise of
+    sigma 7; ``docs/models.md`` has the table that the ends were chosen by.
+    """
+    blocks = (damage.blockiness - BLOCKS[0]) / (BLOCKS[1] - BLOCKS[0])
+    noise = (damage.noise - NOISE[0]) / (NOISE[1] - NOISE[0])
+    worse = max((x for x in (blocks, noise) if not np.isnan(x)), default=0.0)
+    return round(4 * min(1.0, max(0.0, worse))) / 4
+
+
+def as_levels(pixels: Pixels) -> Pixels:
+    """Colour (h, W, 1 or 3) in 8-bit levels, float32, without alpha."""
+    colour = pixels[:, :, : 1 if pixels.shape[2] <= 2 else 3]
+    most = 1.0 if pixels.dtype == np.float32 else float(np.iinfo(pixels.dtype).max)
+    return colour.astype(np.float32) * np.float32(255 / most)
+
+
+def _luma(levels: Pixels) -> Pixels:
+    """(h, W, C) to Y of the full range, (h, W)."""
+    if levels.shape[2] == 1:
+        return levels[:, :, 0]
+    y: Pixels = 0.299 * levels[:, :, 0] + 0.587 * levels[:, :, 1] + 0.114 * levels[:, :, 2]
+    return y
+
+
+def jpeg_quality(data: bytes) -> int | None:
+    """Quality of a JPEG file as the IJG's libjpeg counts it, from its quantisation tables.
+
+    Tables of other programs (cameras, Photoshop) get the quality whose tables are nearest, in the
+    mean of the logarithms' differences.
+
+    Args:
+        data: The file, or its beginning up to the picture's data.
+
+    Returns:
+        1 (worst) to 100; None where ``data`` is no JPEG file with such tables.
+    """
+    try:
+        # The class and not Image.open: only the header is read, whatever the picture's size.
+        found = JpegImagePlugin.JpegImageFile(BytesIO(data)).quantization
+    except (OSError, SyntaxError, ValueError, IndexError):
+        return None
+    tables = [np.array(table) for _, table in sorted(found.items())][:2]
+    if not tables or any(table.shape != (64,) or table.min() < 1 for table in tables):
+        return None
+    return min(range(100, 0, -1), key=lambda quality: _distance(tables, quality))
+
+
+def _distance(tables: list[NDArray[np.int64]], quality: int) -> float:
+    """Mean difference of logarithms between tables and libjpeg's of a quality."""
+    percent = 5000 // quality if quality < 50 else 200 - 2 * quality
+    total = 0.0
+    for table, standard in zip(tables, STANDARD, strict=False):
+        scaled = np.clip((standard * percent + 50) // 100, 1, 255)
+        total += float(np.abs(np.log(table / scaled)).mean())
+    return total
+
+
+def blockiness(y: Pixels) -> float:
+    """How much larger steps are at the edges of 8x8 blocks than elsewhere; 1 means no blocks.
+
+    A step is the difference of two neighbours less the mean of the differences on both sides of it
+    (the difference of slope of Minami and Zakhor 1995), so that gradients count nothing, and at
+    most 8 levels of it count, so that edges of what is shown count little. Steps are averaged for
+    each of the eight places in the grid, across and down; the figure is the mean at block edges
+    over the median of the other seven (a comparison as in Fan and de Queiroz 2003). The grid starts
+    at the picture's corner.
+
+    Args:
+        y: (H, W), in 8-bit levels.
+
+    Returns:
+        About 1 for pictures never compressed; NaN with less than 24 rows or columns, or where
+        nothing but block edges has steps.
+    """
+    return _blockiness(list(_bands(y)))
+
+
+def _blockiness(bands: list[Pixels]) -> float:
+    if min(bands[0].shape) < 3 * BLOCK:
+        return float("nan")
+    sums, counts = np.zeros(BLOCK), np.zeros(BLOCK)
+    for band in bands:
+        for plane in (band, band.T):
+            slope = np.diff(plane.astype(np.float32), axis=1)
+            step = np.abs(slope[:, 1:-1] - (slope[:, :-2] + slope[:, 2:]) / 2)
+            line = np.minimum(step, STEP_LIMIT).mean(0, dtype=np.float64)
+            for place in range(BLOCK):
+                here = line[(place - 1) % BLOCK :: BLOCK]  # line[0] lies behind pixel 1
+                sums[place] += here.sum() * plane.shape[0]
+                counts[place] += here.size * plane.shape[0]
+    mean = sums / counts
+    inside = float(np.median(mean[: BLOCK - 1]))
+    if inside == 0:
+        return 1.0 if mean[BLOCK - 1] == 0 else float("nan")
+    return float(mean[BLOCK - 1]) / inside
+
+
+def noise_sigma(pixels: Pixels) -> float:
+    """Standard deviation of the noise in a picture, from its flattest blocks.
+
+    The second difference across and down (Immerkaer 1996) takes away what is smooth; its variance
+    is taken in every block of 8x8, as the mean of the channels, and of the blocks the lower tenth
+    part, where there is no texture (weak textured patches as in Liu, Tanaka and Okutomi 2013).
+    Blocks that touch the ends of the range and are not constant are left out: noise is clipped
+    there. Noise that compression smoothed is counted as far as it is left.
+
+    Args:
+        pixels: (H, W, C) in 8-bit levels, C = 1 or 3.
+
+    Returns:
+        8-bit levels; of noise that is the same in all channels or independent in each. NaN with
+        less than 10 rows or columns, or where every block is clipped.
+    """
+    return _noise_sigma(list(_bands(pixels)))
+
+
+def _noise_sigma(bands: list[Pixels]) -> float:
+    if min(bands[0].shape[:2]) < BLOCK + 2:
+        return float("nan")
+    variances = np.concatenate([_block_variances(band) for band in bands])
+    if variances.size == 0:
+        return float("nan")
+    low = float(np.quantile(variances, NOISE_QUANTILE))
+    return float(np.sqrt(low)) / NOISE_QUANTILE_OF_WHITE[bands[0].shape[2]]
+
+
+def _block_variances(band: Pixels) -> NDArray[np.float64]:
+    """Variance that white noise would need for each block's second differences: (blocks,)."""
+    rows, columns = ((side - 2) // BLOCK * BLOCK for side in band.shape[:2])
+    variance = np.zeros((rows // BLOCK, columns // BLOCK))
+    clipped = np.zeros(variance.shape, bool)
+    for channel in range(band.shape[2]):
+        plane = np.ascontiguousarray(band[: rows + 2, : columns + 2, channel])
+        x = plane.astype(np.float32)
+        x = x[:-2] - 2 * x[1:-1] + x[2:]
+        x = x[:, :-2] - 2 * x[:, 1:-1] + x[:, 2:]
+        variance += _over_blocks(np.square(x), np.add) / (36 * BLOCK**2 * band.shape[2])
+        inner = plane[1:-1, 1:-1]
+        clipped |= _over_blocks(inner, np.minimum) <= 0
+        clipped |= _over_blocks(inner, np.maximum) >= 255
+    taken: NDArray[np.float64] = variance[~clipped | (variance == 0)]
+    return taken
+
+
+def _over_blocks(x: Pixels, gather: np.ufunc) -> Pixels:
+    """Sum, least or largest of each block: (rows, columns) -> (rows / 8, columns / 8)."""
+    lines = gather.reduce(x.reshape(-1, BLOCK, x.shape[1]), axis=1)
+    blocks: Pixels = gather.reduce(lines.reshape(lines.shape[0], -1, BLOCK), axis=2)
+    return blocks
+
+
+def _bands(x: Pixels) -> Iterator[Pixels]:
+    """The whole of a small picture; of a large one bands of rows, which start at block edges."""
+    return _cut([x], _starts(*x.shape[:2]), x.shape[0])
+
+
+def _starts(height: int, width: int) -> list[int] | None:
+    """First rows of the bands that are looked at; None: the whole picture is."""
+    count = max(1, BUDGET // (width * BAND))
+    if count * BAND >= height:
+        return None
+    return [int(start) // BLOCK * BLOCK for start in np.linspace(0, height - BAND, count)]
+
+
+def _cut(strips: Iterable[Pixels], starts: list[int] | None, height: int) -> Iterator[Pixels]:
+    """The bands of a picture that comes in strips of any height."""
+    spans = [(0, height)] if starts is None else [(start, start + BAND) for start in starts]
+    held: list[list[Pixels]] = [[] for _ in spans]
+    top = 0
+    for strip in strips:
+        for parts, (first, last) in zip(held, spans, strict=True):
+            if first < top + len(strip) and last > top:
+                parts.append(strip[max(0, first - top) : last - top].copy())
+        top += len(strip)
+    yield from (np.concatenate(parts) if len(parts) > 1 else parts[0] for parts in held)

@@ -1,0 +1,217 @@
+"""ICC profiles of matrix and curves, and of tables, applied to and from sRGB in floating point.
+
+Profiles of matrix and tone curves (Display P3, Adobe RGB, and nearly every display profile) are
+computed here: littleCMS in Pillow knows 8-bit pixels alone and clips at the borders of sRGB, and
+libvips loses hundreds of 65,535 levels there. Profiles made of look-up tables go through
+littleCMS, once, for the nodes of a grid that is then interpolated. No value depends on its
+neighbours: sums are written out, as a matrix product may round by the number of rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from upscale.icc.builder import D65, PRIMARIES, colorants
+from upscale.icc.cms import transform
+
+Array = NDArray[np.float32]
+
+GRID = 33  # nodes a side for profiles made of look-up tables
+CLOSE = 0.001  # a quarter of an 8-bit level: profiles nearer to sRGB than this are sRGB
+
+
+def srgb_encode(linear: Array) -> Array:
+    """Linear light to the sRGB tone curve (IEC 61966-2-1), odd below 0 and going on above 1."""
+    size = np.abs(linear, dtype=np.float32)
+    out = np.maximum(size, np.float32(0.0031308))
+    np.power(out, np.float32(1 / 2.4), out=out)
+    out *= np.float32(1.055)
+    out -= np.float32(0.055)
+    np.multiply(size, np.float32(12.92), out=out, where=size <= 0.0031308)
+    return np.copysign(out, linear, out=out)
+
+
+def srgb_decode(value: Array) -> Array:
+    """The inverse of ``srgb_encode``."""
+    size = np.abs(value, dtype=np.float32)
+    out = np.maximum(size, np.float32(0.04045))
+    out += np.float32(0.055)
+    out /= np.float32(1.055)
+    np.power(out, np.float32(2.4), out=out)
+    np.divide(size, np.float32(12.92), out=out, where=size <= 0.04045)
+    return np.copysign(out, value, out=out)
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """A tone curve: a table over [0, 1], or g, a, b, c, d, e, f of a parametric curve.
+
+    Parametric: (a x + b)^g + e from d on, c x + f below.
+    """
+
+    table: NDArray[np.float64] | None = None
+    parameters: tuple[float, ...] = (1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether the curve gives back what it gets."""
+        return self.table is None and self.parameters == Curve().parameters
+
+    def forward(self, x: Array) -> Array:
+        """Device value to linear light."""
+        if self.table is not None:
+            nodes = np.linspace(0, 1, len(self.table))
+            return np.interp(x, nodes, self.table).astype(np.float32)
+        g, a, b, c, d, e, f = (np.float32(v) for v in self.parameters)
+        size = np.abs(x, dtype=np.float32)
+        out = size * a + b
+        np.power(np.maximum(out, 0, out=out), g, out=out)
+        out += e
+        np.copyto(out, c * size + f, where=size < d)
+        return np.asarray(np.copysign(out, x, out=out), np.float32)
+
+    def inverse(self, y: Array) -> Array:
+        """Linear light to device value."""
+        if self.table is not None:
+            rising = np.maximum.accumulate(self.table)
+            rising = rising + np.arange(len(rising)) * 1e-12
+            nodes = np.linspace(0, 1, len(rising))
+            return np.interp(y, rising, nodes).astype(np.float32)
+        g, a, b, c, d, e, f = self.parameters
+        edge = (a * d + b) ** g + e if a * d + b > 0 else e
+        size = np.abs(y, dtype=np.float32)
+        out = np.maximum(size - np.float32(e), 0)
+        np.power(out, np.float32(1 / g), out=out)
+        out -= np.float32(b)
+        out /= np.float32(a)
+        low = (size - np.float32(f)) / np.float32(c) if c else np.zeros_like(size)
+        np.copyto(out, np.maximum(low, 0), where=size < edge)
+        return np.copysign(out, y, out=out)
+
+
+@dataclass(frozen=True, eq=False)
+class Profile:
+    """A profile that has been read.
+
+    Attributes:
+        data: Its bytes.
+        space: "RGB", "GRAY" or "CMYK".
+        description: Its name.
+        matrix: 3 x 3, linear device RGB to XYZ relative to D50; None for other kinds.
+        curves: One tone curve for each channel; empty where look-up tables rule.
+        lightness: The gray curve gives L* and not light.
+    """
+
+    data: bytes = field(repr=False)
+    space: str
+    description: str
+    matrix: NDArray[np.float64] | None = None
+    curves: tuple[Curve, ...] = ()
+    lightness: bool = False
+
+    @property
+    def is_srgb(self) -> bool:
+        """Whether the profile is sRGB (gray: its tone curve) to a quarter of an 8-bit level."""
+        return _is_srgb(self)
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether device values are light, without a tone curve."""
+        return bool(self.curves) and not self.lightness and all(c.is_linear for c in self.curves)
+
+    def to_srgb(self, x: Array) -> Array:
+        """Device values (..., channels) to sRGB (gray: (..., 1)); unclipped."""
+        if self.space == "GRAY":
+            light = self.curves[0].forward(x)
+            return srgb_encode(_light(light) if self.lightness else light)
+        if x.shape[-1] == 1:  # a gray picture in an RGB space
+            return self.to_srgb(np.repeat(x, 3, -1))[..., 1:2]
+        if self.matrix is None:
+            return interpolate(_grid(self, True), x)
+        if len(set(self.curves)) == 1:
+            light = self.curves[0].forward(x)
+        else:
+            light = np.stack([c.forward(x[..., i]) for i, c in enumerate(self.curves)], -1)
+        return srgb_encode(_mixed(light, to_linear_srgb() @ self.matrix))
+
+    def from_srgb(self, x: Array) -> Array:
+        """From sRGB values (..., 3; gray 1) to device values; the inverse of ``to_srgb``."""
+        if self.space == "GRAY":
+            light = srgb_decode(x)
+            return self.curves[0].inverse(_lightness(light) if self.lightness else light)
+        if x.shape[-1] == 1:
+            return self.from_srgb(np.repeat(x, 3, -1))[..., 1:2]
+        if self.matrix is None:
+            return interpolate(_grid(self, False), x)
+        matrix = np.asarray(np.linalg.inv(to_linear_srgb() @ self.matrix), np.float64)
+        light = _mixed(srgb_decode(x), matrix)
+        if len(set(self.curves)) == 1:
+            return self.curves[0].inverse(light)
+        return np.stack([c.inverse(light[..., i]) for i, c in enumerate(self.curves)], -1)
+
+
+def _mixed(x: Array, matrix: NDArray[np.float64]) -> Array:
+    """``matrix`` (3, 3) times the channels of ``x`` (..., 3)."""
+    r, g, b = (x[..., i] for i in range(3))
+    rows = matrix.astype(np.float32)
+    return np.stack([r * row[0] + g * row[1] + b * row[2] for row in rows], -1)
+
+
+def _light(lightness: Array) -> Array:
+    """L* / 100 to relative luminance (CIE 1976)."""
+    low = lightness * (100 * 27 / 24389)
+    cube = ((lightness * 100 + 16) / 116) ** 3
+    return np.where(lightness > 0.08, cube, low).astype(np.float32)
+
+
+def _lightness(light: Array) -> Array:
+    root = (116 * np.cbrt(np.maximum(light, 0)) - 16) / 100
+    return np.where(light > 216 / 24389, root, light * (24389 / 2700)).astype(np.float32)
+
+
+@lru_cache(maxsize=1)
+def to_linear_srgb() -> NDArray[np.float64]:
+    """XYZ relative to D50 to linear sRGB, 3 x 3."""
+    return np.asarray(np.linalg.inv(colorants(PRIMARIES["srgb"], D65)), np.float64)
+
+
+def interpolate(grid: Array, x: Array) -> Array:
+    """Look up ``x`` (..., 3) in [0, 1] in a grid (N, N, N, 3), trilinearly."""
+    n = grid.shape[0] - 1
+    flat = np.clip(x.reshape(-1, 3), 0, 1) * n
+    low = np.minimum(flat.astype(np.int64), n - 1)
+    part = (flat - low).astype(np.float32)
+    out = np.zeros_like(flat, dtype=np.float32)
+    for corner in range(8):
+        bits = np.array([corner >> 2 & 1, corner >> 1 & 1, corner & 1])
+        weight = np.where(bits, part, 1 - part).prod(-1, keepdims=True)
+        at = low + bits
+        out += weight * grid[at[:, 0], at[:, 1], at[:, 2]]
+    return out.reshape(x.shape)
+
+
+@lru_cache(maxsize=8)
+def _grid(profile: Profile, forward: bool) -> Array:
+    """The transform to (``forward``) or from sRGB at the nodes of a grid, by littleCMS."""
+    from PIL import Image as PillowImage
+
+    axis = np.round(np.linspace(0, 255, GRID)).astype(np.uint8)
+    nodes = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1)
+    picture = PillowImage.fromarray(nodes.reshape(GRID, GRID * GRID, 3))
+    done = np.asarray(transform(profile.data, picture, "RGB", forward))
+    return (done.reshape(GRID, GRID, GRID, 3) / np.float32(255)).astype(np.float32)
+
+
+@lru_cache(maxsize=16)
+def _is_srgb(profile: Profile) -> bool:
+    if profile.space == "GRAY":
+        x = np.linspace(0, 1, 64, dtype=np.float32)[:, None]
+    else:
+        axis = np.linspace(0, 1, 5, dtype=np.float32)
+        x = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
+    close = CLOSE if profile.matrix is not None or profile.space == "GRAY" else 1.5 / 255
+    return bool(np.abs(profile.to_srgb(x) - x).max() < close)

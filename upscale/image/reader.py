@@ -1,0 +1,309 @@
+"""Pictures in: ``open`` knows a picture by its header and gives its rows from top to bottom."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from upscale.errors import ImageError
+from upscale.icc import cmyk
+from upscale.image import avif, jpeg, jxl, netpbm, opencv, pillow, png, tiff, vips
+from upscale.image.identify import identify
+from upscale.image.model import MAX_PIXELS, Image, Info, Pixels, check_size
+from upscale.image.source import Header, Source, data_of
+from upscale.metadata import Metadata
+from upscale.metadata.data import Data
+from upscale.metadata.settle import settled
+
+HEAD = 4096  # bytes that tell the format
+LARGEST = 1e30  # of floating-point values
+HEADERS: dict[str, Callable[[Data], Header]] = {
+    "png": png.header,
+    "jpeg": jpeg.header,
+    "tiff": tiff.header,
+    "avif": avif.header,
+    "gif": lambda data: Header(Metadata("gif", palette=True), kind="palette"),
+}
+WHOLE: dict[str, tuple[Callable[[bytes], Info], Callable[[bytes], Image | bytes]]] = {
+    "webp": (pillow.probe_webp, pillow.decode_webp),
+    "bmp": (pillow.probe_bmp, pillow.decode_bmp),
+    "ppm": (netpbm.probe, netpbm.decode),
+    "hdr": (opencv.probe_hdr, opencv.decode_hdr),
+    "jxl": (jxl.probe, jxl.decode),
+}
+NAMES = vips.NAMES | {"webp": "WebP"}
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A picture, upright, whose pixels can be read from top to bottom, more than once.
+
+    Attributes:
+        format: A key of ``FORMATS``.
+        height: Rows.
+        width: Columns.
+        channels: 1 gray, 2 gray and alpha, 3 RGB, 4 RGB and alpha.
+        dtype: uint8, uint16 or float32.
+        metadata: As ``Image`` has them.
+    """
+
+    format: str
+    height: int
+    width: int
+    channels: int
+    dtype: np.dtype[Any]
+    metadata: Metadata
+    start: Callable[[], Iterator[Pixels]] = field(repr=False, compare=False)
+
+    def rows(self) -> Iterator[Pixels]:
+        """Yield the pixels, (h, W, C) in any heights; each call reads from the start.
+
+        Raises:
+            ImageError: Damaged or cut short.
+            OSError: The file cannot be read.
+        """
+        return self.start()
+
+    def read(self) -> Image:
+        """The whole picture; errors are those of ``rows``."""
+        return Image(gathered(self.rows(), (self.height, self.width)), self.metadata)
+
+    def in_memory(self) -> Reader:
+        """The same picture decoded now, its rows from memory; errors are those of ``rows``."""
+        return of_image(self.read())
+
+
+def gathered(rows: Iterator[Pixels], size: tuple[int, int]) -> Pixels:
+    """The rows of a picture of ``size`` (height, width) in one array."""
+    first = next(rows)
+    if len(first) == size[0]:
+        return first
+    out = np.empty((*size, first.shape[2]), first.dtype)
+    out[: len(first)] = first
+    top = len(first)
+    for strip in rows:
+        out[top : top + len(strip)] = strip
+        top += len(strip)
+    return out
+
+
+def _strips(pixels: Pixels) -> Iterator[Pixels]:
+    """The rows of a picture in memory."""
+    tall = max(1, vips.BAND // pixels[0].nbytes)
+    for top in range(0, len(pixels), tall):
+        yield pixels[top : top + tall]
+
+
+def of_image(image: Image) -> Reader:
+    """A picture in memory as a reader."""
+    height, width, channels = (int(n) for n in image.pixels.shape)
+    m, dtype = image.metadata, image.pixels.dtype
+    return Reader(m.format, height, width, channels, dtype, m, partial(_strips, image.pixels))
+
+
+def open(  # noqa: A001 - image.open, as the field calls it
+    source: Source, *, max_pixels: int = MAX_PIXELS, assume_icc: bytes | None = None
+) -> Reader:
+    """Look at a picture; its format is told by its content.
+
+    What libvips does not read (BMP, Netpbm, Radiance, JPEG XL), and WebP, is decoded here and now.
+
+    Args:
+        source: The bytes of a file, or its path.
+        max_pixels: Largest width times height that is accepted.
+        assume_icc: The ICC profile of a picture that carries none.
+
+    Raises:
+        ImageError: No picture, damaged as its structure shows, too large, or something that would
+            be flattened.
+        OSError: The file cannot be read.
+    """
+    with data_of(source) as data:
+        name = identify(data[:HEAD])
+        if name in WHOLE:
+            return _decoded(name, data[:], max_pixels, assume_icc)
+        looked = _look(name, data)
+        check_size(looked.width, looked.height, max_pixels)
+    _check_frames(name, looked.frames)
+    is_cmyk = looked.bands == 4 and looked.is_cmyk
+    metadata, profile = looked.header.metadata, None
+    if is_cmyk:
+        profile = cmyk.profile_of(metadata.icc, assume_icc)
+        metadata = replace(metadata, icc=None, cmyk=profile)
+    channels = 3 if is_cmyk else looked.bands
+    metadata = settled(metadata, channels <= 2, assume_icc)
+    width, height = (looked.width, looked.height)[:: -1 if metadata.orientation > 4 else 1]
+    start = partial(_rows, source, name, looked, metadata.orientation, profile)
+    return Reader(
+        name, height, width, channels, looked.dtype, replace(metadata, orientation=1), start
+    )
+
+
+def _check_frames(name: str, frames: int) -> None:
+    """Refuse what holds several pictures.
+
+    Raises:
+        ImageError: With their number.
+    """
+    if frames > 1 and name == "tiff":
+        raise ImageError(f"this TIFF has {frames} pages; split it into single pictures first")
+    if frames > 1:
+        raise ImageError(
+            f"this is an animated {NAMES[name]} of {frames} frames; give its frames as single "
+            "pictures"
+        )
+
+
+@dataclass(frozen=True)
+class _Look:
+    """A picture before its pixels are decoded; sizes as they are stored."""
+
+    header: Header
+    width: int
+    height: int
+    bands: int
+    dtype: np.dtype[Any]
+    bits: int
+    is_cmyk: bool
+    frames: int
+
+
+def _look(name: str, data: Data) -> _Look:
+    """What the file and libvips say of a picture."""
+    header = HEADERS[name](data)
+    with vips.opened(name, data, header) as picture:
+        metadata, frames = header.metadata, header.frames
+        if name in ("gif", "avif"):
+            metadata = _fields(picture, metadata)
+            frames = max(frames, vips.field(picture, "n-pages") or 1)
+        return _Look(
+            replace(header, metadata=metadata),
+            picture.width,
+            picture.height - header.spare,
+            picture.bands,
+            vips.dtype_of(picture),
+            vips.field(picture, "bits-per-sample") or 8,
+            picture.interpretation == "cmyk",
+            frames,
+        )
+
+
+def _fields(picture: Any, metadata: Metadata) -> Metadata:
+    """The metadata that libvips gives as they stand in the file."""
+    comment = vips.field(picture, "gif-comment")
+    return replace(
+        metadata,
+        icc=vips.field(picture, "icc-profile-data") or metadata.icc,
+        exif=vips.field(picture, "exif-data"),
+        xmp=vips.field(picture, "xmp-data"),
+        text=(("Comment", comment),) if comment else (),
+    )
+
+
+def _rows(
+    source: Source, name: str, looked: _Look, orientation: int, profile: bytes | None
+) -> Iterator[Pixels]:
+    """The rows of a file, upright."""
+    if orientation != 1:
+        stored = _rows(source, name, looked, 1, profile)
+        yield from _strips(upright(gathered(stored, (looked.height, looked.width)), orientation))
+        return
+    with data_of(source) as data, vips.opened(name, data, looked.header) as picture:
+        seen = (picture.width, picture.height - looked.header.spare, picture.bands)
+        if seen != (looked.width, looked.height, looked.bands):
+            raise ImageError("the file became another one while it was read; run again")
+        top = 0
+        for band in vips.rows(picture, looked.height):
+            if band.dtype == np.float32:
+                check_values(band, top)
+            elif profile is not None:
+                band = cmyk.to_rgb(band, profile)  # noqa: PLW2901 - the same rows
+            elif name == "avif" and band.dtype == np.uint16:
+                band = _stretched(band, looked.bits)  # noqa: PLW2901
+            top += len(band)
+            yield band
+
+
+def _stretched(band: Pixels, bits: int) -> Pixels:
+    """Samples of 10 or 12 bits, which libvips gives in the upper bits of 16, to full scale."""
+    scaled = (band >> (16 - bits)).astype(np.float32) * (65535 / (2**bits - 1)) + 0.5
+    return np.asarray(np.minimum(scaled, 65535).astype(np.uint16))
+
+
+def _decoded(name: str, data: bytes, max_pixels: int, assume_icc: bytes | None) -> Reader:
+    """A picture that another library decodes, or this package."""
+    probe_whole, decode_whole = WHOLE[name]
+    info = probe_whole(data)
+    check_size(info.width, info.height, max_pixels)
+    _check_frames(name, info.frames)
+    with np.errstate(all="ignore"):  # what is no number is refused below
+        found = decode_whole(data)
+    if isinstance(found, bytes):
+        return open(found, max_pixels=max_pixels, assume_icc=assume_icc)
+    if found.pixels.dtype == np.float32:
+        check_values(found.pixels)
+    metadata = settled(found.metadata, found.is_gray, assume_icc)
+    pixels = upright(found.pixels, metadata.orientation)
+    return of_image(Image(pixels, replace(metadata, orientation=1)))
+
+
+def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, assume_icc: bytes | None = None) -> Image:
+    """Decode a picture; arguments and errors are those of ``open``."""
+    return open(data, max_pixels=max_pixels, assume_icc=assume_icc).read()
+
+
+def probe(source: Source) -> Info:
+    """What the header of a picture says, without decoding a pixel.
+
+    Raises:
+        ImageError: No picture, or damaged.
+        OSError: The file cannot be read.
+    """
+    with data_of(source) as data:
+        name = identify(data[:HEAD])
+        if name in WHOLE:
+            info = WHOLE[name][0](data[:])
+        else:
+            found = _look(name, data)
+            depth = found.dtype.itemsize * 8
+            channels = 3 if found.is_cmyk else found.bands
+            size = (found.width, found.height)
+            kind = found.header.kind or (f"{found.bits} bit" if 8 < found.bits < depth else "")
+            metadata = found.header.metadata
+            if found.is_cmyk:
+                metadata = replace(metadata, icc=None, cmyk=metadata.icc)
+            info = Info(name, *size, depth, channels, found.frames, kind, metadata)
+    return replace(info, metadata=settled(info.metadata, info.channels <= 2, None))
+
+
+def check_values(pixels: Pixels, top: int = 0) -> None:
+    """Refuse what is no number, and numbers with which nothing can be computed.
+
+    Args:
+        pixels: Rows (h, W, C).
+        top: The row of the picture that is their first.
+
+    Raises:
+        ImageError: With the place and the value.
+    """
+    with np.errstate(all="ignore"):
+        strange = ~(np.abs(pixels) <= LARGEST)
+    if strange.any():
+        y, x = np.argwhere(strange.any(2))[0]
+        value = pixels[y, x][strange[y, x]][0]
+        raise ImageError(f"the value at column {x}, row {top + y} is {value:g}; replace it first")
+
+
+def upright(pixels: Pixels, orientation: int) -> Pixels:
+    """Turn (H, W, C) as EXIF orientation 1 to 8 asks."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)

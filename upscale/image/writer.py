@@ -1,0 +1,295 @@
+"""Pictures out: ``create`` says what a format cannot hold, then takes rows from top to bottom."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from upscale.errors import ImageError
+from upscale.icc import cmyk
+from upscale.image import jpeg, jxl, netpbm, opencv, pillow, png
+from upscale.image.fit import check_output, fit_metadata, fit_pixels, losses
+from upscale.image.model import FORMATS, Image, Pixels, check_size
+from upscale.image.stream import Shape, of_height, save_rows, strip_rows
+from upscale.image.vips import library
+from upscale.metadata import Metadata
+from upscale.metadata import jpeg as segments
+from upscale.metadata.data import FileData
+from upscale.metadata.tiff import finish
+
+CMYK = {"jpeg", "tiff"}  # formats that hold separations
+BY_ROWS = frozenset({"png", "jpeg", "tiff"})  # by libvips; the others are whole in memory
+CLASSIC = 2**32 - 2**24  # bytes that a TIFF may have before it must be a BigTIFF
+LEVEL = 4  # effort of zlib; 6 takes twice as long for half a percent
+START = 64  # bytes in which libvips has written what metadata stand behind
+ENCODERS: dict[str, Callable[..., bytes]] = {
+    "webp": pillow.encode_webp,
+    "avif": pillow.encode_avif,
+    "bmp": opencv.encode_bmp,
+    "ppm": netpbm.encode,
+    "jxl": jxl.encode,
+    "hdr": opencv.encode_hdr,
+}
+STARTS = {"png": png.with_metadata, "jpeg": jpeg.with_metadata}
+_saved_in: list[int] = []  # the process in which libvips has saved
+
+
+@dataclass(frozen=True)
+class Writer:
+    """A picture that is to be written.
+
+    Attributes:
+        file: Where it is written: empty, seekable; for TIFF readable too.
+        format: A key of ``FORMATS``.
+        shape: Height, width, and channels (1 gray, 2 gray and alpha, 3 RGB, 4 RGB and alpha).
+        dtype: Of the rows that are given: uint8, uint16 or float32.
+        metadata: As given; fitted to the format when written.
+        losses: What the format cannot hold and will be left out or changed, one sentence each.
+    """
+
+    file: BinaryIO = field(repr=False)
+    format: str
+    shape: Shape
+    dtype: np.dtype[Any]
+    metadata: Metadata
+    losses: tuple[str, ...]
+    fitted: Image = field(repr=False)  # one opaque pixel, as the format holds it
+    separated: bytes | None = field(repr=False)  # the CMYK profile, where that is what is stored
+    background: str | None = None
+    quality: int = 0
+    lossless: bool = False
+    palette: bool = False
+
+    def write(self, rows: Iterable[Pixels]) -> None:
+        """Write the picture. The same rows give the same bytes, however they are cut.
+
+        Args:
+            rows: Strips (h, W, C) from top to bottom, in any heights; they are pulled in the
+                caller's thread, and what they raise comes out as it is.
+
+        Raises:
+            ImageError: The format cannot hold what the rows hold.
+            ValueError: ``rows`` are not of ``shape`` and ``dtype``, in their sum or each.
+            OSError: The file cannot be written.
+        """
+        strips = self._strips(rows)
+        if self.format in BY_ROWS:
+            self._save(strips)
+            return
+        pixels = np.concatenate(list(strips))
+        options = {}
+        if FORMATS[self.format].quality:
+            options["quality"] = self.quality
+            options |= {"lossless": self.lossless} if FORMATS[self.format].lossless else {}
+        self.file.write(ENCODERS[self.format](self.fitted.with_pixels(pixels), **options))
+
+    @property
+    def _shape(self) -> Shape:
+        """Of the picture as it is stored."""
+        channels = 4 if self.separated else int(self.fitted.pixels.shape[2])
+        return (*self.shape[:2], channels)
+
+    def _strips(self, rows: Iterable[Pixels]) -> Iterator[Pixels]:
+        """The rows as they are stored, cut as ``save_rows`` wants them."""
+        tall = strip_rows(self._shape, self.fitted.pixels.dtype)
+        kind = FORMATS[self.format]
+        for strip in of_height(rows, self.shape, self.dtype, tall):
+            pixels = fit_pixels(Image(strip, self.metadata), kind, self.background).pixels
+            yield cmyk.from_rgb(pixels, self.separated) if self.separated else pixels
+
+    def _save(self, strips: Iterable[Pixels]) -> None:
+        """By libvips, and the metadata by us."""
+        vips = library()
+        _check_fork()
+        target = _Target(self.file, STARTS.get(self.format), self.fitted.metadata)
+        dtype = self.fitted.pixels.dtype
+
+        def save(picture: Any) -> None:
+            try:
+                getattr(picture, f"{self.format}save_target")(target.custom(), **self._options())
+            except vips.Error as error:
+                raise target.error or ImageError(
+                    f"{self.shape[1]} x {self.shape[0]} cannot be written as "
+                    f"{self.format.upper()}; choose -f tiff"
+                ) from error
+
+        save_rows(strips, self._shape, dtype, save, cmyk=bool(self.separated))
+        target.close()
+        if self.format == "tiff":
+            alpha = self.fitted.has_alpha
+            finish(self.file, FileData(self.file), self.fitted.metadata, alpha=alpha)
+
+    def _options(self) -> dict[str, Any]:
+        """Of the saver; metadata are not its business."""
+        dtype = self.fitted.pixels.dtype
+        if self.format == "png":
+            more = {"filter": "none", "palette": True} if self.palette else {"filter": "paeth"}
+            return {"keep": "none", "compression": LEVEL, **more}
+        if self.format == "jpeg":
+            whole = self.quality >= pillow.FULL_COLOUR or self.separated
+            return {"keep": "none", "Q": self.quality, "subsample_mode": "off" if whole else "on"}
+        size = self._shape[0] * self._shape[1] * self._shape[2] * dtype.itemsize
+        m = self.fitted.metadata
+        more_bytes = sum(len(block or b"") for block in (m.exif, m.xmp, m.iptc, m.icc))
+        return {
+            "keep": "none",
+            "compression": "deflate",
+            "level": LEVEL,
+            "predictor": "float" if dtype == np.float32 else "horizontal",
+            "tile_height": strip_rows(self._shape, dtype),
+            "bigtiff": size * 1.001 + 2 * more_bytes > CLASSIC,
+        }
+
+
+class _Target:
+    """A file as libvips writes it; an error waits in ``error``, as none may be raised into it."""
+
+    def __init__(
+        self, file: BinaryIO, change: Callable[[bytes, Metadata], bytes] | None, metadata: Metadata
+    ) -> None:
+        self.error: BaseException | None = None
+        self._file, self._change, self._metadata, self._held = file, change, metadata, b""
+
+    def custom(self) -> Any:
+        """The target of libvips."""
+        target = library().TargetCustom()
+        target.on_write(self._write)
+        if self._change is None:
+            target.on_read(lambda size: self._guarded(lambda: self._file.read(size), None))
+            target.on_seek(
+                lambda at, whence: self._guarded(lambda: self._file.seek(at, whence), -1)
+            )
+        return target
+
+    def _write(self, data: Any) -> int:
+        return int(self._guarded(lambda: self._put(bytes(data)), -1))
+
+    def _put(self, data: bytes) -> int:
+        """Write; of a file with a change, not before its start is there."""
+        self._held += data
+        if self._change is None or len(self._held) >= START:
+            self.close()
+        return len(data)
+
+    def close(self) -> None:
+        """Write what is held."""
+        if self._change and self._held:
+            self._held = self._change(self._held, self._metadata)
+            self._change = None
+        self._file.write(self._held)
+        self._held = b""
+
+    def _guarded(self, action: Callable[[], Any], otherwise: Any) -> Any:
+        try:
+            return action()
+        except BaseException as error:  # noqa: BLE001 - it is raised where libvips returns
+            self.error = error
+            return otherwise
+
+
+def _check_fork() -> None:
+    """The threads of libvips do not come along when a process forks, and it would wait for them.
+
+    Raises:
+        ImageError: This process was forked from one that had saved.
+    """
+    if _saved_in and _saved_in[0] != os.getpid():
+        raise ImageError(
+            "this process was forked from one that has written pictures, and libvips cannot go on "
+            "in it; start processes by spawn or forkserver (multiprocessing.set_start_method)"
+        )
+    _saved_in[:] = [os.getpid()]
+
+
+def create(
+    file: BinaryIO,
+    format: str,  # noqa: A002 - the name of the option
+    shape: Shape,
+    dtype: Any,
+    metadata: Metadata = Metadata(),  # noqa: B008 - frozen
+    *,
+    quality: int | None = None,
+    lossless: bool = False,
+    background: str | None = None,
+    palette: bool = False,
+) -> Writer:
+    """Prepare to write a picture.
+
+    Args:
+        file: Empty, opened in binary, seekable; for TIFF readable as well as writable.
+        format: A key of ``FORMATS``, an extension, or a path.
+        shape: Height, width, channels (1 gray, 2 gray and alpha, 3 RGB, 4 RGB and alpha).
+        dtype: Of the rows that will be given: uint8, uint16 or float32.
+        metadata: What travels with the pixels.
+        quality: 1 to 100; None: the format's default.
+        lossless: Write WebP or JPEG XL without loss.
+        background: A colour ("white", "#rrggbb") to put under alpha where the format holds none.
+            Without it, a pixel that is not opaque is an error when it comes.
+        palette: Write a PNG of 256 colours.
+
+    Raises:
+        ImageError: The format cannot hold the picture.
+        UsageError: The options do not fit the format.
+    """
+    height, width, channels = shape
+    kind = check_output(
+        format, width, height, background=background, quality=quality, lossless=lossless
+    )
+    dtype = np.dtype(dtype)
+    check_size(width, height, width * height)
+    top = np.iinfo(dtype).max if dtype.kind == "u" else 1
+    opaque = Image(np.full((1, 1, channels), top, dtype), metadata)
+    fitted = fit_pixels(opaque, kind, background)
+    fitted = Image(fitted.pixels, fit_metadata(fitted.metadata, (width, height), kind))
+    separated = metadata.cmyk if kind.name in CMYK and fitted.pixels.shape[2] == 3 else None
+    if separated:
+        fitted = fitted.with_metadata(icc=separated)
+    if kind.name == "jpeg":
+        segments.write(fitted.metadata)  # it says what is too large
+    if kind.name == "ppm" and fitted.has_alpha and fitted.depth == 32:
+        raise ImageError("PFM holds no alpha; choose -f tiff")
+    return Writer(
+        file,
+        kind.name,
+        shape,
+        dtype,
+        metadata,
+        losses(opaque, kind.name),
+        fitted,
+        separated,
+        background,
+        quality or kind.quality or 0,
+        lossless,
+        palette,
+    )
+
+
+def encode(
+    image: Image,
+    format: str,  # noqa: A002 - the name of the option
+    *,
+    quality: int | None = None,
+    lossless: bool = False,
+    background: str | None = None,
+    palette: bool = False,
+) -> bytes:
+    """A picture to the bytes of a file; arguments and errors are those of ``create``."""
+    buffer = io.BytesIO()
+    writer = create(
+        buffer,
+        format,
+        (image.height, image.width, int(image.pixels.shape[2])),
+        image.pixels.dtype,
+        image.metadata,
+        quality=quality,
+        lossless=lossless,
+        background=background,
+        palette=palette,
+    )
+    writer.write([image.pixels])
+    return buffer.getvalue()

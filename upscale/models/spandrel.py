@@ -1,0 +1,117 @@
+"""Networks that the package spandrel recognises (chaiNNer-org/spandrel, MIT): HAT, DAT, Compact, ….
+
+One thin adapter to the contract. Such a network is built from its tensors, not from sizes in a
+configuration; what spandrel declares (scale, channels, precisions, sizes) is kept, and what it does
+not (the reach of the network) is assumed with room to spare.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Self
+
+import torch
+from torch import Tensor
+
+from upscale.errors import ArchitectureError, CheckpointError
+from upscale.models.base import Config, Network
+
+HALO = 32  # LR pixels; what the authors of window networks let tiles overlap by
+WINDOWS = ("window_size", "win_size", "split_size", "stripe_size")  # attributes that hold a window
+
+
+@dataclass(frozen=True)
+class SpandrelConfig(Config):
+    """What spandrel found in the tensors.
+
+    Attributes:
+        network: Spandrel's name of the architecture.
+        scale: Enlargement.
+        channels: 1 gray, 3 RGB.
+    """
+
+    network: str
+    scale: int
+    channels: int
+
+
+class Spandrel(Network):
+    """A network of spandrel's. Pictures of a batch run one by one, as spandrel promises no more."""
+
+    architecture: ClassVar[str] = "spandrel"
+    config_type: ClassVar[type[Config]] = SpandrelConfig
+    luma: ClassVar[Literal["studio", "full"]] = "full"
+
+    config: SpandrelConfig
+
+    def __init__(self, config: SpandrelConfig, descriptor: Any) -> None:
+        super().__init__()
+        self.config = config
+        self.scale, self.channels = config.scale, config.channels
+        self.network = descriptor.model
+        self.descriptor = descriptor
+        sides = [descriptor.size_requirements.multiple_of, *_windows(descriptor.model)]
+        self.multiple_of = math.lcm(*sides)
+        self.halo = HALO
+        half = [torch.float16] * descriptor.supports_half
+        brain = [torch.bfloat16] * descriptor.supports_bfloat16
+        self.precisions = (torch.float32, *half, *brain)  # type: ignore[misc]  # its own, not the class's
+
+    @classmethod
+    def from_state(cls, config: Config, state: Mapping[str, Tensor]) -> Self:
+        """The network of these tensors, which must be the one that ``config`` names."""
+        found, descriptor = recognised(state)
+        if found != config:
+            raise ArchitectureError(
+                f"its tensors are those of {found}, and its header says {config}; fetch it again"
+            )
+        return cls(found, descriptor)
+
+    def forward(self, lr: Tensor) -> Tensor:
+        """(N, channels, H, W) in [0, 1] to (N, channels, scale*H, scale*W), clipped to [0, 1]."""
+        return torch.cat([self.descriptor(lr[k : k + 1]) for k in range(lr.shape[0])])
+
+
+def recognised(state: Mapping[str, Tensor]) -> tuple[SpandrelConfig, Any]:
+    """What spandrel says of a state dict, and its descriptor of the network.
+
+    Raises:
+        ArchitectureError: It does not know the network, or the network is no picture's (faces,
+            masks, other than 1 or 3 channels).
+        CheckpointError: spandrel cannot be imported.
+    """
+    try:
+        import spandrel
+    except (ImportError, RuntimeError, OSError) as error:
+        reason = str(error).partition("\n")[0]
+        raise CheckpointError(
+            f"more networks run with spandrel, which cannot be imported here ({reason}): pip "
+            f"install 'upscale[spandrel]'"
+        ) from error
+    try:
+        with torch.random.fork_rng(devices=[]):
+            found = spandrel.ModelLoader().load_from_state_dict(dict(state))
+    except spandrel.UnsupportedModelError as error:
+        raise ArchitectureError("spandrel does not know it either") from error
+    except (RuntimeError, ValueError, LookupError, TypeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0][:120]
+        raise ArchitectureError(f"spandrel cannot load it ({reason})") from error
+    name, channels = found.architecture.id, (found.input_channels, found.output_channels)
+    if not isinstance(found, spandrel.ImageModelDescriptor) or found.purpose == "FaceSR":
+        raise ArchitectureError(f"it is a {name} for {found.purpose}, which does not enlarge")
+    if channels not in ((1, 1), (3, 3)):
+        raise ArchitectureError(f"it is a {name} from {channels[0]} to {channels[1]} channels")
+    return SpandrelConfig(name, found.scale, channels[0]), found
+
+
+def _windows(model: torch.nn.Module) -> set[int]:
+    """Sides of the windows that the layers of a network attend in."""
+    found: set[int] = set()
+    for module in model.modules():
+        for name in WINDOWS:
+            value = getattr(module, name, None)
+            sides = value if isinstance(value, list | tuple) else (value,)
+            found |= {side for side in sides if type(side) is int and 1 < side <= 64}
+    return found

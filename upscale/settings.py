@@ -1,0 +1,463 @@
+"""Every option of the main job, said once: name, meaning, default, limits.
+
+The command line, ``upscale.load``, ``upscale.batch`` and the journal's digest all follow from the
+fields of the dataclasses that are made of :func:`option`. ``Settings`` holds what decides the bytes
+of an output, ``RunOptions`` what does not.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable
+from dataclasses import Field, asdict, dataclass, field, fields, replace
+from inspect import Parameter, Signature
+from pathlib import Path
+from typing import Any, Literal
+
+from upscale.errors import UsageError
+
+IccMode = Literal["keep", "srgb"]
+AlphaMode = Literal["network", "bicubic"]
+TileOption = int | Literal["auto", "off"]
+Check = Callable[[Any], str]  # what is wrong with a value, or ""
+
+OUTPUT, MODEL, COMPUTE = "Output", "Model and size", "Computing"
+FILES, RUNNING = "Many pictures", "Running and reporting"
+
+DIGEST_VERSION = 2
+MAX_SCALE = 64.0
+MAX_SIDE = 1_000_000
+MIN_TILE = 16
+AUTO: TileOption = "auto"
+KEEP: IccMode = "keep"
+NETWORK: AlphaMode = "network"
+
+
+@dataclass(frozen=True)
+class Option:
+    """How a field is an option of the command line.
+
+    Attributes:
+        flags: Names; empty: ``--`` and the field's name.
+        help: What it means; empty: it is no option of the command line.
+        panel: Where ``--help`` shows it.
+        metavar: What stands for its value.
+        shown: The default as ``--help`` shows it; None: the default itself, False: nothing.
+        kind: The type of its value on the command line; None: that of the default.
+        parse: From that value to the field's; it raises ``UsageError``.
+        check: What is wrong with a value of the field.
+    """
+
+    flags: tuple[str, ...] = ()
+    help: str = ""
+    panel: str = ""
+    metavar: str | None = None
+    shown: str | bool | None = None
+    kind: Any = None
+    parse: Callable[[Any], Any] | None = None
+    check: Check | None = None
+
+
+def option(default: Any, *flags: str, **more: Any) -> Any:
+    """A field that is an option; ``more`` are the attributes of :class:`Option`."""
+    return field(default=default, metadata={"option": Option(flags, **more)})
+
+
+def option_of(kind: type, name: str) -> Option:
+    """The option behind a field of a dataclass."""
+    found: Option = next(f for f in fields(kind) if f.name == name).metadata["option"]
+    return found
+
+
+def check_options(values: Any) -> None:
+    """Check every field of a dataclass of options; ``None`` stands for a default and is right.
+
+    Raises:
+        UsageError: With the name, the value, and what can be given.
+    """
+    for f in fields(values):
+        value = getattr(values, f.name)
+        check = f.metadata["option"].check if "option" in f.metadata else None
+        wrong = check(value) if check is not None and value is not None else ""
+        if wrong:
+            shown = f"{value:g}" if isinstance(value, float) else repr(value)
+            raise UsageError(f"{f.name.replace('_', ' ')} {shown} {wrong}")
+
+
+def divide(values: dict[str, Any], *kinds: type) -> tuple[Any, ...]:
+    """Make one instance of each dataclass from the values that bear the names of its fields.
+
+    Raises:
+        UsageError: A name belongs to none, or a value is wrong.
+    """
+    names = {f.name: kind for kind in kinds for f in fields(kind) if "option" in f.metadata}
+    for name in values:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, 1)
+            hint = f"did you mean {near[0]}?" if near else f"give one of {', '.join(names)}"
+            raise UsageError(f"there is no option {name!r}: {hint}")
+    return tuple(
+        kind(**{name: value for name, value in values.items() if names[name] is kind})
+        for kind in kinds
+    )
+
+
+def signature(own: list[Parameter], *kinds: type) -> Signature:
+    """The signature of a function that takes ``own`` and the fields of dataclasses by name."""
+    taken = {parameter.name for parameter in own}
+    more = [
+        Parameter(f.name, Parameter.KEYWORD_ONLY, default=f.default, annotation=f.type)
+        for kind in kinds
+        for f in fields(kind)
+        if f.name not in taken and "option" in f.metadata
+    ]
+    return Signature([*own, *more])
+
+
+def one_of(*choices: str) -> Check:
+    """A check for one of some words."""
+    words = " or ".join([", ".join(choices[:-1]), choices[-1]])
+    return lambda value: "" if value in choices else f"is unknown: give {words}"
+
+
+def between(low: float, high: float, note: str = "") -> Check:
+    """A check for numbers from ``low`` to ``high``, both included."""
+    text = f"is outside [{low}, {high}]{note}"
+    return lambda value: "" if low <= value <= high else text
+
+
+def _check_scale(scale: float) -> str:
+    text = f"is out of range: give more than 0 and at most {MAX_SCALE:g}"
+    return "" if 0 < scale <= MAX_SCALE else text
+
+
+def _check_denoise(denoise: float | str) -> str:
+    if isinstance(denoise, str):
+        return "" if denoise == "auto" else "is unknown: give auto or a number in [0, 1]"
+    return between(0, 1, ": 0 is for clean pictures, 1 for noisy, compressed ones")(denoise)
+
+
+def _check_tile(tile: TileOption) -> str:
+    if isinstance(tile, bool) or not isinstance(tile, int):
+        return "" if tile in ("auto", "off") else "is unknown: give auto, off, or a number"
+    return "" if tile >= MIN_TILE else f"is too small: give {MIN_TILE} or more, auto, or off"
+
+
+def _check_size(size: Any) -> str:
+    fits = isinstance(size, tuple) and len(size) == 2 and all(1 <= n <= MAX_SIDE for n in size)
+    return "" if fits else f"is no size: give width and height, each 1 to {MAX_SIDE}"
+
+
+def _check_file(name: str) -> str:
+    return "" if Path(name).is_file() else "is no file: check the path"
+
+
+def _denoise(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text.strip()
+
+
+def _tile(text: str) -> Any:
+    return int(text) if re.fullmatch(r"-?\d+", text.strip()) else text.strip()
+
+
+def _size(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d+)[xX×](\d+)", text.strip())
+    if match is None:
+        raise UsageError(f"size {text!r} is not WIDTHxHEIGHT: give for example 1920x1080")
+    return int(match[1]), int(match[2])
+
+
+SIDE = between(1, MAX_SIDE)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides the bytes of an output, besides its input and the weights.
+
+    Each field says with :func:`option` what it means. ``size`` is (width, height).
+
+    Raises:
+        UsageError: A value is out of range, or two do not go together.
+    """
+
+    format: str | None = option(
+        None,
+        "-f",
+        "--format",
+        metavar="EXT",
+        panel=OUTPUT,
+        shown="the input's where it can hold the result",
+        help="Output format: png, jpg, webp, tif, ...",
+    )
+    quality: int | None = option(
+        None,
+        metavar="N",
+        panel=OUTPUT,
+        shown=False,
+        help="Quality of lossy formats, 1 to 100.",
+        check=between(1, 100),
+    )
+    lossless: bool = option(False, panel=OUTPUT, help="Lossless coding where the format has both.")
+    background: str | None = option(
+        None,
+        metavar="COLOUR",
+        panel=OUTPUT,
+        shown=False,
+        help="What to put under a transparent picture where the format holds no alpha: white, "
+        "#rrggbb.",
+    )
+    icc: IccMode = option(
+        KEEP,
+        metavar="keep|srgb",
+        panel=OUTPUT,
+        help="Keep the colour profile of the input, or leave the result in sRGB.",
+        check=one_of("keep", "srgb"),
+    )
+    assume_icc: str | None = option(
+        None,
+        metavar="FILE",
+        panel=OUTPUT,
+        shown=False,
+        help="ICC profile for CMYK pictures that carry none.",
+        check=_check_file,
+    )
+    palette: bool = option(False, panel=OUTPUT, help="PNG with a palette of at most 256 colours.")
+    strip_metadata: bool = option(
+        False, panel=OUTPUT, help="Drop EXIF, XMP, and provenance; the ICC profile stays."
+    )
+    model: str = option(
+        "esrgan",
+        "-m",
+        "--model",
+        metavar="NAME",
+        panel=MODEL,
+        help="Family (srcnn, esrgan, swinir), weights name (swinir-light-x2), or checkpoint file.",
+    )
+    scale: float | None = option(
+        None,
+        "-s",
+        "--scale",
+        metavar="FLOAT",
+        panel=MODEL,
+        shown="the model's",
+        help="Final scale; the nearest native scale at or above it runs, the rest is bicubic.",
+        check=_check_scale,
+    )
+    size: tuple[int, int] | None = option(
+        None,
+        metavar="WxH",
+        panel=MODEL,
+        shown=False,
+        help="Final size instead of a scale.",
+        kind=str,
+        parse=_size,
+        check=_check_size,
+    )
+    width: int | None = option(
+        None,
+        metavar="N",
+        panel=MODEL,
+        shown=False,
+        help="Final width; the height follows.",
+        check=SIDE,
+    )
+    height: int | None = option(
+        None,
+        metavar="N",
+        panel=MODEL,
+        shown=False,
+        help="Final height; the width follows.",
+        check=SIDE,
+    )
+    max_side: int | None = option(
+        None,
+        metavar="N",
+        panel=MODEL,
+        shown=False,
+        help="Final length of the longer side.",
+        check=SIDE,
+    )
+    alpha: float | None = option(
+        None,
+        metavar="FLOAT",
+        panel=MODEL,
+        shown="0.8",
+        help="esrgan: (1 - A) x PSNR net + A x GAN net, in [0, 1]: 0 is faithful, 1 is crisp.",
+        check=between(0, 1, ": 0 is the PSNR net, 1 the GAN"),
+    )
+    denoise: float | str | None = option(
+        None,
+        metavar="FLOAT|auto",
+        panel=MODEL,
+        shown="auto",
+        help="esrgan: (1 - D) x pair for clean pictures + D x pair for noisy and compressed ones, "
+        "D in [0, 1]; auto measures each picture.",
+        kind=str,
+        parse=_denoise,
+        check=_check_denoise,
+    )
+    tta: bool = option(
+        False, "-x", "--tta", panel=MODEL, help="Mean over the eight flips and turns: 8x slower."
+    )
+    alpha_mode: AlphaMode = option(
+        NETWORK,
+        metavar="network|bicubic",
+        panel=MODEL,
+        help="How a picture's transparency is enlarged.",
+        check=one_of("network", "bicubic"),
+    )
+    color_fix: bool = option(
+        False, panel=MODEL, help="Put the input's low frequencies back, against colour drift."
+    )
+    seed: int = option(0)  # of the noise, for networks that take noise
+    temperature: float = option(0.8, check=between(0, 10))  # its standard deviation
+    tile: TileOption = option(
+        AUTO,
+        "-t",
+        "--tile",
+        metavar="auto|off|N",
+        panel=COMPUTE,
+        help="Side of a tile in input pixels.",
+        kind=str,
+        parse=_tile,
+        check=_check_tile,
+    )
+    overlap: int | None = option(
+        None,
+        metavar="N",
+        panel=COMPUTE,
+        shown="what the network needs",
+        help="Pixels that neighbouring tiles share.",
+        check=lambda n: "" if n >= 0 else "is negative: give 0 or more",
+    )
+    dtype: str = option("auto", metavar="NAME", panel=COMPUTE, help="auto, fp16, bf16, or fp32.")
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "model", os.fspath(self.model))
+        if self.assume_icc is not None:
+            object.__setattr__(self, "assume_icc", os.fspath(self.assume_icc))
+        check_options(self)
+        sides = (self.width, self.height)
+        if self.scale is not None and self.has_size:
+            raise UsageError(
+                f"scale {self.scale:g} and size {self.size_label}: give one of the two"
+            )
+        if self.size is not None and (*sides, self.max_side) != (None, None, None):
+            raise UsageError("size and width, height, or max side: give one kind")
+        if self.max_side is not None and sides != (None, None):
+            raise UsageError("max side and width or height: give one of them")
+
+    @property
+    def has_size(self) -> bool:
+        """Whether a size in pixels is asked for instead of a scale."""
+        return any((self.size, self.width, self.height, self.max_side))
+
+    @property
+    def size_label(self) -> str:
+        """The size asked for, in names: ``1920x1080``, ``1920x``, ``max512``."""
+        if self.max_side is not None:
+            return f"max{self.max_side}"
+        width, height = self.size or (self.width, self.height)
+        return f"{width or ''}x{height or ''}"
+
+    def final_size(self, height: int, width: int, scale: float) -> tuple[int, int]:
+        """Height and width of the result for an input of ``height`` x ``width``, at least 1 x 1.
+
+        ``scale`` counts where the settings name neither scale nor size.
+        """
+        if not self.has_size:
+            factor = self.scale or scale
+            return max(1, int(height * factor + 0.5)), max(1, int(width * factor + 0.5))
+        if self.size is not None:
+            return self.size[1], self.size[0]
+        if self.max_side is not None:
+            ratio = self.max_side / max(width, height)
+        elif self.width is not None:
+            ratio = self.width / width
+        else:
+            ratio = (self.height or height) / height
+        return (
+            self.height or max(1, round(height * ratio)),
+            self.width or max(1, round(width * ratio)),
+        )
+
+    def digest(self, weights: tuple[str, ...], *, alpha: float | None, scale: float) -> str:
+        """Return 16 hexadecimal digits that differ when an output would differ.
+
+        Fields that have their default are left out, so that a new one changes no old digest.
+
+        Args:
+            weights: Names and SHA-256 of the checkpoints in use.
+            alpha: The alpha in use.
+            scale: The scale in use.
+        """
+        filled = replace(self, alpha=alpha, scale=None if self.has_size else scale)
+        values = asdict(filled)
+        changed = {f.name: values[f.name] for f in fields(self) if values[f.name] != f.default}
+        if not self.has_size and "," not in self.model:
+            # else the family may choose other weights for other pictures; a chain has an order
+            changed.pop("model", None)
+        text = json.dumps([DIGEST_VERSION, sorted(weights), changed], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a run is carried out; none of it changes a byte of an output.
+
+    Raises:
+        UsageError: A value is out of range.
+    """
+
+    device: str = option(
+        "auto",
+        metavar="NAME",
+        panel=COMPUTE,
+        help="auto, cpu, cuda, cuda:N, mps; several with commas: cuda:0,cuda:1.",
+    )
+    jobs: int = option(
+        0,
+        "-j",
+        "--jobs",
+        metavar="N",
+        panel=COMPUTE,
+        shown="auto",
+        help="Threads that decode, and as many that encode.",
+        check=between(0, 1024),
+    )
+    max_pixels: int | None = option(
+        None,
+        metavar="N",
+        panel=COMPUTE,
+        shown="268 million",
+        help="Largest input, in pixels; where none is given, 17,180 million by rows.",
+        check=between(1, 1 << 40),
+    )
+    fail_fast: bool = option(False, panel=RUNNING, help="Stop at the first failure.")
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+    @property
+    def devices(self) -> list[str]:
+        """The names of the devices.
+
+        Raises:
+            UsageError: A device is named twice.
+        """
+        names = [name.strip() for name in self.device.split(",")]
+        if len(set(names)) < len(names) or "" in names:
+            raise UsageError(f"device {self.device!r}: name each device once, with commas between")
+        return names
+
+
+def is_option(f: Field[Any]) -> bool:
+    """Whether a field is an option of the command line."""
+    return "option" in f.metadata and bool(f.metadata["option"].help)

@@ -1,0 +1,190 @@
+"""A picture in, strips of the result out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from upscale import color
+from upscale.device import dtype_name, free_memory
+from upscale.errors import OutOfMemoryError
+from upscale.image import Metadata, Pixels, Reader
+from upscale.inference import Noise, Progress, RunReport, Source, run
+from upscale.resample import resize_strips
+from upscale.settings import Settings
+from upscale.strips import Window, ahead
+from upscale.upscaler.loading import Loaded
+from upscale.upscaler.result import Result
+
+
+class Stream:
+    """An enlargement in progress: iterate over it, once, for the strips of the result.
+
+    The picture is gone through once when the stream is made, so that damage shows before any work.
+
+    Attributes:
+        shape: Height, width and channels of the result.
+        dtype: uint8, uint16 or float32, as the input's.
+        metadata: Of the result.
+        stages: The networks.
+        rest: What of the picture the network does not see.
+        lr: What it sees.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        stages: Sequence[Loaded],
+        settings: Settings,
+        final: tuple[int, int],
+        progress: Progress | None = None,
+        hint: str = "",
+    ) -> None:
+        """Prepare.
+
+        Args:
+            reader: The picture.
+            stages: The networks, one after the other; each takes what the one before gave.
+            settings: Tiles, colour, alpha.
+            final: Height and width of the result.
+            progress: Called with the tiles done and all tiles, of the last network.
+            hint: A better choice of model, if there is one.
+        """
+        self.stages, self._settings, self._progress = tuple(stages), settings, progress
+        self._hint = hint
+        self.lr, self.rest = color.split(
+            reader,
+            stages[0].channels,
+            luma=stages[0].prepared.network.luma,
+            alpha_mode=settings.alpha_mode,
+            icc=settings.icc,
+            tick=lambda: progress(0, 1) if progress is not None else None,
+        )
+        self.shape = (*final, reader.channels)
+        self.dtype: np.dtype[Any] = reader.dtype
+        self.metadata: Metadata = self.rest.metadata
+        self.ready: Tensor | None = None  # what the networks made of ``lr``, where that is known
+        self._reports = [RunReport(), RunReport()]
+        self._started, self._seconds = time.perf_counter(), 0.0
+
+    def __iter__(self) -> Iterator[Pixels]:
+        """Yield (h, W', C) of ``dtype`` from top to bottom.
+
+        Raises:
+            ImageError: The picture holds NaN, or its file ends too early.
+            OutOfMemoryError: Not even the smallest tile fits.
+        """
+        rest, final = self.rest, (self.shape[0], self.shape[1])
+        strips = self._enlarged(self.lr, self._progress, self._reports[0])
+        if self._settings.color_fix:
+            strips = color.fix_drift(strips, rest.lr(), rest.size, final)
+        alpha = rest.alpha()
+        alphas = None if alpha is None else self._enlarged(alpha, None, self._reports[1])
+        yield from color.merge(strips, rest, final, alphas)
+        self._seconds = time.perf_counter() - self._started
+
+    def _enlarged(
+        self, lr: Source, progress: Progress | None, report: RunReport
+    ) -> Iterator[Tensor]:
+        """Strips (1, channels, h, W') of the networks' result at the final size."""
+        final, scale = (self.shape[0], self.shape[1]), 1
+        if self.ready is not None and lr is self.lr:
+            strips: Iterator[Tensor] = iter((self.ready.clamp(0, 1),))
+            scale = self.native_scale
+        else:
+            source = lr
+            for stage in self.stages:  # each network reads its rows from the one before
+                scale *= stage.scale
+                last = progress if stage is self.stages[-1] else None
+                strips = self._network(stage, source, last, report)
+                height, width = (n * scale for n in lr.shape[-2:])
+                source = Window(strips, (1, stage.channels, height, width))
+            if self.stages[0].prepared.device.type != "cpu":
+                strips = ahead(strips)
+        native = (lr.shape[-2] * scale, lr.shape[-1] * scale)
+        return strips if native == final else resize_strips(strips, native, final)
+
+    def _network(
+        self, stage: Loaded, lr: Source, progress: Progress | None, report: RunReport
+    ) -> Iterator[Tensor]:
+        settings = self._settings
+        strips = run(
+            stage.prepared,
+            lr,
+            tile=settings.tile,
+            overlap=settings.overlap,
+            tta=settings.tta,
+            noise=Noise(settings.seed, settings.temperature),
+            progress=progress,
+            report=report,
+        )
+        return (rows.clamp_(0, 1) for _, _, rows in strips)
+
+    @property
+    def native_scale(self) -> int:
+        """Enlargement by the networks, before the result is brought to its final size."""
+        scale = 1
+        for stage in self.stages:
+            scale *= stage.scale
+        return scale
+
+    @property
+    def result(self) -> Result:
+        """How the picture is enlarged; tile, retries and seconds once the last strip is out."""
+        (height, width), last = self.rest.size, self.stages[-1]
+        alphas = [stage.alpha for stage in self.stages if stage.alpha is not None]
+        denoises = [stage.denoise for stage in self.stages if stage.denoise is not None]
+        weights = {name: digest for stage in self.stages for name, digest in stage.weights.items()}
+        return Result(
+            model=self._settings.model,
+            weights=weights,
+            alpha=alphas[0] if alphas else None,
+            denoise=denoises[0] if denoises else None,
+            scale=max(self.shape[0] / height, self.shape[1] / width),
+            device=str(last.prepared.device),
+            dtype=dtype_name(last.prepared.dtype),
+            tile=self._reports[0].tile,
+            retries=sum(report.retries for report in self._reports),
+            width=width,
+            height=height,
+            out_width=self.shape[1],
+            out_height=self.shape[0],
+            seconds=self._seconds,
+            hint=self._hint,
+        )
+
+    def take(self, sr: Tensor, retries: int) -> None:
+        """Take what the networks made of ``lr`` in the company of other pictures."""
+        self.ready = sr
+        self._reports[0] = replace(self._reports[0], out_of_memory=retries)
+
+
+def whole(
+    strips: Iterable[Pixels], shape: tuple[int, int, int], dtype: np.dtype[Any]
+) -> NDArray[Any]:
+    """The whole picture of some strips, (H', W', C).
+
+    Raises:
+        OutOfMemoryError: It exceeds the free memory; the system would end the process later.
+    """
+    height, width, channels = shape
+    need = height * width * channels * dtype.itemsize
+    free = free_memory(torch.device("cpu"))
+    if need > free:
+        raise OutOfMemoryError(
+            f"the result of {width} x {height} pixels takes {need >> 20} MiB and {free >> 20} "
+            f"MiB are free; choose a smaller --scale, or end other programs"
+        )
+    pixels = np.empty(shape, dtype)
+    top = 0
+    for rows in strips:
+        pixels[top : top + len(rows)] = rows
+        top += len(rows)
+    return pixels
