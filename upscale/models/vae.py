@@ -20,6 +20,7 @@ it is the unit of the detail, so that draws differ where there is something to g
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -148,6 +149,13 @@ class VAE(Network):
         y, z = lr[:, : self.channels], lr[:, self.channels :]
         given = self.given(y)
         return self.mean(y, given, z), given.log_std.exp()
+
+    def draws(self, lr: Tensor, noise: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """mu(z, y) for each z, with s(y)^2; what the draws share is computed once."""
+        given = self.given(lr)
+        own = (2 * given.log_std.float()).exp()
+        for z in noise:
+            yield self.mean(lr, given, z), own
 
     def forward(self, lr: Tensor) -> Tensor:
         """mu(z, y): (N, channels + latent, H, W) to (N, channels, scale*H, scale*W)."""
