@@ -316,8 +316,27 @@ class Settings:
     color_fix: bool = option(
         False, panel=MODEL, help="Put the input's low frequencies back, against colour drift."
     )
-    seed: int = option(0)  # of the noise, for networks that take noise
-    temperature: float = option(0.8, check=between(0, 10))  # its standard deviation
+    samples: int = option(
+        1,
+        metavar="N",
+        panel=MODEL,
+        help="vae: plausible pictures that are drawn; their mean is written.",
+        check=between(1, 10_000),
+    )
+    seed: int = option(
+        0,
+        metavar="N",
+        panel=MODEL,
+        help="vae: seed of the first draw; draw K, from 0 on, has the seed N + K.",
+        check=between(0, (1 << 63) - 1),
+    )
+    temperature: float = option(
+        0.8,
+        metavar="T",
+        panel=MODEL,
+        help="vae: how far draws go: 0 is the middle, 1 what was learned.",
+        check=between(0, 10),
+    )
     tile: TileOption = option(
         AUTO,
         "-t",

@@ -94,7 +94,16 @@ class Job:
             alpha="" if native.alpha is None else f"{native.alpha:g}",
         )
         digest = settings.digest(weights, alpha=native.alpha, scale=upscaler.scale)
-        request = replace(self.request, labels=labels, digest=digest, format=settings.format)
+        request = replace(
+            self.request,
+            labels=labels,
+            digest=digest,
+            format=settings.format,
+            samples=settings.samples,
+            seed=settings.seed,
+        )
+        if needs := request.extras.needs_draws:
+            upscaler.check_draws(needs)
         return make_plan(sources, request)
 
     def run(

@@ -12,6 +12,7 @@ from typing import Literal
 from upscale.batch import naming, storage
 from upscale.batch.collisions import refuse_collisions, refuse_folders
 from upscale.batch.discover import STDIN, Input
+from upscale.batch.extras import Extras, refuse_existing_maps, with_extras
 from upscale.batch.journal import Journal, open_journal
 from upscale.batch.naming import Labels
 from upscale.batch.storage import Stat, is_url
@@ -38,6 +39,8 @@ class Request:
     Besides the options:
 
     Attributes:
+        samples: Draws of each picture.
+        seed: Of the first draw.
         digest: Of settings and weights.
         labels: What templates may name.
         format: Output format (an extension), or ``None``: the input's.
@@ -51,7 +54,25 @@ class Request:
         panel=OUTPUT,
         shown="beside the input: {stem}_{model}_x{scale}.{ext}",
         help="A file (one input), a folder (the tree is mirrored), - (stdout), or a template with "
-        "{stem} {parent} {model} {scale} {alpha} {ext}.",
+        "{stem} {parent} {model} {scale} {alpha} {sample} {ext}.",
+    )
+    uncertainty: str | None = option(
+        None,
+        metavar="FILE",
+        panel=OUTPUT,
+        shown=False,
+        help="vae: write a map of where the result is a guess, the standard deviation of every "
+        "pixel, as 16-bit gray; for several pictures a template.",
+    )
+    uncertainty_view: str | None = option(
+        None,
+        metavar="FILE",
+        panel=OUTPUT,
+        shown=False,
+        help="The same map in colour, with a legend.",
+    )
+    keep_samples: bool = option(
+        False, panel=OUTPUT, help="vae: write each draw too: {sample} in a template, else _0, _1."
     )
     overwrite: bool = option(False, panel=OUTPUT, help="Replace outputs that exist.")
     skip_existing: bool = option(
@@ -70,6 +91,8 @@ class Request:
         kind=str,
         parse=_parse_shard,
     )
+    samples: int = 1
+    seed: int = 0
     digest: str = ""
     labels: Labels = field(default_factory=lambda: Labels("esrgan", "4"))
     format: str | None = None
@@ -79,6 +102,13 @@ class Request:
             raise UsageError("--overwrite and --skip-existing: give one of them")
         if self.shard is not None and not 1 <= self.shard[0] <= self.shard[1]:
             raise UsageError(f"shard {self.shard[0]}/{self.shard[1]}: give i/N with i from 1 to N")
+
+    @property
+    def extras(self) -> Extras:
+        """What is asked for beside the outputs."""
+        return Extras(
+            self.uncertainty, self.uncertainty_view, self.keep_samples, self.samples, self.seed
+        )
 
 
 @dataclass(frozen=True)
@@ -115,12 +145,15 @@ def make_plan(
     if not sources:
         raise UsageError("no picture found: name files, folders, globs, URLs, or -")
     tasks = [_name(source, request, many=_are_many(sources)) for source in sources]
+    overwrite = request.overwrite
+    tasks = with_extras(tasks, request.extras, request.labels, overwrite=overwrite)
     journals = {root: open_journal(root) for root in {task.root for task in tasks} if root}
     try:
         tasks = _without_own_outputs(tasks, journals)
         refuse_collisions(tasks, case_sensitive)
         refuse_folders(tasks)
         tasks = _decide(tasks, journals, request)
+        refuse_existing_maps(tasks)
     finally:
         for journal in journals.values():
             journal.close()

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Protocol
 
 from upscale.batch import storage
+from upscale.batch.extras import write_maps
 from upscale.batch.folders import Folders
 from upscale.batch.journal import Journal, JournalLine
 from upscale.batch.plan import Plan, is_done, is_ours
@@ -44,6 +45,7 @@ from upscale.upscaler import (
     save,
 )
 from upscale.upscaler.processing import MOST_PIXELS
+from upscale.upscaler.uncertainty import MapRows
 
 BUDGET_BYTES = 1 << 30  # of the pictures in hand
 
@@ -253,13 +255,22 @@ class _Job:
 
     def _run(self, target: InFile) -> Result:
         """Enlarge the picture; encode a small one in this thread, so that the network is free."""
-        settings = self.work.settings
+        settings, rows = self._drawn(), MapRows() if self.task.maps else None
+        target.aside = None if rows is None else rows.add
         if self.by_rows:
-            return self.runner.run(self.reader, target, settings, self.progress)
-        behind = Behind(target)
-        result = self.runner.run(self.reader, behind, settings, self.progress)
-        behind.finish()
+            result = self.runner.run(self.reader, target, settings, self.progress)
+        else:
+            behind = Behind(target)
+            result = self.runner.run(self.reader, behind, settings, self.progress)
+            behind.finish()
+        if rows is not None:
+            write_maps(self.task, rows, result.provenance())
         return result
+
+    def _drawn(self) -> Settings:
+        """The run's settings, or those of the one draw that this is."""
+        settings, seed = self.work.settings, self.task.seed
+        return settings if seed is None else replace(settings, samples=1, seed=seed)
 
     def _upload(self, data: memoryview, journal: Journal | None) -> None:
         """Write to an object store; the line stands before the object and again after it."""
