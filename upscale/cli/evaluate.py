@@ -33,6 +33,8 @@ COLUMNS = (
     Column("gradient", "right", rank=2),
     Column("noise", "right", rank=2),
     Column("blocks", "right", rank=2),
+    Column("rank corr.", "right", rank=2),
+    Column("90 %", "right", rank=2),
     Column("MP/s", "right", rank=4),
     Column("protocol", rank=5),
 )
@@ -104,6 +106,9 @@ def evaluate(
     tile: o.Tile = "auto",
     overlap: o.Overlap = None,
     tta: o.Tta = False,
+    samples: o.Samples = 1,
+    seed: o.Seed = 0,
+    temperature: o.Temperature = 0.8,
     quiet: o.Quiet = False,
     verbose: Verbose = False,
 ) -> int:
@@ -114,7 +119,7 @@ def evaluate(
     sets = find_sets(hr_dir)
     if lr_dir is not None and not lr_dir.is_dir():
         raise UsageError(f"--lr-dir {str(lr_dir)!r} is no folder: give the low-resolution pictures")
-    options = RunOptions(device, dtype, o.tile_of(tile), overlap, tta)
+    options = RunOptions(device, dtype, o.tile_of(tile), overlap, tta, samples, seed, temperature)
     entrants = _entrants(model, scale, alpha, denoise)
     scores = _scores(Console(quiet), sets, entrants, options, protocol, lr_dir, damage)
     if json_lines:
@@ -211,4 +216,5 @@ def _cells(score: Score, paper: bool, damaged: bool) -> list[str]:
         gradient = f"{score.mean_gradient:.2f} / {score.mean_gradient_truth:.2f}"
         blind = [gradient, f"{score.noise:.2f}", f"{score.blockiness:.2f}"]
     cells += [bicubic, rgb, f"{score.lr_consistency:.2f}", *blind]
-    return [*cells, speed, score.protocol]
+    known = ["" if v is None else f"{v:.2f}" for v in (score.rank_correlation, score.coverage)]
+    return [*cells, *known, speed, score.protocol]

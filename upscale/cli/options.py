@@ -229,6 +229,9 @@ Tta = Annotated[bool, typed(Settings, "tta")]
 Tile = Annotated[str, typed(Settings, "tile")]
 Overlap = Annotated[int | None, typed(Settings, "overlap")]
 Dtype = Annotated[str, typed(Settings, "dtype")]
+Samples = Annotated[int, typed(Settings, "samples")]
+Seed = Annotated[int, typed(Settings, "seed")]
+Temperature = Annotated[float, typed(Settings, "temperature")]
 Quiet = Annotated[bool, typed(CommandOptions, "quiet")]
 
 __all__ = [
@@ -242,7 +245,10 @@ __all__ = [
     "Overlap",
     "Quiet",
     "RunOptions",
+    "Samples",
+    "Seed",
     "Settings",
+    "Temperature",
     "Tile",
     "Tta",
     "VersionOption",

@@ -11,6 +11,7 @@ from upscale.evaluate.candidates import (
     candidate_of,
     entrants,
     load_candidate,
+    load_draws,
     parse_alphas,
     parse_denoises,
     parse_scales,

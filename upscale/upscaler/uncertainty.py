@@ -88,21 +88,23 @@ class MapRows:
 
     def view(self) -> Iterator[Pixels]:
         """The map in colour with a legend below, (h, W, 3) uint8."""
-        factor = LEVELS / 65535 / self.top * 255
         _, width, _ = self.view_shape
         for rows in self.rows():
-            small = np.minimum(rows[..., 0] * factor + 0.5, 255).astype(np.uint8)
-            coloured = cv2.cvtColor(cv2.applyColorMap(small, COLOURS), cv2.COLOR_BGR2RGB)
-            yield np.pad(coloured, ((0, 0), (0, width - self.width), (0, 0)))
+            part = coloured(rows[..., 0] * np.float32(LEVELS / 65535), self.top)
+            yield np.pad(part, ((0, 0), (0, width - self.width), (0, 0)))
         yield legend(width, self.top)
+
+
+def coloured(std: NDArray[np.float32], top: float) -> Pixels:
+    """A map (H, W) in colour, (H, W, 3) uint8; ``top`` and more has the lightest colour."""
+    small = np.minimum(std / top * 255 + 0.5, 255).astype(np.uint8)
+    return np.asarray(cv2.cvtColor(cv2.applyColorMap(small, COLOURS), cv2.COLOR_BGR2RGB))
 
 
 def legend(width: int, top: float) -> Pixels:
     """A bar of the colours with the levels they stand for, (LEGEND_HEIGHT, width, 3) uint8."""
     picture = np.full((LEGEND_HEIGHT, width, 3), 255, np.uint8)
-    ramp = np.linspace(0, 255, width - 16).astype(np.uint8)[None]
-    bar = cv2.cvtColor(cv2.applyColorMap(ramp, COLOURS), cv2.COLOR_BGR2RGB)
-    picture[4:18, 8:-8] = bar
+    picture[4:18, 8:-8] = coloured(np.linspace(0, top, width - 16, dtype=np.float32)[None], top)
     texts = ["0", f"{top / 2:g}", f"{top:g} levels of 255"]
     for text, place in zip(texts, (0.0, 0.5, 1.0), strict=True):
         size = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.38, 1)[0][0]
