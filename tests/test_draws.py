@@ -97,17 +97,19 @@ def test_half_done_tiles_that_are_run_in_parts_keep_their_noise() -> None:
 
 def test_python_gives_draws_and_their_uncertainty(tiny_vae: Path) -> None:
     upscaler = load(tiny_vae, device="cpu")
-    lr = draw(14, 11)
+    lr = (0.3 + 0.4 * draw(14, 11) / 255).astype(np.float32)
     draws = upscaler.samples(lr, 3, seed=20)
     assert [one.shape for one in draws] == [(28, 22, 3)] * 3
     np.testing.assert_array_equal(draws[1], upscaler.image(lr, seed=21))
-    assert np.abs(draws[0].astype(int) - draws[1]).mean() > 1
+    assert np.abs(draws[0] - draws[1]).mean() > 0.01
     found = upscaler.uncertainty(lr, 3, seed=20)
     assert found.std.shape == (28, 22)
     np.testing.assert_allclose(found.std**2, found.between**2 + found.own**2, atol=1e-6)
-    exact = np.stack(draws).astype(np.float64) / 255
-    between = np.sqrt(exact.var(0, ddof=1).mean(-1))
-    np.testing.assert_allclose(found.between, between, atol=1.5 / 255)  # draws are rounded
+    all_draws = np.stack(draws).astype(np.float64)
+    inside = ((all_draws > 0) & (all_draws < 1)).all((0, -1))  # results are clipped
+    assert inside.mean() > 0.9
+    between = np.sqrt(all_draws.var(0, ddof=1).mean(-1))
+    np.testing.assert_allclose(found.between[inside], between[inside], atol=1e-5)
     assert isinstance(upscaler.samples(Image(lr), 1)[0], Image)
 
 

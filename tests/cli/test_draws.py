@@ -191,3 +191,45 @@ def test_one_draw_goes_to_stdout(cli: Cli, tiny_vae: Path, picture: Path) -> Non
     done = cli(picture, "-m", tiny_vae, "-o", "-")
     assert done.code == 0
     assert decode(done.out).pixels.shape == (24, 18, 3)
+
+
+def test_evaluate_says_how_well_errors_are_known(cli: Cli, tiny_vae: Path, tmp_path: Path) -> None:
+    from upscale.evaluate.calibration import coverage, rank_correlation
+
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "a.png").write_bytes(png(40, 36))
+    arguments = ("evaluate", tmp_path / "set", "-m", tiny_vae, "--samples", "3", "--json")
+    done = cli(*arguments)
+    assert done.code == 0, done.err
+    found = json.loads(done.text.splitlines()[0])
+    small, out, chart = (tmp_path / name for name in ("lr.png", "out.png", "map.png"))
+    truth = pixels(tmp_path / "set" / "a.png")
+    from upscale.evaluate import make_pair
+    from upscale.evaluate.protocol import to_pixels
+    from upscale.image import Image, encode
+
+    pair = make_pair(truth, 2, "edsr")
+    small.write_bytes(encode(Image(to_pixels(pair.lr).astype(np.uint8)), "png"))
+    options = ("-m", tiny_vae, "-o", out, "--samples", "3", "--uncertainty", chart)
+    assert cli(small, *options).code == 0
+    error = (pixels(out).astype(float) - truth)[2:-2, 2:-2]
+    std = pixels(chart)[2:-2, 2:-2, 0] / 65535 * 0.25 * 255
+    correlation = rank_correlation(std, np.sqrt((error**2).mean(-1)))
+    assert found["rank_correlation"] == pytest.approx(correlation, abs=2e-3)
+    assert found["coverage"] == pytest.approx(coverage(std[..., None], error), abs=2e-3)
+
+
+def test_compare_shows_draws_mean_and_map(cli: Cli, tiny_vae: Path, picture: Path) -> None:
+    folder = picture.parent
+    page = folder / "page.html"
+    done = cli("compare", picture, "-m", tiny_vae, "--samples", "3", "-o", page, "--json")
+    assert done.code == 0, done.err
+    records = [json.loads(line) for line in done.text.splitlines()]
+    assert [r["variant"] for r in records] == ["", "draw 0", "draw 1", "draw 2", "mean of 3", "map"]
+    assert records[-1]["lr_consistency"] is None
+    assert records[1]["lr_consistency"] is not None
+    text = page.read_text()
+    assert all(f">{label}</option>" in text for label in ("draw 0", "draw 2", "mean of 3", "map"))
+    sheet = folder / "sheet.png"
+    assert cli("compare", picture, "-m", tiny_vae, "--samples", "2", "-o", sheet).code == 0
+    assert pixels(sheet).shape[2] == 3

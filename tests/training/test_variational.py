@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,12 +10,12 @@ import pytest
 import torch
 
 from tests.training.tiny import TINY, recipe
-from upscale.errors import UsageError
+from upscale.errors import CheckpointError, UsageError
 from upscale.models import VAE
 from upscale.training.data import Batch, load_pictures, make_batch
 from upscale.training.recipes import RECIPES, Recipe, Variational
 from upscale.training.trainer import Run, build_network, mean_of_draws, train
-from upscale.training.variational import VariationalObjective, latent_use
+from upscale.training.variational import Bound, VariationalObjective, latent_use
 
 CPU = torch.device("cpu")
 VAE_TINY = TINY["vae"]
@@ -171,3 +172,35 @@ def test_released_recipes_keep_the_base_they_start_from() -> None:
     assert light.start_from == "esrgan-light-psnr-x4"
     network = build_network(light)
     assert sum(p.numel() for p in network.parameters()) < 1_000_000
+
+
+def test_the_bound_of_a_run(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(RECIPES, "tiny", VAE_TINY)
+    outcome = train(replace(VAE_TINY, steps=3), Run(pictures, tmp_path))
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    batch = batch_of(pictures)
+    lr, hr = batch.lr[:1] * 255, batch.hr[:1] * 255
+    bits = Bound(tmp_path / "checkpoint.pt", samples=4)(lr, hr)
+    assert Bound(tmp_path / "checkpoint.pt", samples=4)(lr, hr) == bits
+    # by hand: the density of the best possible picture, and 8 bits for 256 values
+    sigma = outcome.network.get_parameter("log_sigma").exp().item()
+    least = 8 + math.log2(sigma * math.sqrt(2 * math.pi))
+    print(bits, least)
+    assert least < bits < least + 8
+    made = VariationalObjective(settings(bound="sample"), outcome.network, CPU)
+    made.posterior.load_state_dict(state["objective"]["posterior"])
+    with torch.no_grad():
+        given = outcome.network.given(batch.lr[:1])  # type: ignore[operator]
+        mean, log_std = made.posterior(batch.hr[:1], given)
+        bound, _ = made._bound(batch.hr[:1], batch.lr[:1], given, mean, log_std)
+    assert bits == pytest.approx(8 - bound.item() / hr.numel() / math.log(2), abs=0.05)
+
+
+def test_a_bound_of_something_else_is_refused(pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="FileNotFoundError"):
+        Bound(tmp_path / "none.pt")
+    (tmp_path / "bad.pt").write_bytes(b"no checkpoint")
+    with pytest.raises(CheckpointError, match="is no checkpoint of a run"):
+        Bound(tmp_path / "bad.pt")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from upscale.evaluate.candidates import (
     BICUBIC,
+    MAP,
     Candidate,
     Entrant,
     RunOptions,
@@ -25,6 +26,7 @@ from upscale.evaluate.scores import Score, evaluate, mean, score
 __all__ = [
     "BICUBIC",
     "CLEAN",
+    "MAP",
     "PROTOCOLS",
     "Candidate",
     "Degradation",
@@ -40,6 +42,7 @@ __all__ = [
     "evaluate",
     "find_sets",
     "load_candidate",
+    "load_draws",
     "lr_path",
     "make_pair",
     "mean",

@@ -44,6 +44,8 @@ class Candidate:
         weights: SHA-256 of each checkpoint by its name.
         uncertainty: Where the model draws: the predicted standard deviation of every pixel of the
             result, (scale·h, scale·w) float32, of pixels in [0, 1].
+        bits: Where a model's bound is known: of (1, 3, h, w) and its ground truth, 0 to 255, the
+            bits that a value takes at most.
         variant: Which of several pictures of one model: a draw, the mean, the map; or "".
     """
 
@@ -57,6 +59,7 @@ class Candidate:
     denoise: float | str | None = None
     weights: dict[str, str] = field(default_factory=dict)
     uncertainty: Callable[[Pixels], Pixels] | None = None
+    bits: Callable[[Tensor, Tensor], float] | None = None
     variant: str = ""
 
 

@@ -49,7 +49,8 @@ class Score:
     and blocks have the size that they had in the input (see ``upscale.damage``). Where the model
     draws, ``rank_correlation`` is Spearman's between its map of uncertainty and the error of the
     result (root mean square over the colours), and ``coverage`` the share of values that are within
-    the 90 % interval (see ``calibration``).
+    the 90 % interval (see ``calibration``). ``bits`` is the bound of a VAE: what a value of 8 bit
+    of the ground truth takes at most, where the model's posterior was given.
     """
 
     set: str
@@ -75,6 +76,7 @@ class Score:
     denoise: float | str | None = None
     rank_correlation: float | None = None
     coverage: float | None = None
+    bits: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The fields for JSON, where an infinite PSNR (equal pictures) is null."""
@@ -153,6 +155,7 @@ def score(candidate: Candidate, pair: Pair, protocol: str) -> Score:
     small = made_small(sr, (clean.shape[2], clean.shape[3]), protocol)
     y = metrics.luma(small)[0, 0].numpy()
     rgb = metrics.psnr(sr, truth, crop_border=border, luma=False) if protocol == "edsr" else None
+    correlation, covered = _calibration(candidate, pair, sr)
     return Score(
         set="",
         picture="",
@@ -174,22 +177,22 @@ def score(candidate: Candidate, pair: Pair, protocol: str) -> Score:
         noise=noise_sigma(to_pixels(small)),
         blockiness=blockiness(y),
         denoise=candidate.denoise,
-        **_calibration(candidate, pair, sr),
+        rank_correlation=correlation,
+        coverage=covered,
+        bits=None if candidate.bits is None else candidate.bits(pair.lr, pair.hr),
     )
 
 
-def _calibration(candidate: Candidate, pair: Pair, sr: Tensor) -> dict[str, float]:
-    """How well the model knows its errors, without the border; nothing where it draws nothing."""
+def _calibration(candidate: Candidate, pair: Pair, sr: Tensor) -> tuple[float | None, float | None]:
+    """Rank correlation and coverage without the border; None where the model draws nothing."""
     if candidate.uncertainty is None or sr.shape != pair.hr.shape:
-        return {}
+        return None, None
     border = border_of(candidate.scale)
     inner = (slice(border, -border or None), slice(border, -border or None))
     std = candidate.uncertainty(to_pixels(pair.lr).astype(np.uint8))[inner] * 255
     error = (sr.double() - pair.hr.double())[0].permute(1, 2, 0).numpy()[inner]
-    return {
-        "rank_correlation": rank_correlation(std, np.sqrt((error**2).mean(-1))),
-        "coverage": coverage(std[..., None], error),
-    }
+    correlation = rank_correlation(std, np.sqrt((error**2).mean(-1)))
+    return correlation, coverage(std[..., None], error)
 
 
 def evaluate(
@@ -290,4 +293,5 @@ def mean(scores: Sequence[Score]) -> Score:
         blockiness=over("blockiness"),
         rank_correlation=known("rank_correlation"),
         coverage=known("coverage"),
+        bits=known("bits"),
     )

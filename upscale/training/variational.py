@@ -6,18 +6,21 @@ serves the map of uncertainty and not the bound, has a loss of its own that move
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from upscale.errors import UsageError
-from upscale.models import VAE, Network
+from upscale.errors import CheckpointError, UsageError
+from upscale.models import VAE, Network, VAEConfig
 from upscale.models.vae import Given, Posterior
 from upscale.training import losses
 from upscale.training.data import Batch
 from upscale.training.objective import autocast, for_network, make_optimiser, set_rate
-from upscale.training.recipes import Recipe
+from upscale.training.recipes import Recipe, find_recipe
 
 ACTIVE = 0.01  # variance of a latent's posterior mean over the data (Burda, section 5)
 
@@ -104,6 +107,66 @@ class VariationalObjective:
         self.posterior.load_state_dict(state["posterior"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.steps = int(state["steps"])
+
+
+class Bound:
+    """The importance-weighted bound of a run's networks, of pictures."""
+
+    def __init__(self, checkpoint: Path, samples: int = 1, seed: int = 0) -> None:
+        """Load generator and posterior.
+
+        Args:
+            checkpoint: Of a run, finished or not.
+            samples: Draws of z for each picture; with more the bound is tighter.
+            seed: Of the draws.
+
+        Raises:
+            CheckpointError: It is missing, damaged or not of a VAE.
+        """
+        self.samples, self.seed = samples, seed
+        try:
+            state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+            config = find_recipe(state["recipe"]).network
+            if not isinstance(config, VAEConfig):
+                raise CheckpointError(f"{checkpoint} trains no VAE; give the checkpoint.pt of one")
+            self.network, self.posterior = VAE(config).eval(), Posterior(config).eval()
+            self.network.load_state_dict(state["ema"])
+            self.posterior.load_state_dict(state["objective"]["posterior"])
+        except (
+            OSError,
+            RuntimeError,
+            KeyError,
+            TypeError,
+            ValueError,
+            EOFError,
+            UsageError,
+            UnpicklingError,
+        ) as error:
+            raise CheckpointError(
+                f"{checkpoint} is no checkpoint of a run ({type(error).__name__}); give the "
+                "checkpoint.pt that training left"
+            ) from error
+
+    @torch.no_grad()
+    def __call__(self, lr: Tensor, hr: Tensor) -> float:
+        """Bits that a value of 8 bit takes at most: -log2 p(x | y) for each, plus 8.
+
+        Args:
+            lr: (1, 3, H, W), 0 to 255.
+            hr: (1, 3, scale*H, scale*W), 0 to 255.
+        """
+        y, x = (lr / 255).float(), (hr / 255).float()
+        given = self.network.given(y)
+        mean, log_std = self.posterior(x, given)
+        generator = torch.Generator().manual_seed(self.seed)
+        weights = []
+        for _ in range(self.samples):
+            noise = torch.randn(mean.shape, generator=generator)
+            z = mean + log_std.exp() * noise
+            log_x = losses.log_normal(x, self.network.mean(y, given, z), self.network.log_sigma)
+            weights.append(losses.log_weight(log_x, z, mean, log_std))
+        bound = losses.importance_weighted_bound(torch.stack(weights)).item()
+        return 8 - bound / x.numel() / math.log(2)
 
 
 @torch.no_grad()
