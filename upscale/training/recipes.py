@@ -336,6 +336,22 @@ _ALL = (
         start_from="esrgan-light-psnr-x4",
         variational=Variational(base_rate=0.0),
     ),
+    # Damaged inputs are not to be reproduced: no projection.
+    Recipe(
+        name="vae-light-real-x4",
+        network=VAEConfig(projected=False),
+        architecture="vae",
+        steps=2_200,
+        patch=32,
+        batch=4,
+        learning_rate=1e-3,
+        warmup=50,
+        loss="elbo",
+        degradation="blind",
+        start_from="esrgan-light-real-psnr-x4",
+        drawn=160,
+        variational=Variational(base_rate=0.0),
+    ),
     # As published (arXiv 1809.00219, section 4.1): for a GPU and the user's own VGG weights.
     Recipe(
         name="esrgan-psnr-x4",

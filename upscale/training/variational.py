@@ -22,6 +22,16 @@ from upscale.training.data import Batch
 from upscale.training.objective import autocast, for_network, make_optimiser, set_rate
 from upscale.training.recipes import Recipe, find_recipe
 
+UNREADABLE = (
+    OSError,
+    RuntimeError,
+    KeyError,
+    TypeError,
+    ValueError,
+    EOFError,
+    UsageError,
+    UnpicklingError,
+)
 ACTIVE = 0.01  # variance of a latent's posterior mean over the data (Burda, section 5)
 
 
@@ -132,16 +142,7 @@ class Bound:
             self.network, self.posterior = VAE(config).eval(), Posterior(config).eval()
             self.network.load_state_dict(state["ema"])
             self.posterior.load_state_dict(state["objective"]["posterior"])
-        except (
-            OSError,
-            RuntimeError,
-            KeyError,
-            TypeError,
-            ValueError,
-            EOFError,
-            UsageError,
-            UnpicklingError,
-        ) as error:
+        except UNREADABLE as error:
             raise CheckpointError(
                 f"{checkpoint} is no checkpoint of a run ({type(error).__name__}); give the "
                 "checkpoint.pt that training left"
