@@ -118,6 +118,24 @@ def quad(tiny_cache: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "quad"
 
 
+@pytest.fixture(scope="session")
+def tiny_vae(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with a tiny VAE x2 whose draws differ by some levels."""
+    import torch
+
+    from upscale.checkpoints import save
+    from upscale.models import VAE, VAEConfig
+
+    torch.manual_seed(9)
+    config = VAEConfig(scale=2, latent=2, num_feat=4, num_block=1, num_grow=2, num_hidden=6)
+    network = VAE(config)
+    torch.nn.init.constant_(network.base.conv_last.bias, 0.5)
+    torch.nn.init.normal_(network.conv_detail.weight, std=2.0)
+    path = tmp_path_factory.mktemp("vae") / "vae-tiny-x2.safetensors"
+    save(path, network)
+    return path
+
+
 @pytest.fixture
 def cli(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Finished]:
     """Run the command line in this process: ``cli("a.png", "-o", "b.png", stdin=b"...")``."""

@@ -118,6 +118,16 @@ def resize(
     return _separable(exact, size, rows, part, lambda t: t).to(x.dtype)
 
 
+def consistent(sr: Tensor, lr: Tensor) -> Tensor:
+    """``sr`` with the coarse part of the input: one step of back-projection (Irani & Peleg 1991).
+
+    (N, C, s*H, s*W) and (N, C, H, W) to (N, C, s*H, s*W). A gradient that comes back through it has
+    lost the part that the input determines.
+    """
+    missing = lr - resize(sr, (lr.shape[-2], lr.shape[-1]))
+    return sr + resize(missing, (sr.shape[-2], sr.shape[-1]))
+
+
 def resize_uint8(x: Tensor, size: tuple[int, int]) -> Tensor:
     """Resize as MATLAB does for uint8: rounded half up and clamped to 0..255 after each pass.
 

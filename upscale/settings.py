@@ -231,8 +231,27 @@ class Settings:
     color_fix: bool = option(
         False, panel=MODEL, help="Put the input's low frequencies back, against colour drift."
     )
-    seed: int = option(0)  # of the noise, for networks that take noise
-    temperature: float = option(0.8, check=between(0, 10))  # its standard deviation
+    samples: int = option(
+        1,
+        metavar="N",
+        panel=MODEL,
+        help="vae: plausible pictures that are drawn; their mean is written.",
+        check=between(1, 10_000),
+    )
+    seed: int = option(
+        0,
+        metavar="N",
+        panel=MODEL,
+        help="vae: seed of the first draw; draw K, from 0 on, has the seed N + K.",
+        check=between(0, (1 << 63) - 1),
+    )
+    temperature: float = option(
+        0.8,
+        metavar="T",
+        panel=MODEL,
+        help="vae: how far draws go: 0 is the middle, 1 what was learned.",
+        check=between(0, 10),
+    )
     tile: TileOption = option(
         AUTO,
         "-t",
@@ -392,7 +411,25 @@ class Outputs:
         panel=OUTPUT,
         shown="beside the input: {stem}_{model}_x{scale}.{ext}",
         help="A file (one input), a folder (the tree is mirrored), - (stdout), or a template with "
-        "{stem} {parent} {model} {scale} {alpha} {ext}.",
+        "{stem} {parent} {model} {scale} {alpha} {sample} {ext}.",
+    )
+    uncertainty: str | None = option(
+        None,
+        metavar="FILE",
+        panel=OUTPUT,
+        shown=False,
+        help="vae: write a map of where the result is a guess, the standard deviation of every "
+        "pixel, as 16-bit gray; for several pictures a template.",
+    )
+    uncertainty_view: str | None = option(
+        None,
+        metavar="FILE",
+        panel=OUTPUT,
+        shown=False,
+        help="The same map in colour, with a legend.",
+    )
+    keep_samples: bool = option(
+        False, panel=OUTPUT, help="vae: write each draw too: {sample} in a template, else _0, _1."
     )
     overwrite: bool = option(False, panel=OUTPUT, help="Replace outputs that exist.")
     skip_existing: bool = option(

@@ -18,7 +18,7 @@ Cli = Callable[..., Any]
 KEYS = """
     set picture model weights scale alpha protocol psnr_y ssim_y psnr_rgb bicubic_psnr_y
     bicubic_ssim_y lr_consistency seconds megapixels degrade mean_gradient
-    mean_gradient_truth noise blockiness denoise
+    mean_gradient_truth noise blockiness denoise rank_correlation coverage bits
 """
 
 

@@ -7,7 +7,15 @@ from dataclasses import FrozenInstanceError, asdict
 import pytest
 import torch
 
-from upscale.models import MODELS, Config, ESRGANConfig, Network, SRCNNConfig, SwinIRConfig
+from upscale.models import (
+    MODELS,
+    Config,
+    ESRGANConfig,
+    Network,
+    SRCNNConfig,
+    SwinIRConfig,
+    VAEConfig,
+)
 from upscale.models import config_from_dict as from_dict
 
 SWIN = {"embed_dim": 12, "depths": (2,), "num_heads": (2,)}
@@ -26,6 +34,11 @@ CONFIGS: dict[str, Config] = {
         resi_connection="3conv",
         **SWIN,  # type: ignore[arg-type]
     ),
+    "vae-x4": VAEConfig(scale=4, num_feat=8, num_block=1, num_grow=4, num_hidden=8, latent=2),
+    "vae-x2-gray": VAEConfig(
+        scale=2, channels=1, num_feat=8, num_block=0, num_grow=4, num_hidden=8, projected=False
+    ),
+    "vae-x3": VAEConfig(scale=3, num_feat=8, num_block=1, num_grow=4, num_hidden=8),
     "swinir-gray": SwinIRConfig(
         scale=1,
         channels=1,
@@ -63,7 +76,7 @@ def test_shape_and_values(config: Config, size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
 def test_pictures_of_a_batch_do_not_see_each_other(config: Config) -> None:
     network = build(config)
-    lr = torch.rand(2, network.channels, 16, 16)
+    lr = torch.rand(2, network.channels + network.noise_channels, 16, 16)
     with torch.inference_mode():
         together = network(lr)
         alone = torch.cat([network(lr[:1]), network(lr[1:])])
@@ -96,7 +109,8 @@ def test_halo_covers_the_reach_where_it_says_so(config: Config) -> None:
     network = build(config)
     side = 2 * network.halo + 9
     side += -side % network.multiple_of
-    lr = torch.rand(1, network.channels, side, side, requires_grad=True)
+    channels = network.channels + network.noise_channels
+    lr = torch.rand(1, channels, side, side, requires_grad=True)
     middle = side // 2 * network.scale
     network(lr)[..., middle : middle + network.scale, middle].sum().backward()
     assert lr.grad is not None

@@ -13,7 +13,8 @@ from torch import nn
 
 from tests.training.tiny import TINY
 from upscale.errors import CheckpointError, UsageError
-from upscale.training.adversarial import AdversarialObjective, consistent
+from upscale.resample import consistent
+from upscale.training.adversarial import AdversarialObjective
 from upscale.training.data import Batch
 from upscale.training.discriminator import VGGDiscriminator
 from upscale.training.perceptual import VGGFeatures, feature_distance, load_perceptual

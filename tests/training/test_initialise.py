@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.training.tiny import picture
-from upscale.models import MODELS, Config, ESRGANConfig, SRCNNConfig, SwinIRConfig
+from upscale.models import MODELS, Config, ESRGANConfig, SRCNNConfig, SwinIRConfig, VAEConfig
 from upscale.resample import resize, taps
 from upscale.training.initialise import (
     bicubic_taps,
@@ -40,6 +40,10 @@ def rrdb(scale: int) -> ESRGANConfig:
     return ESRGANConfig(scale=scale, num_feat=32, num_block=1, num_grow=8)
 
 
+def vae(scale: int) -> VAEConfig:
+    return VAEConfig(scale=scale, num_feat=32, num_block=1, num_grow=8, latent=2, num_hidden=16)
+
+
 # least decibels between the network at step 0 and MATLAB's bicubic, away from the border
 CASES = [
     *((f"srcnn-x{s}", SRCNNConfig(scale=s), 45.0) for s in (2, 3, 4)),
@@ -52,6 +56,7 @@ CASES = [
     ("denoise-gray", swin(1, "", channels=1), 40.0),
     ("jpeg", swin(1, "", img_range=255.0), 40.0),
     *((f"rrdb-x{s}", rrdb(s), 33.0) for s in (1, 2, 3, 4)),
+    *((f"vae-x{s}", vae(s), 33.0) for s in (2, 3, 4)),
 ]
 
 
@@ -63,7 +68,8 @@ def test_step_0_is_bicubic(config: Config, least: float) -> None:
     from_interpolation(network)
     lr = smooth(40, 32, network.channels)
     with torch.no_grad():
-        sr = network(lr)
+        z = torch.zeros(1, network.noise_channels, *lr.shape[-2:])
+        sr = network(torch.cat((lr, z), 1))
     wanted = resize(lr, (sr.shape[-2], sr.shape[-1]))
     inner = 5 * network.scale
     error = (sr - wanted)[..., inner:-inner, inner:-inner].square().mean()

@@ -7,8 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from upscale.models import ESRGANConfig, SRCNNConfig, SwinIRConfig
-from upscale.training.recipes import Adversarial, Recipe
+from upscale.models import ESRGANConfig, SRCNNConfig, SwinIRConfig, VAEConfig
+from upscale.training.recipes import Adversarial, Recipe, Variational
 
 
 def picture(seed: int, height: int, width: int) -> np.ndarray:
@@ -67,5 +67,11 @@ TINY = {
             consistency_weight=1.0,
             discriminator_warmup=1,
         ),
+    ),
+    "vae": recipe(
+        network=VAEConfig(scale=2, num_feat=27, num_block=1, num_grow=4, num_hidden=16, latent=2),
+        architecture="vae",
+        loss="elbo",
+        variational=Variational(),
     ),
 }

@@ -89,8 +89,15 @@ class Job:
         )
         digest = settings.digest(weights, alpha=native.alpha, scale=upscaler.scale)
         request = Request(
-            **vars(self.outputs), labels=labels, digest=digest, format=settings.format
+            **vars(self.outputs),
+            labels=labels,
+            digest=digest,
+            format=settings.format,
+            samples=settings.samples,
+            seed=settings.seed,
         )
+        if needs := request.extras.needs_draws:
+            upscaler.check_draws(needs)
         return make_plan(sources, request)
 
     def run(

@@ -12,7 +12,8 @@ from string import Formatter
 from upscale import storage
 from upscale.errors import UsageError
 
-FIELDS = ("stem", "parent", "model", "scale", "alpha", "ext")
+FIELDS = ("stem", "parent", "model", "scale", "alpha", "sample", "ext")
+SAMPLE = "\x00"  # in a name that is not settled yet: the number of the draw
 MAX_NAME_BYTES = 255
 
 
@@ -108,9 +109,18 @@ def fill(template: str, location: str, ext: str, labels: Labels) -> str:
     parent, stem, _ = split_name(location)
     values = {"stem": stem, "parent": parent, "ext": ext}
     values |= {"model": labels.model, "scale": labels.scale, "alpha": labels.alpha}
-    filled = template.format(**{key: component(value) for key, value in values.items()})
+    filled = template.format(
+        sample=SAMPLE, **{key: component(value) for key, value in values.items()}
+    )
     head, separator, name = filled.rpartition("/")
     return head + separator + fit(name)
+
+
+def numbered(path: str, number: int) -> str:
+    """Return a path with a number behind its stem: ``out_3.png``."""
+    stem, ext = os.path.splitext(path)
+    head, separator, name = f"{stem}_{number}{ext}".rpartition("/")
+    return head + separator + fit(name) if path else path
 
 
 def template_root(template: str) -> str:

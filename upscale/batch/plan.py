@@ -11,6 +11,7 @@ from typing import Literal
 from upscale import storage
 from upscale.batch import naming
 from upscale.batch.discover import STDIN, Input
+from upscale.batch.extras import Extras, refuse_existing_maps, with_extras
 from upscale.batch.journal import Journal, open_journal
 from upscale.batch.naming import Labels
 from upscale.batch.task import STDOUT, Action, Task
@@ -33,14 +34,25 @@ class Request(Outputs):
     """Where outputs go, and what names and the journal need to know besides.
 
     Attributes:
+        samples: Draws of each picture.
+        seed: Of the first draw.
         digest: Of settings and weights.
         labels: What templates may name.
         format: Output format (an extension), or ``None``: the input's.
     """
 
+    samples: int = 1
+    seed: int = 0
     digest: str = ""
     labels: Labels = field(default_factory=lambda: Labels("esrgan", "4"))
     format: str | None = None
+
+    @property
+    def extras(self) -> Extras:
+        """What is asked for beside the outputs."""
+        return Extras(
+            self.uncertainty, self.uncertainty_view, self.keep_samples, self.samples, self.seed
+        )
 
 
 @dataclass(frozen=True)
@@ -97,12 +109,15 @@ def make_plan(
     if not sources:
         raise UsageError("no picture found: name files, folders, globs, URLs, or -")
     tasks = [_name(source, request, many=_are_many(sources)) for source in sources]
+    overwrite = request.overwrite
+    tasks = with_extras(tasks, request.extras, request.labels, overwrite=overwrite)
     journals = {root: open_journal(root) for root in {task.root for task in tasks} if root}
     try:
         named, tasks = tasks, _without_own_outputs(tasks, journals)
         _refuse_collisions(tasks, case_sensitive)
         _refuse_folders(tasks)
         tasks = _decide(tasks, journals, request)
+        refuse_existing_maps(tasks)
     finally:
         for journal in journals.values():
             journal.close()

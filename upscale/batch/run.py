@@ -124,7 +124,9 @@ class Network:
                 return []
             first = self._waiting.popleft()
             room = self._room(first)
-            alike = [w for w in self._waiting if w.size == first.size][: room - 1]
+            alike = [
+                w for w in self._waiting if w.size == first.size and w.settings == first.settings
+            ][: room - 1]
             for item in alike:
                 self._waiting.remove(item)
         return [first, *alike]

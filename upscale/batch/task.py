@@ -13,6 +13,21 @@ Action = Literal["do", "skip", "fail"]
 
 
 @dataclass(frozen=True)
+class MapFile:
+    """Where a map of uncertainty goes.
+
+    Attributes:
+        path: The file.
+        format: Its format.
+        is_view: Whether it is in colour, for people.
+    """
+
+    path: str
+    format: str
+    is_view: bool
+
+
+@dataclass(frozen=True)
 class Task:
     """One picture and its output.
 
@@ -25,6 +40,9 @@ class Task:
         action: ``do``, ``skip``, or ``fail`` (the input cannot be read).
         reason: Why it is skipped, failed, or made anew.
         replace: Whether an existing output may be replaced.
+        maps: Maps of uncertainty that are written too.
+        replaces_maps: Whether existing maps may be replaced.
+        seed: Of the one draw that it is, or ``None``: as the settings say.
     """
 
     source: Input
@@ -35,3 +53,6 @@ class Task:
     action: Action = "do"
     reason: str = ""
     replace: bool = False
+    maps: tuple[MapFile, ...] = ()
+    replaces_maps: bool = False
+    seed: int | None = None

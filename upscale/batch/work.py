@@ -20,6 +20,7 @@ from typing import Protocol
 
 from upscale import storage
 from upscale.batch.claims import Folders
+from upscale.batch.extras import write_maps
 from upscale.batch.journal import Journal, JournalLine
 from upscale.batch.plan import Plan, is_done, is_ours
 from upscale.batch.report import Record
@@ -44,6 +45,7 @@ from upscale.upscaler import (
     save,
 )
 from upscale.upscaler.processing import MOST_PIXELS
+from upscale.upscaler.uncertainty import MapRows
 
 LOSSY = frozenset(kind.name for kind in FORMATS.values() if kind.quality and not kind.lossless)
 BUDGET_BYTES = 1 << 30  # of the pictures in hand
@@ -279,14 +281,22 @@ class _Job:
 
     def _run(self, target: InFile) -> Result:
         """Enlarge the picture; encode a small one in this thread, so that the network is free."""
-        settings = self.work.settings
+        settings, rows = self._drawn(), MapRows() if self.task.maps else None
+        target.aside = None if rows is None else rows.add
         behind = None if self.by_rows else Behind(target)
         asked = time.perf_counter()
         result = self.runner.run(self.reader, behind or target, settings, self.progress)
         self.watch.waited += time.perf_counter() - asked - result.seconds
         if behind is not None:
             behind.finish()
+        if rows is not None:
+            write_maps(self.task, rows, result.provenance())
         return result
+
+    def _drawn(self) -> Settings:
+        """The run's settings, or those of the one draw that this is."""
+        settings, seed = self.work.settings, self.task.seed
+        return settings if seed is None else replace(settings, samples=1, seed=seed)
 
     def _upload(self, data: memoryview, journal: Journal | None) -> None:
         """Write to an object store; the line stands before the object and again after it."""

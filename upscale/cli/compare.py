@@ -117,6 +117,9 @@ def compare(
     tile: o.Tile = "auto",
     overlap: o.Overlap = None,
     tta: o.Tta = False,
+    samples: o.Samples = 1,
+    seed: o.Seed = 0,
+    temperature: o.Temperature = 0.8,
     quiet: o.Quiet = False,
 ) -> int:
     """Show models, or one model from alpha 0 to 1, side by side, with figures."""
@@ -125,7 +128,7 @@ def compare(
     kind = _kind(output, overwrite)
     if hr is not None and not hr.exists():
         raise UsageError(f"--hr {str(hr)!r} does not exist: give the ground truth, or leave it out")
-    options = RunOptions(device, dtype, o.tile_of(tile), overlap, tta)
+    options = RunOptions(device, dtype, o.tile_of(tile), overlap, tta, samples, seed, temperature)
     entrants = _entrants(model or ["esrgan"], scale, alpha, mix)
     rows = _rows(
         Console(quiet), inputs, entrants, options, crops=crop or [], hr=hr, from_hr=from_hr, mix=mix
@@ -178,14 +181,14 @@ def _rows(
     from upscale.cli.bar import counting
     from upscale.compare import Crop, subjects
     from upscale.compare import compare as run
-    from upscale.evaluate import load_candidate
+    from upscale.evaluate import load_candidate, load_draws
 
     if not entrants:
         raise UsageError("bicubic alone compares nothing: give a --model")
     parts = [Crop.parse(text) for text in crops]
     scale = entrants[0].scale or load_candidate(entrants[0], options).scale
     shown = subjects(inputs, scale, crops=parts, hr=hr, from_hr=from_hr)
-    candidates = (load_candidate(replace(e, scale=scale), options) for e in entrants)
+    candidates = (c for e in entrants for c in load_draws(replace(e, scale=scale), options))
     with counting(console, len(shown) * (len(entrants) + 1), "panels") as step:
         return run(shown, candidates, scale, mix=mix, step=step)
 

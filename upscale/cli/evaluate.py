@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +16,8 @@ from upscale.cli.table import Column, show_table
 from upscale.errors import UsageError
 
 if TYPE_CHECKING:
-    from upscale.evaluate import Degradation, Entrant, PictureSet, RunOptions, Score
+    from upscale.evaluate import Candidate, Degradation, Entrant, PictureSet, RunOptions, Score
+    from upscale.training.variational import Bound
 
 COLUMNS = (
     Column("set", wrap=True),
@@ -33,6 +35,9 @@ COLUMNS = (
     Column("gradient", "right", rank=2),
     Column("noise", "right", rank=2),
     Column("blocks", "right", rank=2),
+    Column("rank corr.", "right", rank=2),
+    Column("90 %", "right", rank=2),
+    Column("bits", "right", rank=2),
     Column("MP/s", "right", rank=4),
     Column("protocol", rank=5),
 )
@@ -76,6 +81,16 @@ LrDir = Annotated[
         help="Low-resolution pictures to start from: baby.png, babyx4.png, X4/baby.png, ...",
     ),
 ]
+BoundFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--bound",
+        metavar="FILE",
+        show_default=False,
+        help="vae: checkpoint.pt of its training; adds the bound on the likelihood of the ground "
+        "truth, by --samples draws, in bits a value.",
+    ),
+]
 Paper = Annotated[
     bool, typer.Option("--paper", help="Set the published scores beside the measured ones.")
 ]
@@ -97,6 +112,7 @@ def evaluate(
     protocol: Protocol = "edsr",
     lr_dir: LrDir = None,
     degrade: Degrade = None,
+    bound: BoundFile = None,
     paper: Paper = False,
     json_lines: Json = False,
     device: o.OneDevice = "auto",
@@ -104,6 +120,9 @@ def evaluate(
     tile: o.Tile = "auto",
     overlap: o.Overlap = None,
     tta: o.Tta = False,
+    samples: o.Samples = 1,
+    seed: o.Seed = 0,
+    temperature: o.Temperature = 0.8,
     quiet: o.Quiet = False,
     verbose: Verbose = False,
 ) -> int:
@@ -114,9 +133,10 @@ def evaluate(
     sets = find_sets(hr_dir)
     if lr_dir is not None and not lr_dir.is_dir():
         raise UsageError(f"--lr-dir {str(lr_dir)!r} is no folder: give the low-resolution pictures")
-    options = RunOptions(device, dtype, o.tile_of(tile), overlap, tta)
+    options = RunOptions(device, dtype, o.tile_of(tile), overlap, tta, samples, seed, temperature)
     entrants = _entrants(model, scale, alpha, denoise)
-    scores = _scores(Console(quiet), sets, entrants, options, protocol, lr_dir, damage)
+    bits = _bound(bound, options, protocol)
+    scores = _scores(Console(quiet), sets, entrants, options, protocol, lr_dir, damage, bits)
     if json_lines:
         for score in scores:  # each line leaves as soon as it is known
             print(json.dumps(_record(score, paper)), flush=True)
@@ -138,6 +158,16 @@ def _entrants(
     )
 
 
+def _bound(file: Path | None, options: RunOptions, protocol: str) -> Bound | None:
+    if file is None:
+        return None
+    from upscale.training.variational import Bound
+
+    if protocol != "edsr":
+        raise UsageError(f"--bound is of RGB pictures, and {protocol} scores Y: leave one out")
+    return Bound(file, options.samples, options.seed)
+
+
 def _scores(
     console: Console,
     sets: list[PictureSet],
@@ -146,13 +176,14 @@ def _scores(
     protocol: str,
     lr_dir: Path | None,
     damage: list[Degradation],
+    bits: Bound | None,
 ) -> Iterator[Score]:
     """The scores as they come, with a bar on a terminal."""
     from upscale.cli.bar import counting
     from upscale.evaluate import evaluate as score_all
     from upscale.evaluate import load_candidate
 
-    candidates = (load_candidate(entrant, options) for entrant in entrants)
+    candidates = (_with_bound(load_candidate(entrant, options), bits) for entrant in entrants)
     total = len(entrants) * len(damage) * sum(len(s.pictures) for s in sets)
     with counting(console, total, "pictures") as step:
         for score in score_all(
@@ -161,6 +192,11 @@ def _scores(
             if score.picture is not None:
                 step(f"{score.model} x{score.scale} {score.degrade or ''} {score.picture}")
             yield score
+
+
+def _with_bound(candidate: Candidate, bits: Bound | None) -> Candidate:
+    """The candidate with its bound; one that draws nothing has none."""
+    return replace(candidate, bits=bits if candidate.uncertainty is not None else None)
 
 
 def _published(score: Score) -> tuple[float, float] | None:
@@ -211,4 +247,8 @@ def _cells(score: Score, paper: bool, damaged: bool) -> list[str]:
         gradient = f"{score.mean_gradient:.2f} / {score.mean_gradient_truth:.2f}"
         blind = [gradient, f"{score.noise:.2f}", f"{score.blockiness:.2f}"]
     cells += [bicubic, rgb, f"{score.lr_consistency:.2f}", *blind]
-    return [*cells, speed, score.protocol]
+    known = [
+        "" if v is None else f"{v:.2f}"
+        for v in (score.rank_correlation, score.coverage, score.bits)
+    ]
+    return [*cells, *known, speed, score.protocol]

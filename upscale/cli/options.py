@@ -228,6 +228,9 @@ Tta = Annotated[bool, typed(Settings, "tta")]
 Tile = Annotated[str, typed(Settings, "tile")]
 Overlap = Annotated[int | None, typed(Settings, "overlap")]
 Dtype = Annotated[str, typed(Settings, "dtype")]
+Samples = Annotated[int, typed(Settings, "samples")]
+Seed = Annotated[int, typed(Settings, "seed")]
+Temperature = Annotated[float, typed(Settings, "temperature")]
 Quiet = Annotated[bool, typed(CommandOptions, "quiet")]
 
 __all__ = [
@@ -240,6 +243,9 @@ __all__ = [
     "OneDevice",
     "Overlap",
     "Quiet",
+    "Samples",
+    "Seed",
+    "Temperature",
     "Tile",
     "Tta",
     "VersionOption",

@@ -13,7 +13,7 @@ import numpy as np
 from upscale.compare.figures import Figures, Pixels, figures
 from upscale.compare.subjects import Subject
 from upscale.errors import DataError, UsageError
-from upscale.evaluate import BICUBIC, Candidate, bicubic_candidate
+from upscale.evaluate import BICUBIC, MAP, Candidate, bicubic_candidate
 
 TRUTH = "ground truth"
 
@@ -29,6 +29,7 @@ class Panel:
         model: Name of the model, ``bicubic`` or ``ground truth``.
         alpha: Share of the GAN net, where the model is a pair.
         weights: SHA-256 of each checkpoint by its name.
+        variant: Which of several pictures of the model: a draw, the mean, the map; or "".
         mixed: ``networks`` or ``images`` where the two are compared: what was interpolated.
     """
 
@@ -39,6 +40,7 @@ class Panel:
     alpha: float | None = None
     weights: dict[str, str] = field(default_factory=dict)
     mixed: str | None = None
+    variant: str = ""
 
     @property
     def height(self) -> int:
@@ -71,6 +73,7 @@ class Row:
                 "scale": self.scale,
                 "alpha": panel.alpha,
                 "mixed": panel.mixed,
+                "variant": panel.variant,
                 **panel.figures.as_dict(),
             }
             for panel in self.panels
@@ -123,13 +126,17 @@ def _panel(candidate: Candidate, subject: Subject, scale: int) -> Panel:
             f"{width}x{height} are wanted: compare models of one scale"
         )
     part = subject.cut(sr, scale)
+    counted = _figures(part, subject)
+    if candidate.variant == MAP:
+        counted = replace(counted, lr_consistency=None, psnr_y=None, ssim_y=None)
     return Panel(
         label=candidate.model,
         pixels=part,
-        figures=_figures(part, subject),
+        figures=counted,
         model=candidate.model,
         alpha=candidate.alpha,
         weights=candidate.weights,
+        variant=candidate.variant,
     )
 
 
@@ -172,6 +179,8 @@ def _labelled(panels: Sequence[Panel]) -> list[Panel]:
 def _label(panel: Panel, several: bool) -> str:
     alpha = "" if panel.alpha is None else f"alpha {panel.alpha:g}"
     name = next(iter(panel.weights)) if len(panel.weights) == 1 else Path(panel.model).stem
+    if panel.variant:
+        return f"{name} {panel.variant}" if several else panel.variant
     if panel.mixed is not None:
         return f"{panel.mixed} mixed, {alpha}"
     if panel.alpha is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from upscale.evaluate.candidates import (
     BICUBIC,
+    MAP,
     Candidate,
     Entrant,
     RunOptions,
@@ -11,6 +12,7 @@ from upscale.evaluate.candidates import (
     candidate_of,
     entrants,
     load_candidate,
+    load_draws,
     parse_alphas,
     parse_denoises,
     parse_scales,
@@ -24,6 +26,7 @@ from upscale.evaluate.scores import Score, evaluate, mean, score
 __all__ = [
     "BICUBIC",
     "CLEAN",
+    "MAP",
     "PROTOCOLS",
     "Candidate",
     "Degradation",
@@ -39,6 +42,7 @@ __all__ = [
     "evaluate",
     "find_sets",
     "load_candidate",
+    "load_draws",
     "lr_path",
     "make_pair",
     "mean",

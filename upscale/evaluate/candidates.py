@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,10 @@ from upscale.evaluate.protocol import to_pixels, to_tensor
 from upscale.resample import resize, resize_uint8
 from upscale.settings import TileOption
 from upscale.upscaler import Upscaler, load
+from upscale.upscaler.uncertainty import coloured
 
+LIGHTEST = 0.1  # standard deviation, of pixels in [0, 1]
+MAP = "map"  # the variant that is no picture
 BICUBIC = "bicubic"  # the name of the model that is no network
 
 Pixels = NDArray[Any]
@@ -39,6 +42,11 @@ class Candidate:
         alpha: Share of the GAN net, where the model is a pair of a PSNR net and a GAN net.
         denoise: Share of the pair for real pictures, or ``auto``, where the model has one.
         weights: SHA-256 of each checkpoint by its name.
+        uncertainty: Where the model draws: the predicted standard deviation of every pixel of the
+            result, (scale·h, scale·w) float32, of pixels in [0, 1].
+        bits: Where a model's bound is known: of (1, 3, h, w) and its ground truth, 0 to 255, the
+            bits that a value takes at most.
+        variant: Which of several pictures of one model: a draw, the mean, the map; or "".
     """
 
     model: str
@@ -50,6 +58,9 @@ class Candidate:
     alpha: float | None = None
     denoise: float | str | None = None
     weights: dict[str, str] = field(default_factory=dict)
+    uncertainty: Callable[[Pixels], Pixels] | None = None
+    bits: Callable[[Tensor, Tensor], float] | None = None
+    variant: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,6 +85,9 @@ class RunOptions:
     tile: TileOption = "auto"
     overlap: int | None = None
     tta: bool = False
+    samples: int = 1
+    seed: int = 0
+    temperature: float = 0.8
 
 
 def entrants(
@@ -142,8 +156,29 @@ def load_candidate(entrant: Entrant, options: RunOptions = RunOptions()) -> Cand
         tile=options.tile,
         overlap=options.overlap,
         tta=options.tta,
+        samples=options.samples,
+        seed=options.seed,
+        temperature=options.temperature,
     )
     return candidate_of(upscaler, entrant.model)
+
+
+def load_draws(entrant: Entrant, options: RunOptions) -> list[Candidate]:
+    """The draws of an entrant, each as a candidate, their mean, and the map of where they differ.
+
+    A model that draws nothing is one candidate. The map is in colour: black for certain, yellow for
+    a deviation of :data:`LIGHTEST` and more.
+    """
+    mean = load_candidate(entrant, options)
+    std = mean.uncertainty
+    if std is None or options.samples < 2:
+        return [mean]
+    draws = []
+    for k in range(options.samples):
+        one = load_candidate(entrant, replace(options, samples=1, seed=options.seed + k))
+        draws.append(replace(one, variant=f"draw {k}", uncertainty=None))
+    chart = replace(mean, variant=MAP, rgb=lambda lr: coloured(std(lr), LIGHTEST))
+    return [*draws, replace(mean, variant=f"mean of {options.samples}"), chart]
 
 
 def candidate_of(upscaler: Upscaler, model: str) -> Candidate:
@@ -156,6 +191,9 @@ def candidate_of(upscaler: Upscaler, model: str) -> Candidate:
 
     def rgb(lr: Pixels) -> Pixels:
         return np.asarray(upscaler.image(lr))
+
+    def uncertainty(lr: Pixels) -> Pixels:
+        return upscaler.uncertainty(lr, upscaler.settings.samples).std
 
     fixed = len(chain) == 1 and not upscaler.is_auto
     alone = upscaler.tensor if fixed and native.scale == scale else None
@@ -170,6 +208,7 @@ def candidate_of(upscaler: Upscaler, model: str) -> Candidate:
         alpha=native.alpha,
         denoise="auto" if upscaler.is_auto else chain[0].denoise,
         weights=upscaler.weights,
+        uncertainty=uncertainty if native.prepared.network.noise_channels else None,
     )
 
 

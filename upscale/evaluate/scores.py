@@ -17,6 +17,7 @@ from torch import Tensor
 from upscale import metrics
 from upscale.damage import blockiness, noise_sigma
 from upscale.errors import DataError, ImageError, UsageError
+from upscale.evaluate.calibration import coverage, rank_correlation
 from upscale.evaluate.candidates import Candidate
 from upscale.evaluate.degradation import CLEAN, UNROUNDED, Degradation, degrade
 from upscale.evaluate.pictures import PictureSet, check, lr_path, named, read_8bit
@@ -45,7 +46,11 @@ class Score:
     ``denoise`` the share of the nets for real pictures, or ``auto``. ``mean_gradient`` is the
     result's and ``mean_gradient_truth`` the ground truth's (see ``metrics``); ``noise`` and
     ``blockiness`` need no truth and are counted on the result downsampled again, so that noise
-    and blocks have the size that they had in the input (see ``upscale.damage``).
+    and blocks have the size that they had in the input (see ``upscale.damage``). Where the model
+    draws, ``rank_correlation`` is Spearman's between its map of uncertainty and the error of the
+    result (root mean square over the colours), and ``coverage`` the share of values that are within
+    the 90 % interval (see ``calibration``). ``bits`` is the bound of a VAE: what a value of 8 bit
+    of the ground truth takes at most, where the model's posterior was given.
     """
 
     set: str
@@ -69,6 +74,9 @@ class Score:
     noise: float = math.nan
     blockiness: float = math.nan
     denoise: float | str | None = None
+    rank_correlation: float | None = None
+    coverage: float | None = None
+    bits: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The fields for JSON, where an infinite PSNR (equal pictures) is null."""
@@ -147,6 +155,7 @@ def score(candidate: Candidate, pair: Pair, protocol: str) -> Score:
     small = made_small(sr, (clean.shape[2], clean.shape[3]), protocol)
     y = metrics.luma(small)[0, 0].numpy()
     rgb = metrics.psnr(sr, truth, crop_border=border, luma=False) if protocol == "edsr" else None
+    correlation, covered = _calibration(candidate, pair, sr)
     return Score(
         set="",
         picture="",
@@ -168,7 +177,22 @@ def score(candidate: Candidate, pair: Pair, protocol: str) -> Score:
         noise=noise_sigma(to_pixels(small)),
         blockiness=blockiness(y),
         denoise=candidate.denoise,
+        rank_correlation=correlation,
+        coverage=covered,
+        bits=None if candidate.bits is None else candidate.bits(pair.lr, pair.hr),
     )
+
+
+def _calibration(candidate: Candidate, pair: Pair, sr: Tensor) -> tuple[float | None, float | None]:
+    """Rank correlation and coverage without the border; None where the model draws nothing."""
+    if candidate.uncertainty is None or sr.shape != pair.hr.shape:
+        return None, None
+    border = border_of(candidate.scale)
+    inner = (slice(border, -border or None), slice(border, -border or None))
+    std = candidate.uncertainty(to_pixels(pair.lr).astype(np.uint8))[inner] * 255
+    error = (sr.double() - pair.hr.double())[0].permute(1, 2, 0).numpy()[inner]
+    correlation = rank_correlation(std, np.sqrt((error**2).mean(-1)))
+    return correlation, coverage(std[..., None], error)
 
 
 def evaluate(
@@ -249,13 +273,15 @@ def mean(scores: Sequence[Score]) -> Score:
     def over(name: str) -> float:
         return float(np.mean([getattr(s, name) for s in scores]))
 
-    rgb = None if any(s.psnr_rgb is None for s in scores) else over("psnr_rgb")
+    def known(name: str) -> float | None:
+        return None if any(getattr(s, name) is None for s in scores) else over(name)
+
     return replace(
         scores[0],
         picture=None,
         psnr_y=over("psnr_y"),
         ssim_y=over("ssim_y"),
-        psnr_rgb=rgb,
+        psnr_rgb=known("psnr_rgb"),
         bicubic_psnr_y=over("bicubic_psnr_y"),
         bicubic_ssim_y=over("bicubic_ssim_y"),
         lr_consistency=over("lr_consistency"),
@@ -265,4 +291,7 @@ def mean(scores: Sequence[Score]) -> Score:
         mean_gradient_truth=over("mean_gradient_truth"),
         noise=over("noise"),
         blockiness=over("blockiness"),
+        rank_correlation=known("rank_correlation"),
+        coverage=known("coverage"),
+        bits=known("bits"),
     )

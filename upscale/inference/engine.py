@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -98,7 +98,7 @@ def run(
 
     Returns:
         Strips (y0, y1, rows), top to bottom without gaps, rows (1, channels, y1 - y0, scale*W)
-        float32 on the CPU, not clipped to [0, 1].
+        float32 on the CPU, not clipped to [0, 1]; two channels more with ``noise.spread``.
 
     Raises:
         ImageError: ``lr`` has another shape or holds NaN or infinity (rows of a source: while
@@ -117,9 +117,10 @@ def run(
         check_finite(lr)
     source = TensorSource(lr) if isinstance(lr, Tensor) else lr
     report = RunReport() if report is None else report
-    job = _Tiles(prepared, _overlap(prepared.network, overlap), tta=tta, report=report)
+    drawn = noise or Noise()
+    job = _Tiles(prepared, _overlap(prepared.network, overlap), drawn, tta=tta, report=report)
     job.choose_tile(tile, source.shape[-2], source.shape[-1])
-    return _crop(job, source, noise or Noise(), progress)
+    return _crop(job, source, progress)
 
 
 def run_together(
@@ -155,19 +156,19 @@ def run_together(
     shape = shapes.pop()
     _check_shape(shape, network.channels)
     report = RunReport() if report is None else report
-    job = _Tiles(prepared, _overlap(network, overlap), tta=tta, report=report)
+    job = _Tiles(prepared, _overlap(network, overlap), noise or Noise(), tta=tta, report=report)
     job.tile = max(MIN_TILE, *(_padded(side, network.multiple_of) for side in shape[-2:]))
     job.batch = max(1, min(MAX_BATCH, BATCH_PIXELS // (shape[-2] * shape[-1])))
-    return _together(job, pictures, noise or Noise())
+    return _together(job, pictures)
 
 
-def _together(job: _Tiles, pictures: Sequence[Source], noise: Noise) -> Iterator[Tensor]:
+def _together(job: _Tiles, pictures: Sequence[Source]) -> Iterator[Tensor]:
     network = job.prepared.network
     height, width = (side * network.scale for side in pictures[0].shape[-2:])
     for start in range(0, len(pictures), MAX_BATCH):
         pieces = []
         for picture in pictures[start : start + MAX_BATCH]:
-            padded = Padded(picture, network, noise)
+            padded = Padded(picture, network)
             rows, cols = padded.shape[-2:]
             _, (tile,) = next(plan(rows, cols, tile=job.tile + job.overlap, overlap=0).bands())
             pieces.append((tile, padded.rows(0, rows)))
@@ -190,7 +191,7 @@ def check_options(tile: object, overlap: int | None) -> None:
     check(tile if isinstance(tile, int) else MIN_TILE, overlap or 0)
 
 
-def _crop(job: _Tiles, lr: Source, noise: Noise, progress: Progress | None) -> Iterator[Strip]:
+def _crop(job: _Tiles, lr: Source, progress: Progress | None) -> Iterator[Strip]:
     """Pad, run, and crop the strips again."""
     network = job.prepared.network
     height, width = lr.shape[-2] * network.scale, lr.shape[-1] * network.scale
@@ -200,7 +201,7 @@ def _crop(job: _Tiles, lr: Source, noise: Noise, progress: Progress | None) -> I
         if progress is not None:
             progress(done, total)
 
-    for y0, y1, rows in job.strips(Padded(lr, network, noise), count):
+    for y0, y1, rows in job.strips(Padded(lr, network), count):
         yield y0, min(y1, height), crop(rows, height - y0, width)
 
 
@@ -228,15 +229,18 @@ class _Tiles:
 
     prepared: Prepared
     overlap: int
+    noise: Noise
     tta: bool
     report: RunReport
     tile: int = MIN_TILE
     tall: int | None = None  # useful height of a tile at most, where the whole width is large
     batch: int = 1
     scale: int = field(init=False)
+    channels: int = field(init=False)  # of the result
 
     def __post_init__(self) -> None:
         self.scale = self.prepared.network.scale
+        self.channels = self.prepared.network.channels + 2 * self.noise.spread
 
     def choose_tile(self, option: TileOption, height: int, width: int) -> None:
         """Settle tile and batch size from the option and the free memory.
@@ -257,7 +261,7 @@ class _Tiles:
         if self._seen(height, width) > _SMALL and (option == "auto" or kind != "cuda"):
             self._fit_memory(option, height, width)
         if option == "auto":
-            row = 4 * self.prepared.network.channels * self.scale**2 * width
+            row = 4 * self.channels * self.scale**2 * width
             most = MOST_BAND_BYTES // row - self.overlap
             self.tall = max(MIN_ROWS, BAND_BYTES // row - self.overlap, min(most, 6 * self.overlap))
 
@@ -279,19 +283,25 @@ class _Tiles:
             self.report.out_of_memory += 1
             logger.warning("tile %s does not fit in memory; going on with %d", option, self.tile)
 
-    def strips(self, lr: Source, progress: Progress | None = None) -> Iterator[Strip]:
-        """Rows of the result of a padded picture (1, channels + noise, H, W), as they finish."""
+    def strips(
+        self, lr: Source, progress: Progress | None = None, corner: tuple[int, int] = (0, 0)
+    ) -> Iterator[Strip]:
+        """Rows of the result of a padded picture (1, channels, H, W), as they finish.
+
+        ``corner`` is where it lies in a larger picture, for the noise.
+        """
         grid = self._plan(lr)
         self._check_row(grid)
-        width, channels = lr.shape[-1] * self.scale, self.prepared.network.channels
+        width = lr.shape[-1] * self.scale
         top = done = 0
         carried: Tensor | None = None
         for rows, tiles in grid.bands():
-            band = torch.zeros(1, channels, (rows.end - rows.first) * self.scale, width)
+            band = torch.zeros(1, self.channels, (rows.end - rows.first) * self.scale, width)
             if carried is not None:
                 band[..., : carried.shape[-2], :] = carried
             part = lr.rows(rows.start, rows.stop)
-            for tile, sr in self.results([(tile, tile.cut(part, rows.start)) for tile in tiles]):
+            pieces = [(tile, tile.cut(part, rows.start)) for tile in tiles]
+            for tile, sr in self.results(pieces, corner):
                 band[..., tile.cols.first * self.scale : tile.cols.end * self.scale] += sr
                 if progress is not None:
                     done += 1
@@ -319,7 +329,7 @@ class _Tiles:
         """Refuse a row of tiles whose result does not fit: the system would end the process."""
         width = grid.cols[-1].end * self.scale
         height = max(rows.end - rows.first for rows in grid.rows) * self.scale
-        need, free = 4 * self.prepared.network.channels * width * height, free_memory(CPU)
+        need, free = 4 * self.channels * width * height, free_memory(CPU)
         if need > free:
             raise OutOfMemoryError(
                 f"{width} x {height} pixels of the result take {need >> 20} MiB and {free >> 20} "
@@ -331,18 +341,19 @@ class _Tiles:
         if not whole or self.report.tile is not None:
             self.report.tile = self.tile
 
-    def results(self, pieces: list[Piece]) -> Iterator[Piece]:
+    def results(self, pieces: list[Piece], corner: tuple[int, int] = (0, 0)) -> Iterator[Piece]:
         """Each tile with its weighed result on the CPU; makes batch or tile smaller as needed."""
         at = 0
         while at < len(pieces):
             group = pieces[at : at + self.batch]
             tile, lr = group[0]
             if self._too_large(tile):
-                yield tile, tile.weigh(self._in_parts(lr), self.scale)
+                at_tile = (corner[0] + tile.rows.start, corner[1] + tile.cols.start)
+                yield tile, tile.weigh(self._in_parts(lr, at_tile), self.scale)
                 at += 1
                 continue
             try:
-                results = self._compute(group)
+                results = self._compute(group, corner)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -357,9 +368,10 @@ class _Tiles:
         limit = max(self.tile + self.overlap, self.prepared.network.multiple_of)
         return max(tile.rows.size, tile.cols.size) > limit
 
-    def _in_parts(self, lr: Tensor) -> Tensor:
+    def _in_parts(self, lr: Tensor, corner: tuple[int, int]) -> Tensor:
         """The network's result for a tile that is too large to run at once."""
-        return torch.cat([rows for _, _, rows in self.strips(TensorSource(lr))], -2)
+        strips = self.strips(TensorSource(lr), corner=corner)
+        return torch.cat([rows for _, _, rows in strips], -2)
 
     def _shrink(self, group: list[Piece]) -> None:
         """After an out-of-memory: half the batch, or half the tile; finished tiles stay."""
@@ -385,25 +397,27 @@ class _Tiles:
         )
 
     @torch.inference_mode()
-    def _compute(self, group: list[Piece]) -> list[Piece]:
+    def _compute(self, group: list[Piece], corner: tuple[int, int]) -> list[Piece]:
         """Tiles of one size with their weighed results, (1, C, h, w) float32 on the CPU."""
         batch = torch.cat([lr for _, lr in group]).to(self.prepared.device)
-        sr = self._forward(self.prepared.network, batch.to(self.prepared.dtype))
+        tiles = [tile for tile, _ in group]
+        network = self.prepared.network
+        sr = self._forward(network, batch.to(self.prepared.dtype), _Draw(self, tiles, corner))
         sums = sr.sum((1, 2, 3), dtype=torch.float32)
         results = []
-        for k, ((tile, _), finite) in enumerate(zip(group, sums.isfinite().tolist(), strict=True)):
-            result = sr[k : k + 1] if finite else self._again(batch[k : k + 1], tile)
+        for k, (tile, finite) in enumerate(zip(tiles, sums.isfinite().tolist(), strict=True)):
+            result = sr[k : k + 1] if finite else self._again(batch[k : k + 1], tile, corner)
             results.append((tile, tile.weigh(result, self.scale).float().cpu()))
         return results
 
-    def _again(self, lr: Tensor, tile: Tile) -> Tensor:
+    def _again(self, lr: Tensor, tile: Tile, corner: tuple[int, int]) -> Tensor:
         """The result in float32 of a tile that came out not finite."""
         if self.prepared.dtype != torch.float32:
             self.report.not_finite += 1
             logger.warning(
                 "a tile was not finite in %s; redone in fp32", dtype_name(self.prepared.dtype)
             )
-            sr = self._forward(self.prepared.fallback, lr)
+            sr = self._forward(self.prepared.fallback, lr, _Draw(self, [tile], corner))
             if bool(torch.isfinite(sr.sum())):
                 return sr
         raise UpscaleError(
@@ -411,15 +425,68 @@ class _Tiles:
             f"{tile.cols.first}: its weights are damaged or the picture is far outside [0, 1]"
         )
 
-    def _forward(self, network: Network, lr: Tensor) -> Tensor:
-        """(N, channels + noise, H, W) to (N, channels, scale*H, scale*W), with or without TTA."""
+    def _forward(self, network: Network, lr: Tensor, draw: _Draw) -> Tensor:
+        """(N, channels, H, W) to (N, C, scale*H, scale*W), with or without TTA."""
         if not self.tta:
-            return network(lr.contiguous(memory_format=torch.channels_last))
+            return self._mean(network, lr.contiguous(memory_format=torch.channels_last), draw)
         total = torch.zeros((), device=lr.device)
         for turned in (False, True):
             for flips in ([], [-1], [-2], [-2, -1]):
-                x = lr.transpose(-2, -1) if turned else lr
-                x = x.flip(flips).contiguous(memory_format=torch.channels_last)
-                y = network(x).flip(flips).float()
+                x = (lr.transpose(-2, -1) if turned else lr).flip(flips)
+                x = x.contiguous(memory_format=torch.channels_last)
+                y = self._mean(network, x, draw.turned(turned, flips)).flip(flips).float()
                 total = total + (y.transpose(-2, -1) if turned else y)
         return total / 8
+
+    def _mean(self, network: Network, lr: Tensor, draw: _Draw) -> Tensor:
+        """The network's result, or the mean of its draws, with their variances where asked for.
+
+        Mean and variance are kept up to date draw by draw (Welford 1962): no draw is held.
+        """
+        if not network.noise_channels:
+            return network(lr)
+        mean = between = inside = torch.zeros((), device=lr.device)
+        noise = (draw(sample).to(lr) for sample in range(self.noise.samples))
+        for count, (sr, own) in enumerate(network.draws(lr, noise), 1):
+            off = sr.float() - mean
+            mean = mean + off / count
+            if self.noise.spread:
+                between = between + (off * (sr.float() - mean)).mean(1, keepdim=True)
+                inside = inside + own
+        if not self.noise.spread:
+            return mean
+        between = between / max(1, self.noise.samples - 1)
+        inside = (inside / self.noise.samples).expand_as(between)
+        return torch.cat((mean, between, inside), 1)
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """Noise for a batch of tiles: call it with the number of the draw."""
+
+    job: _Tiles
+    tiles: list[Tile]
+    corner: tuple[int, int]
+    is_turned: bool = False
+    flips: Sequence[int] = ()
+
+    def __call__(self, sample: int) -> Tensor:
+        channels = self.job.prepared.network.noise_channels
+        noise = self.job.noise.of(sample)
+        z = torch.cat(
+            [
+                noise.draw(
+                    channels,
+                    tile.rows.size,
+                    tile.cols.size,
+                    first=self.corner[0] + tile.rows.start,
+                    left=self.corner[1] + tile.cols.start,
+                )
+                for tile in self.tiles
+            ]
+        )
+        return (z.transpose(-2, -1) if self.is_turned else z).flip(list(self.flips))
+
+    def turned(self, is_turned: bool, flips: Sequence[int]) -> _Draw:
+        """The same noise, turned and flipped with the picture."""
+        return replace(self, is_turned=is_turned, flips=flips)

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from upscale.errors import ImageError
-from upscale.inference.noise import Noise
 from upscale.models import Network
 from upscale.tiling import pad
 
@@ -37,19 +36,13 @@ class TensorSource:
 
 
 class Padded:
-    """A picture as a network takes it: a multiple of its window, with its noise channels."""
+    """A picture as a network takes it: a multiple of its window."""
 
-    def __init__(self, source: Source, network: Network, noise: Noise) -> None:
+    def __init__(self, source: Source, network: Network) -> None:
         _, channels, height, width = source.shape
         multiple = self._multiple = network.multiple_of
-        self._source, self._noise, self._extra = source, noise, network.noise_channels
-        self._height = height
-        self.shape = (
-            1,
-            channels + self._extra,
-            height + -height % multiple,
-            width + -width % multiple,
-        )
+        self._source, self._height = source, height
+        self.shape = (1, channels, height + -height % multiple, width + -width % multiple)
 
     def rows(self, first: int, last: int) -> Tensor:
         """Rows [first, last); ``last`` is a multiple of the window.
@@ -62,11 +55,7 @@ class Padded:
         lr = self._source.rows(begin, last - below).float()
         check_finite(lr)
         lr = pad(lr, self._multiple, height=self._height, is_end=last >= self._height)
-        lr = lr[..., first - begin :, :]
-        if not self._extra:
-            return lr
-        noise = self._noise.draw(self._extra, last - first, self.shape[-1], first=first)
-        return torch.cat((lr, noise), 1)
+        return lr[..., first - begin :, :]
 
 
 def check_finite(lr: Tensor) -> None:

@@ -8,8 +8,14 @@ from upscale.models.esrgan import ESRGAN, ESRGANConfig
 from upscale.models.spandrel import Spandrel
 from upscale.models.srcnn import SRCNN, SRCNNConfig
 from upscale.models.swinir import SwinIR, SwinIRConfig
+from upscale.models.vae import VAE, VAEConfig
 
-MODELS: dict[str, type[Network]] = {"srcnn": SRCNN, "esrgan": ESRGAN, "swinir": SwinIR}
+MODELS: dict[str, type[Network]] = {
+    "srcnn": SRCNN,
+    "esrgan": ESRGAN,
+    "swinir": SwinIR,
+    "vae": VAE,
+}
 OTHERS: dict[str, type[Network]] = {"spandrel": Spandrel, "bicubic": Bicubic}  # no layouts here
 
 __all__ = [
@@ -17,6 +23,7 @@ __all__ = [
     "MODELS",
     "OTHERS",
     "SRCNN",
+    "VAE",
     "BicubicConfig",
     "Config",
     "ESRGANConfig",
@@ -24,5 +31,6 @@ __all__ = [
     "SRCNNConfig",
     "SwinIR",
     "SwinIRConfig",
+    "VAEConfig",
     "config_from_dict",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
@@ -69,6 +69,19 @@ class Network(nn.Module):
         """Typed call."""
         result: Tensor = super().__call__(lr)
         return result
+
+    def draws(self, lr: Tensor, noise: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """One result for each noise, with the variance that it has by itself.
+
+        Args:
+            lr: (N, channels, H, W).
+            noise: (N, noise_channels, H, W) each; taken one at a time.
+
+        Yields:
+            What :meth:`forward` gives, and (N, 1, scale*H, scale*W) float32, or a zero.
+        """
+        for z in noise:
+            yield self(torch.cat((lr, z), 1)), torch.zeros((), device=lr.device)
 
     def optimized(self) -> Network:
         """A form for inference with the same numbers; the network itself where there is none."""

@@ -124,14 +124,23 @@ class ESRGAN(Network):
         found = (self.get_submodule(f"conv_up{k + 1}") for k in range(len(self.factors)))
         return [m for m in found if isinstance(m, nn.Conv2d)]
 
-    def forward(self, lr: Tensor) -> Tensor:
-        """(N, in_channels, H, W) in [0, 1] to (N, out_channels, scale*H, scale*W)."""
-        height, width = lr.shape[-2] * self.scale, lr.shape[-1] * self.scale
+    def features(self, lr: Tensor) -> Tensor:
+        """The trunk's: (N, in_channels, H, W) to (N, num_feat, H', W'), H' = H / unshuffle."""
         if self.config.unshuffle > 1:
             lr = F.pixel_unshuffle(pad(lr, self.multiple_of), self.config.unshuffle)
-        shallow = self.conv_first(lr)
-        x = shallow + self.conv_body(self.body(shallow))
+        shallow: Tensor = self.conv_first(lr)
+        deep: Tensor = self.conv_body(self.body(shallow))
+        return shallow + deep
+
+    def enlarge(self, features: Tensor) -> Tensor:
+        """From features to the picture, padding included."""
+        x = features
         for factor, conv in zip(self.factors, self.conv_ups, strict=True):
             x = F.leaky_relu(conv(F.interpolate(x, scale_factor=factor, mode="nearest")), SLOPE)
         out: Tensor = self.conv_last(F.leaky_relu(self.conv_hr(x), SLOPE))
-        return out[..., :height, :width]
+        return out
+
+    def forward(self, lr: Tensor) -> Tensor:
+        """(N, in_channels, H, W) in [0, 1] to (N, out_channels, scale*H, scale*W)."""
+        height, width = lr.shape[-2] * self.scale, lr.shape[-1] * self.scale
+        return self.enlarge(self.features(lr))[..., :height, :width]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from upscale.errors import UsageError
 from upscale.models import Network
-from upscale.resample import resize
+from upscale.resample import consistent, resize
 from upscale.training import losses
 from upscale.training.data import Batch
 from upscale.training.discriminator import VGGDiscriminator
@@ -145,16 +145,6 @@ class AdversarialObjective:
         self.optimiser.load_state_dict(state["optimiser"])
         self.optimiser_d.load_state_dict(state["optimiser_d"])
         self.steps = int(state["steps"])
-
-
-def consistent(sr: Tensor, lr: Tensor) -> Tensor:
-    """``sr`` with the coarse part of the input: one step of back-projection (Irani & Peleg 1991).
-
-    (N, C, s*H, s*W) and (N, C, H, W) to (N, C, s*H, s*W). A gradient that comes back through it has
-    lost the part that the input determines.
-    """
-    missing = lr - resize(sr, (lr.shape[-2], lr.shape[-1]))
-    return sr + resize(missing, (sr.shape[-2], sr.shape[-1]))
 
 
 def _perceptual(

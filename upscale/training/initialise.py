@@ -22,6 +22,7 @@ from upscale.models.esrgan import ESRGAN
 from upscale.models.layers import upsample_factors
 from upscale.models.srcnn import SRCNN
 from upscale.models.swinir import SwinIR
+from upscale.models.vae import VAE
 from upscale.resample import cubic
 
 SMALL = 0.02  # factor on the remaining weights of the last convolution
@@ -199,18 +200,32 @@ def _srcnn(network: Network) -> None:
         conv3.weight[c, c, centre, centre] = 1
 
 
+def _kaiming(network: Network) -> None:
+    """He's initialisation for leaky rectifiers; RRDBs start smaller (ESRGAN, section 3.1)."""
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, a=0.2)
+            if name.startswith("body."):
+                module.weight.mul_(0.1)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def _vae(network: Network) -> None:
+    """The part that knows nothing of z interpolates; what is added to it is small."""
+    assert isinstance(network, VAE)
+    _kaiming(network)
+    _esrgan(network.base)
+    _only_small(network.conv_detail)
+    _only_small(network.conv_sigma)
+
+
 def _esrgan(network: Network) -> None:
     assert isinstance(network, ESRGAN)
     config = network.config
     if config.unshuffle > 1:
         raise ValueError("no interpolating initialisation behind a pixel-unshuffle")
-    for name, module in network.named_modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, a=0.2)
-            if name.startswith("body."):
-                module.weight.mul_(0.1)  # the paper's smaller initialisation, section 3.1
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
+    _kaiming(network)
     channels = config.in_channels
     count = _copy_neighbourhood(network.conv_first, channels)
     _leave_alone(network.conv_body, count)
@@ -269,4 +284,5 @@ _INITIALISERS: tuple[tuple[type[Network], Callable[[Network], None]], ...] = (
     (SRCNN, _srcnn),
     (ESRGAN, _esrgan),
     (SwinIR, _swinir),
+    (VAE, _vae),
 )

@@ -1,7 +1,8 @@
-"""Losses on pictures (N, C, H, W) in [0, 1]; each gives a scalar."""
+"""Losses on pictures (N, C, H, W) in [0, 1], each a scalar; bounds of a VAE, in nats a picture."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 CHARBONNIER_EPSILON = 1e-3
+HALF_LOG_2_PI = 0.5 * math.log(2 * math.pi)
 
 
 def charbonnier(sr: Tensor, hr: Tensor) -> Tensor:
@@ -95,3 +97,59 @@ def feature_matching(fake: list[Tensor], real: list[Tensor]) -> Tensor:
         for f, r in zip(fake, real, strict=True)
     ]
     return torch.stack(parts).mean()
+
+
+def log_normal(x: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
+    """Log density of N(mean, exp(log_std)^2) at ``x``, element by element, in nats."""
+    distance = (x - mean) * torch.exp(-log_std)
+    return -0.5 * distance**2 - log_std - HALF_LOG_2_PI
+
+
+def kl_from_standard_normal(mean: Tensor, log_std: Tensor) -> Tensor:
+    """KL(N(mean, s^2) || N(0, 1)), element by element, in nats (Kingma and Welling, appendix B)."""
+    return 0.5 * (mean**2 + torch.exp(2 * log_std) - 1) - log_std
+
+
+def evidence_lower_bound(
+    log_x: Tensor, mean: Tensor, log_std: Tensor, kl_weight: float = 1.0
+) -> Tensor:
+    """The ELBO of each picture with the KL in closed form (arXiv 1312.6114, eq. 10), in nats.
+
+    Args:
+        log_x: log q(x | z) of one z from the posterior, (N, ...), element by element.
+        mean: Of the posterior p(z | x), (N, ...).
+        log_std: Log of its standard deviation.
+        kl_weight: Below 1 while it warms up; then it is no bound.
+
+    Returns:
+        (N,).
+    """
+    return per_picture(log_x) - kl_weight * per_picture(kl_from_standard_normal(mean, log_std))
+
+
+def log_weight(log_x: Tensor, z: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
+    """An estimate of the ELBO by one z: log q(x | z) + log q(z) - log p(z | x).
+
+    Arguments as for :func:`evidence_lower_bound`, and the sample ``z`` (arXiv 1312.6114, eq. 8).
+    """
+    zero = torch.zeros_like(z)
+    log_ratio = log_normal(z, zero, zero) - log_normal(z, mean, log_std)
+    return per_picture(log_x) + per_picture(log_ratio)
+
+
+def importance_weighted_bound(log_weights: Tensor) -> Tensor:
+    """Log of the mean of k importance weights (Burda, arXiv 1509.00519, eq. 8), in nats.
+
+    Args:
+        log_weights: (k, N), from :func:`log_weight`; the largest is taken out of the sum, so that
+            none overflows.
+
+    Returns:
+        (N,); with k = 1 the weight itself.
+    """
+    return torch.logsumexp(log_weights, 0) - math.log(len(log_weights))
+
+
+def per_picture(x: Tensor) -> Tensor:
+    """Sum over all but the first axis: (N, ...) to (N,)."""
+    return x.flatten(1).sum(1)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from upscale.errors import UsageError
-from upscale.models import Config, ESRGANConfig, SRCNNConfig, SwinIRConfig
+from upscale.models import Config, ESRGANConfig, SRCNNConfig, SwinIRConfig, VAEConfig
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class Recipe:
         drawn: Pictures of letters, lines and patterns that are drawn and added to the data.
         valid: SRCNN's training without padding; the loss sees the valid middle.
         adversarial: Settings of the second stage of a GAN, or None.
+        variational: Settings of the bound that a VAE is trained by, or None.
         mix: Share of the trained net in the released one, the rest being the net it started from
             (network interpolation, ESRGAN section 3.4); not part of the training. Below 1 it ends
             the walk over alpha where the pictures are still clean.
@@ -68,6 +69,7 @@ class Recipe:
     drawn: int = 0
     valid: bool = False
     adversarial: Adversarial | None = None
+    variational: Variational | None = None
     mix: float = field(default=1.0, repr=False)
 
     @property
@@ -111,6 +113,27 @@ class Adversarial:
     discriminator_warmup: int = 0
     discriminator_floor: float = 0.0
     projected: bool = False
+
+
+@dataclass(frozen=True)
+class Variational:
+    """How a VAE is trained (``training/losses.py`` has the bounds).
+
+    Attributes:
+        bound: "elbo": KL in closed form, one sample for the reconstruction; "sample": all terms
+            from one sample; "importance": the importance-weighted bound of ``samples``.
+        samples: Draws of z a step; more than one only for "importance".
+        latent: Where z comes from in training: "posterior"; "prior" shows why it must not.
+        kl_warmup: Share of the steps over which the weight of the KL rises to 1.
+        base_rate: Factor on the learning rate of the part that knows nothing of z; 0 keeps what it
+            started from.
+    """
+
+    bound: Literal["elbo", "sample", "importance"] = "elbo"
+    samples: int = 1
+    latent: Literal["posterior", "prior"] = "posterior"
+    kl_warmup: float = 0.0
+    base_rate: float = 1.0
 
 
 def _srcnn(scale: int, steps: int, start_from: str = "") -> Recipe:
@@ -299,6 +322,35 @@ _ALL = (
         degradation="blind",
         start_from="swinir-light-x4",
         drawn=160,
+    ),
+    Recipe(
+        name="vae-light-x4",
+        network=VAEConfig(),
+        architecture="vae",
+        steps=2_200,
+        patch=32,
+        batch=4,
+        learning_rate=1e-3,
+        warmup=50,
+        loss="elbo",
+        start_from="esrgan-light-psnr-x4",
+        variational=Variational(base_rate=0.0),
+    ),
+    # Damaged inputs are not to be reproduced: no projection.
+    Recipe(
+        name="vae-light-real-x4",
+        network=VAEConfig(projected=False),
+        architecture="vae",
+        steps=2_200,
+        patch=32,
+        batch=4,
+        learning_rate=1e-3,
+        warmup=50,
+        loss="elbo",
+        degradation="blind",
+        start_from="esrgan-light-real-psnr-x4",
+        drawn=160,
+        variational=Variational(base_rate=0.0),
     ),
     # As published (arXiv 1809.00219, section 4.1): for a GPU and the user's own VGG weights.
     Recipe(

@@ -25,7 +25,7 @@ from upscale.training.trainer import Outcome, Progress, Run, load_watched, train
 
 LICENSE = "Apache-2.0, research data"
 CARDS = "README.md"
-TITLES = {"srcnn": "SRCNN", "swinir": "SwinIR", "esrgan": "ESRGAN"}
+TITLES = {"srcnn": "SRCNN", "swinir": "SwinIR", "esrgan": "ESRGAN", "vae": "VAE"}
 GOALS: dict[Role, str] = {
     "": "",
     "psnr": ", faithful (PSNR)",

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from upscale.device import keep_large_blocks
 from upscale.errors import CheckpointError, OutputError
+from upscale.inference.noise import Noise
 from upscale.metrics import psnr
 from upscale.models import MODELS, Network
 from upscale.resample import resize_uint8
@@ -31,9 +32,11 @@ from upscale.training.drawn import drawn_pictures
 from upscale.training.initialise import from_interpolation
 from upscale.training.objective import Objective, PixelObjective, for_network
 from upscale.training.recipes import Recipe
+from upscale.training.variational import VariationalObjective
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.ndjson"
+DRAWS = 8  # of a network with noise, whose mean is watched
 FLOOR = 0.02  # share of the learning rate that the cosine ends at
 
 
@@ -110,7 +113,8 @@ def build_network(recipe: Recipe, weights: dict[str, Tensor] | None = None) -> N
         from_interpolation(network)
     if weights is not None:
         own = network.state_dict()
-        fitting = {k: v.to(own[k].dtype) for k, v in weights.items() if _fits(k, v, own)}
+        named = weights | {f"base.{k}": v for k, v in weights.items()}  # a network within another
+        fitting = {k: v.to(own[k].dtype) for k, v in named.items() if _fits(k, v, own)}
         if not fitting:
             raise CheckpointError(f"{recipe.name}: no tensor of the weights to start from fits")
         network.load_state_dict(own | fitting)
@@ -125,6 +129,8 @@ def make_objective(recipe: Recipe, run: Run, network: Network, ema: Network) -> 
     """The objective that the recipe asks for."""
     if recipe.adversarial is not None:
         return AdversarialObjective(recipe, network, ema, run.device, run.perceptual_weights)
+    if recipe.variational is not None:
+        return VariationalObjective(recipe, network, run.device)
     return PixelObjective(recipe, network, run.device)
 
 
@@ -257,10 +263,21 @@ def watch(network: Network, pairs: Sequence[tuple[Tensor, Tensor]], device: torc
     """Mean Y PSNR in dB over the pairs, crop = scale, output rounded to 8 bit."""
     values = []
     for lr, hr in pairs:
-        sr = network(for_network(network, lr.to(device) / 255)).float().cpu()
+        sr = mean_of_draws(network, for_network(network, lr.to(device) / 255)).float().cpu()
         truth = for_network(network, hr / 255)
         values.append(psnr_of(sr, truth, network.scale, network.channels))
     return sum(values) / len(values)
+
+
+def mean_of_draws(network: Network, lr: Tensor) -> Tensor:
+    """The network's result; where it draws noise, the mean over :data:`DRAWS` seeds."""
+    if not network.noise_channels:
+        return network(lr)
+    total = torch.zeros((), device=lr.device)
+    for seed in range(DRAWS):
+        noise = Noise(seed, 1.0).draw(network.noise_channels, *lr.shape[-2:])
+        total = total + network(torch.cat((lr, noise.to(lr)), 1))
+    return total / DRAWS
 
 
 def psnr_of(sr: Tensor, hr: Tensor, border: int, channels: int) -> float:

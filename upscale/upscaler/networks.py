@@ -78,6 +78,18 @@ class Networks:
         """The last network that runs for an enlargement of ``scale`` (None: the default)."""
         return self.chain(scale)[-1]
 
+    def check_draws(self, wanted: str) -> None:
+        """Refuse what needs draws of a model that has none.
+
+        Raises:
+            UsageError: With what was wanted.
+        """
+        if not self.native().prepared.network.noise_channels:
+            raise UsageError(
+                f"{wanted}: {self.settings.model} always gives the same picture; choose a model "
+                "that draws: -m vae"
+            )
+
     @property
     def weights(self) -> dict[str, str]:
         """SHA-256 of every checkpoint that may take part at the default scale, by its name."""

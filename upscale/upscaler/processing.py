@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from upscale.image import Reader
-from upscale.inference import Noise, Progress, RunReport, run_together
+from upscale.inference import Progress, RunReport, run_together
 from upscale.settings import Settings
 from upscale.upscaler.networks import Networks
 from upscale.upscaler.result import Result
@@ -64,7 +64,7 @@ def process_together(
             [stream.lr for stream in alike],
             overlap=settings.overlap,
             tta=settings.tta,
-            noise=Noise(settings.seed, settings.temperature),
+            noise=alike[0].noise,
             report=report,
         )
         share = (time.perf_counter() - begun) / len(alike)

@@ -34,6 +34,9 @@ class Result:
         output: Path of the output, of :meth:`Upscaler.file`.
         losses: What of the input the output does not hold, one sentence each.
         hint: A model that suits the picture better, and why; "" where there is none.
+        samples: Draws whose mean it is; None where the model draws nothing.
+        seed: Of the first draw.
+        temperature: Of the draws.
     """
 
     model: str
@@ -55,6 +58,9 @@ class Result:
     output: str | None = None
     losses: tuple[str, ...] = ()
     hint: str = ""
+    samples: int | None = None
+    seed: int | None = None
+    temperature: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The fields by name, ready for JSON."""
@@ -70,6 +76,9 @@ class Result:
             "denoise": self.denoise,
             "scale": round(self.scale, 6),
             "dtype": self.dtype,
+            "samples": self.samples,
+            "seed": self.seed,
+            "temperature": self.temperature,
         }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -70,6 +70,7 @@ class Stream:
         self.shape = (*final, reader.channels)
         self.dtype: np.dtype[Any] = reader.dtype
         self.metadata: Metadata = self.rest.metadata
+        self.aside: Callable[[NDArray[np.float32]], None] | None = None  # takes the variances
         self.ready: Tensor | None = None  # what the networks made of ``lr``, where that is known
         self._reports = [RunReport(), RunReport()]
         self._started, self._seconds = time.perf_counter(), 0.0
@@ -83,30 +84,51 @@ class Stream:
             OutOfMemoryError: Not even the smallest tile fits.
         """
         rest, final = self.rest, (self.shape[0], self.shape[1])
-        strips = self._enlarged(self.lr, self._progress, self._reports[0])
+        noise = self.noise
+        if self.aside is not None:
+            noise = replace(noise, spread=True)
+        strips = self._enlarged(self.lr, self._progress, self._reports[0], noise)
+        if self.aside is not None:
+            strips = self._set_aside(strips, self.aside)
         if self._settings.color_fix:
             strips = color.fix_drift(strips, rest.lr(), rest.size, final)
         alpha = rest.alpha()
-        alphas = None if alpha is None else self._enlarged(alpha, None, self._reports[1])
+        still = Noise(temperature=0)  # of transparency nothing is guessed
+        alphas = None if alpha is None else self._enlarged(alpha, None, self._reports[1], still)
         yield from color.merge(strips, rest, final, alphas)
         self._seconds = time.perf_counter() - self._started
 
+    @property
+    def noise(self) -> Noise:
+        """What networks with noise draw."""
+        settings = self._settings
+        return Noise(settings.seed, settings.temperature, settings.samples)
+
+    def _set_aside(
+        self, strips: Iterable[Tensor], aside: Callable[[NDArray[np.float32]], None]
+    ) -> Iterator[Tensor]:
+        """The strips without their two channels of variance, which ``aside`` takes."""
+        for rows in strips:
+            aside(rows[0, -2:].clamp_min(0).numpy())
+            yield rows[:, :-2]
+
     def _enlarged(
-        self, lr: Source, progress: Progress | None, report: RunReport
+        self, lr: Source, progress: Progress | None, report: RunReport, noise: Noise
     ) -> Iterator[Tensor]:
         """Strips (1, channels, h, W') of the networks' result at the final size."""
         final, scale = (self.shape[0], self.shape[1]), 1
-        if self.ready is not None and lr is self.lr:
+        if self.ready is not None and lr is self.lr and not noise.spread:
             strips: Iterator[Tensor] = iter((self.ready.clamp(0, 1),))
             scale = self.native_scale
         else:
             source, which = lr, int(lr is not self.lr)
             for stage in self.stages:  # each network reads its rows from the one before
                 scale *= stage.scale
-                last = progress if stage is self.stages[-1] else None
-                strips = self._network(stage, source, last, report)
+                is_last = stage is self.stages[-1]
+                drawn = noise if is_last else replace(noise, spread=False)
+                strips = self._network(stage, source, progress if is_last else None, report, drawn)
                 height, width = (n * scale for n in lr.shape[-2:])
-                source = Window(strips, (1, stage.channels, height, width))
+                source = Window(strips, (1, stage.channels + 2 * drawn.spread, height, width))
             strips = self._timed(strips, which)
             if self.stages[0].prepared.device.type != "cpu":
                 strips = ahead(strips)
@@ -124,7 +146,12 @@ class Stream:
             yield strip
 
     def _network(
-        self, stage: Loaded, lr: Source, progress: Progress | None, report: RunReport
+        self,
+        stage: Loaded,
+        lr: Source,
+        progress: Progress | None,
+        report: RunReport,
+        noise: Noise,
     ) -> Iterator[Tensor]:
         settings = self._settings
         strips = run(
@@ -133,7 +160,7 @@ class Stream:
             tile=settings.tile,
             overlap=settings.overlap,
             tta=settings.tta,
-            noise=Noise(settings.seed, settings.temperature),
+            noise=noise,
             progress=progress,
             report=report,
         )
@@ -171,7 +198,15 @@ class Stream:
             seconds=self._seconds,
             network_seconds=sum(self._network_seconds),
             hint=self._hint,
+            **self._drawn(),
         )
+
+    def _drawn(self) -> dict[str, Any]:
+        """What a result with noise was drawn with."""
+        if not any(stage.prepared.network.noise_channels for stage in self.stages):
+            return {}
+        noise = self.noise
+        return {"samples": noise.samples, "seed": noise.seed, "temperature": noise.temperature}
 
     def take(self, sr: Tensor, retries: int, seconds: float) -> None:
         """Take what the networks made of ``lr`` in the company of others, in its share of time."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from upscale import files
 from upscale.errors import ImageError, OutputError
@@ -30,6 +31,9 @@ from upscale.upscaler.stream import Stream, whole
 
 if TYPE_CHECKING:
     from hashlib import _Hash
+
+
+Aside = Callable[[NDArray[np.float32]], None]
 
 
 class Sink(Protocol):
@@ -55,12 +59,13 @@ class InMemory:
     """A target that keeps the picture as it is."""
 
     losses: tuple[str, ...] = ()
+    aside: Aside | None = None
     _stream: Stream | None = None
     _image: Image | None = None
 
     def create(self, stream: Stream) -> InMemory:
         """Nothing is refused."""
-        self._stream = stream
+        self._stream, stream.aside = stream, self.aside
         return self
 
     def write(self, rows: Iterable[Pixels]) -> None:
@@ -88,6 +93,8 @@ class InFile:
         metadata: Of the output, once it is begun.
         size: Its width and height.
         kind: Channels and dtype of the rows that were written.
+        losses: What the format cannot hold.
+        aside: Takes the variances of the result as its rows come, (2, h, W).
     """
 
     file: BinaryIO
@@ -98,6 +105,7 @@ class InFile:
     size: tuple[int, int] = (0, 0)
     kind: tuple[int, Any] = (0, None)
     losses: tuple[str, ...] = ()
+    aside: Aside | None = None
     _write: Callable[[Iterable[Pixels]], None] | None = None
 
     def create(self, stream: Stream) -> InFile:
@@ -107,7 +115,7 @@ class InFile:
             ImageError: The format cannot hold the picture.
             UsageError: The options do not fit the format.
         """
-        settings = self.settings
+        settings, stream.aside = self.settings, self.aside
         self.size, self.kind = (stream.shape[1], stream.shape[0]), (stream.shape[2], stream.dtype)
         check_output(
             self.format,
@@ -154,8 +162,8 @@ class Behind:
 
     def create(self, stream: Stream) -> Behind:
         """As the target itself."""
-        self.losses = self.target.create(stream).losses
         self.memory.create(stream)
+        self.losses = self.target.create(stream).losses
         return self
 
     def write(self, rows: Iterable[Pixels]) -> None:

@@ -25,6 +25,7 @@ from upscale.upscaler.processing import goes_by_rows, process, process_together
 from upscale.upscaler.result import Result
 from upscale.upscaler.stream import Stream
 from upscale.upscaler.targets import InMemory, encoded, save
+from upscale.upscaler.uncertainty import Uncertainty, joined
 
 FIXED = ("model", "alpha", "denoise", "dtype")  # settings that no single picture can have otherwise
 ENLARGEMENT = ("scale", "size", "width", "height", "max_side")
@@ -155,6 +156,49 @@ class Upscaler(Networks):
         seconds = time.perf_counter() - started
         return replace(result, input=str(source), output=str(target), seconds=seconds)
 
+    @overload
+    def samples(self, picture: Image, n: int, **changes: Any) -> list[Image]: ...
+
+    @overload
+    def samples(self, picture: Pixels, n: int, **changes: Any) -> list[Pixels]: ...
+
+    def samples(self, picture: Image | Pixels, n: int, **changes: Any) -> list[Any]:
+        """Several plausible enlargements of one picture; draw k has the seed ``seed + k``.
+
+        Args:
+            picture: See :meth:`image`.
+            n: How many.
+            changes: See :meth:`image`.
+
+        Raises:
+            UsageError: The model draws nothing.
+        """
+        self.check_draws("samples")
+        seed = self.changed({**changes, "samples": n}).seed
+        return [
+            self.image(picture, **{**changes, "samples": 1, "seed": seed + k}) for k in range(n)
+        ]
+
+    def uncertainty(self, picture: Image | Pixels, n: int = 8, **changes: Any) -> Uncertainty:
+        """Where the enlargement is a guess: standard deviations of every pixel of the result.
+
+        Args:
+            picture: See :meth:`image`.
+            n: Draws from the prior.
+            changes: See :meth:`image`.
+
+        Raises:
+            UsageError: The model draws nothing.
+        """
+        self.check_draws("uncertainty")
+        if not isinstance(picture, Image):
+            array = np.asarray(picture)
+            picture = Image(array[:, :, None] if array.ndim == 2 else array)
+        parts: list[Any] = []
+        memory = InMemory(aside=lambda rows: parts.append(rows.copy()))
+        process(of_image(picture), memory, self, self.changed({**changes, "samples": n}))
+        return joined(parts)
+
     def enlarge(
         self, image: Image, *, progress: Progress | None = None, **changes: Any
     ) -> tuple[Image, Result]:
@@ -212,7 +256,7 @@ class Upscaler(Networks):
             tile=self.settings.tile,
             overlap=self.settings.overlap,
             tta=self.settings.tta,
-            noise=Noise(self.settings.seed, self.settings.temperature),
+            noise=Noise(self.settings.seed, self.settings.temperature, self.settings.samples),
         )
         return torch.cat([rows for _, _, rows in strips], -2)
 

@@ -1,0 +1,190 @@
+"""Training of the VAE: generator and posterior together, by a lower bound on log p(x | y).
+
+The loss is the bound in nats a value of x, turned round. The generator's sigma per pixel, which
+serves the map of uncertainty and not the bound, has a loss of its own that moves nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from upscale.errors import CheckpointError, UsageError
+from upscale.models import VAE, Network, VAEConfig
+from upscale.models.vae import Given, Posterior
+from upscale.training import losses
+from upscale.training.data import Batch
+from upscale.training.objective import autocast, for_network, make_optimiser, set_rate
+from upscale.training.recipes import Recipe, find_recipe
+
+UNREADABLE = (
+    OSError,
+    RuntimeError,
+    KeyError,
+    TypeError,
+    ValueError,
+    EOFError,
+    UsageError,
+    UnpicklingError,
+)
+ACTIVE = 0.01  # variance of a latent's posterior mean over the data (Burda, section 5)
+
+
+class VariationalObjective:
+    """Generator and posterior, one step for both."""
+
+    def __init__(self, recipe: Recipe, network: Network, device: torch.device) -> None:
+        if recipe.variational is None or not isinstance(network, VAE):
+            raise UsageError(f"recipe {recipe.name!r} trains no VAE")
+        self.recipe, self.settings = recipe, recipe.variational
+        self.network, self.device = network, device
+        self.posterior = Posterior(network.config).to(device)
+        network.base.requires_grad_(self.settings.base_rate > 0)
+        base = list(network.base.parameters())
+        rest = [p for n, p in network.named_parameters() if not n.startswith("base.")]
+        rest += self.posterior.parameters()
+        groups: list[dict[str, Any]] = [{"params": rest, "factor": 1.0}]
+        if self.settings.base_rate:
+            groups += [{"params": base, "factor": self.settings.base_rate}]
+            rest = rest + base
+        self.learning = rest
+        self.optimiser = make_optimiser(groups, recipe)
+        self.steps = 0
+
+    def step(self, batch: Batch, rate: float) -> dict[str, float]:
+        """One step of the optimiser; what it logs is in nats a value of x, KL a latent."""
+        set_rate(self.optimiser, rate, self.recipe.learning_rate)
+        y = for_network(self.network, batch.lr.to(self.device))
+        x = for_network(self.network, batch.hr.to(self.device))
+        y = y.contiguous(memory_format=torch.channels_last)
+        with autocast(self.recipe, self.device):
+            given = self.network.given(y)
+            mean, log_std = (t.float() for t in self.posterior(x, given))
+        if self.settings.latent == "prior":
+            mean, log_std = torch.zeros_like(mean), torch.zeros_like(log_std)
+        bound, parts = self._bound(x, y, given, mean, log_std)
+        total = parts["spread"] - bound.mean() / x[0].numel()
+        self.optimiser.zero_grad(set_to_none=True)
+        total.backward()  # type: ignore[no-untyped-call]
+        if self.recipe.clip:
+            nn.utils.clip_grad_norm_(self.learning, self.recipe.clip)
+        self.optimiser.step()
+        self.steps += 1
+        return {k: float(v.detach()) for k, v in (parts | latent_use(mean, log_std)).items()}
+
+    def _bound(
+        self, x: Tensor, y: Tensor, given: Given, mean: Tensor, log_std: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The recipe's bound, (N,), and what is logged of it."""
+        settings, weights = self.settings, []
+        for _ in range(settings.samples):
+            z = mean + torch.exp(log_std) * torch.randn_like(mean)
+            with autocast(self.recipe, self.device):
+                mu = self.network.mean(y, given, z).float()
+            log_x = losses.log_normal(x, mu, self.network.log_sigma)
+            if settings.bound == "elbo":
+                weight = self.kl_weight()
+                weights.append(losses.evidence_lower_bound(log_x, mean, log_std, weight))
+            else:
+                weights.append(losses.log_weight(log_x, z, mean, log_std))
+        parts = {
+            "reconstruction": -log_x.mean(),
+            "spread": -losses.log_normal(x, mu.detach(), given.log_std.float()).mean(),
+            "rmse": (x - mu).square().mean().sqrt(),
+        }
+        return losses.importance_weighted_bound(torch.stack(weights)), parts
+
+    def kl_weight(self) -> float:
+        """Of the KL in this step: from 0 to 1 over the recipe's warm-up."""
+        warm = self.settings.kl_warmup * self.recipe.steps
+        return min(1.0, self.steps / warm) if warm else 1.0
+
+    def state(self) -> dict[str, Any]:
+        """Posterior, optimiser, steps done."""
+        return {
+            "posterior": self.posterior.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "steps": self.steps,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take back what :meth:`state` gave."""
+        self.posterior.load_state_dict(state["posterior"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.steps = int(state["steps"])
+
+
+class Bound:
+    """The importance-weighted bound of a run's networks, of pictures."""
+
+    def __init__(self, checkpoint: Path, samples: int = 1, seed: int = 0) -> None:
+        """Load generator and posterior.
+
+        Args:
+            checkpoint: Of a run, finished or not.
+            samples: Draws of z for each picture; with more the bound is tighter.
+            seed: Of the draws.
+
+        Raises:
+            CheckpointError: It is missing, damaged or not of a VAE.
+        """
+        self.samples, self.seed = samples, seed
+        try:
+            state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+            config = find_recipe(state["recipe"]).network
+            if not isinstance(config, VAEConfig):
+                raise CheckpointError(f"{checkpoint} trains no VAE; give the checkpoint.pt of one")
+            self.network, self.posterior = VAE(config).eval(), Posterior(config).eval()
+            self.network.load_state_dict(state["ema"])
+            self.posterior.load_state_dict(state["objective"]["posterior"])
+        except UNREADABLE as error:
+            raise CheckpointError(
+                f"{checkpoint} is no checkpoint of a run ({type(error).__name__}); give the "
+                "checkpoint.pt that training left"
+            ) from error
+
+    @torch.no_grad()
+    def __call__(self, lr: Tensor, hr: Tensor) -> float:
+        """Bits that a value of 8 bit takes at most: -log2 p(x | y) for each, plus 8.
+
+        Args:
+            lr: (1, 3, H, W), 0 to 255.
+            hr: (1, 3, scale*H, scale*W), 0 to 255.
+        """
+        y, x = (lr / 255).float(), (hr / 255).float()
+        given = self.network.given(y)
+        mean, log_std = self.posterior(x, given)
+        generator = torch.Generator().manual_seed(self.seed)
+        weights = []
+        for _ in range(self.samples):
+            noise = torch.randn(mean.shape, generator=generator)
+            z = mean + log_std.exp() * noise
+            log_x = losses.log_normal(x, self.network.mean(y, given, z), self.network.log_sigma)
+            weights.append(losses.log_weight(log_x, z, mean, log_std))
+        bound = losses.importance_weighted_bound(torch.stack(weights)).item()
+        return 8 - bound / x.numel() / math.log(2)
+
+
+@torch.no_grad()
+def latent_use(mean: Tensor, log_std: Tensor) -> dict[str, Tensor]:
+    """Whether z is used: mean KL of every channel, posterior's deviation, active channels.
+
+    A channel whose KL is near 0 and whose mean does not vary has collapsed to the prior.
+
+    Args:
+        mean: Of the posterior, (N, latent, H, W).
+        log_std: Log of its standard deviation.
+    """
+    kl = losses.kl_from_standard_normal(mean, log_std).mean((0, 2, 3))
+    active = mean.var((0, 2, 3)) > ACTIVE
+    return {
+        "kl": kl.sum(),
+        "posterior_std": torch.exp(log_std).mean(),
+        "active": active.sum(),
+        **{f"kl_{k}": v for k, v in enumerate(kl)},
+    }
