@@ -71,7 +71,10 @@ def make_plan(
     """
     if not sources:
         raise UsageError("no picture found: name files, folders, globs, URLs, or -")
-    tasks = [_name(source, request, many=_are_many(sources)) for source in sources]
+    many = _are_many(sources)
+    if many:
+        _refuse_picture_name(request.output)
+    tasks = [_name(source, request, many=many) for source in sources]
     journals = {root: open_journal(root) for root in {task.root for task in tasks} if root}
     try:
         tasks = _without_own_outputs(tasks, journals)
@@ -99,6 +102,21 @@ def kind_of(output: str | None, *, many: bool) -> Kind:
     if naming.is_template(output):
         return "template"
     return "folder" if many or output.endswith(("/", os.sep)) else "file"
+
+
+def _refuse_picture_name(output: str | None) -> None:
+    """Refuse a picture's name as that of a new folder for several inputs."""
+    from upscale.image import FORMATS
+
+    if output is None or output.endswith("/") or kind_of(output, many=True) != "folder":
+        return
+    ext = naming.split_name(output)[2].lower()
+    known = any(ext in kind.extensions for kind in FORMATS.values())
+    if known and (is_url(output) or not os.path.isdir(output)):
+        raise UsageError(
+            f"output {output} is named like a picture and the inputs are several, or a folder; "
+            f"for a folder of that name, end it with /: -o {output}/"
+        )
 
 
 def _name(source: Input, request: Request, *, many: bool) -> Task:
@@ -178,9 +196,10 @@ def _extension(source: Input, wanted: str | None) -> str:
 
 
 def _format_of_output(output: str, wanted: str | None) -> str:
-    if wanted is not None:
-        return _format(wanted)
     ext = naming.split_name(output)[2]
+    if wanted is not None:
+        _refuse_other_format(output, ext, wanted)
+        return _format(wanted)
     if not ext:
         raise UsageError(
             f"output {output!r} has no extension: add one, give -f, or end it with / for a folder"
@@ -189,6 +208,18 @@ def _format_of_output(output: str, wanted: str | None) -> str:
         return _format("x." + ext)
     except UsageError as error:
         raise UsageError(f"output {output}: {error}") from error
+
+
+def _refuse_other_format(output: str, ext: str, wanted: str) -> None:
+    """Refuse an output whose extension is that of another format than the one asked for."""
+    from upscale.image import format_of
+
+    try:
+        named = format_of("x." + ext)
+    except ImageError:
+        return  # an extension that says nothing of a picture
+    if named != _format(wanted):
+        raise UsageError(f"output {output} is named .{ext} and -f asks for {wanted}: drop one")
 
 
 def _without_own_outputs(tasks: list[Task], journals: dict[str, Journal]) -> list[Task]:
