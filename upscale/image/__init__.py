@@ -15,6 +15,7 @@ from upscale.image.model import (
 )
 from upscale.image.reader import Reader, decode, of_image, open, probe  # noqa: A004 - image.open
 from upscale.image.rows import CAN_WRITE_ROWS, RowReader, open_rows, write_rows
+from upscale.image.trailing import another
 from upscale.image.writer import Writer, create, encode
 from upscale.metadata import Metadata, provenance, strip_metadata, with_provenance
 
@@ -30,6 +31,7 @@ __all__ = [
     "Reader",
     "RowReader",
     "Writer",
+    "another",
     "check_output",
     "check_size",
     "create",
