@@ -391,7 +391,7 @@ class Outputs:
         panel=OUTPUT,
         shown="beside the input: {stem}_{model}_x{scale}.{ext}",
         help="A file (one input), a folder (the tree is mirrored), - (stdout), or a template with "
-        "{stem} {parent} {model} {scale} {alpha} {ext}.",
+        "{stem} {parent} {input_ext} {model} {scale} {alpha} {denoise} {ext}.",
     )
     overwrite: bool = option(False, panel=OUTPUT, help="Replace outputs that exist.")
     skip_existing: bool = option(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -98,6 +99,51 @@ def test_nothing_is_started_by_a_mistyped_command(command: Command, here: Path) 
         assert (process.returncode, out, err.count(b"\n")) == (2, b"", 1)
         assert b"did you mean" in err
     assert sorted(snapshot(here)) == ["photo.png"]
+
+
+@pytest.mark.parametrize(
+    ("names", "arguments", "made"),
+    [
+        (("a.png", "a.jpg"), (), ["a_jpg.webp", "a_png.webp"]),
+        (("in/a.png", "in/a.jpg"), ("-o", "out/"), ["out/a_jpg.webp", "out/a_png.webp"]),
+        (("x/a.png", "y/a.png"), ("-o", "out 1"), ["out 1/x/a.webp", "out 1/y/a.webp"]),
+        (("x/a.png", "x/a.jpg", "y/a.png"), ("-o", "{model}.{ext}"), []),
+    ],
+)
+def test_the_remedy_for_one_name_runs(
+    cli: Cli, tiny: str, here: Path, names: tuple[str, ...], arguments: list[str], made: list[str]
+) -> None:
+    for name in names:
+        (here / name).parent.mkdir(exist_ok=True)
+        (here / name).write_bytes(png())
+    result = cli(*names, "-m", "tiny", "-f", "webp", *arguments)
+    refused(result, 2, names[0], "would both become", "use a template such as -o ")
+    assert sorted(snapshot(here)) == sorted(names)
+    remedy = shlex.split(result.lines[-1].partition("such as ")[2])
+    again = cli(*names, "-m", "tiny", "-f", "webp", *remedy)
+    assert again.code == 0, again.err
+    outputs = [n for n in snapshot(here) if n not in names and ".upscale" not in n]
+    assert len(outputs) == len(names)
+    assert not made or sorted(outputs) == made
+
+
+def test_no_template_tells_them_apart(cli: Cli, tiny: str, here: Path) -> None:
+    names = ("x/in/a.png", "y/in/a.png")
+    for name in names:
+        (here / name).parent.mkdir(parents=True)
+        (here / name).write_bytes(png())
+    refused(cli(*names, "-m", tiny, "-o", "out"), 2, *names, "runs of their own")
+    for name in names:
+        assert cli(name, "-m", tiny, "-o", f"{name[0]}/").code == 0
+
+
+def test_fields_of_a_network_without_them(cli: Cli, quad: str, here: Path) -> None:
+    (here / "a.png").write_bytes(png())
+    template = "{stem}_{model}_{alpha}_{denoise}.{ext}"
+    for more in (("tiny",), ("duo",), ("quad",), ("quad", "--denoise", "0.25")):
+        assert cli("a.png", "-m", *more, "-o", template).code == 0
+    made = sorted(set(snapshot(here)) - {"a.png"})
+    assert made == ["a_duo_0.8.png", "a_quad_0.8_0.25.png", "a_quad_0.8_auto.png", "a_tiny.png"]
 
 
 def frame(kind: str, seed: int = 0) -> bytes:

@@ -82,10 +82,12 @@ class Job:
 
         native, settings = upscaler.native(), self.settings
         weights = tuple(f"{name}:{sha256}" for name, sha256 in upscaler.weights.items())
+        denoise = next((s.denoise for s in upscaler.chain() if s.denoise is not None), None)
         labels = Labels(
             model=model_label(settings.model),
             scale=settings.size_label if settings.has_size else f"{upscaler.scale:g}",
             alpha="" if native.alpha is None else f"{native.alpha:g}",
+            denoise="auto" if upscaler.is_auto else "" if denoise is None else f"{denoise:g}",
         )
         digest = settings.digest(weights, alpha=native.alpha, scale=upscaler.scale)
         request = Request(

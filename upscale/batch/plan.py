@@ -6,10 +6,12 @@ import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Literal
 
 from upscale import storage
 from upscale.batch import naming
+from upscale.batch.collisions import refuse_collisions
 from upscale.batch.discover import STDIN, Input
 from upscale.batch.journal import Journal, open_journal
 from upscale.batch.naming import Labels
@@ -78,13 +80,20 @@ def make_plan(
     journals = {root: open_journal(root) for root in {task.root for task in tasks} if root}
     try:
         tasks = _without_own_outputs(tasks, journals)
-        _refuse_collisions(tasks, case_sensitive)
+        sources = [task.source for task in tasks]
+        refuse_collisions(tasks, case_sensitive, partial(_renamed, sources, request))
         _refuse_folders(tasks)
         tasks = _decide(tasks, journals, request)
     finally:
         for journal in journals.values():
             journal.close()
     return Plan(tuple(_shard(tasks, request.shard)), request)
+
+
+def _renamed(sources: Sequence[Input], request: Request, template: str) -> list[Task]:
+    """The tasks of all sources if the output were this template."""
+    other = replace(request, output=template)
+    return [_name(source, other, many=True) for source in sources]
 
 
 def _are_many(sources: Sequence[Input]) -> bool:
@@ -244,48 +253,6 @@ def _relative_or_empty(task: Task) -> str:
     if not naming.is_inside(location, root):
         return ""
     return naming.relative_to(location, root)
-
-
-def _refuse_collisions(tasks: list[Task], case_sensitive: bool | None) -> None:
-    """Refuse two sources with one output, and an output that is a source."""
-    files = [task for task in tasks if task.output != STDOUT]
-    inputs = {_identity(task.source.location): task.source.location for task in files}
-    outputs: dict[str, Task] = {}
-    folds: dict[str, Task] = {}
-    for task in files:
-        own = naming.key(task.output)
-        if own in inputs or _identity(task.output) in inputs:
-            raise UsageError(f"output {task.output} is an input too; choose another with -o")
-        if own in outputs:
-            raise UsageError(_collision(outputs[own], task))
-        outputs[own] = task
-        other = folds.setdefault(naming.folded(own), task)
-        if other is not task and not _tells_case(task.output, case_sensitive):
-            raise UsageError(_collision(other, task) + " (this file system ignores case)")
-
-
-def _identity(location: str) -> str:
-    return location if is_url(location) or location == STDIN else os.path.realpath(location)
-
-
-def _collision(first: Task, second: Task) -> str:
-    names = f"{first.source.location} and {second.source.location}"
-    remedy = "use a template such as -o 'DIR/{parent}/{stem}.{ext}'"
-    return f"{names} would both become {second.output}; {remedy}"
-
-
-def _tells_case(output: str, known: bool | None) -> bool:
-    """Whether the file system of an output tells ``A`` from ``a``, from names that exist."""
-    if known is not None or is_url(output):
-        return known is not False
-    folder = os.path.realpath(os.path.dirname(output) or ".")
-    while folder != os.path.dirname(folder):
-        name = os.path.basename(folder)
-        twin = os.path.join(os.path.dirname(folder), name.swapcase())
-        if name.swapcase() != name and os.path.exists(folder):
-            return not (os.path.exists(twin) and os.path.samefile(folder, twin))
-        folder = os.path.dirname(folder)
-    return os.name == "posix"
 
 
 def _refuse_folders(tasks: list[Task]) -> None:
