@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import shlex
 import shutil
@@ -10,12 +11,14 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import PIL.Image
 import pytest
 
 from tests.cli.test_bad_input import refused, snapshot
 from tests.conftest import Finished, draw, png
-from upscale.image import Image, encode, probe
+from upscale.image import Image, decode, encode, probe
+from upscale.settings import Settings
 
 Cli = Callable[..., Finished]
 Command = Callable[..., subprocess.Popen[bytes]]
@@ -204,3 +207,73 @@ def test_a_pipe_of_pictures_writes_nothing(command: Command, here: Path) -> None
         assert record["status"] == "failed"
         assert "more than one picture" in record["error"]
     assert sorted(snapshot(here)) == ["r"]
+
+
+def test_fit(cli: Cli, tiny: str, here: Path) -> None:
+    pixels = draw(20, 40)
+    (here / "wide.png").write_bytes(encode(Image(pixels), "png"))
+    (here / "tall.png").write_bytes(encode(Image(pixels.swapaxes(0, 1).copy()), "png"))
+    wanted = {
+        "distort": {"wide": (30, 30), "tall": (30, 30)},
+        "contain": {"wide": (30, 15), "tall": (15, 30)},
+        "cover": {"wide": (30, 30), "tall": (30, 30)},
+    }
+    for fit, sizes in wanted.items():
+        for name, size in sizes.items():
+            target = here / f"{name}-{fit}.png"
+            options = ("-m", tiny, "--size", "30x30", "--fit", fit, "-o", target, "--json")
+            result = cli(f"{name}.png", *options)
+            assert result.code == 0, result.err
+            assert ("distorts" in result.err) == (fit == "distort")
+            record = json.loads(result.out)
+            assert (record["out_width"], record["out_height"]) == size
+            info = probe(target)
+            assert (info.width, info.height) == size
+    for name, at in (("wide", (slice(None), slice(15, 45))), ("tall", (slice(15, 45),))):
+        size = ("--height", "30") if name == "wide" else ("--width", "30")
+        assert cli(f"{name}.png", "-m", tiny, *size, "-o", f"{name}-all.png").code == 0
+        whole = decode((here / f"{name}-all.png").read_bytes()).pixels
+        middle = decode((here / f"{name}-cover.png").read_bytes()).pixels
+        assert np.array_equal(middle, whole[at]), "the middle of the picture that covers the size"
+
+
+def test_a_size_that_distorts_is_said_once(cli: Cli, tiny: str, here: Path) -> None:
+    for name in ("a.png", "b.png"):
+        (here / name).write_bytes(png(20, 30))
+    for size, said in (("60x40", 0), ("61x40", 1), ("30x30", 1), ("32x21", 0)):
+        result = cli("a.png", "b.png", "-m", tiny, "--size", size, "-o", f"o{size}/")
+        assert result.code == 0, result.err
+        assert result.err.count("distorts") == said, (size, result.err)
+    sides = ("--width", "30", "--height", "30")
+    assert "distorts 30 x 20" in cli("a.png", "-m", tiny, *sides, "--dry-run").err
+    assert "distorts" not in cli("a.png", "-m", tiny, *sides, "-o", "q.png", "-q").err
+
+
+def test_fit_needs_a_size(cli: Cli, tiny: str, here: Path) -> None:
+    (here / "a.png").write_bytes(png())
+    for more in ((), ("--width", "30"), ("-s", "2")):
+        refused(cli("a.png", "-m", tiny, "--fit", "cover", *more), 2, "fit 'cover'", "--size WxH")
+    refused(cli("a.png", "-m", tiny, "--fit", "crop", "--size", "9x9"), 2, "fit 'crop'", "cover")
+    (here / "line.png").write_bytes(png(1, 3000))
+    size = ("--size", "2000x2000", "--fit", "cover")
+    refused(cli("line.png", "-m", tiny, *size), 1, "line.png", "contain")
+
+
+@pytest.mark.parametrize("picture", [*itertools.product((1, 2, 7, 50, 199), repeat=2)])
+@pytest.mark.parametrize("box", [*itertools.product((1, 3, 50, 101), repeat=2)])
+def test_sizes_that_fit(picture: tuple[int, int], box: tuple[int, int]) -> None:
+    """contain touches the size and stays inside; cover fills it; both keep the ratio."""
+    (height, width), (wide, high) = picture, box
+    inner = Settings(size=box, fit="contain").final_size(height, width, 4)
+    outer = Settings(size=box, fit="cover").full_size(height, width, 4)
+    assert inner[0] <= high
+    assert inner[1] <= wide
+    assert inner[0] == high or inner[1] == wide
+    assert outer[0] >= high
+    assert outer[1] >= wide
+    assert outer[0] == high or outer[1] == wide
+    for (out_height, out_width), choose in ((inner, min), (outer, max)):
+        ratio = choose(wide / width, high / height)
+        assert abs(out_height - max(1, height * ratio)) <= 0.5
+        assert abs(out_width - max(1, width * ratio)) <= 0.5
+    assert Settings(size=box, fit="cover").final_size(height, width, 4) == (high, wide)

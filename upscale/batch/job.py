@@ -81,6 +81,8 @@ class Job:
         from upscale.upscaler import model_label
 
         native, settings = upscaler.native(), self.settings
+        if settings.fit != "distort" and settings.box is None:
+            raise UsageError(f"fit {settings.fit!r} needs a width and a height: give --size WxH")
         weights = tuple(f"{name}:{sha256}" for name, sha256 in upscaler.weights.items())
         denoise = next((s.denoise for s in upscaler.chain() if s.denoise is not None), None)
         labels = Labels(

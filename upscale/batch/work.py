@@ -71,7 +71,7 @@ class Outcome:
         record: For the report.
         data: The bytes that are to go to stdout.
         losses: What the output could not hold.
-        hint: A model that suits the picture better.
+        hint: Options that suit the picture better.
         is_fatal: Why it failed will meet every further picture too.
     """
 

@@ -21,6 +21,8 @@ def write_preflight(found: Preflight, command: CommandOptions) -> int:
     elif not command.console.quiet:
         for item in found.lines:
             print(_text(item))
+    for item in [line for line in found.lines if line.note][:1]:
+        command.console.warn(f"{item.task.source.location}: {item.note}")
     for item in found.problems:
         command.console.error(f"{item.task.source.location}: {item.problem}")
     for shortage in short:
