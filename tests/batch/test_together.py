@@ -64,11 +64,11 @@ def test_a_batch_that_does_not_fit_is_halved(tiny: str, monkeypatch: pytest.Monk
     want = [up.enlarge(image)[0].pixels for image in images]
     forward, seen = engine._Tiles._forward, []
 
-    def greedy(self: Any, network: Any, lr: torch.Tensor) -> torch.Tensor:
+    def greedy(self: Any, network: Any, lr: torch.Tensor, draw: Any) -> torch.Tensor:
         seen.append(len(lr))
         if len(lr) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 8.00 MiB")
-        return forward(self, network, lr)
+        return forward(self, network, lr, draw)
 
     monkeypatch.setattr(engine._Tiles, "_forward", greedy)
     done = up.enlarge_together(images)
