@@ -13,7 +13,7 @@ from skimage import data
 
 import upscale
 from upscale.checkpoints import save
-from upscale.damage import Damage, denoise_for
+from upscale.damage import LEAST, MOST, Damage, denoise_for
 from upscale.errors import UsageError
 from upscale.models import SwinIR, SwinIRConfig
 
@@ -110,19 +110,21 @@ def test_gray_of_two_ranges_is_no_chain(tmp_path: Path, tiny: str) -> None:
 
 def test_the_share_follows_the_damage() -> None:
     nan = float("nan")
-    assert denoise_for(Damage(1.0, 0.5)) == 0
-    assert denoise_for(Damage(1.5, 0.3)) == 1
-    assert denoise_for(Damage(1.0, 15)) == 1
-    assert denoise_for(Damage(nan, nan)) == 0
-    assert denoise_for(Damage(nan, 20)) == 1
+    assert denoise_for(Damage(1.0, 0.5)) == LEAST
+    assert denoise_for(Damage(1.5, 0.3)) == MOST
+    assert denoise_for(Damage(1.0, 15)) == MOST
+    assert denoise_for(Damage(nan, nan)) == LEAST
+    assert denoise_for(Damage(nan, 20)) == MOST
     between = [denoise_for(Damage(1.0, sigma)) for sigma in np.linspace(2, 8, 61)]
     assert between == sorted(between)
-    assert set(between) == {0, 0.25, 0.5, 0.75, 1}
+    assert between[0] == LEAST
+    assert between[-1] == MOST
+    assert len(set(between)) == 13  # steps of 0.05
 
 
 def test_auto_looks_at_each_picture(quad: str, clean: np.ndarray) -> None:
     up = upscale.load(quad, device="cpu")
-    for picture, share in ((clean, 0.0), (jpeg(clean, 50), 1.0), (noisy(clean, 15), 1.0)):
+    for picture, share in ((clean, LEAST), (jpeg(clean, 50), MOST), (noisy(clean, 15), MOST)):
         image = upscale.Image(picture)
         big, result = up.enlarge(image)
         assert result.denoise == share
@@ -136,8 +138,8 @@ def test_auto_is_said_in_the_record_and_when_verbose(
 ) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), jpeg(clean, 50))
     done = cli(tmp_path / "a.png", "-m", quad, "--denoise", "auto", "--json", "-v")
-    assert json.loads(done.out)["denoise"] == 1  # type: ignore[attr-defined]
-    assert "denoise 1" in done.err  # type: ignore[attr-defined]
+    assert json.loads(done.out)["denoise"] == MOST  # type: ignore[attr-defined]
+    assert f"denoise {MOST}" in done.err  # type: ignore[attr-defined]
 
 
 def test_a_network_for_clean_pictures_is_hinted_at_once(
@@ -184,7 +186,7 @@ def test_evaluate_at_several_shares(
         "-m",
         quad,
         "--denoise",
-        "0,1,auto",
+        f"{LEAST},{MOST},auto",
         "--degrade",
         "clean,noise:20",
         "--json",
@@ -192,8 +194,8 @@ def test_evaluate_at_several_shares(
     rows = [json.loads(line) for line in done.out.splitlines()]  # type: ignore[attr-defined]
     found = {(r["denoise"], r["degrade"]): r["psnr_y"] for r in rows if r["picture"] is None}
     assert len(found) == 6
-    assert found["auto", None] == found[0, None] != found[1, None]
-    assert found["auto", "noise:20"] == found[1, "noise:20"] != found[0, "noise:20"]
+    assert found["auto", None] == found[LEAST, None] != found[MOST, None]
+    assert found["auto", "noise:20"] == found[MOST, "noise:20"] != found[LEAST, "noise:20"]
     wrong = cli("evaluate", folder, "-m", "srcnn", "-s", "2", "--denoise", "0.5")
     assert wrong.code == 2  # type: ignore[attr-defined]
     assert "--denoise does not apply" in wrong.err  # type: ignore[attr-defined]

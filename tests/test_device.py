@@ -31,16 +31,37 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a C
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     devices._say_once.cache_clear()
 
 
 @pytest.mark.usefixtures("no_gpu")
-def test_auto_falls_back_to_the_cpu_and_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_machine_without_a_gpu_is_no_warning(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(devices, "DRIVER", tmp_path / "none")
+    with caplog.at_level(logging.INFO, "upscale"):
+        assert choose_device("auto") == CPU
+    assert [(r.levelname, r.getMessage()) for r in caplog.records] == [
+        ("INFO", "no GPU that PyTorch can use; running on the CPU")
+    ]
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_a_gpu_that_pytorch_cannot_use_is_a_warning_once_unless_it_is_hidden(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "0000:01:00.0").mkdir()
+    monkeypatch.setattr(devices, "DRIVER", tmp_path)
     with caplog.at_level(logging.WARNING, "upscale"):
         assert choose_device("auto") == choose_device("auto") == CPU
-    assert [r.getMessage() for r in caplog.records] == [
-        "no GPU that PyTorch can use; running on the CPU"
-    ]
+    assert len(caplog.records) == 1
+    assert "NVIDIA GPU that PyTorch" in caplog.text
+    devices._say_once.cache_clear()
+    caplog.clear()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert choose_device("auto") == CPU
+    assert not caplog.records
 
 
 def test_a_gpu_that_fails_its_first_sum_is_not_taken(

@@ -14,7 +14,9 @@ ORDER = [
     *(
         "errors",
         "files",
+        "options",
         "settings",
+        "storage",
         "device",
         "strips",
         "resample",

@@ -36,7 +36,9 @@ _CHROMA = """
 """
 STANDARD = tuple(np.array(table.split(), np.int64) for table in (_LUMA, _CHROMA))
 
-BLOCKS = (1.04, 1.10)  # blockiness from which on a picture counts as compressed, and wholly so
+BLOCKS = (1.06, 1.16)  # blockiness from which on a picture counts as compressed, and wholly so
+LEAST = 0.25  # share of the nets for real pictures where no damage shows
+MOST = 0.85  # share of the nets for real pictures that measured best on damaged ones
 NOISE = (3.5, 7.0)  # the same of noise, in levels
 
 Pixels = NDArray[Any]
@@ -47,8 +49,11 @@ class Damage:
     """What a picture looks to have gone through.
 
     Attributes:
-        blockiness: See :func:`blockiness`; NaN where it cannot be told.
-        noise: See :func:`noise_sigma`; NaN where it cannot be told.
+        blockiness: As :func:`blockiness`, but wherever the grid of blocks starts, for a picture may
+            have been cut or turned since; up to 1.1 for pictures never compressed, NaN where it
+            cannot be told.
+        noise: As :func:`noise_sigma`, too low where every block is clipped; NaN where it cannot be
+            told.
     """
 
     blockiness: float
@@ -66,21 +71,22 @@ def survey(strips: Iterable[Pixels], height: int, width: int) -> Damage:
     """
     bands = [as_levels(band) for band in _cut(strips, _starts(height, width), height)]
     return Damage(
-        _blockiness([_luma(band) for band in bands]),
-        _noise_sigma(bands),
+        _blockiness_anywhere([_luma(band) for band in bands]),
+        _noise_sigma(bands, with_clipped=True),
     )
 
 
 def denoise_for(damage: Damage) -> float:
-    """The share of the nets for real pictures that suits a picture: 0, 0.25, 0.5, 0.75 or 1.
+    """The share of the nets for real pictures: from ``LEAST`` to ``MOST`` in steps of 0.05.
 
-    It rises from 0 to 1 between the figures of clean pictures and those of JPEG 90 or noise of
-    sigma 7; ``docs/models.md`` has the table that the ends were chosen by.
+    It rises between the figures of clean pictures and those of JPEG 85 or noise of sigma 7. It does
+    not begin at 0, for what was resized after it was compressed shows neither; ``docs/models.md``
+    has the table that the ends were chosen by.
     """
     blocks = (damage.blockiness - BLOCKS[0]) / (BLOCKS[1] - BLOCKS[0])
     noise = (damage.noise - NOISE[0]) / (NOISE[1] - NOISE[0])
     worse = max((x for x in (blocks, noise) if not np.isnan(x)), default=0.0)
-    return round(4 * min(1.0, max(0.0, worse))) / 4
+    return round(20 * (LEAST + (MOST - LEAST) * min(1.0, max(0.0, worse)))) / 20
 
 
 def as_levels(pixels: Pixels) -> Pixels:
@@ -154,21 +160,43 @@ def blockiness(y: Pixels) -> float:
 def _blockiness(bands: list[Pixels]) -> float:
     if min(bands[0].shape) < 3 * BLOCK:
         return float("nan")
-    sums, counts = np.zeros(BLOCK), np.zeros(BLOCK)
+    sums, counts = _steps(bands)
+    return _excess(sums.sum(0) / counts.sum(0), BLOCK - 1)
+
+
+def _blockiness_anywhere(bands: list[Pixels]) -> float:
+    """The same for a picture that may have been cut since: the grid starts where steps are largest.
+
+    The geometric mean of the figures across and down; up to 1.1 for pictures never compressed.
+    """
+    if min(bands[0].shape) < 3 * BLOCK:
+        return float("nan")
+    sums, counts = _steps(bands)
+    across, down = (_excess(mean, int(mean.argmax())) for mean in sums / counts)
+    return float(np.sqrt(across * down))
+
+
+def _steps(bands: list[Pixels]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Sum and number of the steps at each of the eight places, across and down: (2, 8) each."""
+    sums, counts = np.zeros((2, BLOCK)), np.zeros((2, BLOCK))
     for band in bands:
-        for plane in (band, band.T):
+        for axis, plane in enumerate((band, band.T)):
             slope = np.diff(plane.astype(np.float32), axis=1)
             step = np.abs(slope[:, 1:-1] - (slope[:, :-2] + slope[:, 2:]) / 2)
             line = np.minimum(step, STEP_LIMIT).mean(0, dtype=np.float64)
             for place in range(BLOCK):
                 here = line[(place - 1) % BLOCK :: BLOCK]  # line[0] lies behind pixel 1
-                sums[place] += here.sum() * plane.shape[0]
-                counts[place] += here.size * plane.shape[0]
-    mean = sums / counts
-    inside = float(np.median(mean[: BLOCK - 1]))
+                sums[axis, place] += here.sum() * plane.shape[0]
+                counts[axis, place] += here.size * plane.shape[0]
+    return sums, counts
+
+
+def _excess(mean: NDArray[np.float64], edge: int) -> float:
+    """The mean at ``edge`` over the median of the other seven places."""
+    inside = float(np.median(np.delete(mean, edge)))
     if inside == 0:
-        return 1.0 if mean[BLOCK - 1] == 0 else float("nan")
-    return float(mean[BLOCK - 1]) / inside
+        return 1.0 if mean[edge] == 0 else float("nan")
+    return float(mean[edge]) / inside
 
 
 def noise_sigma(pixels: Pixels) -> float:
@@ -190,18 +218,22 @@ def noise_sigma(pixels: Pixels) -> float:
     return _noise_sigma(list(_bands(pixels)))
 
 
-def _noise_sigma(bands: list[Pixels]) -> float:
+def _noise_sigma(bands: list[Pixels], *, with_clipped: bool = False) -> float:
+    """As ``noise_sigma``; ``with_clipped`` takes clipped blocks where there are no others."""
     if min(bands[0].shape[:2]) < BLOCK + 2:
         return float("nan")
-    variances = np.concatenate([_block_variances(band) for band in bands])
+    blocks = [_block_variances(band) for band in bands]
+    variances = np.concatenate([variance[~clipped] for variance, clipped in blocks])
+    if variances.size == 0 and with_clipped:
+        variances = np.concatenate([variance.ravel() for variance, _ in blocks])
     if variances.size == 0:
         return float("nan")
     low = float(np.quantile(variances, NOISE_QUANTILE))
     return float(np.sqrt(low)) / NOISE_QUANTILE_OF_WHITE[bands[0].shape[2]]
 
 
-def _block_variances(band: Pixels) -> NDArray[np.float64]:
-    """Variance that white noise would need for each block's second differences: (blocks,)."""
+def _block_variances(band: Pixels) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Variance that white noise needs for each block's second differences; which are clipped."""
     rows, columns = ((side - 2) // BLOCK * BLOCK for side in band.shape[:2])
     variance = np.zeros((rows // BLOCK, columns // BLOCK))
     clipped = np.zeros(variance.shape, bool)
@@ -214,8 +246,7 @@ def _block_variances(band: Pixels) -> NDArray[np.float64]:
         inner = plane[1:-1, 1:-1]
         clipped |= _over_blocks(inner, np.minimum) <= 0
         clipped |= _over_blocks(inner, np.maximum) >= 255
-    taken: NDArray[np.float64] = variance[~clipped | (variance == 0)]
-    return taken
+    return variance, clipped & (variance > 0)
 
 
 def _over_blocks(x: Pixels, gather: np.ufunc) -> Pixels:

@@ -22,6 +22,8 @@ DTYPES: dict[str, torch.dtype] = {
     "bf16": torch.bfloat16,
 }
 
+DRIVER = Path("/proc/driver/nvidia/gpus")  # one folder for each GPU that NVIDIA's driver knows
+
 _MIB = 2**20
 _UNKNOWN_MEMORY = 4 * 2**30  # bytes assumed free where the system does not say
 _SIGNS = (  # of exhausted memory in the RuntimeErrors of PyTorch, cuDNN, cuBLAS and Metal
@@ -37,7 +39,8 @@ _UNLIMITED = 2**60  # cgroup v1 writes "no limit" as a number near 2**63
 def choose_device(name: str = "auto") -> torch.device:
     """The device called ``name``: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
 
-    ``auto`` takes CUDA, else MPS, else the CPU, and logs a warning when it falls back to the CPU.
+    ``auto`` takes CUDA, else MPS, else the CPU. It logs when it falls back to the CPU: a warning
+    where there is a GPU that it cannot use, else for those who ask for details.
 
     Raises:
         DeviceError: The name is unknown, or this machine has no such device.
@@ -77,8 +80,23 @@ def _best_device() -> torch.device:
         return torch.device("cpu")
     if torch.backends.mps.is_available():
         return torch.device("mps")
-    _say_once("no GPU that PyTorch can use; running on the CPU")
+    trouble = unused_gpu()
+    if trouble:
+        _say_once(f"{trouble}; running on the CPU")
+    else:
+        logger.info("no GPU that PyTorch can use; running on the CPU")
     return torch.device("cpu")
+
+
+def unused_gpu() -> str:
+    """Say that the driver knows a GPU which this PyTorch cannot use; empty where all is well.
+
+    A GPU that ``CUDA_VISIBLE_DEVICES`` hides is not missed.
+    """
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    if hidden or torch.cuda.is_available() or not any(DRIVER.glob("*")):
+        return ""
+    return f"there is an NVIDIA GPU that PyTorch {torch.__version__} cannot use"
 
 
 @functools.cache

@@ -1,32 +1,33 @@
-"""Every option of the main job, said once: name, meaning, default, limits.
+"""Every option of the main job, each said once.
 
-The command line, ``upscale.load``, ``upscale.batch`` and the journal's digest all follow from the
-fields of the dataclasses that are made of :func:`option`. ``Settings`` holds what decides the bytes
-of an output, ``RunOptions`` what does not.
+``Settings`` holds what decides the bytes of an output besides its input, ``RunOptions`` what does
+not, ``Selection`` which pictures are taken, ``Outputs`` where they go.
 """
 
 from __future__ import annotations
 
-import difflib
-import hashlib
-import json
 import os
 import re
-from collections.abc import Callable
-from dataclasses import Field, asdict, dataclass, field, fields, replace
-from inspect import Parameter, Signature
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from upscale.errors import UsageError
+from upscale.options import (
+    COMPUTE,
+    FILES,
+    MODEL,
+    OUTPUT,
+    RUNNING,
+    between,
+    check_options,
+    one_of,
+    option,
+)
 
 IccMode = Literal["keep", "srgb"]
 AlphaMode = Literal["network", "bicubic"]
 TileOption = int | Literal["auto", "off"]
-Check = Callable[[Any], str]  # what is wrong with a value, or ""
-
-OUTPUT, MODEL, COMPUTE = "Output", "Model and size", "Computing"
-FILES, RUNNING = "Many pictures", "Running and reporting"
 
 DIGEST_VERSION = 2
 MAX_SCALE = 64.0
@@ -35,99 +36,6 @@ MIN_TILE = 16
 AUTO: TileOption = "auto"
 KEEP: IccMode = "keep"
 NETWORK: AlphaMode = "network"
-
-
-@dataclass(frozen=True)
-class Option:
-    """How a field is an option of the command line.
-
-    Attributes:
-        flags: Names; empty: ``--`` and the field's name.
-        help: What it means; empty: it is no option of the command line.
-        panel: Where ``--help`` shows it.
-        metavar: What stands for its value.
-        shown: The default as ``--help`` shows it; None: the default itself, False: nothing.
-        kind: The type of its value on the command line; None: that of the default.
-        parse: From that value to the field's; it raises ``UsageError``.
-        check: What is wrong with a value of the field.
-    """
-
-    flags: tuple[str, ...] = ()
-    help: str = ""
-    panel: str = ""
-    metavar: str | None = None
-    shown: str | bool | None = None
-    kind: Any = None
-    parse: Callable[[Any], Any] | None = None
-    check: Check | None = None
-
-
-def option(default: Any, *flags: str, **more: Any) -> Any:
-    """A field that is an option; ``more`` are the attributes of :class:`Option`."""
-    return field(default=default, metadata={"option": Option(flags, **more)})
-
-
-def option_of(kind: type, name: str) -> Option:
-    """The option behind a field of a dataclass."""
-    found: Option = next(f for f in fields(kind) if f.name == name).metadata["option"]
-    return found
-
-
-def check_options(values: Any) -> None:
-    """Check every field of a dataclass of options; ``None`` stands for a default and is right.
-
-    Raises:
-        UsageError: With the name, the value, and what can be given.
-    """
-    for f in fields(values):
-        value = getattr(values, f.name)
-        check = f.metadata["option"].check if "option" in f.metadata else None
-        wrong = check(value) if check is not None and value is not None else ""
-        if wrong:
-            shown = f"{value:g}" if isinstance(value, float) else repr(value)
-            raise UsageError(f"{f.name.replace('_', ' ')} {shown} {wrong}")
-
-
-def divide(values: dict[str, Any], *kinds: type) -> tuple[Any, ...]:
-    """Make one instance of each dataclass from the values that bear the names of its fields.
-
-    Raises:
-        UsageError: A name belongs to none, or a value is wrong.
-    """
-    names = {f.name: kind for kind in kinds for f in fields(kind) if "option" in f.metadata}
-    for name in values:
-        if name not in names:
-            near = difflib.get_close_matches(name, names, 1)
-            hint = f"did you mean {near[0]}?" if near else f"give one of {', '.join(names)}"
-            raise UsageError(f"there is no option {name!r}: {hint}")
-    return tuple(
-        kind(**{name: value for name, value in values.items() if names[name] is kind})
-        for kind in kinds
-    )
-
-
-def signature(own: list[Parameter], *kinds: type) -> Signature:
-    """The signature of a function that takes ``own`` and the fields of dataclasses by name."""
-    taken = {parameter.name for parameter in own}
-    more = [
-        Parameter(f.name, Parameter.KEYWORD_ONLY, default=f.default, annotation=f.type)
-        for kind in kinds
-        for f in fields(kind)
-        if f.name not in taken and "option" in f.metadata
-    ]
-    return Signature([*own, *more])
-
-
-def one_of(*choices: str) -> Check:
-    """A check for one of some words."""
-    words = " or ".join([", ".join(choices[:-1]), choices[-1]])
-    return lambda value: "" if value in choices else f"is unknown: give {words}"
-
-
-def between(low: float, high: float, note: str = "") -> Check:
-    """A check for numbers from ``low`` to ``high``, both included."""
-    text = f"is outside [{low}, {high}]{note}"
-    return lambda value: "" if low <= value <= high else text
 
 
 def _check_scale(scale: float) -> str:
@@ -174,6 +82,13 @@ def _size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
+def _parse_shard(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d+)/(\d+)", text.strip())
+    if match is None:
+        raise UsageError(f"shard {text!r} is not I/N: give for example 3/16")
+    return int(match[1]), int(match[2])
+
+
 SIDE = between(1, MAX_SIDE)
 
 
@@ -204,7 +119,7 @@ class Settings:
         help="Quality of lossy formats, 1 to 100.",
         check=between(1, 100),
     )
-    lossless: bool = option(False, panel=OUTPUT, help="Lossless coding where the format has both.")
+    lossless: bool = option(False, panel=OUTPUT, help="Lossless coding, where the format has it.")
     background: str | None = option(
         None,
         metavar="COLOUR",
@@ -417,6 +332,9 @@ class Settings:
             alpha: The alpha in use.
             scale: The scale in use.
         """
+        import hashlib  # --help does without
+        import json
+
         filled = replace(self, alpha=alpha, scale=None if self.has_size else scale)
         values = asdict(filled)
         changed = {f.name: values[f.name] for f in fields(self) if values[f.name] != f.default}
@@ -455,8 +373,8 @@ class RunOptions:
         None,
         metavar="N",
         panel=COMPUTE,
-        shown="268 million",
-        help="Largest input, in pixels; where none is given, 17,180 million by rows.",
+        shown="268 million; 64 times that for what is read by rows",
+        help="Largest input, in pixels.",
         check=between(1, 1 << 40),
     )
     fail_fast: bool = option(False, panel=RUNNING, help="Stop at the first failure.")
@@ -477,6 +395,103 @@ class RunOptions:
         return names
 
 
-def is_option(f: Field[Any]) -> bool:
-    """Whether a field is an option of the command line."""
-    return "option" in f.metadata and bool(f.metadata["option"].help)
+@dataclass(frozen=True)
+class Outputs:
+    """Where outputs go and what may happen to what is there.
+
+    Raises:
+        UsageError: Two options do not go together.
+    """
+
+    output: str | None = option(
+        None,
+        "-o",
+        "--output",
+        metavar="PATH",
+        panel=OUTPUT,
+        shown="beside the input: {stem}_{model}_x{scale}.{ext}",
+        help="A file (one input), a folder (the tree is mirrored), - (stdout), or a template with "
+        "{stem} {parent} {model} {scale} {alpha} {sample} {ext}.",
+    )
+    uncertainty: str | None = option(
+        None,
+        metavar="FILE",
+        panel=OUTPUT,
+        shown=False,
+        help="vae: write a map of where the result is a guess, the standard deviation of every "
+        "pixel, as 16-bit gray; for several pictures a template.",
+    )
+    uncertainty_view: str | None = option(
+        None,
+        metavar="FILE",
+        panel=OUTPUT,
+        shown=False,
+        help="The same map in colour, with a legend.",
+    )
+    keep_samples: bool = option(
+        False, panel=OUTPUT, help="vae: write each draw too: {sample} in a template, else _0, _1."
+    )
+    overwrite: bool = option(False, panel=OUTPUT, help="Replace outputs that exist.")
+    skip_existing: bool = option(
+        False,
+        panel=OUTPUT,
+        help="Leave outputs that exist. With neither, an output that exists is refused before any "
+        "work, unless the folder's journal records it: then it is done already, or made anew when "
+        "its input or the settings have changed.",
+    )
+    shard: tuple[int, int] | None = option(
+        None,
+        metavar="I/N",
+        panel=FILES,
+        shown=False,
+        help="Do the I-th of N parts: one for each job of an array.",
+        kind=str,
+        parse=_parse_shard,
+    )
+
+    def __post_init__(self) -> None:
+        if self.overwrite and self.skip_existing:
+            raise UsageError("--overwrite and --skip-existing: give one of them")
+        if self.shard is not None and not 1 <= self.shard[0] <= self.shard[1]:
+            raise UsageError(f"shard {self.shard[0]}/{self.shard[1]}: give i/N with i from 1 to N")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which pictures are taken."""
+
+    recursive: bool = option(
+        False, "-r", "--recursive", panel=FILES, help="Folders in folders too."
+    )
+    include: tuple[str, ...] = option(
+        (),
+        metavar="GLOB",
+        panel=FILES,
+        shown=False,
+        help="Take only names or paths in a folder that match; may be repeated.",
+        kind=list[str],
+        parse=tuple,
+    )
+    exclude: tuple[str, ...] = option(
+        (),
+        metavar="GLOB",
+        panel=FILES,
+        shown=False,
+        help="Leave out names, paths, or folders that match; may be repeated.",
+        kind=list[str],
+        parse=tuple,
+    )
+    files_from: str | None = option(
+        None,
+        metavar="FILE|-",
+        panel=FILES,
+        shown=False,
+        help="Read inputs from a list, or the failures from an earlier --report.",
+    )
+    null: bool = option(False, "-0", "--null", panel=FILES, help="The list is separated by NUL.")
+
+    def __post_init__(self) -> None:
+        for name in ("include", "exclude"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if self.null and self.files_from is None:
+            raise UsageError("-0 tells how a list is separated: give --files-from too")

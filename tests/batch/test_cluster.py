@@ -89,13 +89,11 @@ def test_same_bytes_and_a_killed_worker(
     alone = cli(*base, "-o", tmp_path / "alone")
     assert alone.code == 1
 
-    from upscale.batch.discover import Selection
     from upscale.batch.job import Job
-    from upscale.batch.plan import Request
-    from upscale.settings import Settings
+    from upscale.settings import Outputs, Selection, Settings
 
-    request, selection = Request(str(tmp_path / "many")), Selection(recursive=True)
-    job = Job((str(source),), Settings(model=duo), request, selection)
+    outputs, selection = Outputs(str(tmp_path / "many")), Selection(recursive=True)
+    job = Job((str(source),), Settings(model=duo), outputs, selection)
     plan = job.plan(job.discover(), job.load()[0])
     records = []
     for outcome in job.run_on_cluster(plan, workers=2):

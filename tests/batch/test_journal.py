@@ -8,10 +8,10 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from upscale.batch import storage
+from upscale import storage
 from upscale.batch.claims import Claims
 from upscale.batch.journal import JournalLine, LocalJournal, open_journal
-from upscale.batch.storage import Stat
+from upscale.storage import Stat
 
 
 def entry(name: str = "a.png", **changes: object) -> JournalLine:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from upscale.batch import storage
+from upscale import storage
 from upscale.batch.discover import Filters, Input, Listed, discover, read_list
 from upscale.batch.journal import JournalLine, LocalJournal
 from upscale.batch.naming import Labels

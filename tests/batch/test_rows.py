@@ -18,8 +18,8 @@ import tifffile
 from PIL import Image as PillowImage
 
 from tests.conftest import Finished, draw
-from upscale import icc, load
-from upscale.batch import storage, work
+from upscale import icc, load, storage
+from upscale.batch import work
 from upscale.image import Image, Metadata, decode, encode, provenance
 from upscale.upscaler import processing, targets
 
@@ -279,7 +279,7 @@ def test_the_same_bytes_each_time(cli: Cli, tiny: str, tmp_path: Path, by_rows: 
 
 LARGE_RUN = """
 import sys
-from upscale.batch import storage
+from upscale import storage
 from upscale.upscaler import processing
 storage.READ_BYTES, processing.AT_ONCE = 0, 100
 from upscale.cli import status

@@ -15,10 +15,15 @@ import pytest
 
 import upscale.batch
 from tests.conftest import Finished, only_pictures, png
-from upscale.batch import storage
+from upscale import storage
+from upscale.batch.discover import Input
 from upscale.batch.report import Record
-from upscale.batch.work import Budget, Stopped
-from upscale.image import probe
+from upscale.batch.task import Task
+from upscale.batch.work import Budget, Stopped, Work
+from upscale.image import Reader, probe
+from upscale.inference import Progress
+from upscale.settings import Settings
+from upscale.upscaler import Result, Target, Upscaler, load, process
 
 Cli = Callable[..., Finished]
 Command = Callable[..., subprocess.Popen[bytes]]
@@ -329,6 +334,42 @@ def test_the_budget_bounds_and_never_blocks_one() -> None:
     budget.close()
     with pytest.raises(Stopped), budget.of(1):
         pytest.fail("nobody is let in any more")
+
+
+class Queue:
+    """A runner in which a picture waits for half a second."""
+
+    def __init__(self, upscaler: Upscaler) -> None:
+        self.upscaler = upscaler
+
+    def run(self, reader: Reader, target: Target, settings: Settings, progress: Progress) -> Result:
+        time.sleep(0.5)
+        return process(reader, target, self.upscaler, settings, progress)
+
+
+def test_seconds_are_work_without_waiting(tiny: str, picture: Path) -> None:
+    settings = Settings(model=tiny)
+    task = Task(Input(str(picture), picture.name), str(picture.with_name("o.png")), "png")
+    started = time.perf_counter()
+    outcome = Work(settings, "digest").do(
+        task, Queue(load(tiny, device="cpu")), lambda done, total: None
+    )
+    elapsed = time.perf_counter() - started
+    assert outcome is not None
+    record = outcome.record
+    assert record.status == "ok", record.error
+    assert 0 < record.network_seconds < record.seconds <= elapsed - 0.5
+
+
+def test_one_network_runs_one_picture_at_a_time(cli: Cli, tiny: str, tmp_path: Path) -> None:
+    tree(tmp_path / "in", 6, 0)
+    started = time.perf_counter()
+    result = cli(tmp_path / "in", "-r", "-o", tmp_path / "out", "-m", tiny, "--json")
+    elapsed = time.perf_counter() - started
+    assert result.code == 0, result.err
+    found = records(result)
+    assert all(0 < r["network_seconds"] <= r["seconds"] for r in found)
+    assert sum(r["network_seconds"] for r in found) <= elapsed
 
 
 def test_dry_run_writes_nothing(cli: Cli, tiny: str, tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ import torch
 import upscale.batch
 from tests.conftest import Finished, draw, png
 from upscale import load
-from upscale.batch import network
+from upscale.batch import run
 from upscale.batch.job import Job
-from upscale.batch.network import Network, _Waiting
+from upscale.batch.run import Network, _Waiting
 from upscale.errors import ImageError
 from upscale.image import Image, decode, of_image
 from upscale.inference import engine
@@ -114,8 +114,8 @@ def together(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         sizes.append(len(readers))
         return process_together(readers, *more)
 
-    monkeypatch.setattr(network, "together_on", lambda _: 4)
-    monkeypatch.setattr(network, "process_together", counted)
+    monkeypatch.setattr(run, "together_on", lambda _: 4)
+    monkeypatch.setattr(run, "process_together", counted)
     return sizes
 
 
@@ -146,7 +146,7 @@ def test_one_bad_picture_costs_its_group_nothing(
     (tmp_path / "in").mkdir()
     for index in range(12):
         (tmp_path / "in" / f"{index:02}.png").write_bytes(png(9, 8, seed=index))
-    process = network.process
+    process = run.process
 
     def picky(reader: Any, *more: Any) -> Any:
         if next(iter(reader.rows()))[0, 0, 0] == bad:
@@ -158,8 +158,8 @@ def test_one_bad_picture_costs_its_group_nothing(
 
     bad = decode((tmp_path / "in" / "05.png").read_bytes()).pixels[0, 0, 0]
     together(monkeypatch)
-    monkeypatch.setattr(network, "process_together", fails)
-    monkeypatch.setattr(network, "process", picky)
+    monkeypatch.setattr(run, "process_together", fails)
+    monkeypatch.setattr(run, "process", picky)
     records = list(upscale.batch(tmp_path / "in", tmp_path / "out", model=tiny))
     failed = [record for record in records if record.status == "failed"]
     assert len(records) == 12

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.checkpoints.nets import ESRGAN_CONFIG, assert_same, esrgan, srcnn
@@ -32,6 +32,7 @@ PSNR = held(esrgan(1), "psnr", license="Apache-2.0", author="A")
 GAN = held(esrgan(2), "gan", license="Apache-2.0", author="B")
 
 
+@settings(deadline=None)
 @given(alpha=st.floats(0, 1))
 def test_tensors_are_the_weighted_mean(alpha: float) -> None:
     mixed = interpolate(PSNR, GAN, alpha)
@@ -209,6 +210,7 @@ def test_only_files_with_a_share_are_read(
     assert (found.alpha, found.denoise) == (alpha, denoise)
 
 
+@settings(deadline=None)
 @given(alpha=st.floats(0, 1), denoise=st.floats(0, 1))
 def test_shares_sum_to_one(alpha: float, denoise: float) -> None:
     found = shares(alpha, denoise)

@@ -32,7 +32,9 @@ def test_the_mean_each_draw_and_the_map(cli: Cli, tiny_vae: Path, picture: Path)
     draws = [pixels(folder / f"out_{k}.png").astype(np.float64) for k in range(3)]
     assert np.abs(draws[0] - draws[1]).mean() > 1
     mean = pixels(folder / "out.png")
-    np.testing.assert_allclose(mean, np.mean(draws, 0), atol=1.01)
+    inside = ((np.array(draws) > 0) & (np.array(draws) < 255)).all(0)  # draws are clipped
+    assert inside.mean() > 0.9
+    np.testing.assert_allclose(mean[inside], np.mean(draws, 0)[inside], atol=1.01)
     for k in range(3):
         single = folder / f"single_{k}.png"
         options = ("-m", tiny_vae, "-o", single, "--seed", str(5 + k))

@@ -8,8 +8,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -98,9 +100,19 @@ def test_records_on_stdout_lines_on_stderr(cli: Cli, tiny: str, picture: Path) -
     result = cli(picture, "-m", tiny, "--json", "-v")
     record = json.loads(result.out)
     assert list(record) == [
-        *("input", "output", "status", "error", "model", "weights", "alpha", "scale"),
-        *("device", "dtype", "tile", "retries", "width", "height", "out_width", "out_height"),
-        "seconds",
+        *("input", "output", "status", "error", "model", "weights", "alpha", "denoise"),
+        *(
+            "scale",
+            "device",
+            "dtype",
+            "tile",
+            "retries",
+            "width",
+            "height",
+            "out_width",
+            "out_height",
+        ),
+        *("seconds", "network_seconds", "losses"),
     ]
     assert record["status"] == "ok"
     assert (record["width"], record["height"]) == (9, 12)
@@ -144,15 +156,59 @@ def test_signals_leave_nothing_half_done(
     assert len(again.out.splitlines()) == 60
 
 
+class Silent(BaseHTTPRequestHandler):
+    """Tells the size of a file, and then never sends it."""
+
+    over = threading.Event()
+
+    def do_HEAD(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "1000")
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        self.over.wait(120)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Say nothing."""
+
+
 def test_second_signal_ends_at_once(command: Command, tmp_path: Path) -> None:
-    if not hasattr(os, "mkfifo"):
-        pytest.skip("needs a named pipe")
-    os.mkfifo(tmp_path / "slow.png")  # nobody writes: reading it never ends
     (tmp_path / "a.png").write_bytes(png())
-    process = command(tmp_path / "a.png", tmp_path / "slow.png", "-m", "tiny", "--json")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Silent) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        slow = f"http://127.0.0.1:{server.server_port}/slow.png"
+        process = command(
+            tmp_path / "a.png", slow, "-o", tmp_path / "out", "-m", "tiny", "--json", "-j", "2"
+        )
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+        Silent.over.set()
+        server.shutdown()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a named pipe")
+def test_a_named_pipe_is_read_and_one_without_a_writer_ends_with_the_first_signal(
+    command: Command, tmp_path: Path
+) -> None:
+    for name in ("fed.png", "idle.png"):
+        os.mkfifo(tmp_path / name)
+    data = png(60, 60)
+    process = command(
+        tmp_path / "fed.png", tmp_path / "idle.png", "-m", "tiny", "--json", "-j", "2"
+    )
+    writer = threading.Thread(target=(tmp_path / "fed.png").write_bytes, args=(data,))
+    writer.start()
     assert process.stdout is not None
-    process.stdout.readline()
+    record = json.loads(process.stdout.readline())
+    writer.join()
+    assert (record["status"], record["out_width"]) == ("ok", 120)
     process.send_signal(signal.SIGINT)
-    time.sleep(0.3)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(20) == 130
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert b"1 done, 1 not tried" in err

@@ -185,6 +185,27 @@ def test_a_jpeg_larger_than_libjpeg_reads_is_refused_in_silence(
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.parametrize("name", ["avif", "tiff", "webp"])
+def test_sides_that_no_library_takes_are_refused_in_silence(
+    name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data, far = encode(sample(3, 8, 40, 48), name), 0x7F000018
+    if name == "avif":
+        at = data.index(b"ispe") + 8
+        data = data[:at] + struct.pack(">I", far) + data[at + 4 :]
+    elif name == "tiff":
+        whole, lie = (struct.pack("<HHI", 256, kind, 1) for kind in (3, 4))
+        at = data.index(whole)
+        data = data[:at] + lie + struct.pack("<I", far) + data[at + 12 :]
+    else:
+        data = data[:12] + b"VP8X" + struct.pack("<II", 10, 0) + bytes((255,) * 6) + data[12:]
+        data = data[:4] + struct.pack("<I", len(data) - 8) + data[8:]
+    with pytest.raises(ImageError) as caught:
+        decode(data)
+    one_line(str(caught.value))
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_wrong_checksum_is_an_error_where_pixels_depend_on_it() -> None:
     data = bytearray(encode(sample(3, 8), "png"))
     at = data.index(b"IDAT") + 20

@@ -43,6 +43,7 @@ EXACT = {
     "ppm": {8, 16},
     "jxl": {8},
 }
+PROPHOTO = ((0.7347, 0.2653), (0.1596, 0.8404), (0.0366, 0.0001))
 needs_jxl = pytest.mark.skipif(
     importlib.util.find_spec("pillow_jxl") is None, reason="pillow-jxl-plugin is not installed"
 )
@@ -104,10 +105,11 @@ def test_jpeg_colour_is_whole_from_90_on(quality: int, kind: str) -> None:
         icc.build("P3", icc.PRIMARIES["p3"]),
         icc.build("Rec. 2020", icc.PRIMARIES["rec2020"]),
         icc.build("Adobe", icc.PRIMARIES["adobe"], (563 / 256,)),
+        icc.build("ProPhoto", PROPHOTO, (1.8,), (0.3457, 0.3585)),
         icc.build("Linear", curve=(1.0,)),
         rgb_tables_profile(),
     ],
-    ids=["p3", "rec2020", "adobe", "linear", "tables"],
+    ids=["p3", "rec2020", "adobe", "prophoto", "linear", "tables"],
 )
 def test_a_profile_goes_to_srgb_and_back_exactly(profile: bytes, depth: int) -> None:
     source = sample(3, depth).with_metadata(icc=profile)

@@ -1,4 +1,4 @@
-"""Figures for docs/reliability.md and docs/batch.md; each prints one table.
+"""Figures of batches, for docs/using.md; each prints one table.
 
     python tests/tools/measure_batch.py many [--pictures 2000]   good, broken, again, another alpha
     python tests/tools/measure_batch.py throughput               folder against pure network time
@@ -143,11 +143,10 @@ def steady(source: Path, target: Path, model: str, count: int) -> float:
     """
 
     from upscale.batch.job import Job
-    from upscale.batch.plan import Request
-    from upscale.settings import RunOptions, Settings
+    from upscale.settings import Outputs, RunOptions, Settings
 
     settings, options = Settings(model=model), RunOptions(device="cpu")
-    job = Job((str(source),), settings, Request(f"{target}/"), options=options)
+    job = Job((str(source),), settings, Outputs(f"{target}/"), options=options)
     plan = job.plan(job.discover(), job.load()[0])
     first = {task.source.location for task in plan.tasks[:count]}
     processes: list[int] = []

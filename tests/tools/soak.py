@@ -37,7 +37,7 @@ BY_ROWS = """
 import os, signal, sys
 for number in (signal.SIGINT, signal.SIGTERM):  # until the command line takes them over
     signal.signal(number, lambda number, frame: os._exit(128 + number))
-from upscale.batch import storage
+from upscale import storage
 from upscale.upscaler import processing
 storage.READ_BYTES, processing.AT_ONCE = 0, 1
 from upscale.cli import status

@@ -7,15 +7,14 @@ from collections.abc import Iterable, Iterator
 from inspect import Parameter, Signature
 from typing import Any
 
-from upscale.batch.discover import Selection
 from upscale.batch.job import Job
-from upscale.batch.plan import Request
 from upscale.batch.report import Record
 from upscale.errors import UsageError
-from upscale.settings import RunOptions, Settings, divide, signature
+from upscale.options import divide, signature
+from upscale.settings import Outputs, RunOptions, Selection, Settings
 
 Location = str | os.PathLike[str]
-KINDS = (Settings, Request, Selection, RunOptions)
+KINDS = (Settings, Outputs, Selection, RunOptions)
 
 
 def batch(
@@ -41,10 +40,10 @@ def batch(
         CheckpointError: There is no such model.
         DeviceError: There is no such device.
     """
-    settings, request, selection, run_options = divide(
+    settings, outputs, selection, run_options = divide(
         {"output": _output(output), **options}, *KINDS
     )
-    return _records(Job(_locations(inputs), settings, request, selection, run_options))
+    return _records(Job(_locations(inputs), settings, outputs, selection, run_options))
 
 
 def _signature() -> Signature:

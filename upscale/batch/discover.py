@@ -10,11 +10,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
-from upscale.batch import naming, storage
+from upscale import storage
+from upscale.batch import naming
 from upscale.batch.journal import FOLDER
-from upscale.batch.storage import Stat, is_url, localize
 from upscale.errors import ImageError, UsageError
-from upscale.settings import FILES, option
+from upscale.settings import Selection
+from upscale.storage import Stat, is_url, localize
 
 STDIN = "-"
 GLOB = frozenset("*?[")
@@ -57,79 +58,14 @@ class Listed:
 
 
 @dataclass(frozen=True)
-class Selection:
-    """Which pictures are taken."""
-
-    recursive: bool = option(
-        False, "-r", "--recursive", panel=FILES, help="Folders in folders too."
-    )
-    include: tuple[str, ...] = option(
-        (),
-        metavar="GLOB",
-        panel=FILES,
-        shown=False,
-        help="Take only names or paths in a folder that match; may be repeated.",
-        kind=list[str],
-        parse=tuple,
-    )
-    exclude: tuple[str, ...] = option(
-        (),
-        metavar="GLOB",
-        panel=FILES,
-        shown=False,
-        help="Leave out names, paths, or folders that match; may be repeated.",
-        kind=list[str],
-        parse=tuple,
-    )
-    files_from: str | None = option(
-        None,
-        metavar="FILE|-",
-        panel=FILES,
-        shown=False,
-        help="Read inputs from a list, or the failures from an earlier --report.",
-    )
-    null: bool = option(False, "-0", "--null", panel=FILES, help="The list is separated by NUL.")
-
-    def __post_init__(self) -> None:
-        for name in ("include", "exclude"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-        if self.null and self.files_from is None:
-            raise UsageError("-0 tells how a list is separated: give --files-from too")
-
-    def read_list(self) -> tuple[Listed, ...]:
-        """Return the names in the list; none where there is no list.
-
-        Raises:
-            UsageError: It cannot be read.
-        """
-        if self.files_from is None:
-            return ()
-        if self.files_from == STDIN:
-            if sys.stdin is None:
-                raise UsageError("--files-from - is stdin, which is closed; pipe a list into it")
-            return tuple(read_list(sys.stdin.buffer, null=self.null))
-        try:
-            with open(self.files_from, "rb") as file:
-                return tuple(read_list(file, null=self.null))
-        except OSError as error:
-            raise UsageError(f"--files-from {self.files_from}: {error.strerror}") from error
-
-
-@dataclass(frozen=True)
-class Filters:
-    """What a search of folders takes.
+class Filters(Selection):
+    """What a search of folders takes: a selection, and what it does not say.
 
     Attributes:
-        recursive: Folders in folders too.
-        include: Globs, of which one must match the name or the path in the tree; empty: all.
-        exclude: Globs, of which none may match; a folder that matches is not entered.
         extensions: Extensions of pictures, lower case, without dot.
         output: The output folder, or ``None``; it is not searched.
     """
 
-    recursive: bool = False
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
     extensions: frozenset[str] = frozenset()
     output: str | None = None
 
@@ -267,7 +203,8 @@ def _glob(pattern: str, filters: Filters) -> Iterator[Input]:
     taken = 0
     for source in _walk(base or ".", everything):
         places = source.relative.split("/")
-        if not source.error and not _fits(places, parts):
+        is_folder = source.error.startswith("folder:")  # what is in it may have matched
+        if not is_folder and not _fits(places, parts):
             continue
         if filters.include and not _matches(source.relative, places[-1], filters.include):
             continue
@@ -366,6 +303,26 @@ def _without_repeats(sources: list[Input]) -> list[Input]:
         seen.add(source.location)
         kept.append(source)
     return kept
+
+
+def listed_in(selection: Selection) -> tuple[Listed, ...]:
+    """Return the names in the list of a selection; none where there is no list.
+
+    Raises:
+        UsageError: It cannot be read.
+    """
+    name, null = selection.files_from, selection.null
+    if name is None:
+        return ()
+    if name == STDIN:
+        if sys.stdin is None:
+            raise UsageError("--files-from - is stdin, which is closed; pipe a list into it")
+        return tuple(read_list(sys.stdin.buffer, null=null))
+    try:
+        with open(name, "rb") as file:
+            return tuple(read_list(file, null=null))
+    except OSError as error:
+        raise UsageError(f"--files-from {name}: {error.strerror}") from error
 
 
 def read_list(stream: BinaryIO, *, null: bool) -> list[Listed]:

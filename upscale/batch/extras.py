@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from upscale.batch import naming, storage
+from upscale import storage
+from upscale.batch import naming
 from upscale.batch.naming import SAMPLE, Labels
 from upscale.batch.task import STDOUT, MapFile, Task
 from upscale.errors import ImageError, UsageError

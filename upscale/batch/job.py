@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from upscale.batch.discover import STDIN, Filters, Input, Selection, discover
+from upscale.batch.discover import STDIN, Filters, Input, discover, listed_in
 from upscale.batch.naming import Labels
 from upscale.batch.plan import Plan, Request, kind_of, make_plan
-from upscale.batch.storage import is_url, localize
 from upscale.errors import UsageError
 from upscale.files import remove_stale
-from upscale.settings import RunOptions, Settings
+from upscale.settings import Outputs, RunOptions, Selection, Settings
+from upscale.storage import is_url, localize
 
 if TYPE_CHECKING:
     from upscale.batch.run import Run, TaskProgress
@@ -27,14 +27,14 @@ class Job:
     Attributes:
         inputs: Files, folders, globs, URLs, or ``-``.
         settings: What the outputs depend on.
-        request: Where outputs go; labels and digest are filled in by ``plan``.
+        outputs: Where they go.
         selection: What is taken from folders, and a list of further inputs.
         options: How it is carried out.
     """
 
     inputs: tuple[str, ...]
     settings: Settings = field(default_factory=Settings)
-    request: Request = field(default_factory=Request)
+    outputs: Outputs = field(default_factory=Outputs)
     selection: Selection = field(default_factory=Selection)
     options: RunOptions = field(default_factory=RunOptions)
 
@@ -51,17 +51,11 @@ class Job:
             )
         if selection.files_from == STDIN and STDIN in self.inputs:
             raise UsageError("stdin is named as the list and as a picture: give one of the two")
-        filters = Filters(
-            recursive=selection.recursive,
-            include=selection.include,
-            exclude=selection.exclude,
-            extensions=extensions(),
-            output=self._output_folder(),
-        )
-        return discover(self.inputs, selection.read_list(), filters)
+        filters = Filters(**vars(selection), extensions=extensions(), output=self._output_folder())
+        return discover(self.inputs, listed_in(selection), filters)
 
     def _output_folder(self) -> str | None:
-        output = self.request.output
+        output = self.outputs.output
         if output is None or kind_of(output, many=True) != "folder":
             return None
         return localize(output)
@@ -94,8 +88,8 @@ class Job:
             alpha="" if native.alpha is None else f"{native.alpha:g}",
         )
         digest = settings.digest(weights, alpha=native.alpha, scale=upscaler.scale)
-        request = replace(
-            self.request,
+        request = Request(
+            **vars(self.outputs),
             labels=labels,
             digest=digest,
             format=settings.format,

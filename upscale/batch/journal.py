@@ -17,11 +17,11 @@ import json
 import os
 import threading
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Protocol
+from typing import Any
 
-from upscale.batch import storage
-from upscale.batch.storage import Stat
+from upscale import storage
 from upscale.errors import ImageError
+from upscale.storage import Stat
 
 FOLDER = ".upscale"
 NAME = "journal.ndjson"
@@ -77,20 +77,26 @@ def _hash_is(location: str, expected: str) -> bool:
         return False
 
 
-class Journal(Protocol):
+class Journal:
     """What a journal can do, wherever it lies."""
+
+    def __init__(self) -> None:
+        self._lines: dict[str, JournalLine] = {}
 
     def get(self, output: str) -> JournalLine | None:
         """Return the last line about an output, as of the last ``refresh``."""
+        return self._lines.get(output)
 
-    def add(self, entry: JournalLine) -> None:
+    def add(self, line: JournalLine) -> None:
         """Write a line."""
+        raise NotImplementedError
 
     def refresh(self) -> None:
-        """Take in what other processes wrote since."""
+        """Take in what other processes wrote since; an object store is not read again."""
 
     def is_news(self, output: str) -> bool:
         """Whether the last line about an output was written by another process since opening."""
+        return False
 
     def close(self) -> None:
         """Release what is open."""
@@ -108,6 +114,10 @@ def folder_of(root: str) -> str:
     return os.path.join(root, FOLDER)
 
 
+def _bytes(line: JournalLine) -> bytes:
+    return json.dumps(asdict(line)).encode("ascii") + b"\n"
+
+
 def _parse(line: bytes) -> JournalLine | None:
     """Return the entry on a line; ``None`` for a torn or foreign one."""
     try:
@@ -119,7 +129,7 @@ def _parse(line: bytes) -> JournalLine | None:
         return None
 
 
-class LocalJournal:
+class LocalJournal(Journal):
     """A journal in a local folder; several processes may append to it at once."""
 
     def __init__(self, root: str) -> None:
@@ -129,17 +139,13 @@ class LocalJournal:
             root: The output folder; it need not exist.
         """
         self._path = os.path.join(folder_of(root), NAME)
-        self._entries: dict[str, JournalLine] = {}
+        super().__init__()
         self._read = 0  # bytes taken in; always at the beginning of a line
         self._number = -1
         self._lock = threading.Lock()
         self._news: set[str] = set()
         self.refresh()
         self._news.clear()
-
-    def get(self, output: str) -> JournalLine | None:
-        """Return the last line about an output."""
-        return self._entries.get(output)
 
     def is_news(self, output: str) -> bool:
         """Whether the last line about an output came from another process since opening."""
@@ -159,12 +165,12 @@ class LocalJournal:
             whole = data.rfind(b"\n") + 1
             for line in data[:whole].splitlines():
                 entry = _parse(line)
-                if entry is not None and self._entries.get(entry.output) != entry:
-                    self._entries[entry.output] = entry
+                if entry is not None and self._lines.get(entry.output) != entry:
+                    self._lines[entry.output] = entry
                     self._news.add(entry.output)
             self._read += whole
 
-    def add(self, entry: JournalLine) -> None:
+    def add(self, line: JournalLine) -> None:
         """Append a line.
 
         Raises:
@@ -175,13 +181,13 @@ class LocalJournal:
                 os.makedirs(os.path.dirname(self._path), exist_ok=True)
                 flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
                 self._number = os.open(self._path, flags, 0o666)
-            line = json.dumps(asdict(entry)).encode("ascii") + b"\n"
+            data = _bytes(line)
             if self._ends_torn():
-                line = b"\n" + line
-            written = os.write(self._number, line)
-            if written != len(line):  # the disk is full: this raises, and the torn line is ignored
-                os.write(self._number, line[written:])
-            self._entries[entry.output] = entry
+                data = b"\n" + data
+            written = os.write(self._number, data)
+            if written != len(data):  # the disk is full: this raises, and the torn line is ignored
+                os.write(self._number, data[written:])
+            self._lines[line.output] = line
 
     def _ends_torn(self) -> bool:
         size = os.fstat(self._number).st_size
@@ -195,7 +201,7 @@ class LocalJournal:
                 self._number = -1
 
 
-class UrlJournal:
+class UrlJournal(Journal):
     """A journal of one object per picture."""
 
     def __init__(self, root: str) -> None:
@@ -206,19 +212,8 @@ class UrlJournal:
         """
         self._base = folder_of(root) + "/journal"
         self._file_system, self._path = storage.open_url(self._base)
-        self._entries: dict[str, JournalLine] = {}
+        super().__init__()
         self._read_all()
-
-    def get(self, output: str) -> JournalLine | None:
-        """Return the line about an output."""
-        return self._entries.get(output)
-
-    def is_news(self, output: str) -> bool:
-        """Never: an object store is not watched; ``--shard`` divides the work instead."""
-        return False
-
-    def refresh(self) -> None:
-        """Nothing: reading every object again for each picture would cost more than it saves."""
 
     def _read_all(self) -> None:
         """Read all objects, in parallel where the file system can."""
@@ -231,16 +226,12 @@ class UrlJournal:
         for data in found.values() if isinstance(found, dict) else [found]:
             entry = _parse(data)
             if entry is not None:
-                self._entries[entry.output] = entry
+                self._lines[entry.output] = entry
 
-    def add(self, entry: JournalLine) -> None:
+    def add(self, line: JournalLine) -> None:
         """Write the object of a picture."""
-        name = storage.sha256(entry.output.encode("utf-8", "surrogateescape"))[:32]
+        name = storage.sha256(line.output.encode("utf-8", "surrogateescape"))[:32]
         with contextlib.suppress(NotImplementedError):
             self._file_system.makedirs(self._path, exist_ok=True)
-        data = json.dumps(asdict(entry)).encode("ascii") + b"\n"
-        self._file_system.pipe_file(f"{self._path}/{name}.json", data)
-        self._entries[entry.output] = entry
-
-    def close(self) -> None:
-        """Nothing is open."""
+        self._file_system.pipe_file(f"{self._path}/{name}.json", _bytes(line))
+        self._lines[line.output] = line

@@ -9,7 +9,7 @@ import unicodedata
 from dataclasses import dataclass
 from string import Formatter
 
-from upscale.batch import storage
+from upscale import storage
 from upscale.errors import UsageError
 
 FIELDS = ("stem", "parent", "model", "scale", "alpha", "sample", "ext")

@@ -4,39 +4,34 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from upscale.batch import naming, storage
-from upscale.batch.collisions import refuse_collisions, refuse_folders
+from upscale import storage
+from upscale.batch import naming
 from upscale.batch.discover import STDIN, Input
 from upscale.batch.extras import Extras, refuse_existing_maps, with_extras
 from upscale.batch.journal import Journal, open_journal
 from upscale.batch.naming import Labels
-from upscale.batch.storage import Stat, is_url
 from upscale.batch.task import STDOUT, Action, Task
 from upscale.errors import ImageError, UsageError
-from upscale.settings import FILES, OUTPUT, option
+from upscale.settings import Outputs
+from upscale.storage import Stat, is_url
 
 DEFAULT_FORMAT = "png"
+OTHER_SETTINGS = "made with other settings"
 
 Kind = Literal["beside", "stdout", "template", "folder", "file"]
 
 
-def _parse_shard(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d+)/(\d+)", text.strip())
-    if match is None:
-        raise UsageError(f"shard {text!r} is not I/N: give for example 3/16")
-    return int(match[1]), int(match[2])
+class NothingNewError(UsageError):
+    """All that was found are outputs of earlier runs."""
 
 
 @dataclass(frozen=True)
-class Request:
-    """Where outputs go and what may happen to what is there.
-
-    Besides the options:
+class Request(Outputs):
+    """Where outputs go, and what names and the journal need to know besides.
 
     Attributes:
         samples: Draws of each picture.
@@ -46,62 +41,11 @@ class Request:
         format: Output format (an extension), or ``None``: the input's.
     """
 
-    output: str | None = option(
-        None,
-        "-o",
-        "--output",
-        metavar="PATH",
-        panel=OUTPUT,
-        shown="beside the input: {stem}_{model}_x{scale}.{ext}",
-        help="A file (one input), a folder (the tree is mirrored), - (stdout), or a template with "
-        "{stem} {parent} {model} {scale} {alpha} {sample} {ext}.",
-    )
-    uncertainty: str | None = option(
-        None,
-        metavar="FILE",
-        panel=OUTPUT,
-        shown=False,
-        help="vae: write a map of where the result is a guess, the standard deviation of every "
-        "pixel, as 16-bit gray; for several pictures a template.",
-    )
-    uncertainty_view: str | None = option(
-        None,
-        metavar="FILE",
-        panel=OUTPUT,
-        shown=False,
-        help="The same map in colour, with a legend.",
-    )
-    keep_samples: bool = option(
-        False, panel=OUTPUT, help="vae: write each draw too: {sample} in a template, else _0, _1."
-    )
-    overwrite: bool = option(False, panel=OUTPUT, help="Replace outputs that exist.")
-    skip_existing: bool = option(
-        False,
-        panel=OUTPUT,
-        help="Leave outputs that exist. With neither, an output that exists is refused before any "
-        "work, unless the folder's journal records it: then it is done already, or made anew when "
-        "its input or the settings have changed.",
-    )
-    shard: tuple[int, int] | None = option(
-        None,
-        metavar="I/N",
-        panel=FILES,
-        shown=False,
-        help="Do the I-th of N parts: one for each job of an array.",
-        kind=str,
-        parse=_parse_shard,
-    )
     samples: int = 1
     seed: int = 0
     digest: str = ""
     labels: Labels = field(default_factory=lambda: Labels("esrgan", "4"))
     format: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.overwrite and self.skip_existing:
-            raise UsageError("--overwrite and --skip-existing: give one of them")
-        if self.shard is not None and not 1 <= self.shard[0] <= self.shard[1]:
-            raise UsageError(f"shard {self.shard[0]}/{self.shard[1]}: give i/N with i from 1 to N")
 
     @property
     def extras(self) -> Extras:
@@ -113,14 +57,34 @@ class Request:
 
 @dataclass(frozen=True)
 class Plan:
-    """All pictures of a run, in order, and the settings they are made with."""
+    """All pictures of a run, in order, and the settings they are made with.
+
+    Attributes:
+        tasks: The pictures.
+        request: Where outputs go.
+        own: Pictures that were named but are outputs of an earlier run, and are left out.
+    """
 
     tasks: tuple[Task, ...]
     request: Request
+    own: int = 0
 
     def count(self, action: Action) -> int:
         """Return how many tasks have this action."""
         return sum(task.action == action for task in self.tasks)
+
+    @property
+    def notes(self) -> list[str]:
+        """What a person should know before it is carried out, one sentence each."""
+        notes = []
+        others = sum(task.replace and task.reason == OTHER_SETTINGS for task in self.tasks)
+        if others:
+            outputs = "1 output" if others == 1 else f"{others} outputs"
+            notes.append(f"replaces {outputs} {OTHER_SETTINGS}")
+        if self.own:
+            pictures = "1 picture" if self.own == 1 else f"{self.own} pictures"
+            notes.append(f"leaves out {pictures} that an earlier run made of the others")
+        return notes
 
     @property
     def roots(self) -> list[str]:
@@ -149,15 +113,18 @@ def make_plan(
     tasks = with_extras(tasks, request.extras, request.labels, overwrite=overwrite)
     journals = {root: open_journal(root) for root in {task.root for task in tasks} if root}
     try:
-        tasks = _without_own_outputs(tasks, journals)
-        refuse_collisions(tasks, case_sensitive)
-        refuse_folders(tasks)
+        named, tasks = tasks, _without_own_outputs(tasks, journals)
+        _refuse_collisions(tasks, case_sensitive)
+        _refuse_folders(tasks)
         tasks = _decide(tasks, journals, request)
         refuse_existing_maps(tasks)
     finally:
         for journal in journals.values():
             journal.close()
-    return Plan(tuple(_shard(tasks, request.shard)), request)
+    own = sum(task.source.tree is None for task in named) - sum(
+        task.source.tree is None for task in tasks
+    )
+    return Plan(tuple(_shard(tasks, request.shard)), request, own)
 
 
 def _are_many(sources: Sequence[Input]) -> bool:
@@ -268,17 +235,23 @@ def _format_of_output(output: str, wanted: str | None) -> str:
 
 
 def _without_own_outputs(tasks: list[Task], journals: dict[str, Journal]) -> list[Task]:
-    """Leave out sources that a journal knows as outputs: a folder that holds both runs again."""
+    """Leave out sources that a journal knows as outputs: a folder that holds both runs again.
+
+    Of pictures that were named themselves (by the shell's ``*.png``, too), only those whose own
+    input is named beside them.
+    """
+    named = {storage.absolute(task.source.location) for task in tasks}
     kept = []
     for task in tasks:
-        journal = journals.get(task.root or "")
-        if journal is not None and task.source.tree is not None and task.source.stat is not None:
+        journal, source = journals.get(task.root or ""), task.source
+        if journal is not None and source.stat is not None:
             entry = journal.get(_relative_or_empty(task))
-            if entry is not None and entry.input != storage.absolute(task.source.location):
+            is_output = entry is not None and entry.input != storage.absolute(source.location)
+            if entry is not None and is_output and (source.tree or entry.input in named):
                 continue
         kept.append(task)
     if not kept:
-        raise UsageError("no picture found that is not itself an output of an earlier run")
+        raise NothingNewError("no picture found that is not itself an output of an earlier run")
     return kept
 
 
@@ -289,6 +262,68 @@ def _relative_or_empty(task: Task) -> str:
     if not naming.is_inside(location, root):
         return ""
     return naming.relative_to(location, root)
+
+
+def _refuse_collisions(tasks: list[Task], case_sensitive: bool | None) -> None:
+    """Refuse two sources with one output, and an output that is a source."""
+    files = [task for task in tasks if task.output != STDOUT]
+    inputs = {_identity(task.source.location): task.source.location for task in files}
+    outputs: dict[str, Task] = {}
+    folds: dict[str, Task] = {}
+    for task in files:
+        own = naming.key(task.output)
+        if own in inputs or _identity(task.output) in inputs:
+            raise UsageError(f"output {task.output} is an input too; choose another with -o")
+        if own in outputs:
+            raise UsageError(_collision(outputs[own], task))
+        outputs[own] = task
+        other = folds.setdefault(naming.folded(own), task)
+        if other is not task and not _tells_case(task.output, case_sensitive):
+            raise UsageError(_collision(other, task) + " (this file system ignores case)")
+
+
+def _identity(location: str) -> str:
+    return location if is_url(location) or location == STDIN else os.path.realpath(location)
+
+
+def _collision(first: Task, second: Task) -> str:
+    names = f"{first.source.location} and {second.source.location}"
+    remedy = "use a template such as -o 'DIR/{parent}/{stem}.{ext}'"
+    return f"{names} would both become {second.output}; {remedy}"
+
+
+def _tells_case(output: str, known: bool | None) -> bool:
+    """Whether the file system of an output tells ``A`` from ``a``, from names that exist."""
+    if known is not None or is_url(output):
+        return known is not False
+    folder = os.path.realpath(os.path.dirname(output) or ".")
+    while folder != os.path.dirname(folder):
+        name = os.path.basename(folder)
+        twin = os.path.join(os.path.dirname(folder), name.swapcase())
+        if name.swapcase() != name and os.path.exists(folder):
+            return not (os.path.exists(twin) and os.path.samefile(folder, twin))
+        folder = os.path.dirname(folder)
+    return os.name == "posix"
+
+
+def _refuse_folders(tasks: list[Task]) -> None:
+    """Refuse outputs whose folder is missing (for a single file), a file, or not writable."""
+    checked: set[str] = set()
+    for task in tasks:
+        if task.output == STDOUT or is_url(task.output):
+            continue
+        folder = os.path.dirname(task.output) or "."
+        if folder in checked:
+            continue
+        checked.add(folder)
+        if task.root is None and not os.path.isdir(folder):
+            raise UsageError(f"output folder {folder} does not exist; make it first")
+        while not os.path.lexists(folder):
+            folder = os.path.dirname(folder) or "."
+        if not os.path.isdir(folder):
+            raise UsageError(f"output {task.output}: {folder} is a file, not a folder")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise UsageError(f"output folder {folder} cannot be written; choose another with -o")
 
 
 def _decide(tasks: list[Task], journals: dict[str, Journal], request: Request) -> list[Task]:
@@ -357,7 +392,11 @@ def _decide_one(
         return None
     if is_done(task, now, journal, request.digest):
         return replace(task, action="skip", reason="done before")
-    return replace(task, replace=True) if is_ours(task, now, journal) else None
+    if not is_ours(task, now, journal):
+        return None
+    entry = journal.get(task.relative)
+    other = entry is not None and entry.settings != request.digest
+    return replace(task, replace=True, reason=OTHER_SETTINGS if other else "the input has changed")
 
 
 def is_ours(task: Task, now: Stat, journal: Journal) -> bool:
@@ -389,6 +428,3 @@ def _shard(tasks: list[Task], shard: tuple[int, int] | None) -> list[Task]:
         return int.from_bytes(digest[:8], "big") % count
 
     return [task for task in tasks if part(task) == index - 1]
-
-
-__all__ = ["STDOUT", "Plan", "Request", "Task", "is_done", "is_ours", "kind_of", "make_plan"]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from upscale.batch import storage
+from upscale import storage
 from upscale.batch.plan import Plan
 from upscale.batch.task import STDOUT, Task
 from upscale.batch.work import describe
@@ -64,12 +64,14 @@ class Preflight:
         seconds: Time in the network, estimated from a small picture.
         free: Bytes free for the outputs, by folder.
         memory_free: Bytes of memory free now.
+        notes: What a person should know, one sentence each.
     """
 
     lines: tuple[Forecast, ...]
     seconds: float
     free: dict[str, int]
     memory_free: int
+    notes: tuple[str, ...] = ()
 
     @property
     def todo(self) -> list[Forecast]:
@@ -93,6 +95,7 @@ def preflight(
         seconds=pixels / _pixels_per_second(upscaler) if pixels else 0.0,
         free=dict(_free(plan)),
         memory_free=free_memory(torch.device("cpu")),
+        notes=tuple(plan.notes),
     )
 
 

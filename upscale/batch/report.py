@@ -22,20 +22,11 @@ class Record:
         output: Location of the output.
         status: ``ok``, ``skipped`` (it was there), or ``failed``.
         error: Why it failed or was skipped; ``None`` when all is well.
-        model: Name of the model.
-        weights: Names of the checkpoints and their SHA-256.
-        alpha: Interpolation, where the model has one.
-        denoise: Share of the pair for real pictures, where the model has one.
-        scale: Final scale.
-        device: Where it was computed.
-        dtype: In which precision.
-        tile: Side of the tiles in LR pixels; ``None``: not tiled.
-        retries: Tiles that were computed again (memory, values that are not finite).
-        width: Columns of the input.
-        height: Rows of the input.
-        out_width: Columns of the output.
-        out_height: Rows of the output.
-        seconds: From the first byte read to the last byte written.
+        model: And all below: as in ``upscale.upscaler.Result``.
+        seconds: Work on this picture from the first byte read to the last one written, without
+            the time in which it waited for others.
+        network_seconds: Of these, those in which the networks ran.
+        losses: What of the input the output does not hold, one sentence each.
     """
 
     input: str
@@ -56,11 +47,14 @@ class Record:
     out_width: int | None = None
     out_height: int | None = None
     seconds: float = 0.0
+    network_seconds: float = 0.0
+    losses: tuple[str, ...] = ()
 
     @staticmethod
     def of(task: Task, result: Result, seconds: float) -> Record:
         """The record of a picture that was written."""
-        names = {f.name for f in fields(Record)} - {"input", "output", "scale", "seconds"}
+        own = {"input", "output", "scale", "seconds", "network_seconds"}
+        names = {f.name for f in fields(Record)} - own
         how = {name: value for name, value in vars(result).items() if name in names}
         return Record(
             task.source.location,
@@ -68,6 +62,7 @@ class Record:
             "ok",
             scale=round(result.scale, 6),
             seconds=round(seconds, 4),
+            network_seconds=round(result.network_seconds, 4),
             **how,
         )
 
@@ -84,11 +79,13 @@ class Summary:
     skipped: int = 0
     failures: list[Record] = field(default_factory=list)
     pixels: int = 0
+    lossy: int = 0
 
     def add(self, record: Record) -> None:
         """Count one record."""
         if record.status == "ok":
             self.done += 1
+            self.lossy += bool(record.losses)
             self.pixels += (record.width or 0) * (record.height or 0)
         elif record.status == "skipped":
             self.skipped += 1
@@ -100,12 +97,14 @@ class Summary:
         """Pictures counted."""
         return self.done + self.skipped + len(self.failures)
 
-    def text(self, seconds: float) -> str:
-        """Return the sum on one line."""
+    def text(self, seconds: float, planned: int = 0) -> str:
+        """Return the sum on one line; of the ``planned`` pictures, some may not have been tried."""
         parts = [f"{self.done} done"]
         if self.skipped:
             parts.append(f"{self.skipped} already there")
         if self.failures:
             parts.append(f"{len(self.failures)} failed")
+        if planned > self.total:
+            parts.append(f"{planned - self.total} not tried")
         speed = f" ({self.pixels / 1e6:.2f} MP of input)" if self.pixels >= 10_000 else ""
         return f"{', '.join(parts)} in {seconds:.1f} s{speed}"

@@ -38,7 +38,7 @@ class Task:
         root: Folder whose journal records it, or ``None``.
         relative: The output's place in ``root``, with forward slashes.
         action: ``do``, ``skip``, or ``fail`` (the input cannot be read).
-        reason: Why it is skipped or failed.
+        reason: Why it is skipped, failed, or made anew.
         replace: Whether an existing output may be replaced.
         maps: Maps of uncertainty that are written too.
         replaces_maps: Whether existing maps may be replaced.

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from upscale.batch.discover import Input
-from upscale.batch.storage import Stat
+from upscale.storage import Stat
 
 POLL_SECONDS = 0.5
 SETTLE_SECONDS = 1.0

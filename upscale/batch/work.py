@@ -18,13 +18,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
-from upscale.batch import storage
+from upscale import storage
+from upscale.batch.claims import Folders
 from upscale.batch.extras import write_maps
-from upscale.batch.folders import Folders
 from upscale.batch.journal import Journal, JournalLine
 from upscale.batch.plan import Plan, is_done, is_ours
 from upscale.batch.report import Record
-from upscale.batch.storage import Content
 from upscale.batch.task import STDOUT, Task
 from upscale.device import is_out_of_memory
 from upscale.errors import ImageError, OutputError, UpscaleError
@@ -32,6 +31,7 @@ from upscale.image import FORMATS, MAX_PIXELS, Reader
 from upscale.image import open as open_image
 from upscale.inference import Progress
 from upscale.settings import Settings
+from upscale.storage import Content
 from upscale.upscaler import (
     Behind,
     InFile,
@@ -47,6 +47,7 @@ from upscale.upscaler import (
 from upscale.upscaler.processing import MOST_PIXELS
 from upscale.upscaler.uncertainty import MapRows
 
+LOSSY = frozenset(kind.name for kind in FORMATS.values() if kind.quality and not kind.lossless)
 BUDGET_BYTES = 1 << 30  # of the pictures in hand
 
 
@@ -72,14 +73,12 @@ class Outcome:
     Attributes:
         record: For the report.
         data: The bytes that are to go to stdout.
-        losses: What the output could not hold.
         hint: A model that suits the picture better.
         is_fatal: Why it failed will meet every further picture too.
     """
 
     record: Record
     data: bytes | memoryview | None = None
-    losses: tuple[str, ...] = ()
     hint: str = ""
     is_fatal: bool = False
 
@@ -92,6 +91,11 @@ class Budget:
         self._inside = self._pictures = 0
         self._closed = False
         self._changed = threading.Condition()
+
+    def check(self) -> None:
+        """Raise ``Stopped`` once the budget is closed."""
+        if self._closed:
+            raise Stopped
 
     @contextmanager
     def of(self, count: int) -> Iterator[None]:
@@ -120,6 +124,23 @@ class Budget:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+
+
+@dataclass(eq=False)
+class Stopwatch:
+    """Measures the work on one picture.
+
+    Attributes:
+        waited: Seconds in which it waited for memory or for the network.
+    """
+
+    waited: float = 0.0
+    started: float = field(default_factory=time.perf_counter)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of work until now."""
+        return time.perf_counter() - self.started - self.waited
 
 
 @dataclass(frozen=True)
@@ -161,9 +182,9 @@ class Work:
                 return Outcome(now)
             task = now
         # 2. Read it, as far as its header; settle size and format of the output.
-        started = time.perf_counter()
+        watch = Stopwatch()
         try:
-            content = storage.content(task.source.location, task.source.data)
+            content = storage.content(task.source.location, task.source.data, self.budget.check)
             reader = open_image(
                 content.where,
                 max_pixels=self.max_pixels or most_pixels(content),
@@ -175,14 +196,18 @@ class Work:
         by_rows = goes_by_rows(reader, runner.upscaler, self.settings)
         # 3. Decode a small picture here, ahead of the network; a large one as it is enlarged.
         before, after = bytes_of(reader, runner.upscaler, self.settings)
+        asked = time.perf_counter()
         with self.budget.of(0 if by_rows else before + 2 * after):
+            watch.waited += time.perf_counter() - asked
             if not by_rows:
                 reader = reader.in_memory()
             # 4. Run it, and encode it: a small one here, behind the network.
-            job = _Job(self, task, content, reader, kind, by_rows, runner, progress)
+            job = _Job(self, task, content, reader, kind, by_rows, runner, progress, watch)
             data, result = job.write(journal)
-        record = Record.of(task, result, time.perf_counter() - started)
-        return Outcome(record, data, result.losses, result.hint)
+        if self.settings.lossless and kind in LOSSY:
+            ignored = f"--lossless: {kind} is written with losses alone; choose -f png, webp or jxl"
+            result = replace(result, losses=(*result.losses, ignored))
+        return Outcome(Record.of(task, result, watch.seconds), data, result.hint)
 
     def _recheck(self, task: Task, journal: Journal) -> Task | Record:
         """The task as it is now to be done, or the record of a picture that is done."""
@@ -208,6 +233,7 @@ class _Job:
     by_rows: bool
     runner: Runner
     progress: Progress
+    watch: Stopwatch
 
     def write(self, journal: Journal | None) -> tuple[bytes | memoryview | None, Result]:
         """Write the output and its line in the journal; give its bytes where they go to stdout.
@@ -257,11 +283,11 @@ class _Job:
         """Enlarge the picture; encode a small one in this thread, so that the network is free."""
         settings, rows = self._drawn(), MapRows() if self.task.maps else None
         target.aside = None if rows is None else rows.add
-        if self.by_rows:
-            result = self.runner.run(self.reader, target, settings, self.progress)
-        else:
-            behind = Behind(target)
-            result = self.runner.run(self.reader, behind, settings, self.progress)
+        behind = None if self.by_rows else Behind(target)
+        asked = time.perf_counter()
+        result = self.runner.run(self.reader, behind or target, settings, self.progress)
+        self.watch.waited += time.perf_counter() - asked - result.seconds
+        if behind is not None:
             behind.finish()
         if rows is not None:
             write_maps(self.task, rows, result.provenance())

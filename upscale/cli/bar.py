@@ -1,4 +1,4 @@
-"""A plain bar that counts steps on a terminal, and nothing elsewhere."""
+"""On a terminal a bar that counts steps and a line that says what is waited for; else nothing."""
 
 from __future__ import annotations
 
@@ -10,6 +10,20 @@ from upscale.cli.console import Console, printable, shorten
 NAME_WIDTH = 28
 
 Step = Callable[[str], None]
+
+
+@contextmanager
+def waiting(console: Console, what: str) -> Iterator[None]:
+    """A line that moves on a terminal while something is waited for; nothing elsewhere."""
+    if console.quiet or not Console.is_terminal():
+        yield
+        return
+    from rich.console import Console as RichConsole
+    from rich.text import Text
+
+    screen = RichConsole(stderr=True, highlight=False, emoji=False)
+    with screen.status(Text(printable(what))):
+        yield
 
 
 @contextmanager

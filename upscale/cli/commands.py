@@ -51,8 +51,10 @@ class Commands(TyperGroup):
         if lists_commands:
             return super().make_context(info_name, args, parent, **extra)
         if args and args[0] in COMMANDS:
-            return load(args[0]).make_context(f"{info_name} {args[0]}", args[1:], parent, **extra)
-        return load(None).make_context(info_name, args, parent, **extra)
+            return readable(load(args[0])).make_context(
+                f"{info_name} {args[0]}", args[1:], parent, **extra
+            )
+        return readable(load(None)).make_context(info_name, args, parent, **extra)
 
     def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
         """Complete the first word: a command, or an option of the main job."""
@@ -100,6 +102,54 @@ def load(name: str | None) -> Any:
     app = typer.Typer(add_completion=name is None)
     app.command(name, cls=MainCommand if name in (None, MAIN_JOB) else None)(found)
     return get_command(app)
+
+
+def readable(command: Any) -> Any:
+    """A command whose help names no types of Python and breaks lines only where they end."""
+    if command.help:
+        paragraphs = command.help.split("\n\n")
+        command.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+    for parameter in command.params:
+        if parameter.param_type_name == "argument":
+            parameter.display_type_rich = lambda ctx: None
+        elif parameter.is_flag:
+            parameter.metavar = ""
+        else:
+            parameter.metavar = metavar_of(parameter)
+        default = default_of(parameter)
+        if default:
+            parameter.help = f"{parameter.help or ''} Default: {default}.".strip()
+        parameter.show_default = False
+    own_help = command.get_help_option
+
+    def plain_help(context: Any) -> Any:
+        found = own_help(context)
+        if found is not None:
+            found.metavar = ""
+        return found
+
+    command.get_help_option = plain_help
+    for child in getattr(command, "commands", {}).values():
+        readable(child)
+    return command
+
+
+def metavar_of(parameter: Any) -> str:
+    """What stands for the value of a parameter."""
+    return str(parameter.metavar or str(parameter.name).upper().replace("_", "-"))
+
+
+def default_of(parameter: Any) -> str:
+    """The default of a parameter for people; empty where there is nothing to say."""
+    shown = parameter.show_default
+    if isinstance(shown, str):
+        return shown
+    value = parameter.default
+    if shown is False or value in (None, False, (), []) or callable(value):
+        return ""
+    if isinstance(value, list | tuple):
+        return " ".join(str(item) for item in value)
+    return "on" if value is True else str(getattr(value, "value", value))
 
 
 def complete() -> int:

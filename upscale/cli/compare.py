@@ -65,7 +65,7 @@ Hr = Annotated[
 FromHr = Annotated[
     bool,
     typer.Option(
-        "--from-hr", help="The inputs are ground truth: they are made small by bicubic first."
+        "--from-hr", help="The inputs are ground truth: they are downsampled by bicubic first."
     ),
 ]
 Mix = Annotated[

@@ -15,13 +15,14 @@ import typer
 
 from upscale.cli.console import printable
 
-PACKAGES = ("torch", "numpy", "cv2", "PIL", "safetensors", "fsspec", "rich", "typer")
+PACKAGES = ("torch", "numpy", "cv2", "PIL", "pyvips", "safetensors", "fsspec", "rich", "typer")
 EXTRAS = {
     "s3fs": "s3",
+    "aiohttp": "http",
     "ray": "ray",
     "scipy": "convert",
     "matplotlib": "train",
-    "pyvips": "vips",
+    "pillow_jxl": "jxl",
 }
 
 State = Literal["ok", "missing", "failed"]
@@ -101,16 +102,19 @@ def _packages() -> Iterator[Check]:
 def _devices() -> Iterator[Check]:
     import torch
 
+    from upscale.device import choose_device, unused_gpu
+
     threads = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads"
     yield Check("devices", "cpu", "ok", f"{threads}, {torch.backends.cpu.get_cpu_capability()}")
     if not torch.cuda.is_available():
-        yield Check("devices", "cuda", "missing", "no CUDA GPU that this PyTorch can use")
+        trouble = unused_gpu()
+        state: State = "failed" if trouble else "missing"
+        reason = trouble or "no GPU that this PyTorch can use"
+        yield Check("devices", "cuda", state, reason)
     for index in range(torch.cuda.device_count()):
         yield _cuda(index)
     if torch.backends.mps.is_available():
         yield Check("devices", "mps", "ok", "Apple GPU")
-    from upscale.device import choose_device
-
     yield Check("devices", "auto", "ok", f"--device auto takes {choose_device('auto')}")
 
 
@@ -170,13 +174,13 @@ def _codecs() -> Iterator[Check]:
 
     pixels = np.arange(16 * 16 * 3, dtype=np.uint8).reshape(16, 16, 3)
     for kind in FORMATS.values():
-        label = f"{kind.name} ({' '.join(kind.extensions)})"
+        label, names = kind.name, " ".join(f".{extension}" for extension in kind.extensions)
         needs = getattr(kind, "needs", "")
         if not kind.writable:
-            yield Check("codecs", label, "ok", "read only")
+            yield Check("codecs", label, "ok", f"read only: {names}")
             continue
         if needs and importlib.util.find_spec(needs) is None:
-            yield Check("codecs", label, "missing", f"optional: pip install {needs}")
+            yield Check("codecs", label, "missing", "optional: pip install 'upscale[jxl]'")
             continue
         try:
             back = decode(encode(Image(pixels), kind.name))
@@ -185,4 +189,5 @@ def _codecs() -> Iterator[Check]:
         else:
             same = back.pixels.shape == pixels.shape
             state: State = "ok" if same else "failed"
-            yield Check("codecs", label, state, "read and write" if same else "comes back changed")
+            detail = f"read and write: {names}" if same else "comes back changed"
+            yield Check("codecs", label, state, detail)

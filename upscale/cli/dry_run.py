@@ -21,6 +21,8 @@ def write_preflight(found: Preflight, command: CommandOptions) -> int:
     elif not command.console.quiet:
         for item in found.lines:
             print(_text(item))
+    for note in found.notes:
+        command.console.warn(note)
     for item in found.problems:
         command.console.error(f"{item.task.source.location}: {item.problem}")
     for shortage in short:
@@ -37,7 +39,7 @@ def _text(line: Forecast) -> str:
         return f"{head}  will fail"
     if task.action == "skip":
         return f"{head}  skipped: {task.reason}"
-    note = ", replaces" if task.replace else ""
+    note = f", replaces ({task.reason or 'it exists'})" if task.replace else ""
     sizes = f"{line.width}x{line.height} -> {line.out_width}x{line.out_height}"
     return f"{head}  {sizes}{note}"
 

@@ -60,7 +60,7 @@ Protocol = Annotated[
     str,
     typer.Option(
         metavar="edsr|srcnn",
-        help="edsr: 8-bit RGB made small with rounding. srcnn: Y alone, made small without.",
+        help="edsr: 8-bit RGB downsampled with rounding. srcnn: Y alone, downsampled without.",
     ),
 ]
 Degrade = Annotated[

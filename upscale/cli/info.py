@@ -46,7 +46,7 @@ def info(
 
 
 def _facts(name: str) -> dict[str, Any]:
-    from upscale.batch import storage
+    from upscale import storage
     from upscale.image import describe
 
     if name == "-":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from upscale.batch.job import Job
 from upscale.batch.report import Record, Summary
 from upscale.batch.task import STDOUT
 from upscale.cli import watching
+from upscale.cli.bar import waiting
 from upscale.cli.console import Console
 from upscale.cli.interrupt import Interrupt
 from upscale.cli.options import CommandOptions
@@ -31,7 +33,7 @@ def _check_streams(job: Job, command: CommandOptions) -> None:
     """Refuse what stdout cannot do, before any work."""
     if command.report == STDOUT:
         raise UsageError("--report - names no file: give --json for records on stdout")
-    output = job.request.output
+    output = job.outputs.output
     pictures = output == STDOUT or (output is None and STDIN in job.inputs)
     if sys.stdout is None and (pictures or command.json):
         raise UsageError("stdout is closed; give -o FILE, and --report FILE instead of --json")
@@ -48,8 +50,10 @@ def _load(job: Job, console: Console) -> list[Upscaler]:
     handler = _LogLines(console)
     logger = logging.getLogger("upscale")
     logger.handlers = [handler]
+    logger.setLevel(handler.level)
     logger.propagate = False
-    return job.load()
+    with waiting(console, f"loading {job.settings.model}"):
+        return job.load()
 
 
 class _LogLines(logging.Handler):
@@ -92,13 +96,18 @@ def execute(job: Job, command: CommandOptions) -> int:
         def do(plan: Plan, interrupt: Interrupt) -> None:
             _do(job, plan, upscalers, command, records, interrupt)
 
+        def fail(record: Record) -> None:
+            records.write(record)
+            _say_failure(record, console)
+
         if command.watch:
-            interrupt = watching.watch(job, upscalers, do, records.write, console)
-            return _finish(summary, console, started, interrupt, resumes=True)
+            interrupt = watching.watch(job, upscalers, do, fail, console)
+            return _finish(summary, console, started, interrupt, resumes=True, tell=False)
         plan = job.plan(sources, upscalers[0])
         with Interrupt() as interrupt:
             do(plan, interrupt)
-    return _finish(summary, console, started, interrupt, resumes=bool(plan.roots))
+    planned = len(plan.tasks)
+    return _finish(summary, console, started, interrupt, resumes=bool(plan.roots), planned=planned)
 
 
 def _do(
@@ -111,6 +120,9 @@ def _do(
 ) -> None:
     """Carry out a plan, and pass on its records."""
     console, hinted = command.console, False
+    records.begin()
+    for note in plan.notes:
+        console.warn(note)
     with ProgressBar(console, plan) as bar:
         if command.engine == "ray":
             gpus = 1.0 if upscalers[0].device.type == "cuda" else 0.0
@@ -123,10 +135,17 @@ def _do(
                 write_stdout(outcome.data)
             records.write(outcome.record)
             bar.record(outcome.record)
+            if command.watch:
+                _say_failure(outcome.record, console)
             _say_losses(outcome, len(plan.tasks) == 1, console)
             if outcome.hint and not hinted:
                 console.warn(f"{outcome.record.input}: {outcome.hint}")
                 hinted = True
+
+
+def _say_failure(record: Record, console: Console) -> None:
+    if record.status == "failed":
+        console.error(f"{record.input}: {record.error}")
 
 
 def _say_losses(outcome: Outcome, alone: bool, console: Console) -> None:
@@ -136,7 +155,7 @@ def _say_losses(outcome: Outcome, alone: bool, console: Console) -> None:
     """
     if outcome.record.denoise is not None:
         console.detail(f"{outcome.record.input}: denoise {outcome.record.denoise:g}")
-    for note in outcome.losses:
+    for note in outcome.record.losses:
         if alone:
             console.warn(note)
         else:
@@ -158,17 +177,21 @@ def _finish(
     interrupt: Interrupt | None,
     *,
     resumes: bool = False,
+    planned: int = 0,
+    tell: bool = True,
 ) -> int:
-    """Write the failures and the sum; return the exit status."""
-    for record in summary.failures:
-        console.error(f"{record.input}: {record.error}")
+    """Write the failures, unless they were told, and the sum; return the exit status."""
+    for record in summary.failures if tell else ():
+        _say_failure(record, console)
     seconds = time.monotonic() - started
     if interrupt is not None and interrupt.status:
         left = "the same command resumes" if resumes else "nothing half-done is left"
-        console.error(f"{interrupt.name}; {summary.text(seconds)}; {left}")
+        console.error(f"{interrupt.name}; {summary.text(seconds, planned)}; {left}")
         return interrupt.status
-    if summary.total > 1:
-        console.note(summary.text(seconds))
+    if max(planned, summary.total) > 1:
+        console.note(summary.text(seconds, planned))
+        if summary.lossy:
+            console.note(f"{summary.lossy} with losses, which -v and the records name")
     elif summary.skipped:
         console.note("nothing to do: the output is there")
     return 1 if summary.failures else 0
@@ -182,19 +205,30 @@ class _Records:
         self._summary = summary
         self._path = command.report
         self._file: TextIO | None = None
+        self._is_new = self._has_begun = False
 
     def __enter__(self) -> _Records:
         if self._path is not None:
             self._refuse_other_file(self._path)
+            self._is_new = not os.path.lexists(self._path)
             try:
-                self._file = open(self._path, "w", encoding="ascii")  # noqa: PTH123
+                self._file = open(self._path, "a", encoding="ascii")  # noqa: PTH123
             except OSError as error:
                 raise OutputError(f"report {self._path}: {error.strerror}") from error
         return self
 
+    def begin(self) -> None:
+        """Empty the report of an earlier run; until then, a run that is refused leaves it."""
+        if self._file is not None and not self._has_begun and Path(self._path or "").is_file():
+            self._file.truncate(0)
+        self._has_begun = True
+
     def __exit__(self, *reason: object) -> None:
-        if self._file is not None:
-            self._file.close()
+        if self._file is None:
+            return
+        self._file.close()
+        if self._is_new and not self._has_begun:
+            Path(self._path or "").unlink(missing_ok=True)
 
     @staticmethod
     def _refuse_other_file(path: str) -> None:
@@ -210,6 +244,7 @@ class _Records:
             raise UsageError(f"report {path} exists and is no report; choose another name")
 
     def write(self, record: Record) -> None:
+        self.begin()
         self._summary.add(record)
         line = record.line()
         if self._file is not None:

@@ -1,7 +1,7 @@
 """Options of the command line, made from the dataclasses that say them once.
 
 ``flat`` gives typer a function of plain options: each parameter of a command that is a dataclass of
-:func:`upscale.settings.option` becomes one option for each of its fields. Other commands take
+:func:`upscale.options.option` becomes one option for each of its fields. Other commands take
 single ones with ``typed``.
 """
 
@@ -17,13 +17,11 @@ from typing import Annotated, Any
 import typer
 
 from upscale.cli.console import Console, printable
-from upscale.settings import (
+from upscale.options import (
     COMPUTE,
     FILES,
     RUNNING,
     Option,
-    RunOptions,
-    Settings,
     between,
     check_options,
     is_option,
@@ -31,6 +29,7 @@ from upscale.settings import (
     option,
     option_of,
 )
+from upscale.settings import Settings
 
 
 def flat(command: Callable[..., int]) -> Callable[..., int]:
@@ -244,10 +243,8 @@ __all__ = [
     "OneDevice",
     "Overlap",
     "Quiet",
-    "RunOptions",
     "Samples",
     "Seed",
-    "Settings",
     "Temperature",
     "Tile",
     "Tta",

@@ -9,7 +9,7 @@ import re
 import sys
 from typing import Any
 
-from upscale.cli.commands import COMMANDS, load
+from upscale.cli.commands import COMMANDS, default_of, load, metavar_of
 
 HEAD = """# The command line
 
@@ -53,7 +53,7 @@ def _usage(path: str, command: Any) -> str:
     if getattr(command, "commands", None):
         return f"{path} COMMAND [OPTIONS] ..."
     arguments = [p for p in command.params if p.param_type_name == "argument"]
-    names = [_metavar(p) if p.required else f"[{_metavar(p)}]" for p in arguments]
+    names = [metavar_of(p) if p.required else f"[{metavar_of(p)}]" for p in arguments]
     return " ".join([path, "[OPTIONS]", *names])
 
 
@@ -61,34 +61,18 @@ def _default_panel(parameter: Any) -> str:
     return "Arguments" if parameter.param_type_name == "argument" else "Options"
 
 
-def _metavar(parameter: Any) -> str:
-    return str(parameter.metavar or str(parameter.name).upper().replace("_", "-"))
-
-
 def _row(parameter: Any) -> str:
     if parameter.param_type_name == "argument":
-        names = f"`{_metavar(parameter)}`"
+        names = f"`{metavar_of(parameter)}`"
     else:
         short_first = sorted(parameter.opts, key=len)
         names = ", ".join(f"`{name}`" for name in [*short_first, *parameter.secondary_opts])
         metavar = (
-            "" if parameter.is_flag or getattr(parameter, "count", False) else _metavar(parameter)
+            "" if parameter.is_flag or getattr(parameter, "count", False) else metavar_of(parameter)
         )
         names += f" `{metavar}`" if metavar else ""
     meaning = _cell(parameter.help or "")
-    return f"| {_bars(names)} | {meaning} | {_cell(_default(parameter))} |"
-
-
-def _default(parameter: Any) -> str:
-    shown = parameter.show_default
-    if isinstance(shown, str):
-        return shown
-    value = parameter.default
-    if shown is False or value in (None, False, (), []) or callable(value):
-        return ""
-    if isinstance(value, list | tuple):
-        return " ".join(str(item) for item in value)
-    return "on" if value is True else str(getattr(value, "value", value))
+    return f"| {_bars(names)} | {meaning} | {_cell(default_of(parameter))} |"
 
 
 def _bars(text: str) -> str:

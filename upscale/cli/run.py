@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from upscale.batch.discover import Selection
-from upscale.batch.plan import Request
 from upscale.cli.options import CommandOptions, Inputs, VersionOption, flat
-from upscale.settings import RunOptions, Settings
+from upscale.settings import Outputs, RunOptions, Selection, Settings
 
 
 @flat
 def run(
     inputs: Inputs,
-    request: Request,
+    outputs: Outputs,
     settings: Settings,
     options: RunOptions,
     selection: Selection,
@@ -26,5 +24,5 @@ def run(
     from upscale.batch.job import Job
     from upscale.cli import main_job
 
-    job = Job(tuple(inputs or ()), settings, request, selection, options)
+    job = Job(tuple(inputs or ()), settings, outputs, selection, options)
     return main_job.dry_run(job, command) if command.dry_run else main_job.execute(job, command)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from upscale.batch.discover import STDIN, Input
+from upscale.batch.discover import GLOB, STDIN, Input
+from upscale.batch.plan import NothingNewError
 from upscale.batch.report import Record
 from upscale.batch.watch import POLL_SECONDS, Watcher
 from upscale.cli.interrupt import Interrupt
 from upscale.errors import UsageError
+from upscale.storage import is_url, localize
 
 if TYPE_CHECKING:
     from upscale.batch.job import Job
@@ -26,10 +29,13 @@ def check(job: Job) -> None:
     """Refuse what cannot be watched.
 
     Raises:
-        UsageError: stdin or a list is among the inputs, or there are none.
+        UsageError: stdin or a list is among the inputs, there are none, or one does not exist.
     """
     if STDIN in job.inputs or job.selection.files_from is not None or not job.inputs:
         raise UsageError("--watch looks into folders: give folders, and no list or -")
+    for name in map(localize, job.inputs):
+        if not is_url(name) and not GLOB & set(name) and not Path(name).exists():
+            raise UsageError(f"--watch {name}: there is no such folder; make it first")
 
 
 def watch(
@@ -68,11 +74,15 @@ def _plans(job: Job, ready: list[Input], upscaler: Upscaler, fail: Fail) -> list
         return []
     try:
         return [job.plan(ready, upscaler)]
+    except NothingNewError:
+        return []
     except UsageError:
         plans = []
         for source in ready:
             try:
                 plans.append(job.plan([source], upscaler))
+            except NothingNewError:
+                continue
             except UsageError as error:
                 fail(Record(source.location, "", "failed", str(error)))
         return plans

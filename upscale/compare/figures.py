@@ -25,7 +25,7 @@ class Figures:
         mean_gradient: Mean gradient magnitude of Y, in 8-bit levels a pixel: how much texture.
         mean_colour: Mean of R, G, B, in 8-bit levels.
         colour_shift: Largest difference of a mean from that of the low-resolution picture.
-        lr_consistency: PSNR on Y in dB between the low-resolution picture and this one made small.
+        lr_consistency: PSNR on Y in dB between the low-resolution picture and this one downsampled.
         psnr_y: Against the ground truth, in dB; None where there is none.
         ssim_y: Against the ground truth.
     """

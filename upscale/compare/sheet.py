@@ -27,7 +27,7 @@ PAPER, INK, FAINT = (246, 246, 244), (28, 28, 30), (104, 104, 108)
 SCORED = "dB and SSIM: on Y against the ground truth. "
 LEGEND = (
     "gradient: mean gradient magnitude of Y, in levels per pixel. "
-    "LR: PSNR on Y between the input and the result made small again."
+    "LR: PSNR on Y between the input and the result downsampled again."
 )
 
 # Fonts with wide coverage, for names that the font inside Pillow has no letters for.

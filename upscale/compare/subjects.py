@@ -94,7 +94,7 @@ def subjects(
         scale: Whole enlargement.
         crops: One for all inputs, one for each, or several of a single input.
         hr: Ground truth: a file for a single input, or a folder with files of the same names.
-        from_hr: The inputs are ground truth, and are made small by MATLAB's bicubic.
+        from_hr: The inputs are ground truth, and are downsampled by MATLAB's bicubic.
 
     Raises:
         UsageError: ``crops`` do not go with ``inputs``, or ``hr`` with ``from_hr``.

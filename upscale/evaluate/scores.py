@@ -40,12 +40,12 @@ class Score:
     """Scores of one picture, or (``picture`` None) the means over a set.
 
     PSNR in dB. ``lr_consistency`` is the PSNR on Y between the low-resolution picture, as it was
-    before any damage, and the result made small again, without a border of one pixel. ``seconds``
+    before any damage, and the result downsampled again, without a border of one pixel. ``seconds``
     is the time of the network with its conversions alone and ``megapixels`` the size of the result;
     over a set they are sums. ``degrade`` names the damage, None for none, and
     ``denoise`` the share of the nets for real pictures, or ``auto``. ``mean_gradient`` is the
     result's and ``mean_gradient_truth`` the ground truth's (see ``metrics``); ``noise`` and
-    ``blockiness`` need no truth and are counted on the result made small again, so that noise
+    ``blockiness`` need no truth and are counted on the result downsampled again, so that noise
     and blocks have the size that they had in the input (see ``upscale.damage``). Where the model
     draws, ``rank_correlation`` is Spearman's between its map of uncertainty and the error of the
     result (root mean square over the colours), and ``coverage`` the share of values that are within

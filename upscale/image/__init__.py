@@ -14,12 +14,10 @@ from upscale.image.model import (
     format_of,
 )
 from upscale.image.reader import Reader, decode, of_image, open, probe  # noqa: A004 - image.open
-from upscale.image.rows import CAN_WRITE_ROWS, RowReader, open_rows, write_rows
 from upscale.image.writer import Writer, create, encode
 from upscale.metadata import Metadata, provenance, strip_metadata, with_provenance
 
 __all__ = [
-    "CAN_WRITE_ROWS",
     "FORMATS",
     "MAX_PIXELS",
     "Format",
@@ -28,7 +26,6 @@ __all__ = [
     "Metadata",
     "Pixels",
     "Reader",
-    "RowReader",
     "Writer",
     "check_output",
     "check_size",
@@ -41,12 +38,10 @@ __all__ = [
     "losses",
     "of_image",
     "open",
-    "open_rows",
     "probe",
     "provenance",
     "strip_metadata",
     "to_depth",
     "to_srgb",
     "with_provenance",
-    "write_rows",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from upscale.errors import ImageError
+from upscale.image.model import FORMATS
 from upscale.image.source import Header
 from upscale.metadata import Metadata
 from upscale.metadata.data import Data
@@ -22,6 +23,10 @@ def header(data: Data) -> Header:
         ImageError: Cut short, or an HDR curve.
     """
     profile, frames = None, 1
+    for first, _ in find(data, (*PROPERTIES, b"ispe"), 0, len(data)):
+        width, height = (int.from_bytes(data[first + i : first + i + 4], "big") for i in (4, 8))
+        if max(width, height) > FORMATS["avif"].max_side:
+            raise ImageError(f"the AVIF promises {width} x {height} pixels; the file is damaged")
     for first, last in find(data, (*PROPERTIES, b"colr"), 0, len(data)):
         body = data[first:last]
         if body[:4] == b"nclx" and len(body) >= 11 and body[5] != 2 and body[7] != 2:
@@ -48,7 +53,9 @@ def boxes(data: Data, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
             size = end - at
         count += 1
         if size < head or at + size > end or count > MOST_BOXES:
-            raise ImageError(f"the file is cut short or damaged in box {kind!r}; fetch it again")
+            raise ImageError(
+                f"the file is cut short or damaged in box {kind.decode('latin-1')}; fetch it again"
+            )
         yield kind, at + head, at + size
         at += size
 

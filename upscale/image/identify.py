@@ -25,7 +25,6 @@ HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis"}
 RAW = "a RAW file of a camera; develop it to TIFF or PNG first"
 OTHERS: tuple[tuple[int, tuple[bytes, ...], str], ...] = (
     (0, (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"IIU\0", b"FOVb", b"\0MRM"), RAW),
-    (4, (b"ftypcrx ",), RAW),
     (0, (b"v/1\x01",), "OpenEXR; convert it to floating-point TIFF (oiiotool a.exr -o a.tif)"),
     (0, (b"8BPS", b"gimp xcf"), "a document of Photoshop or GIMP; export it as PNG or TIFF"),
     (0, (b"%PDF", b"%!PS"), "a PDF or PostScript; export its pages as PNG"),
@@ -60,7 +59,8 @@ def identify(data: bytes) -> str:
         if data.startswith(signatures, at):
             raise ImageError(f"this is {what}")
     raise ImageError(
-        "this is no picture that can be read; give PNG, JPEG, WebP, TIFF, AVIF, BMP, GIF or Netpbm"
+        "this is no picture that can be read; give PNG, JPEG, WebP, TIFF, AVIF, BMP, GIF, Netpbm, "
+        "Radiance (.hdr) or, with the extra jxl, JPEG XL"
     )
 
 

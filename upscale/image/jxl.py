@@ -16,7 +16,6 @@ from upscale.image.model import Image, Info
 from upscale.metadata import Metadata, exif
 
 CONTAINER = b"\0\0\0\x0cJXL \r\n\x87\n"
-MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 CHANNELS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4, "I;16": 1, "F": 1}
 RATIOS = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7: (2, 1)}
 
@@ -107,7 +106,7 @@ def encode(image: Image, *, quality: int, lossless: bool) -> bytes:
     """A picture (8 bit) to the bytes of a JPEG XL with EXIF and XMP boxes."""
     m, p = image.metadata, image.pixels
     encoder = _plugin().Encoder(
-        mode=MODES[p.shape[2]],
+        mode=("L", "LA", "RGB", "RGBA")[p.shape[2] - 1],
         lossless=lossless,
         quality=100 if lossless else quality,
         decoding_speed=0,

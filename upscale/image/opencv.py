@@ -38,8 +38,7 @@ def _swapped(pixels: Pixels) -> Pixels:
 def _encode(pixels: Pixels, extension: str) -> bytes:
     done, out = library().imencode(extension, _swapped(pixels))
     if not done:
-        size = f"{pixels.shape[1]} x {pixels.shape[0]}"
-        raise ImageError(f"{size} cannot be written as {extension}; choose -f tiff")
+        raise ImageError(f"the picture cannot be written as {extension}; choose -f tiff")
     return bytes(out)
 
 

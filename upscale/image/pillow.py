@@ -41,13 +41,14 @@ def _open(name: str, data: bytes) -> ImageFile.ImageFile:
         ImageError: Damaged or cut short.
     """
     from PIL import BmpImagePlugin, WebPImagePlugin
+    from PIL.Image import DecompressionBombError
 
     if name == "webp" and len(data) < 8 + int.from_bytes(data[4:8], "little"):
         raise ImageError("the WebP is cut short; fetch it again")
     kinds = {"webp": WebPImagePlugin.WebPImageFile, "bmp": BmpImagePlugin.BmpImageFile}
     try:
         return kinds[name](io.BytesIO(data))
-    except DAMAGE as error:
+    except (*DAMAGE, DecompressionBombError) as error:
         raise ImageError(f"the {name.upper()} is damaged or cut short; fetch it again") from error
 
 

@@ -40,7 +40,9 @@ def header(data: Data) -> Header:
         length, kind = struct.unpack(">I4s", head)
         end = at + 12 + length
         if end > len(data):
-            raise ImageError(f"the PNG is cut short in chunk {kind!r}; fetch it again")
+            raise ImageError(
+                f"the PNG is cut short in chunk {kind.decode('latin-1')}; fetch it again"
+            )
         if kind in PIXELS:
             _join(pieces, slice(at, end))
         elif length <= MOST_CHUNK:

@@ -35,7 +35,6 @@ WHOLE: dict[str, tuple[Callable[[bytes], Info], Callable[[bytes], Image | bytes]
     "hdr": (opencv.probe_hdr, opencv.decode_hdr),
     "jxl": (jxl.probe, jxl.decode),
 }
-NAMES = vips.NAMES | {"webp": "WebP"}
 
 
 @dataclass(frozen=True)
@@ -149,13 +148,11 @@ def _check_frames(name: str, frames: int) -> None:
     Raises:
         ImageError: With their number.
     """
-    if frames > 1 and name == "tiff":
-        raise ImageError(f"this TIFF has {frames} pages; split it into single pictures first")
+    what = "this is an animated {} of {} frames; give its frames as single pictures"
+    if name == "tiff":
+        what = "this {} has {} pages; split it into single pictures first"
     if frames > 1:
-        raise ImageError(
-            f"this is an animated {NAMES[name]} of {frames} frames; give its frames as single "
-            "pictures"
-        )
+        raise ImageError(what.format("WebP" if name == "webp" else name.upper(), frames))
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ def save_rows(
     *,
     cmyk: bool = False,
 ) -> None:
-    """Pull strips in this thread while libvips saves them in another.
+    """Pull strips in this thread while libvips saves them in another; what either raises comes out.
 
     Args:
         strips: All but the last of ``strip_rows`` rows, (h, W, C).
@@ -49,9 +49,6 @@ def save_rows(
         dtype: Of the samples: uint8, uint16 or float32.
         save: Called with the picture of libvips; it saves it.
         cmyk: The four channels are separations.
-
-    Raises:
-        Whatever ``strips`` or ``save`` raises.
     """
     feed = _Feed(_start(shape, dtype, cmyk), shape[0] * shape[1] * shape[2] * dtype.itemsize)
     with ThreadPoolExecutor(1) as pool:

@@ -23,13 +23,8 @@ LOADERS = {  # libvips does not guess; its other loaders (SVG, PDF, CSV ...) are
     "avif": "heifload_source",
     "gif": "gifload_source",
 }
-NAMES = {"png": "PNG", "jpeg": "JPEG", "tiff": "TIFF", "avif": "AVIF", "gif": "GIF"}
-DTYPES: dict[str, np.dtype[Any]] = {
-    "uchar": np.dtype(np.uint8),
-    "ushort": np.dtype(np.uint16),
-    "float": np.dtype(np.float32),
-}
-BAND = 1 << 20  # bytes of the rows that are decoded at a time, about
+DTYPES = {"uchar": "u1", "ushort": "u2", "float": "f4"}
+BAND, MOST_ROWS = 1 << 20, 64  # bytes and rows that are decoded at a time: damage costs no more
 
 
 @cache
@@ -75,7 +70,7 @@ def opened(name: str, data: Data, header: Header) -> Iterator[Any]:
     except vips.Error as error:
         raise (
             stream.error
-            or ImageError(f"the {NAMES[name]} is damaged or cut short; fetch or save it again")
+            or ImageError(f"the {name.upper()} is damaged or cut short; fetch or save it again")
         ) from error
 
 
@@ -85,14 +80,14 @@ def dtype_of(picture: Any) -> np.dtype[Any]:
         raise ImageError(
             f"samples of kind {picture.format} are no picture here; convert it to 8 or 16 bits"
         )
-    return DTYPES[picture.format]
+    return np.dtype(DTYPES[picture.format])
 
 
 def rows(picture: Any, height: int) -> Iterator[Pixels]:
     """The first ``height`` rows of an opened picture, (h, W, bands), from top to bottom."""
     dtype, width, bands = dtype_of(picture), picture.width, picture.bands
     region = library().Region.new(picture)
-    tall = max(1, BAND // (width * bands * dtype.itemsize))
+    tall = max(1, min(MOST_ROWS, BAND // (width * bands * dtype.itemsize)))
     for top in range(0, height, tall):
         found = region.fetch(0, top, width, min(tall, height - top))
         if top + tall >= height and picture.height > height:

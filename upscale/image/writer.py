@@ -22,7 +22,6 @@ from upscale.metadata import jpeg as segments
 from upscale.metadata.data import FileData
 from upscale.metadata.tiff import finish
 
-CMYK = {"jpeg", "tiff"}  # formats that hold separations
 BY_ROWS = frozenset({"png", "jpeg", "tiff"})  # by libvips; the others are whole in memory
 CLASSIC = 2**32 - 2**24  # bytes that a TIFF may have before it must be a BigTIFF
 LEVEL = 4  # effort of zlib; 6 takes twice as long for half a percent
@@ -200,8 +199,8 @@ def _check_fork() -> None:
     """
     if _saved_in and _saved_in[0] != os.getpid():
         raise ImageError(
-            "this process was forked from one that has written pictures, and libvips cannot go on "
-            "in it; start processes by spawn or forkserver (multiprocessing.set_start_method)"
+            "this process was forked from one that has written pictures, and libvips cannot write "
+            "in it; start processes by spawn or forkserver"
         )
     _saved_in[:] = [os.getpid()]
 
@@ -246,7 +245,8 @@ def create(
     opaque = Image(np.full((1, 1, channels), top, dtype), metadata)
     fitted = fit_pixels(opaque, kind, background)
     fitted = Image(fitted.pixels, fit_metadata(fitted.metadata, (width, height), kind))
-    separated = metadata.cmyk if kind.name in CMYK and fitted.pixels.shape[2] == 3 else None
+    holds_inks = kind.name in ("jpeg", "tiff") and fitted.pixels.shape[2] == 3
+    separated = metadata.cmyk if holds_inks else None
     if separated:
         fitted = fitted.with_metadata(icc=separated)
     if kind.name == "jpeg":

@@ -39,7 +39,7 @@ class Network(nn.Module):
     architecture: ClassVar[str]
     config_type: ClassVar[type[Config]]
     precisions: ClassVar[tuple[torch.dtype, ...]] = (torch.float32,)
-    luma: ClassVar[Literal["studio", "full"]] = "studio"
+    luma: ClassVar[Literal["studio", "full"]] = "full"
 
     config: Config
     scale: int

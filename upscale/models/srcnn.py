@@ -9,7 +9,7 @@ convolution pads by replicating the edge, as the authors' test code does (``imfi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -43,6 +43,7 @@ class SRCNN(Network):
     architecture: ClassVar[str] = "srcnn"
     config_type: ClassVar[type[Config]] = SRCNNConfig
     precisions: ClassVar[tuple[torch.dtype, ...]] = (torch.float32, torch.float16, torch.bfloat16)
+    luma: ClassVar[Literal["studio", "full"]] = "studio"
 
     config: SRCNNConfig
 

@@ -245,7 +245,6 @@ class SwinIR(Network):
     architecture: ClassVar[str] = "swinir"
     config_type: ClassVar[type[Config]] = SwinIRConfig
     precisions: ClassVar[tuple[torch.dtype, ...]] = (torch.float32, torch.bfloat16)
-    luma: ClassVar[Literal["studio", "full"]] = "full"
 
     config: SwinIRConfig
     mean: Tensor

@@ -97,7 +97,7 @@ CLEAN = 0.1  # share of the pictures that the blind chain leaves undamaged
 
 
 def _first_round(rng: np.random.Generator) -> list[Step]:
-    """What happened before the picture was made small: lens, camera, an earlier save."""
+    """What happened before the picture was downsampled: lens, camera, an earlier save."""
     steps: list[tuple[float, Step]] = [
         (0.5, blurred),
         (0.25, resized),

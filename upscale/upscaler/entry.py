@@ -7,7 +7,8 @@ from inspect import Parameter
 from typing import Any
 
 from upscale.device import choose_device, keep_large_blocks
-from upscale.settings import Settings, divide, signature
+from upscale.options import divide, signature
+from upscale.settings import Settings
 from upscale.upscaler.upscaler import Upscaler
 
 

@@ -11,7 +11,7 @@ import torch
 
 from upscale.checkpoints import families, select
 from upscale.checkpoints.names import chain_of, normal
-from upscale.damage import Damage, denoise_for, survey
+from upscale.damage import MOST, Damage, denoise_for, survey
 from upscale.errors import UsageError
 from upscale.image import Reader
 from upscale.inference import Progress
@@ -140,7 +140,7 @@ class _Model:
 
 def _hint(damage: Damage) -> str:
     """What to use for a picture that the networks for clean ones would make worse, or ""."""
-    if denoise_for(damage) < 1:
+    if denoise_for(damage) < MOST:
         return ""
     return (
         f"the picture looks compressed or noisy (blocks {damage.blockiness:.2f}, noise "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -41,7 +42,9 @@ def process(
         OutOfMemoryError: Not even the smallest tile fits.
         UsageError: Options do not fit the format.
     """
-    return _written(upscaler.stream_of(reader, settings, progress), target)
+    started = time.perf_counter()
+    result = _written(upscaler.stream_of(reader, settings, progress), target)
+    return replace(result, seconds=time.perf_counter() - started)
 
 
 def process_together(
@@ -50,11 +53,12 @@ def process_together(
     """:func:`process` for small pictures of one height and width, run through the network at once.
 
     A GPU is not busy with one small picture. On the same device in the same company the results
-    are the same; in another, their last bit may differ.
+    are the same; in another, their last bit may differ. Each result has its share of the seconds.
     """
+    started = time.perf_counter()
     streams = [upscaler.stream_of(reader, settings) for reader in readers]
     for alike in _alike(streams):
-        report = RunReport()
+        report, begun = RunReport(), time.perf_counter()
         results = run_together(
             alike[0].stages[0].prepared,
             [stream.lr for stream in alike],
@@ -63,9 +67,12 @@ def process_together(
             noise=alike[0].noise,
             report=report,
         )
+        share = (time.perf_counter() - begun) / len(alike)
         for stream, sr in zip(alike, results, strict=True):
-            stream.take(sr, report.retries)
-    return [_written(stream, target) for stream, target in zip(streams, targets, strict=True)]
+            stream.take(sr, report.retries, share)
+    written = [_written(stream, target) for stream, target in zip(streams, targets, strict=True)]
+    share = (time.perf_counter() - started) / len(streams)
+    return [replace(result, seconds=share) for result in written]
 
 
 def _alike(streams: Sequence[Stream]) -> list[list[Stream]]:

@@ -29,6 +29,7 @@ class Result:
         out_width: Columns of the output.
         out_height: Rows of the output.
         seconds: Wall time; of :meth:`Upscaler.file` with reading and writing.
+        network_seconds: Of these, those in which the networks ran.
         input: Path of the input, of :meth:`Upscaler.file`.
         output: Path of the output, of :meth:`Upscaler.file`.
         losses: What of the input the output does not hold, one sentence each.
@@ -52,6 +53,7 @@ class Result:
     out_width: int
     out_height: int
     seconds: float
+    network_seconds: float = 0.0
     input: str | None = None
     output: str | None = None
     losses: tuple[str, ...] = ()

@@ -74,6 +74,7 @@ class Stream:
         self.ready: Tensor | None = None  # what the networks made of ``lr``, where that is known
         self._reports = [RunReport(), RunReport()]
         self._started, self._seconds = time.perf_counter(), 0.0
+        self._network_seconds = [0.0, 0.0]  # of the picture, and of its alpha
 
     def __iter__(self) -> Iterator[Pixels]:
         """Yield (h, W', C) of ``dtype`` from top to bottom.
@@ -120,7 +121,7 @@ class Stream:
             strips: Iterator[Tensor] = iter((self.ready.clamp(0, 1),))
             scale = self.native_scale
         else:
-            source = lr
+            source, which = lr, int(lr is not self.lr)
             for stage in self.stages:  # each network reads its rows from the one before
                 scale *= stage.scale
                 is_last = stage is self.stages[-1]
@@ -128,10 +129,21 @@ class Stream:
                 strips = self._network(stage, source, progress if is_last else None, report, drawn)
                 height, width = (n * scale for n in lr.shape[-2:])
                 source = Window(strips, (1, stage.channels + 2 * drawn.spread, height, width))
+            strips = self._timed(strips, which)
             if self.stages[0].prepared.device.type != "cpu":
                 strips = ahead(strips)
         native = (lr.shape[-2] * scale, lr.shape[-1] * scale)
         return strips if native == final else resize_strips(strips, native, final)
+
+    def _timed(self, strips: Iterator[Tensor], which: int) -> Iterator[Tensor]:
+        """Add up the seconds that it takes to get the strips."""
+        while True:
+            started = time.perf_counter()
+            strip = next(strips, None)
+            self._network_seconds[which] += time.perf_counter() - started
+            if strip is None:
+                return
+            yield strip
 
     def _network(
         self,
@@ -184,6 +196,7 @@ class Stream:
             out_width=self.shape[1],
             out_height=self.shape[0],
             seconds=self._seconds,
+            network_seconds=sum(self._network_seconds),
             hint=self._hint,
             **self._drawn(),
         )
@@ -195,9 +208,10 @@ class Stream:
         noise = self.noise
         return {"samples": noise.samples, "seed": noise.seed, "temperature": noise.temperature}
 
-    def take(self, sr: Tensor, retries: int) -> None:
-        """Take what the networks made of ``lr`` in the company of other pictures."""
+    def take(self, sr: Tensor, retries: int, seconds: float) -> None:
+        """Take what the networks made of ``lr`` in the company of others, in its share of time."""
         self.ready = sr
+        self._network_seconds[0] = seconds
         self._reports[0] = replace(self._reports[0], out_of_memory=retries)
 
 

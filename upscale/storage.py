@@ -12,7 +12,9 @@ import errno
 import hashlib
 import os
 import re
+import select
 import stat as stat_bits
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,12 +22,13 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
-from upscale import files
 from upscale.errors import ImageError, OutputError
 
 URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+(://|::)")
+WAIT_SECONDS = 0.1  # for a named pipe, between two looks at whether the run was stopped
 READ_BYTES = 1 << 26  # of a file that is read into memory; a larger one is read as it is decoded
 READ_ONLY_SCHEMES = frozenset({"zip", "tar", "http", "https", "git", "github", "libarchive"})
+EXTRAS = {"s3": "s3", "s3a": "s3", "http": "http", "https": "http"}  # of this package, by scheme
 STAMPS = (
     "ETag",
     "etag",
@@ -91,7 +94,11 @@ def open_url(url: str) -> tuple[Any, str]:
             file_system = _file_system(f"{scheme(url)}://::{container}")
             return file_system, path.partition("://")[2]
         file_system, path = fsspec.core.url_to_fs(url)
-    except (ImportError, ValueError) as error:
+    except ImportError as error:
+        extra = EXTRAS.get(scheme(url))
+        remedy = f"pip install 'upscale[{extra}]'" if extra else _one_line(error)
+        raise ImageError(f"{scheme(url)}:// needs packages that are missing: {remedy}") from error
+    except ValueError as error:
         raise ImageError(f"{url}: {_one_line(error)}") from error
     return file_system, path
 
@@ -200,8 +207,15 @@ class Content:
             raise ImageError("changed while it was read; run again when it is at rest")
 
 
-def content(location: str, data: bytes | None = None) -> Content:
-    """Open a picture's content; ``data`` is that of stdin.
+def content(
+    location: str, data: bytes | None = None, tick: Callable[[], None] = lambda: None
+) -> Content:
+    """Open a picture's content.
+
+    Args:
+        location: Where it lies.
+        data: That of stdin.
+        tick: Called now and then while a named pipe is waited for; what it raises ends the wait.
 
     Raises:
         OSError: It cannot be read.
@@ -210,10 +224,33 @@ def content(location: str, data: bytes | None = None) -> Content:
     if data is not None:
         return Content(data, Stat(len(data), ""))
     if not is_url(location):
+        if stat_bits.S_ISFIFO(os.stat(location).st_mode):
+            data = _read_fifo(location, tick)
+            return Content(data, Stat(len(data), ""))
         found = stat(location)
         if found.size > READ_BYTES:
             return Content(location, found)
     return Content(*read(location))
+
+
+def _read_fifo(path: str, tick: Callable[[], None]) -> bytes:
+    """Read a named pipe to its end, without ever waiting where nothing can interrupt it."""
+    parts: list[bytes] = []
+    number = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        while True:
+            tick()
+            if not select.select([number], [], [], WAIT_SECONDS)[0]:
+                continue
+            part = os.read(number, 1 << 20)
+            if part:
+                parts.append(part)
+            elif parts or sys.platform == "linux":
+                return b"".join(parts)
+            else:  # elsewhere a pipe that nobody has opened yet reads as empty
+                time.sleep(WAIT_SECONDS)
+    finally:
+        os.close(number)
 
 
 def read_head(location: str, count: int) -> bytes:
@@ -257,41 +294,23 @@ def make_folder(location: str) -> None:
 
 
 def write(
-    location: str, data: bytes, *, replace: bool, before: Callable[[], None] | None = None
+    location: str, data: bytes, *, replace: bool, before: Callable[[], None] = lambda: None
 ) -> Stat:
-    """Write a file so that it appears whole or not at all, checked, under its final name.
-
-    Locally as ``files.write`` does. An object store shows an object only once it is whole.
+    """Write an object of an object store, which shows it only once it is whole.
 
     Args:
-        location: The final name.
+        location: Its URL.
         data: The content.
-        replace: Whether an existing file may be replaced.
-        before: Called just before the file gets its name.
+        replace: Whether an existing one may be replaced.
+        before: Called just before.
 
     Raises:
-        OutputError: It exists and may not be replaced, or reads back differently.
-        OSError: The disk is full, the folder read-only, ...
+        OutputError: It exists and may not be replaced, or arrives differently.
     """
-    if is_url(location):
-        return _write_url(location, data, replace=replace, before=before)
-
-    def finished(name: str, sha256: str) -> None:
-        if before is not None:
-            before()
-
-    files.write(location, [data], replace=replace, finished=finished)
-    return stat(location)
-
-
-def _write_url(
-    location: str, data: bytes, *, replace: bool, before: Callable[[], None] | None
-) -> Stat:
     file_system, path = open_url(location)
     if not replace and file_system.exists(path):
         raise OutputError(f"{location}: exists; --overwrite replaces it")
-    if before is not None:
-        before()
+    before()
     file_system.pipe_file(path, data)
     file_system.invalidate_cache(file_system._parent(path))
     result = url_stat(file_system.info(path))

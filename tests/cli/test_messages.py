@@ -1,0 +1,213 @@
+"""What a run says to the person who started it, through the real command."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import Finished, draw, png
+from upscale.cli.commands import COMMANDS
+
+Cli = Callable[..., Finished]
+Command = Callable[..., subprocess.Popen[bytes]]
+
+
+def finish(process: subprocess.Popen[bytes]) -> tuple[int, str, str]:
+    """Exit status, stdout and stderr."""
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out.decode(), err.decode()
+
+
+def test_a_missing_gpu_is_a_detail(command: Command, picture: Path) -> None:
+    hidden = {"CUDA_VISIBLE_DEVICES": ""}
+    said = "no GPU that PyTorch can use; running on the CPU"
+    code, out, err = finish(command(picture, "-m", "tiny", "--json", env=hidden))
+    assert code == 0, err
+    assert "GPU" not in err
+    assert json.loads(out)["device"] == "cpu"
+    loud = finish(command(picture, "-m", "tiny", "-v", "--overwrite", env=hidden))
+    assert loud[2].count(said) == 1
+    asked = finish(command(picture, "-m", "tiny", "--device", "cuda", env=hidden))
+    assert asked[0] == 2
+    assert "finds no CUDA GPU" in asked[2]
+
+
+def test_outputs_of_other_settings_are_replaced_and_counted(
+    cli: Cli, tiny: str, tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        (tmp_path / "in" / f"{name}.png").write_bytes(png(6, 6))
+    job = (tmp_path / "in", "-o", tmp_path / "out", "-m", tiny)
+    said = "upscale: warning: replaces 2 outputs made with other settings"
+    assert said not in cli(*job, "-s", "2").lines
+    rehearsed = cli(*job, "-s", "3", "--dry-run")
+    assert said in rehearsed.lines
+    assert rehearsed.text.count("replaces (made with other settings)") == 2
+    assert said in cli(*job, "-s", "3").lines
+    again = cli(*job, "-s", "3")
+    assert again.code == 0
+    assert said not in again.lines
+    (tmp_path / "in" / "a.png").write_bytes(png(7, 7))
+    assert "warning" not in cli(*job, "-s", "3").err
+
+
+def test_a_second_run_over_all_names_leaves_its_own_outputs_out(
+    cli: Cli, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.png", "b.png"):
+        Path(name).write_bytes(png(6, 6))
+    names = sorted(os.listdir())
+    assert cli(*names, "-m", tiny, "-s", "2").code == 0
+    every = sorted(name for name in os.listdir() if name.endswith(".png"))
+    assert len(every) == 4
+    again = cli(*every, "-m", tiny, "-s", "3")
+    assert again.code == 0, again.err
+    left = "upscale: warning: leaves out 2 pictures that an earlier run made of the others"
+    assert left in again.lines
+    assert sorted(Path().glob("*_x3.png")) == [Path("a_tiny_x3.png"), Path("b_tiny_x3.png")]
+    # Named without their inputs, they are pictures like any other.
+    alone = cli("a_tiny_x2.png", "b_tiny_x2.png", "-m", tiny, "-s", "3")
+    assert alone.code == 0, alone.err
+    assert Path("a_tiny_x2_tiny_x3.png").exists()
+
+
+def many(folder: Path, count: int) -> Path:
+    """A folder of small pictures, the first of which is broken."""
+    folder.mkdir()
+    for index in range(count):
+        (folder / f"{index:02}.png").write_bytes(b"bad" if index == 0 else png(6, 6))
+    return folder
+
+
+def test_a_run_that_ends_early_says_what_it_did_not_try(
+    cli: Cli, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = many(tmp_path / "in", 30)
+    job = (source, "-m", tiny, "-j", "1", "--json")
+    result = cli(*job, "-o", tmp_path / "a", "--fail-fast")
+    assert result.code == 1
+    tried = len(result.text.splitlines())
+    assert tried < 30
+    assert f"{30 - tried} not tried" in result.lines[-1]
+
+    def full(*arguments: object, **more: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("upscale.batch.work.save", full)
+    result = cli(*job, "-o", tmp_path / "b")
+    tried = len(result.text.splitlines())
+    assert 1 < tried < 30
+    assert f"{30 - tried} not tried" in result.lines[-1]
+    assert "no space left on the device" in result.err
+
+
+def test_messages_are_for_people(cli: Cli, tiny: str, tmp_path: Path) -> None:
+    (tmp_path / "cut.png").write_bytes(png(30, 30)[:200])
+    (tmp_path / "text.png").write_bytes(b"text")
+    cut = cli(tmp_path / "cut.png", "-m", tiny)
+    assert "in chunk IDAT;" in cut.err
+    text = cli(tmp_path / "text.png", "-m", tiny)
+    for name in ("PNG", "JPEG", "WebP", "TIFF", "AVIF", "BMP", "GIF", "Netpbm", "Radiance", "XL"):
+        assert name in text.err
+    looked = cli("doctor")
+    assert "read and write: .jpg .jpeg .jpe .jfif\n" in looked.text
+
+
+def test_a_refused_run_leaves_the_last_report(cli: Cli, tiny: str, picture: Path) -> None:
+    report = picture.with_name("report.ndjson")
+    old = '{"input": "old.png", "status": "ok"}\n'
+    report.write_text(old)
+    assert cli(picture, "-m", "no-such-model", "--report", report).code == 2
+    assert report.read_text() == old
+    assert cli(picture, "-m", "no-such-model", "--report", picture.with_name("new")).code == 2
+    assert not picture.with_name("new").exists()
+    assert cli(picture, "-m", tiny, "--report", report).code == 0
+    assert [json.loads(line)["input"] for line in report.open()] == [str(picture)]
+
+
+def test_losses_stand_in_the_records(cli: Cli, tiny: str, tmp_path: Path) -> None:
+    from upscale.image import Image, encode
+
+    (tmp_path / "in").mkdir()
+    for name in ("a", "b"):
+        deep = Image(draw(6, 6).astype(np.uint16) * 257)
+        (tmp_path / "in" / f"{name}.png").write_bytes(encode(deep, "png"))
+    job = (tmp_path / "in", "-m", tiny, "--json", "--lossless")
+    result = cli(*job, "-f", "jpg", "-o", tmp_path / "jpg")
+    assert result.code == 0, result.err
+    for line in result.text.splitlines():
+        losses = json.loads(line)["losses"]
+        assert any("16 bits" in loss for loss in losses), losses
+        assert any(loss.startswith("--lossless: jpeg") for loss in losses)
+    assert "2 with losses" in result.err
+    held = cli(*job, "-f", "png", "-o", tmp_path / "png")
+    assert [json.loads(line)["losses"] for line in held.text.splitlines()] == [[], []]
+    assert "with losses" not in held.err
+
+
+def test_a_broken_link_that_does_not_match_is_not_reported(
+    cli: Cli, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a1.png").write_bytes(png(6, 6))
+    Path("b1.png").symlink_to("nowhere")
+    result = cli("a*.png", "-m", tiny, "-o", "out/", "--json")
+    assert result.code == 0, result.err
+    assert len(result.text.splitlines()) == 1
+    Path("a2.png").symlink_to("nowhere")
+    assert "a2.png: no such file" in cli("a*.png", "-m", tiny, "-o", "out/").err
+
+
+def test_http_names_the_extra_that_speaks_it(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "aiohttp.py").write_text("raise ImportError('no aiohttp')\n")
+    code, _, err = finish(
+        command("http://127.0.0.1:9/a.png", "-m", "tiny", env={"PYTHONPATH": str(tmp_path)})
+    )
+    assert code == 1
+    assert "pip install 'upscale[http]'" in err
+
+
+@pytest.mark.parametrize("name", ["", *COMMANDS])
+def test_help_fits_80_columns_and_names_no_types(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERMINAL_WIDTH", "80")
+    text = cli(*([name] if name else []), "--help").text
+    assert max(map(len, text.splitlines())) <= 80
+    for torn in ("<bool>", "list[", "[default: ("):
+        assert torn not in text
+    prose = "\n".join(line.rstrip() for line in text.partition("╭")[0].splitlines())
+    for paragraph in prose.split("\n\n"):  # a line ends where the next word would not fit
+        lines = [line.strip() for line in paragraph.splitlines() if line.strip()]
+        for line, after in itertools.pairwise(lines):
+            assert len(line) + 1 + len(after.split()[0]) > 78, paragraph
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a terminal of POSIX")
+def test_a_terminal_says_what_is_loading(command: Command, picture: Path) -> None:
+    import pty
+
+    ours, theirs = pty.openpty()
+    process = command(picture, "-m", "tiny", stderr=theirs, env={"TERM": "xterm"})
+    os.close(theirs)
+    seen = b""
+    try:
+        while part := os.read(ours, 4096):
+            seen += part
+    except OSError:  # how a terminal ends on Linux
+        pass
+    os.close(ours)
+    assert process.wait(60) == 0
+    assert b"loading tiny" in seen
+    assert b"loading" not in finish(command(picture, "-m", "tiny", "--overwrite"))[2].encode()
