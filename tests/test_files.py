@@ -73,30 +73,6 @@ def test_permissions_follow_the_umask(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o640
 
 
-def test_the_check_sees_the_finished_file_before_it_has_its_name(tmp_path: Path) -> None:
-    path = tmp_path / "a"
-    seen = []
-
-    def check(name: str) -> None:
-        seen.append((Path(name).parent, Path(name).read_bytes(), path.exists()))
-
-    write(path, [b"con", b"tent"], replace=False, check=check)
-    assert seen == [(tmp_path, b"content", False)]
-
-
-def test_a_check_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
-    path = tmp_path / "a"
-    path.write_bytes(b"old")
-
-    def check(name: str) -> None:
-        raise RuntimeError(name)
-
-    with pytest.raises(RuntimeError):
-        write(path, [b"new"], replace=True, check=check)
-    assert path.read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["a"]
-
-
 def test_a_disk_that_loses_bytes_is_found_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

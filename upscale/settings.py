@@ -27,6 +27,7 @@ from upscale.options import (
 
 IccMode = Literal["keep", "srgb"]
 AlphaMode = Literal["network", "bicubic"]
+FitMode = Literal["distort", "contain", "cover"]
 TileOption = int | Literal["auto", "off"]
 
 DIGEST_VERSION = 2
@@ -36,6 +37,8 @@ MIN_TILE = 16
 AUTO: TileOption = "auto"
 KEEP: IccMode = "keep"
 NETWORK: AlphaMode = "network"
+DISTORT: FitMode = "distort"
+MOST_DISTORTION = 0.01  # of the ratio of width to height, before a line says so
 
 
 def _check_scale(scale: float) -> str:
@@ -199,6 +202,14 @@ class Settings:
         help="Final length of the longer side.",
         check=SIDE,
     )
+    fit: FitMode = option(
+        DISTORT,
+        metavar="distort|contain|cover",
+        panel=MODEL,
+        help="Where --size has another ratio than the picture: distort gives that very size and "
+        "says so, contain the largest one in it, cover fills it and cuts off what is over, evenly.",
+        check=one_of("distort", "contain", "cover"),
+    )
     alpha: float | None = option(
         None,
         metavar="FLOAT",
@@ -301,25 +312,65 @@ class Settings:
         width, height = self.size or (self.width, self.height)
         return f"{width or ''}x{height or ''}"
 
+    @property
+    def box(self) -> tuple[int, int] | None:
+        """Width and height where both are asked for, else ``None``."""
+        if self.size is None and self.width is not None and self.height is not None:
+            return self.width, self.height
+        return self.size
+
     def final_size(self, height: int, width: int, scale: float) -> tuple[int, int]:
         """Height and width of the result for an input of ``height`` x ``width``, at least 1 x 1.
 
         ``scale`` counts where the settings name neither scale nor size.
         """
+        if self.box is not None and self.fit != "contain":
+            return self.box[1], self.box[0]
+        return self.full_size(height, width, scale)
+
+    def full_size(self, height: int, width: int, scale: float) -> tuple[int, int]:
+        """As ``final_size``, before ``cover`` cuts off what is over on both sides.
+
+        Raises:
+            UsageError: It is beyond all measure.
+        """
         if not self.has_size:
             factor = self.scale or scale
             return max(1, int(height * factor + 0.5)), max(1, int(width * factor + 0.5))
-        if self.size is not None:
-            return self.size[1], self.size[0]
-        if self.max_side is not None:
+        if self.box is not None:
+            if self.fit == "distort":
+                return self.box[1], self.box[0]
+            ratios = self.box[0] / width, self.box[1] / height
+            ratio = min(ratios) if self.fit == "contain" else max(ratios)
+        elif self.max_side is not None:
             ratio = self.max_side / max(width, height)
         elif self.width is not None:
             ratio = self.width / width
         else:
             ratio = (self.height or height) / height
+        found = max(1, round(height * ratio)), max(1, round(width * ratio))
+        if self.fit == "cover" and max(found) > MAX_SIDE:
+            raise UsageError(
+                f"fit 'cover' of {self.size_label} makes {width} x {height} pixels {found[1]} x "
+                f"{found[0]} before they are cut: give contain, or a ratio nearer to the picture's"
+            )
+        return found
+
+    def distortion(self, height: int, width: int) -> str:
+        """What the size asked for does to the ratio of an input, or "" where it keeps it.
+
+        Rounding to whole pixels is no distortion.
+        """
+        if self.box is None or self.fit != "distort":
+            return ""
+        ratios = self.box[0] / width, self.box[1] / height
+        ratio, change = min(ratios), max(ratios) / min(ratios) - 1
+        near = (max(1, round(width * ratio)), max(1, round(height * ratio)))
+        if change <= MOST_DISTORTION or near == self.box:
+            return ""
         return (
-            self.height or max(1, round(height * ratio)),
-            self.width or max(1, round(width * ratio)),
+            f"{self.size_label} distorts {width} x {height} pixels by {change:.0%}: "
+            "--fit contain keeps their ratio, --fit cover fills the size and cuts off the rest"
         )
 
     def digest(self, weights: tuple[str, ...], *, alpha: float | None, scale: float) -> str:
@@ -411,7 +462,7 @@ class Outputs:
         panel=OUTPUT,
         shown="beside the input: {stem}_{model}_x{scale}.{ext}",
         help="A file (one input), a folder (the tree is mirrored), - (stdout), or a template with "
-        "{stem} {parent} {model} {scale} {alpha} {sample} {ext}.",
+        "{stem} {parent} {input_ext} {model} {scale} {alpha} {denoise} {sample} {ext}.",
     )
     uncertainty: str | None = option(
         None,

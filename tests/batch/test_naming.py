@@ -79,3 +79,30 @@ def test_long_names_differ_after_they_are_cut() -> None:
 def test_folded_names_meet() -> None:
     assert naming.folded("Ä.PNG") == naming.folded("a\u0308.png")
     assert naming.folded("a.png") != naming.folded("b.png")
+
+
+@pytest.mark.parametrize(
+    ("template", "without"),
+    [
+        ("{stem}_{alpha}.{ext}", "a.png"),
+        ("{stem}_{model}_{alpha}_{scale}.{ext}", "a_srcnn_4.png"),
+        ("{alpha}_{stem}.{ext}", "a.png"),
+        ("{alpha}_{denoise}_{stem}.{ext}", "a.png"),
+        ("{stem}_{alpha}{denoise}.{ext}", "a.png"),
+        ("{stem}.{alpha}.{ext}", "a.png"),
+        ("o/{alpha}/{stem}.{ext}", "o/a.png"),
+        ("o/{stem} - {alpha}.{ext}", "o/a.png"),
+        ("{{{stem}_{alpha}}}.{ext}", "{a}.png"),
+        ("{stem}{alpha}_{scale}.{ext}", "a_4.png"),
+    ],
+)
+def test_an_empty_field_takes_its_separator_with_it(template: str, without: str) -> None:
+    assert naming.fill(template, "/p/a.jpg", "png", Labels("srcnn", "4")) == without
+    full = naming.fill(template, "/p/a.jpg", "png", Labels("srcnn", "4", "0.8", "auto"))
+    values = {"stem": "a", "model": "srcnn", "scale": "4", "alpha": "0.8", "denoise": "auto"}
+    assert full == template.format(ext="png", **values)
+
+
+def test_the_input_extension() -> None:
+    assert naming.fill("o/{stem}_{input_ext}.{ext}", "/p/a.jpg", "webp", LABELS) == "o/a_jpg.webp"
+    assert naming.fill("o/{stem}_{input_ext}.{ext}", "/p/a", "webp", LABELS) == "o/a.webp"

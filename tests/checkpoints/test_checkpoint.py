@@ -23,12 +23,13 @@ from upscale.errors import (
     OutputError,
     UsageError,
 )
-from upscale.models import MODELS, Network, SRCNNConfig, SwinIR, SwinIRConfig
+from upscale.models import MODELS, VAE, Network, SRCNNConfig, SwinIR, SwinIRConfig, VAEConfig
 
 NETWORKS = {
     "srcnn": srcnn(),
     "esrgan": esrgan(),
     "swinir": SwinIR(SwinIRConfig(2, 3, 8, (1, 2), (1, 2), 4, 2.0, "nearest+conv", "3conv", 255.0)),
+    "vae": VAE(VAEConfig(scale=2, num_feat=8, num_block=1, num_grow=4, num_hidden=8, latent=2)),
 }
 METADATA = Metadata(
     title="A title",

@@ -139,7 +139,22 @@ def _stdin() -> Input:
         state = "closed" if sys.stdin is None else "a terminal"
         raise UsageError(f"- is stdin, which is {state}; pipe a picture into it")
     data = sys.stdin.buffer.read()
-    return Input(STDIN, "stdin", Stat(len(data), ""), data=data)
+    return Input(STDIN, "stdin", Stat(len(data), ""), error=_more_pictures(data), data=data)
+
+
+def _more_pictures(data: bytes) -> str:
+    """What is wrong with a stream that holds more than one picture, or ""."""
+    from upscale.image import another
+
+    found = another(data)
+    if found is None:
+        return ""
+    first, second, end = found
+    return (
+        f"stdin holds more than one picture: after a {first.upper()} of {end} bytes follow "
+        f"{len(data) - end} bytes more, which begin with a {second.upper()}; pipe in one at a "
+        "time, or write them to files and name the folder"
+    )
 
 
 def _last(path: str) -> str:

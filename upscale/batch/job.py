@@ -81,11 +81,15 @@ class Job:
         from upscale.upscaler import model_label
 
         native, settings = upscaler.native(), self.settings
+        if settings.fit != "distort" and settings.box is None:
+            raise UsageError(f"fit {settings.fit!r} needs a width and a height: give --size WxH")
         weights = tuple(f"{name}:{sha256}" for name, sha256 in upscaler.weights.items())
+        denoise = next((s.denoise for s in upscaler.chain() if s.denoise is not None), None)
         labels = Labels(
             model=model_label(settings.model),
             scale=settings.size_label if settings.has_size else f"{upscaler.scale:g}",
             alpha="" if native.alpha is None else f"{native.alpha:g}",
+            denoise="auto" if upscaler.is_auto else "" if denoise is None else f"{denoise:g}",
         )
         digest = settings.digest(weights, alpha=native.alpha, scale=upscaler.scale)
         request = Request(
@@ -96,6 +100,8 @@ class Job:
             samples=settings.samples,
             seed=settings.seed,
         )
+        if settings.fit == "cover" and (request.uncertainty or request.uncertainty_view):
+            raise UsageError("--fit cover cuts what the map shows: give contain or distort with it")
         if needs := request.extras.needs_draws:
             upscaler.check_draws(needs)
         return make_plan(sources, request)

@@ -12,8 +12,9 @@ from string import Formatter
 from upscale import storage
 from upscale.errors import UsageError
 
-FIELDS = ("stem", "parent", "model", "scale", "alpha", "sample", "ext")
+FIELDS = ("stem", "parent", "input_ext", "model", "scale", "alpha", "denoise", "sample", "ext")
 SAMPLE = "\x00"  # in a name that is not settled yet: the number of the draw
+BETWEEN = "-_ .+~"  # what stands between the fields of a name
 MAX_NAME_BYTES = 255
 
 
@@ -25,11 +26,13 @@ class Labels:
         model: Name of the model; of a checkpoint file its stem.
         scale: Final scale (``4``, ``2.5``), or the size asked for (``1920x1080``).
         alpha: Interpolation, or empty.
+        denoise: Share of the nets for real pictures, ``auto``, or empty.
     """
 
     model: str
     scale: str
     alpha: str = ""
+    denoise: str = ""
 
     @property
     def suffix(self) -> str:
@@ -103,15 +106,24 @@ def check_template(template: str) -> None:
 
 
 def fill(template: str, location: str, ext: str, labels: Labels) -> str:
-    """Return a template filled for one input; what is filled in is one component each."""
+    """Return a template filled for one input; what is filled in is one component each.
+
+    A field that is empty takes with it what stands between it and its neighbour, before it, or
+    behind it where it is the first of its component: ``{stem}_{alpha}.{ext}`` becomes ``a.png``.
+    """
     if not storage.is_url(location) and not os.path.isabs(location):
         location = os.path.abspath(location)
-    parent, stem, _ = split_name(location)
-    values = {"stem": stem, "parent": parent, "ext": ext}
-    values |= {"model": labels.model, "scale": labels.scale, "alpha": labels.alpha}
-    filled = template.format(
-        sample=SAMPLE, **{key: component(value) for key, value in values.items()}
-    )
+    parent, stem, input_ext = split_name(location)
+    values = {"stem": stem, "parent": parent, "ext": ext, "input_ext": input_ext, **vars(labels)}
+    filled, is_first = "", False  # is_first: an empty field stood at the start of a component
+    for literal, field, _, _ in Formatter().parse(template):
+        if is_first:
+            literal = literal.lstrip(BETWEEN.replace(".", ""))  # noqa: PLW2901
+            literal = literal[filled.endswith("/") and literal.startswith("/") :]  # noqa: PLW2901
+        value = SAMPLE if field == "sample" else component(values[field]) if field else ""
+        is_empty = field is not None and not value
+        filled += (literal.rstrip(BETWEEN) if is_empty else literal) + value
+        is_first = is_empty and (not filled or filled.endswith("/"))
     head, separator, name = filled.rpartition("/")
     return head + separator + fit(name)
 

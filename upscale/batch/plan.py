@@ -6,10 +6,12 @@ import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Literal
 
 from upscale import storage
 from upscale.batch import naming
+from upscale.batch.collisions import refuse_collisions
 from upscale.batch.discover import STDIN, Input
 from upscale.batch.extras import Extras, refuse_existing_maps, with_extras
 from upscale.batch.journal import Journal, open_journal
@@ -108,13 +110,17 @@ def make_plan(
     """
     if not sources:
         raise UsageError("no picture found: name files, folders, globs, URLs, or -")
-    tasks = [_name(source, request, many=_are_many(sources)) for source in sources]
+    many = _are_many(sources)
+    if many:
+        _refuse_picture_name(request.output)
+    tasks = [_name(source, request, many=many) for source in sources]
     overwrite = request.overwrite
     tasks = with_extras(tasks, request.extras, request.labels, overwrite=overwrite)
     journals = {root: open_journal(root) for root in {task.root for task in tasks} if root}
     try:
         named, tasks = tasks, _without_own_outputs(tasks, journals)
-        _refuse_collisions(tasks, case_sensitive)
+        kept = list({id(task.source): task.source for task in tasks}.values())
+        refuse_collisions(tasks, case_sensitive, partial(_renamed, kept, request))
         _refuse_folders(tasks)
         tasks = _decide(tasks, journals, request)
         refuse_existing_maps(tasks)
@@ -125,6 +131,12 @@ def make_plan(
         task.source.tree is None for task in tasks
     )
     return Plan(tuple(_shard(tasks, request.shard)), request, own)
+
+
+def _renamed(sources: Sequence[Input], request: Request, template: str) -> list[Task]:
+    """The tasks of all sources if the output were this template."""
+    other = replace(request, output=template)
+    return [_name(source, other, many=True) for source in sources]
 
 
 def _are_many(sources: Sequence[Input]) -> bool:
@@ -142,6 +154,21 @@ def kind_of(output: str | None, *, many: bool) -> Kind:
     if naming.is_template(output):
         return "template"
     return "folder" if many or output.endswith(("/", os.sep)) else "file"
+
+
+def _refuse_picture_name(output: str | None) -> None:
+    """Refuse a picture's name as that of a new folder for several inputs."""
+    from upscale.image import FORMATS
+
+    if output is None or output.endswith("/") or kind_of(output, many=True) != "folder":
+        return
+    ext = naming.split_name(output)[2].lower()
+    known = any(ext in kind.extensions for kind in FORMATS.values())
+    if known and (is_url(output) or not os.path.isdir(output)):
+        raise UsageError(
+            f"output {output} is named like a picture and the inputs are several, or a folder; "
+            f"for a folder of that name, end it with /: -o {output}/"
+        )
 
 
 def _name(source: Input, request: Request, *, many: bool) -> Task:
@@ -221,9 +248,10 @@ def _extension(source: Input, wanted: str | None) -> str:
 
 
 def _format_of_output(output: str, wanted: str | None) -> str:
-    if wanted is not None:
-        return _format(wanted)
     ext = naming.split_name(output)[2]
+    if wanted is not None:
+        _refuse_other_format(output, ext, wanted)
+        return _format(wanted)
     if not ext:
         raise UsageError(
             f"output {output!r} has no extension: add one, give -f, or end it with / for a folder"
@@ -232,6 +260,18 @@ def _format_of_output(output: str, wanted: str | None) -> str:
         return _format("x." + ext)
     except UsageError as error:
         raise UsageError(f"output {output}: {error}") from error
+
+
+def _refuse_other_format(output: str, ext: str, wanted: str) -> None:
+    """Refuse an output whose extension is that of another format than the one asked for."""
+    from upscale.image import format_of
+
+    try:
+        named = format_of("x." + ext)
+    except ImageError:
+        return  # an extension that says nothing of a picture
+    if named != _format(wanted):
+        raise UsageError(f"output {output} is named .{ext} and -f asks for {wanted}: drop one")
 
 
 def _without_own_outputs(tasks: list[Task], journals: dict[str, Journal]) -> list[Task]:
@@ -262,48 +302,6 @@ def _relative_or_empty(task: Task) -> str:
     if not naming.is_inside(location, root):
         return ""
     return naming.relative_to(location, root)
-
-
-def _refuse_collisions(tasks: list[Task], case_sensitive: bool | None) -> None:
-    """Refuse two sources with one output, and an output that is a source."""
-    files = [task for task in tasks if task.output != STDOUT]
-    inputs = {_identity(task.source.location): task.source.location for task in files}
-    outputs: dict[str, Task] = {}
-    folds: dict[str, Task] = {}
-    for task in files:
-        own = naming.key(task.output)
-        if own in inputs or _identity(task.output) in inputs:
-            raise UsageError(f"output {task.output} is an input too; choose another with -o")
-        if own in outputs:
-            raise UsageError(_collision(outputs[own], task))
-        outputs[own] = task
-        other = folds.setdefault(naming.folded(own), task)
-        if other is not task and not _tells_case(task.output, case_sensitive):
-            raise UsageError(_collision(other, task) + " (this file system ignores case)")
-
-
-def _identity(location: str) -> str:
-    return location if is_url(location) or location == STDIN else os.path.realpath(location)
-
-
-def _collision(first: Task, second: Task) -> str:
-    names = f"{first.source.location} and {second.source.location}"
-    remedy = "use a template such as -o 'DIR/{parent}/{stem}.{ext}'"
-    return f"{names} would both become {second.output}; {remedy}"
-
-
-def _tells_case(output: str, known: bool | None) -> bool:
-    """Whether the file system of an output tells ``A`` from ``a``, from names that exist."""
-    if known is not None or is_url(output):
-        return known is not False
-    folder = os.path.realpath(os.path.dirname(output) or ".")
-    while folder != os.path.dirname(folder):
-        name = os.path.basename(folder)
-        twin = os.path.join(os.path.dirname(folder), name.swapcase())
-        if name.swapcase() != name and os.path.exists(folder):
-            return not (os.path.exists(twin) and os.path.samefile(folder, twin))
-        folder = os.path.dirname(folder)
-    return os.name == "posix"
 
 
 def _refuse_folders(tasks: list[Task]) -> None:

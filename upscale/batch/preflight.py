@@ -43,6 +43,7 @@ class Forecast:
         disk: Bytes of the output, estimated.
         memory: Bytes in memory while it is in the network, estimated.
         problem: Why it will fail, or empty.
+        note: What the size asked for does to it, or empty.
     """
 
     task: Task
@@ -53,6 +54,7 @@ class Forecast:
     disk: int = 0
     memory: int = 0
     problem: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,7 @@ def _forecast(
         disk=int(after * CODED_SHARE.get(name, 1.0)),
         memory=held + _network(upscaler, width, height),
         problem=problem,
+        note=settings.distortion(height, width),
     )
 
 

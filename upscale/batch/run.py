@@ -125,7 +125,7 @@ class Network:
             first = self._waiting.popleft()
             room = self._room(first)
             alike = [
-                w for w in self._waiting if (w.size, w.settings) == (first.size, first.settings)
+                w for w in self._waiting if w.size == first.size and w.settings == first.settings
             ][: room - 1]
             for item in alike:
                 self._waiting.remove(item)

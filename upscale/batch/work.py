@@ -73,7 +73,7 @@ class Outcome:
     Attributes:
         record: For the report.
         data: The bytes that are to go to stdout.
-        hint: A model that suits the picture better.
+        hint: Options that suit the picture better.
         is_fatal: Why it failed will meet every further picture too.
     """
 

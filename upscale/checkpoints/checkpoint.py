@@ -88,13 +88,16 @@ class Metadata:
 
     @classmethod
     def from_header(cls, header: Mapping[str, str]) -> Metadata:
-        """The fields that ``header`` holds.
+        """The fields that ``header`` holds."""
+        return cls(**{f.name: header.get(_header_key(f.name), "") for f in fields(cls)})
 
-        Files of recipes from before there was a field for the degradation are of clean pictures.
+    @property
+    def is_for_clean(self) -> bool:
+        """Whether the training's pictures were clean.
+
+        So they were of recipes from before there was a field for the degradation.
         """
-        found = cls(**{f.name: header.get(_header_key(f.name), "") for f in fields(cls)})
-        is_old = found.recipe and not found.degradation
-        return replace(found, degradation="bicubic") if is_old else found
+        return (self.degradation or ("bicubic" if self.recipe else "")) == "bicubic"
 
 
 def _header_key(name: str) -> str:

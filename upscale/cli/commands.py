@@ -8,7 +8,11 @@ one library call and prints; it may return an ``int``, which becomes the exit st
 
 from __future__ import annotations
 
+import difflib
 import importlib
+import itertools
+import os
+import re
 from typing import Any
 
 import typer
@@ -30,6 +34,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "info": ("upscale.cli.info:info", "What a picture is, and the provenance written in it."),
     "doctor": ("upscale.cli.doctor:doctor", "What works on this machine, and what does not."),
 }
+
+# What other tools call something that is here under another name.
+ELSEWHERE = {"help": "--help", "version": "--version"}
+ELSEWHERE |= {verb: f"weights {verb}" for verb in ("pull", "verify", "convert", "blend", "export")}
 
 
 class Commands(TyperGroup):
@@ -69,6 +77,14 @@ class Commands(TyperGroup):
 class MainCommand(TyperCommand):
     """The main job; its help ends with the list of the other commands."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Refuse what is meant otherwise; then as click does."""
+        if not ctx.resilient_parsing:
+            _refuse_number_after_quiet(args)
+            if ctx.parent is None and ctx.info_name == "upscale":
+                _refuse_mistyped_command(args)
+        return super().parse_args(ctx, args)
+
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the options, then the commands."""
         super().format_help(ctx, formatter)
@@ -77,6 +93,36 @@ class MainCommand(TyperCommand):
         for name, (_, line) in COMMANDS.items():
             print(f"  {name:<{width}}  {line}")
         print()
+
+
+def _refuse_number_after_quiet(args: list[str]) -> None:
+    """Refuse ``-q 90``, which is the quality elsewhere, unless there is a file of that name.
+
+    Raises:
+        UsageError: With the option that was meant.
+    """
+    end = args.index("--") if "--" in args else len(args)
+    for option, value in itertools.pairwise(args[:end]):
+        if option == "-q" and re.fullmatch(r"\d+", value) and not os.path.lexists(value):
+            raise UsageError(
+                f"{value} after -q is no file, and -q (--quiet) takes no number: "
+                f"did you mean --quality {value}?"
+            )
+
+
+def _refuse_mistyped_command(args: list[str]) -> None:
+    """Refuse a first word that is no file and nearly a command.
+
+    Raises:
+        UsageError: With the command that was meant.
+    """
+    word = args[0] if args else ""
+    if not re.fullmatch(r"[A-Za-z]+", word) or os.path.lexists(word):
+        return
+    near = difflib.get_close_matches(word.lower(), [*COMMANDS, *ELSEWHERE], 1, 0.7)
+    if near:
+        meant = ELSEWHERE.get(near[0], near[0])
+        raise UsageError(f"{word!r} is no file and no command: did you mean 'upscale {meant}'?")
 
 
 def load(name: str | None) -> Any:

@@ -23,6 +23,8 @@ def write_preflight(found: Preflight, command: CommandOptions) -> int:
             print(_text(item))
     for note in found.notes:
         command.console.warn(note)
+    for item in [line for line in found.lines if line.note][:1]:
+        command.console.warn(f"{item.task.source.location}: {item.note}")
     for item in found.problems:
         command.console.error(f"{item.task.source.location}: {item.problem}")
     for shortage in short:

@@ -14,6 +14,7 @@ from upscale.image.model import (
     format_of,
 )
 from upscale.image.reader import Reader, decode, of_image, open, probe  # noqa: A004 - image.open
+from upscale.image.trailing import another
 from upscale.image.writer import Writer, create, encode
 from upscale.metadata import Metadata, provenance, strip_metadata, with_provenance
 
@@ -27,6 +28,7 @@ __all__ = [
     "Pixels",
     "Reader",
     "Writer",
+    "another",
     "check_output",
     "check_size",
     "create",

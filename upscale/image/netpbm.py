@@ -103,15 +103,32 @@ def _plain(text: bytes, count: int, packed: bool) -> Pixels:
     return values.astype(np.uint16)
 
 
-def _raw(data: bytes, at: int, magic: bytes, shape: tuple[int, int, int], top: float) -> Pixels:
+def end(data: bytes) -> int:
+    """Where the picture ends and the next of a stream may begin; a plain one is the only one.
+
+    Raises:
+        ImageError: The header is damaged.
+    """
+    info, top, at = _header(data)
+    if data[:2] in (b"P1", b"P2", b"P3"):
+        return len(data)
+    dtype, count = _samples(data[:2], (info.height, info.width, info.channels), top)
+    return at + count * dtype.itemsize
+
+
+def _samples(magic: bytes, shape: tuple[int, int, int], top: float) -> tuple[np.dtype[Any], int]:
+    """Type and number of the raw samples."""
     height, width, channels = shape
-    dtype: np.dtype[Any]
     if magic == b"P4":
-        dtype, count = np.dtype(np.uint8), height * ((width + 7) // 8)
-    elif magic in (b"PF", b"Pf"):
-        dtype, count = np.dtype("<f4" if top < 0 else ">f4"), height * width * channels
-    else:
-        dtype, count = np.dtype(np.uint8 if top < 256 else ">u2"), height * width * channels
+        return np.dtype(np.uint8), height * ((width + 7) // 8)
+    if magic in (b"PF", b"Pf"):
+        return np.dtype("<f4" if top < 0 else ">f4"), height * width * channels
+    return np.dtype(np.uint8 if top < 256 else ">u2"), height * width * channels
+
+
+def _raw(data: bytes, at: int, magic: bytes, shape: tuple[int, int, int], top: float) -> Pixels:
+    height, width, _ = shape
+    dtype, count = _samples(magic, shape, top)
     if len(data) - at < count * dtype.itemsize:
         raise ImageError("the Netpbm picture is cut short; write it again")
     flat = np.frombuffer(data, dtype, count, at)

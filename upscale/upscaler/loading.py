@@ -59,5 +59,5 @@ def load_native(
     dtype = choose_dtype(settings.dtype, device, network.precisions)
     weights = {source.name: source.sha256 for source in checkpoint.sources}
     prepared = prepare(network, device, dtype)
-    is_for_clean = checkpoint.metadata.degradation == "bicubic" and checkpoint.denoise is None
+    is_for_clean = checkpoint.metadata.is_for_clean and checkpoint.denoise is None
     return Loaded(prepared, weights, checkpoint.alpha, checkpoint.denoise, is_for_clean)

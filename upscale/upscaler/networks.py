@@ -106,14 +106,16 @@ class Networks:
             ImageError: The picture is damaged.
         """
         height, width = reader.height, reader.width
-        after = settings.final_size(height, width, self.scale)
-        scale = max(after[0] / height, after[1] / width)
-        stages, hint = self.chain(scale), ""
+        final = settings.final_size(height, width, self.scale)
+        full = settings.full_size(height, width, self.scale)
+        scale = max(full[0] / height, full[1] / width)
+        stages, hint = self.chain(scale), settings.distortion(height, width)
         if self.is_auto:
             stages = self.chain(scale, denoise_for(survey(reader.rows(), height, width)))
         elif stages[0].is_for_clean and height * width <= HINT_PIXELS:
-            hint = _hint(survey(reader.rows(), height, width))
-        return Stream(reader, stages, settings, after, progress, hint)
+            hints = (hint, _hint(survey(reader.rows(), height, width)))
+            hint = "; ".join(filter(None, hints))
+        return Stream(reader, stages, settings, final, full, progress, hint)
 
 
 class _Model:

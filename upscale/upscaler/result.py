@@ -33,7 +33,7 @@ class Result:
         input: Path of the input, of :meth:`Upscaler.file`.
         output: Path of the output, of :meth:`Upscaler.file`.
         losses: What of the input the output does not hold, one sentence each.
-        hint: A model that suits the picture better, and why; "" where there is none.
+        hint: Options that suit the picture better, and why; "" where there are none.
         samples: Draws whose mean it is; None where the model draws nothing.
         seed: Of the first draw.
         temperature: Of the draws.

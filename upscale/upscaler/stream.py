@@ -44,6 +44,7 @@ class Stream:
         stages: Sequence[Loaded],
         settings: Settings,
         final: tuple[int, int],
+        full: tuple[int, int],
         progress: Progress | None = None,
         hint: str = "",
     ) -> None:
@@ -54,11 +55,12 @@ class Stream:
             stages: The networks, one after the other; each takes what the one before gave.
             settings: Tiles, colour, alpha.
             final: Height and width of the result.
+            full: The same before what is over is cut off, evenly on both sides.
             progress: Called with the tiles done and all tiles, of the last network.
             hint: A better choice of model, if there is one.
         """
         self.stages, self._settings, self._progress = tuple(stages), settings, progress
-        self._hint = hint
+        self._hint, self._full = hint, full
         self.lr, self.rest = color.split(
             reader,
             stages[0].channels,
@@ -83,7 +85,7 @@ class Stream:
             ImageError: The picture holds NaN, or its file ends too early.
             OutOfMemoryError: Not even the smallest tile fits.
         """
-        rest, final = self.rest, (self.shape[0], self.shape[1])
+        rest, full = self.rest, self._full
         noise = self.noise
         if self.aside is not None:
             noise = replace(noise, spread=True)
@@ -91,11 +93,11 @@ class Stream:
         if self.aside is not None:
             strips = self._set_aside(strips, self.aside)
         if self._settings.color_fix:
-            strips = color.fix_drift(strips, rest.lr(), rest.size, final)
+            strips = color.fix_drift(strips, rest.lr(), rest.size, full)
         alpha = rest.alpha()
         still = Noise(temperature=0)  # of transparency nothing is guessed
         alphas = None if alpha is None else self._enlarged(alpha, None, self._reports[1], still)
-        yield from color.merge(strips, rest, final, alphas)
+        yield from _middle(color.merge(strips, rest, full, alphas), full, self.shape)
         self._seconds = time.perf_counter() - self._started
 
     @property
@@ -115,8 +117,8 @@ class Stream:
     def _enlarged(
         self, lr: Source, progress: Progress | None, report: RunReport, noise: Noise
     ) -> Iterator[Tensor]:
-        """Strips (1, channels, h, W') of the networks' result at the final size."""
-        final, scale = (self.shape[0], self.shape[1]), 1
+        """Strips (1, channels, h, W') of the networks' result at the full size."""
+        full, scale = self._full, 1
         if self.ready is not None and lr is self.lr and not noise.spread:
             strips: Iterator[Tensor] = iter((self.ready.clamp(0, 1),))
             scale = self.native_scale
@@ -133,7 +135,7 @@ class Stream:
             if self.stages[0].prepared.device.type != "cpu":
                 strips = ahead(strips)
         native = (lr.shape[-2] * scale, lr.shape[-1] * scale)
-        return strips if native == final else resize_strips(strips, native, final)
+        return strips if native == full else resize_strips(strips, native, full)
 
     def _timed(self, strips: Iterator[Tensor], which: int) -> Iterator[Tensor]:
         """Add up the seconds that it takes to get the strips."""
@@ -186,7 +188,7 @@ class Stream:
             weights=weights,
             alpha=alphas[0] if alphas else None,
             denoise=denoises[0] if denoises else None,
-            scale=max(self.shape[0] / height, self.shape[1] / width),
+            scale=max(self._full[0] / height, self._full[1] / width),
             device=str(last.prepared.device),
             dtype=dtype_name(last.prepared.dtype),
             tile=self._reports[0].tile,
@@ -213,6 +215,22 @@ class Stream:
         self.ready = sr
         self._network_seconds[0] = seconds
         self._reports[0] = replace(self._reports[0], out_of_memory=retries)
+
+
+def _middle(
+    strips: Iterable[Pixels], full: tuple[int, int], shape: tuple[int, int, int]
+) -> Iterator[Pixels]:
+    """The middle of a picture of ``full`` height and width that comes as strips (h, W, C)."""
+    height, width, _ = shape
+    if (height, width) == full:
+        yield from strips
+        return
+    left, row = (full[1] - width) // 2, -((full[0] - height) // 2)
+    for strip in strips:
+        part = strip[max(0, -row) : max(0, height - row), left : left + width]
+        row += len(strip)
+        if len(part):
+            yield np.ascontiguousarray(part)
 
 
 def whole(

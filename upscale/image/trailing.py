@@ -1,0 +1,123 @@
+"""What follows the first picture in a stream of bytes: another one, which no decoder would name.
+
+Decoders stop where a picture ends and ignore the rest. Of a picture that is piped in, the rest may
+be further pictures (``ffmpeg -f image2pipe``, ``cat a.png b.png``). TIFF, Radiance and bare JPEG XL
+streams do not say where they end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable
+
+from upscale.errors import ImageError
+from upscale.image import netpbm
+from upscale.image.identify import identify
+from upscale.image.reader import HEAD, probe
+
+MARKER = re.compile(rb"\xff+([^\x00\xff\x01\xd0-\xd8])")  # but fill bytes, restarts and SOI
+PADDING = re.compile(rb"[\0\t\n\r ]*")
+SHORT = {"bmp", "ppm", "hdr", "jxl"}  # signatures so short that other bytes may look like them
+
+
+def another(data: bytes) -> tuple[str, str, int] | None:
+    """The formats of the first picture and of one behind it, and where the first ends.
+
+    ``None`` where nothing follows that is a picture. What a JPEG itself counts among its pictures
+    (Multi-Picture Format, CIPA DC-007: previews, gain maps) belongs to it.
+    """
+    try:
+        first = identify(data[:HEAD])
+        end = ENDS[first](data) if first in ENDS else len(data)
+    except ImageError:
+        return None
+    padding = PADDING.match(data, end)
+    for at in (end, padding.end() if padding is not None else end):
+        with contextlib.suppress(ImageError):
+            second = identify(data[at : at + HEAD])
+            if second in SHORT:
+                probe(data[at:])
+            return first, second, end
+    return None
+
+
+def _png(data: bytes) -> int:
+    """Behind the chunk IEND."""
+    at = 8
+    while at + 12 <= len(data):
+        kind, at = data[at + 4 : at + 8], at + 12 + int.from_bytes(data[at : at + 4], "big")
+        if kind == b"IEND":
+            return at
+    return len(data)
+
+
+def _jpeg(data: bytes) -> int:
+    """Behind the first EOI that no segment holds."""
+    at = 2
+    while (found := MARKER.search(data, at)) is not None:
+        marker, at = found[1], found.end()
+        if marker == b"\xd9":
+            return at
+        if marker == b"\xe2" and data[at + 2 : at + 6] == b"MPF\0":
+            break
+        at += int.from_bytes(data[at : at + 2], "big")
+    return len(data)
+
+
+def _gif(data: bytes) -> int:
+    """Behind the trailer."""
+    at = 13 + _colours(data[10:11])
+    while at < len(data) and data[at : at + 1] in b"!,":
+        if data[at : at + 1] == b",":
+            at += 10 + _colours(data[at + 9 : at + 10]) + 1
+        else:
+            at += 2
+        while at < len(data) and data[at]:
+            at += 1 + data[at]
+        at += 1
+    return at + 1
+
+
+def _colours(flags: bytes) -> int:
+    """Bytes of a GIF's table of colours."""
+    bits = int.from_bytes(flags, "big")
+    return 3 << ((bits & 7) + 1) if bits & 0x80 else 0
+
+
+def _webp(data: bytes) -> int:
+    """Behind the RIFF chunk, which is padded to an even length."""
+    size = int.from_bytes(data[4:8], "little")
+    return 8 + size + size % 2
+
+
+def _bmp(data: bytes) -> int:
+    """As the header says, where it does."""
+    return int.from_bytes(data[2:6], "little") or len(data)
+
+
+def _boxes(data: bytes) -> int:
+    """Before the second box of the first one's kind (ISO base media), or what is no box."""
+    at, kind = 0, data[4:8]
+    while at + 8 <= len(data):
+        size = int.from_bytes(data[at : at + 4], "big")
+        if size == 1:
+            size = int.from_bytes(data[at + 8 : at + 16], "big")
+        if size == 0:
+            return len(data)
+        if size < 8 or at + size > len(data) or (at and data[at + 4 : at + 8] == kind):
+            return at
+        at += size
+    return at
+
+
+ENDS: dict[str, Callable[[bytes], int]] = {
+    "png": _png,
+    "jpeg": _jpeg,
+    "gif": _gif,
+    "webp": _webp,
+    "bmp": _bmp,
+    "avif": _boxes,
+    "jxl": lambda data: _boxes(data) if data[:2] == b"\0\0" else len(data),
+    "ppm": netpbm.end,
+}
