@@ -84,7 +84,7 @@ def test_half_done_tiles_that_are_run_in_parts_keep_their_noise() -> None:
     from upscale.tiling import plan
 
     prepared, lr = prepare(network()), picture(60, 64)
-    job = _Tiles(prepared, 24, Noise(3, 1.0), tta=False, report=RunReport())
+    job = _Tiles(prepared, 24, tta=False, report=RunReport(), noise=Noise(3, 1.0))
     _, (_, tile, *_) = next(plan(60, 64, tile=32, overlap=24).bands())
     assert tile.cols.start > 0
     job.tile = 64

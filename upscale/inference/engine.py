@@ -118,7 +118,7 @@ def run(
     source = TensorSource(lr) if isinstance(lr, Tensor) else lr
     report = RunReport() if report is None else report
     drawn = noise or Noise()
-    job = _Tiles(prepared, _overlap(prepared.network, overlap), drawn, tta=tta, report=report)
+    job = _Tiles(prepared, _overlap(prepared.network, overlap), tta=tta, report=report, noise=drawn)
     job.choose_tile(tile, source.shape[-2], source.shape[-1])
     return _crop(job, source, progress)
 
@@ -156,7 +156,8 @@ def run_together(
     shape = shapes.pop()
     _check_shape(shape, network.channels)
     report = RunReport() if report is None else report
-    job = _Tiles(prepared, _overlap(network, overlap), noise or Noise(), tta=tta, report=report)
+    job = _Tiles(prepared, _overlap(network, overlap), tta=tta, report=report)
+    job.noise = noise or job.noise
     job.tile = max(MIN_TILE, *(_padded(side, network.multiple_of) for side in shape[-2:]))
     job.batch = max(1, min(MAX_BATCH, BATCH_PIXELS // (shape[-2] * shape[-1])))
     return _together(job, pictures)
@@ -229,12 +230,12 @@ class _Tiles:
 
     prepared: Prepared
     overlap: int
-    noise: Noise
     tta: bool
     report: RunReport
     tile: int = MIN_TILE
     tall: int | None = None  # useful height of a tile at most, where the whole width is large
     batch: int = 1
+    noise: Noise = Noise()  # noqa: RUF009 - frozen
     scale: int = field(init=False)
     channels: int = field(init=False)  # of the result
 

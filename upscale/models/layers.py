@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import math
 
-from torch import nn
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from upscale.resample import taps
 
 
 class Upsample(nn.Sequential):
@@ -34,3 +38,50 @@ def upsample_factors(scale: int) -> tuple[int, ...]:
     if scale < 1 or scale & (scale - 1):
         raise ValueError(f"scale {scale} is not a power of two or 3")
     return (2,) * int(math.log2(scale))
+
+
+def enlarge_traced(lr: Tensor, scale: int) -> Tensor:
+    """Bicubic by a whole factor for a graph that serves every size, (N, C, H, W) floating.
+
+    The weights of an output row depend on its phase, row % scale, alone: they are read off the
+    middle of a long axis, and applied as ``scale`` kernels of five taps to the mirrored axis.
+    """
+    middle = 4
+    index, weight = (found[middle * scale : (middle + 1) * scale] for found in taps(9, 9 * scale))
+    kernel = torch.zeros(scale, 5, dtype=torch.float64)
+    kernel.scatter_add_(1, torch.from_numpy(index - middle + 2), torch.from_numpy(weight.copy()))
+    for axis in (2, 3):
+        lr = _mirrored(lr, axis, 2, 2)
+        n, c, h, w = lr.shape
+        taps_along = kernel.to(lr.dtype).view((scale, 1, 5, 1) if axis == 2 else (scale, 1, 1, 5))
+        phases = F.conv2d(lr.reshape(n * c, 1, h, w), taps_along)
+        if axis == 2:
+            lr = phases.transpose(1, 2).reshape(n, c, -1, w)
+        else:
+            lr = phases.permute(0, 2, 3, 1).reshape(n, c, h, -1)
+    return lr
+
+
+def shrink_traced(hr: Tensor, scale: int) -> Tensor:
+    """Antialiased bicubic to a whole part of the size, as :func:`enlarge_traced` for a graph."""
+    middle = 8
+    index, weight = (found[middle] for found in taps(17 * scale, 17))
+    first, last = int(index[0]), int(index[-1])
+    kernel = torch.zeros(last - first + 1, dtype=hr.dtype)  # taps of weight 0 are not in ``index``
+    kernel[torch.from_numpy(index - first)] = torch.from_numpy(weight.copy()).to(hr.dtype)
+    before, after = middle * scale - first, last - (middle + 1) * scale + 1
+    for axis in (2, 3):
+        hr = _mirrored(hr, axis, before, after)
+        n, c, h, w = hr.shape
+        along = (1, 1, -1, 1) if axis == 2 else (1, 1, 1, -1)
+        step = (scale, 1) if axis == 2 else (1, scale)
+        small = F.conv2d(hr.reshape(n * c, 1, h, w), kernel.view(along), stride=step)
+        hr = small.reshape(n, c, *small.shape[-2:])
+    return hr
+
+
+def _mirrored(x: Tensor, axis: int, before: int, after: int) -> Tensor:
+    """An axis with so many pixels more, mirrored, the edge pixel repeated."""
+    length = x.shape[axis]
+    at = (torch.arange(length + before + after) - before) % (2 * length)
+    return x.index_select(axis, torch.where(at < length, at, 2 * length - 1 - at))

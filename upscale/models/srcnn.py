@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from upscale.models.base import Config, Network
-from upscale.resample import resize, taps
+from upscale.models.layers import enlarge_traced
+from upscale.resample import resize
 from upscale.tiling import is_traced
 
 
@@ -63,7 +64,7 @@ class SRCNN(Network):
     def forward(self, lr: Tensor) -> Tensor:
         """(N, channels, H, W) in [0, 1] to (N, channels, scale*H, scale*W); Y comes as Y / 255."""
         if is_traced():
-            return self.refine(_enlarge_traced(lr, self.scale))
+            return self.refine(enlarge_traced(lr, self.scale))
         size = (lr.shape[-2] * self.scale, lr.shape[-1] * self.scale)
         return self.refine(resize(lr, size))
 
@@ -84,27 +85,3 @@ class SRCNN(Network):
             x = F.pad(x, (margin,) * 4, mode="replicate")
         out: Tensor = conv(x)
         return out
-
-
-def _enlarge_traced(lr: Tensor, scale: int) -> Tensor:
-    """Bicubic by a whole factor for a graph that serves every size, (N, C, H, W) floating.
-
-    The weights of an output row depend on its phase, row % scale, alone: they are read off the
-    middle of a long axis, and applied as ``scale`` kernels of five taps to the mirrored axis.
-    """
-    middle = 4
-    index, weight = (found[middle * scale : (middle + 1) * scale] for found in taps(9, 9 * scale))
-    kernel = torch.zeros(scale, 5, dtype=torch.float64)
-    kernel.scatter_add_(1, torch.from_numpy(index - middle + 2), torch.from_numpy(weight))
-    for axis in (2, 3):
-        length = lr.shape[axis]
-        at = (torch.arange(length + 4) - 2) % (2 * length)  # mirrored, the edge pixel repeated
-        lr = lr.index_select(axis, torch.where(at < length, at, 2 * length - 1 - at))
-        n, c, h, w = lr.shape
-        taps_along = kernel.to(lr.dtype).view((scale, 1, 5, 1) if axis == 2 else (scale, 1, 1, 5))
-        phases = F.conv2d(lr.reshape(n * c, 1, h, w), taps_along)
-        if axis == 2:
-            lr = phases.transpose(1, 2).reshape(n, c, -1, w)
-        else:
-            lr = phases.permute(0, 2, 3, 1).reshape(n, c, h, -1)
-    return lr

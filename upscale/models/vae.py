@@ -30,7 +30,9 @@ from torch import Tensor, nn
 
 from upscale.models.base import Config, Network
 from upscale.models.esrgan import ESRGAN, SLOPE, ESRGANConfig
+from upscale.models.layers import enlarge_traced, shrink_traced
 from upscale.resample import consistent
+from upscale.tiling import is_traced
 
 TYPICAL = 0.05  # standard deviation of the error of an enlargement, of pixels in [0, 1]
 LOG_STD = (-7.0, 3.0)  # range of the logarithms of standard deviations that networks give
@@ -134,7 +136,7 @@ class VAE(Network):
         x = self.conv_detail(F.leaky_relu(self.conv_hidden(x), SLOPE))
         sr = given.picture + given.log_std.detach().exp() * F.pixel_shuffle(x, self.scale)
         for _ in range(PROJECTIONS * self.config.projected):
-            sr = consistent(sr, y)
+            sr = _consistent_traced(sr, y, self.scale) if is_traced() else consistent(sr, y)
         return sr
 
     def distribution(self, lr: Tensor) -> tuple[Tensor, Tensor]:
@@ -161,6 +163,11 @@ class VAE(Network):
         """mu(z, y): (N, channels + latent, H, W) to (N, channels, scale*H, scale*W)."""
         y, z = lr[:, : self.channels], lr[:, self.channels :]
         return self.mean(y, self.given(y), z)
+
+
+def _consistent_traced(sr: Tensor, y: Tensor, scale: int) -> Tensor:
+    """:func:`consistent` for a graph that serves every size."""
+    return sr + enlarge_traced(y - shrink_traced(sr, scale), scale)
 
 
 def log_contrast(picture: Tensor) -> Tensor:
