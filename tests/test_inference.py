@@ -195,7 +195,7 @@ def test_a_batch_is_halved_before_a_tile() -> None:
     lr = picture(40, 300)
     network = Greedy(3 * 46 * 46, CUDA_OOM)
     prepared = prepare(network)
-    job = engine._Tiles(prepared, 6, Noise(), tta=False, report=RunReport(), tile=40, batch=8)
+    job = engine._Tiles(prepared, 6, tta=False, report=RunReport(), tile=40, batch=8)
     got = torch.cat([rows for _, _, rows in job.strips(TensorSource(lr))], -2)
     assert_close(got, whole(Toy(), lr), 1e-6)
     assert job.tile == 40
