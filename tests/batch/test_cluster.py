@@ -103,7 +103,11 @@ def test_same_bytes_and_a_killed_worker(
             assert victims
             os.kill(victims[0], signal.SIGKILL)
     statuses = [record.status for record in records]
-    assert (statuses.count("ok"), statuses.count("failed")) == (24, 1), records
+    # a worker may be killed between its output and its answer: that one is found done
+    late = [r for r in records if r.status == "skipped" and r.error == "done by another process"]
+    done = statuses.count("ok") + len(late)
+    assert (done, statuses.count("failed")) == (24, 1), records
+    assert len(late) <= 1, records
     names = only_pictures(tmp_path / "alone")
     assert only_pictures(tmp_path / "many") == names
     for name in names:
