@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 
 import cv2
@@ -10,14 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 from skimage import data
 
 from upscale.damage import (
     NOISE_QUANTILE,
     NOISE_QUANTILE_OF_WHITE,
     blockiness,
-    jpeg_quality,
     noise_sigma,
     survey,
 )
@@ -43,56 +40,6 @@ def through_jpeg(x: np.ndarray, quality: int) -> np.ndarray:
 
 def green(x: np.ndarray) -> np.ndarray:
     return x[..., 1]
-
-
-# --- quality of a JPEG file -----------------------------------------------------------------------
-
-
-def pillow_file(quality: int, mode: str = "RGB", **options: object) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(data.astronaut()[:40, :56]).convert(mode).save(
-        file, "jpeg", quality=quality, **options
-    )
-    return file.getvalue()
-
-
-@pytest.mark.parametrize("quality", [1, 2, *range(5, 101, 5), 99])
-def test_quality_of_files_of_both_encoders(quality: int) -> None:
-    pixels = data.astronaut()[:40, :56]
-    opencv = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
-    assert jpeg_quality(opencv) == quality
-    assert jpeg_quality(pillow_file(quality)) == quality
-    assert jpeg_quality(pillow_file(quality, "L")) == quality
-    assert jpeg_quality(pillow_file(quality, progressive=True)) == quality
-
-
-def test_other_tables_get_the_nearest_quality() -> None:
-    """Tables between those of two qualities, and flat ones as cameras have at their best."""
-    with Image.open(io.BytesIO(pillow_file(80))) as picture:
-        tables = picture.quantization
-    shifted = {k: [v + (i % 7 == 0) for i, v in enumerate(t)] for k, t in tables.items()}
-    assert 76 <= (jpeg_quality(pillow_file(-1, qtables=shifted)) or 0) <= 80
-    assert (jpeg_quality(pillow_file(-1, qtables={0: [2] * 64, 1: [2] * 64})) or 0) >= 94
-
-
-def test_only_the_header_is_needed() -> None:
-    whole = pillow_file(75)
-    start = whole.index(b"\xff\xda")
-    assert jpeg_quality(whole[: start + 14]) == 75
-
-
-@pytest.mark.parametrize("content", [b"", b"\xff\xd8", b"\x89PNG\r\n\x1a\n" + bytes(50), bytes(99)])
-def test_what_is_no_jpeg_has_no_quality(content: bytes) -> None:
-    assert jpeg_quality(content) is None
-
-
-@given(st.integers(0, 800), st.binary(min_size=1, max_size=8))
-@settings(max_examples=200)
-def test_damaged_headers_raise_nothing(place: int, change: bytes) -> None:
-    whole = bytearray(pillow_file(75))
-    whole[place : place + len(change)] = change
-    found = jpeg_quality(bytes(whole))
-    assert found is None or 1 <= found <= 100
 
 
 # --- blocks ---------------------------------------------------------------------------------------

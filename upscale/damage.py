@@ -1,20 +1,18 @@
 """How compressed and how noisy a picture is, told from the picture alone.
 
-``jpeg_quality`` reads a JPEG file's quantisation tables; ``blockiness`` finds the blocks that JPEG
-leaves in pixels, whatever file they lie in; ``noise_sigma`` measures white noise. The two figures
-look at about half a megapixel, in bands of rows spread over the picture, and take some 10 ms.
+``blockiness`` finds the blocks that JPEG leaves in pixels, whatever file they lie in;
+``noise_sigma`` measures white noise. Both look at about half a megapixel, in bands of rows spread
+over the picture, and take some 10 ms.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from io import BytesIO
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import JpegImagePlugin
 
 BLOCK = 8  # pixels, the side of a JPEG block
 BAND = 32  # rows looked at together; a multiple of BLOCK
@@ -24,22 +22,10 @@ NOISE_QUANTILE = 0.1  # share of the blocks that are taken to hold no texture
 # What the quantile gives for white noise of sigma 1, by the number of channels.
 NOISE_QUANTILE_OF_WHITE = {1: 0.792, 3: 0.880}
 
-# ITU-T T.81, tables K.1 and K.2, row by row
-_LUMA = """
-    16 11 10 16 24 40 51 61 12 12 14 19 26 58 60 55 14 13 16 24 40 57 69 56 14 17 22 29 51 87 80 62
-    18 22 37 56 68 109 103 77 24 35 55 64 81 104 113 92 49 64 78 87 103 121 120 101 72 92 95 98 112
-    100 103 99
-"""
-_CHROMA = """
-    17 18 24 47 99 99 99 99 18 21 26 66 99 99 99 99 24 26 56 99 99 99 99 99 47 66 99 99 99 99 99 99
-    99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99
-"""
-STANDARD = tuple(np.array(table.split(), np.int64) for table in (_LUMA, _CHROMA))
-
 BLOCKS = (1.06, 1.16)  # blockiness from which on a picture counts as compressed, and wholly so
+NOISE = (3.5, 7.0)  # the same of noise, in levels
 LEAST = 0.25  # share of the nets for real pictures where no damage shows
 MOST = 0.85  # share of the nets for real pictures that measured best on damaged ones
-NOISE = (3.5, 7.0)  # the same of noise, in levels
 
 Pixels = NDArray[Any]
 
@@ -102,39 +88,6 @@ def _luma(levels: Pixels) -> Pixels:
         return levels[:, :, 0]
     y: Pixels = 0.299 * levels[:, :, 0] + 0.587 * levels[:, :, 1] + 0.114 * levels[:, :, 2]
     return y
-
-
-def jpeg_quality(data: bytes) -> int | None:
-    """Quality of a JPEG file as the IJG's libjpeg counts it, from its quantisation tables.
-
-    Tables of other programs (cameras, Photoshop) get the quality whose tables are nearest, in the
-    mean of the logarithms' differences.
-
-    Args:
-        data: The file, or its beginning up to the picture's data.
-
-    Returns:
-        1 (worst) to 100; None where ``data`` is no JPEG file with such tables.
-    """
-    try:
-        # The class and not Image.open: only the header is read, whatever the picture's size.
-        found = JpegImagePlugin.JpegImageFile(BytesIO(data)).quantization
-    except (OSError, SyntaxError, ValueError, IndexError):
-        return None
-    tables = [np.array(table) for _, table in sorted(found.items())][:2]
-    if not tables or any(table.shape != (64,) or table.min() < 1 for table in tables):
-        return None
-    return min(range(100, 0, -1), key=lambda quality: _distance(tables, quality))
-
-
-def _distance(tables: list[NDArray[np.int64]], quality: int) -> float:
-    """Mean difference of logarithms between tables and libjpeg's of a quality."""
-    percent = 5000 // quality if quality < 50 else 200 - 2 * quality
-    total = 0.0
-    for table, standard in zip(tables, STANDARD, strict=False):
-        scaled = np.clip((standard * percent + 50) // 100, 1, 255)
-        total += float(np.abs(np.log(table / scaled)).mean())
-    return total
 
 
 def blockiness(y: Pixels) -> float:

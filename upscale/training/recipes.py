@@ -196,6 +196,22 @@ def _swinir_restoration(name: str, degradation: str, window: int, patch: int) ->
 
 LIGHT = ESRGANConfig(scale=4, num_feat=32, num_block=4, num_grow=16)
 
+# Without a pretrained network; docs/training.md says what each term is for.
+GAN_LIGHT = Adversarial(
+    perceptual="discriminator",
+    perceptual_weight=0.05,
+    relativistic_weight=2e-3,
+    pixel_weight=0.5,
+    detail_weight=0.1,
+    artefact_weight=3.0,
+    consistency_weight=5.0,
+    discriminator_features=24,
+    discriminator_rate=1e-4,
+    discriminator_warmup=30,
+    discriminator_floor=0.6,
+    projected=True,
+)
+
 _ALL = (
     _srcnn(2, 4_000),
     _srcnn(3, 2_500, "srcnn-x2"),
@@ -244,20 +260,7 @@ _ALL = (
         betas=(0.9, 0.999),
         ema=0.998,
         mix=0.7,
-        adversarial=Adversarial(
-            perceptual="discriminator",
-            perceptual_weight=0.05,
-            relativistic_weight=2e-3,
-            pixel_weight=0.5,
-            detail_weight=0.1,
-            artefact_weight=3.0,
-            consistency_weight=5.0,
-            discriminator_features=24,
-            discriminator_rate=1e-4,
-            discriminator_warmup=30,
-            discriminator_floor=0.6,
-            projected=True,
-        ),
+        adversarial=GAN_LIGHT,
     ),
     # The same layout for pictures as people have them: fine-tuned on the blind chain.
     Recipe(
@@ -287,20 +290,7 @@ _ALL = (
         drawn=160,
         betas=(0.9, 0.999),
         ema=0.998,
-        adversarial=Adversarial(
-            perceptual="discriminator",
-            perceptual_weight=0.05,
-            relativistic_weight=2e-3,
-            pixel_weight=0.5,
-            detail_weight=0.1,
-            artefact_weight=3.0,
-            consistency_weight=5.0,
-            discriminator_features=24,
-            discriminator_rate=1e-4,
-            discriminator_warmup=30,
-            discriminator_floor=0.6,
-            projected=True,
-        ),
+        adversarial=GAN_LIGHT,
     ),
     _swinir_restoration("swinir-light-denoise", "noise", 8, 64),
     _swinir_restoration("swinir-light-jpeg", "jpeg", 7, 63),
