@@ -36,7 +36,7 @@ def noisy(x: np.ndarray, sigma: float) -> np.ndarray:
 def test_a_chain_is_its_networks_in_turn(duo: str, quad: str, clean: np.ndarray) -> None:
     lr = clean[:37, :50].astype(np.float32) / 255
     first = upscale.load(duo, device="cpu").image(lr)
-    wanted = upscale.load(quad, device="cpu", denoise=0).image(first)
+    wanted = upscale.load(quad, device="cpu", denoise=LEAST).image(first)
     chain = upscale.load(f"{duo},{quad}", device="cpu", tile=16)
     assert chain.scale == chain.native_scale == 4
     found = chain.image(lr)

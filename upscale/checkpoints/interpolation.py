@@ -21,11 +21,12 @@ from upscale.checkpoints.checkpoint import Checkpoint, Metadata, Source
 from upscale.checkpoints.conversion import load
 from upscale.checkpoints.index import select
 from upscale.checkpoints.names import normal
+from upscale.damage import LEAST
 from upscale.errors import ArchitectureError, UsageError
 from upscale.models import BicubicConfig
 
 DEFAULT_ALPHA = 0.8
-DEFAULT_DENOISE = 0.0
+DEFAULT_DENOISE = LEAST  # where no picture is at hand to choose by
 BICUBIC = "bicubic"  # the model that is no network and has no file
 TOLERANCE = 1e-6  # of the sum of the weights
 

@@ -93,8 +93,7 @@ class Networks:
     @property
     def weights(self) -> dict[str, str]:
         """SHA-256 of every checkpoint that may take part at the default scale, by its name."""
-        shares = (0.0, 1.0) if self.is_auto else (None,)
-        stages = [stage for share in shares for stage in self.chain(denoise=share)]
+        stages = self.chain()  # where denoise is chosen by picture, the default has all four nets
         return {name: sha256 for stage in stages for name, sha256 in stage.weights.items()}
 
     def stream_of(
@@ -137,7 +136,9 @@ class _Model:
     def _load(self, scale: float | None, denoise: float | None) -> Loaded:
         loaded = load_native(self._settings, self._device, scale, denoise)
         self._scales.add(loaded.scale)
-        return self._loaded.setdefault((loaded.scale, denoise), loaded)
+        for share in (denoise, loaded.denoise):  # the default share has two names
+            self._loaded.setdefault((loaded.scale, share), loaded)
+        return self._loaded[loaded.scale, denoise]
 
 
 def _hint(damage: Damage) -> str:
