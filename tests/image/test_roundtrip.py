@@ -272,12 +272,12 @@ def test_a_large_tiff_is_a_bigtiff(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_very_long_png_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
-    wide = Image(np.zeros((1, png.LONGEST_SIDE + 7, 1), np.uint8))
+    wide = Image(np.zeros((1, FORMATS["png"].max_side + 7, 1), np.uint8))
     with pytest.raises(ImageError, match=r"1000007 x 1 .*at most 1000000 pixels a side"):
         encode(wide, "png")
     data = png.SIGNATURE + png.chunk(b"IHDR", struct.pack(">IIBBBBB", 1000007, 1, 8, 0, 0, 0, 0))
     data += png.chunk(b"IDAT", zlib.compress(bytes(1000008))) + png.chunk(b"IEND", b"")
-    with pytest.raises(ImageError, match="1000007 x 1 and libpng reads at most"):
+    with pytest.raises(ImageError, match="1000007 x 1, and at most 1000000 pixels a side"):
         decode(data)
     assert capfd.readouterr() == ("", ""), "libpng is not asked"
 

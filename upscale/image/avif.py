@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from upscale.errors import ImageError
-from upscale.image.model import FORMATS
 from upscale.image.source import Header
 from upscale.metadata import Metadata
 from upscale.metadata.data import Data
@@ -22,11 +21,10 @@ def header(data: Data) -> Header:
     Raises:
         ImageError: Cut short, or an HDR curve.
     """
-    profile, frames = None, 1
+    profile, frames, sizes = None, 1, [(0, 0)]
     for first, _ in find(data, (*PROPERTIES, b"ispe"), 0, len(data)):
         width, height = (int.from_bytes(data[first + i : first + i + 4], "big") for i in (4, 8))
-        if max(width, height) > FORMATS["avif"].max_side:
-            raise ImageError(f"the AVIF promises {width} x {height} pixels; the file is damaged")
+        sizes.append((width, height))
     for first, last in find(data, (*PROPERTIES, b"colr"), 0, len(data)):
         body = data[first:last]
         if body[:4] == b"nclx" and len(body) >= 11 and body[5] != 2 and body[7] != 2:
@@ -34,7 +32,7 @@ def header(data: Data) -> Header:
             profile = code_points(points, "AVIF colour box") or profile
     for first, _ in find(data, SAMPLE_SIZES, 0, len(data)):
         frames = max(frames, int.from_bytes(data[first + 8 : first + 12], "big"))
-    return Header(Metadata("avif", icc=profile), frames=frames)
+    return Header(Metadata("avif", icc=profile), max(sizes, key=max), frames=frames)
 
 
 def boxes(data: Data, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:

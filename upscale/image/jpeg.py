@@ -12,6 +12,7 @@ import re
 import struct
 
 from upscale.errors import ImageError
+from upscale.image.model import FORMATS
 from upscale.image.source import Header
 from upscale.metadata import Metadata
 from upscale.metadata import jpeg as segments
@@ -21,7 +22,7 @@ from upscale.metadata.jpeg import LARGEST, Segment, segment
 FRAMES = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}  # baseline, extended, progressive, arithmetic
 TABLES = {0xC4, 0xDB, 0xDD, 0xCC}  # DHT, DQT, DRI, DAC
 PROGRESSIVE, SCAN, END = 0xC2, 0xDA, 0xD9
-MAX_SIDE = 65500  # of libjpeg; the format goes to 65535
+MAX_SIDE = FORMATS["jpeg"].max_side
 
 
 def header(data: Data) -> Header:
@@ -50,13 +51,14 @@ def header(data: Data) -> Header:
         elif 0xE0 <= marker <= 0xEF or marker == 0xFE:
             app.append((marker, body))
         at += length
-    kind = _frame(frame, len(data) - at)
+    size, kind = _frame(frame, len(data) - at)
     adobe = [segment(m, b) for m, b in app if m == 0xEE]
     spare = _spare(frame, body[0], process)
     height = int.from_bytes(frame[1:3], "big") + spare
     pieces.append(segment(process, frame[:1] + height.to_bytes(2, "big") + frame[3:]))
     rest = slice(at - length - 2, None)
-    return Header(segments.read(app), (b"\xff\xd8", *adobe[:1], *pieces, rest), kind, spare=spare)
+    parts = (b"\xff\xd8", *adobe[:1], *pieces, rest)
+    return Header(segments.read(app), size, parts, kind, spare=spare)
 
 
 def _marker(data: Data, at: int) -> tuple[int, int]:
@@ -68,8 +70,8 @@ def _marker(data: Data, at: int) -> tuple[int, int]:
     return at + found.end(), window[found.end() - 1]
 
 
-def _frame(body: bytes, room: int) -> str:
-    """Check the frame header against the bytes that follow; its colours in words."""
+def _frame(body: bytes, room: int) -> tuple[tuple[int, int], str]:
+    """Check the frame header against the bytes that follow: width and height, colours in words."""
     if len(body) < 6 or len(body) < 6 + 3 * body[5]:
         raise ImageError("the JPEG frame header is missing or cut short; fetch it again")
     depth, height, width, components = struct.unpack(">BHHB", body[:6])
@@ -77,20 +79,16 @@ def _frame(body: bytes, room: int) -> str:
         raise ImageError(
             f"this JPEG has {components} components of {depth} bits; save it as PNG or TIFF"
         )
-    if max(width, height) > MAX_SIDE:
-        raise ImageError(
-            f"this JPEG is {width} x {height} and libjpeg reads at most {MAX_SIDE} pixels a "
-            "side; convert it to PNG"
-        )
     factors = [(body[7 + 3 * i] >> 4, body[7 + 3 * i] & 15) for i in range(components)]
     if not all(1 <= h <= 4 and 1 <= v <= 4 for h, v in factors):
         raise ImageError("the JPEG sampling factors are invalid; the file is damaged")
     if width * height > room * 8 * 64 * 16:  # 1 bit a block, and 16 blocks under one of colour
         raise ImageError(f"the JPEG is damaged: {room} bytes cannot hold {width} x {height} pixels")
     if components != 3:
-        return "CMYK" if components == 4 else ""
+        return (width, height), "CMYK" if components == 4 else ""
     (h, v), (ch, cv) = factors[:2]
-    return {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0"}.get((h // ch, v // cv), "subsampled")
+    kinds = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0"}
+    return (width, height), kinds.get((h // ch, v // cv), "subsampled")
 
 
 def _spare(frame: bytes, components: int, process: int) -> int:

@@ -5,12 +5,14 @@ The plugin embeds no profile, so that what is written is sRGB.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from upscale.errors import ImageError
+from upscale.image import pillow
 from upscale.image.avif import boxes
 from upscale.image.model import Image, Info
 from upscale.metadata import Metadata, exif
@@ -73,18 +75,19 @@ def _boxes(data: bytes) -> Metadata:
     return Metadata("jxl", exif=block or None, xmp=packet)
 
 
-def probe(data: bytes) -> Info:
-    """What the boxes and the size header say; channels and depth are known after decoding."""
-    width, height = _size(data)
-    return Info("jxl", width, height, 8, 3, metadata=_boxes(data))
+def look(data: bytes) -> tuple[Info, Callable[[], Image | bytes]]:
+    """What boxes and size header say, and what decodes: channels and depth are known after it.
 
-
-def decode(data: bytes) -> Image | bytes:
-    """Bytes of a JPEG XL to a picture, turned upright by the decoder, or to the JPEG that it holds.
+    The decoder gives a picture turned upright, or the JPEG that the file holds.
 
     Raises:
-        ImageError: Damaged, of a kind that the plugin does not give, or the extra is missing.
+        ImageError: Damaged; the decoder: of a kind that the plugin does not give, or it is missing.
     """
+    info = Info("jxl", *_size(data), 8, 3, metadata=_boxes(data))
+    return info, lambda: _decode(data, info.metadata)
+
+
+def _decode(data: bytes, metadata: Metadata) -> Image | bytes:
     decoder = _plugin().Decoder(num_threads=1)
     try:
         is_jpeg, info, raw, profile, _ = decoder(data)
@@ -96,33 +99,16 @@ def decode(data: bytes) -> Image | bytes:
         raise ImageError(f"this JPEG XL has pixels of kind {info.mode}; convert it to PNG")
     dtype = {"I;16": np.uint16, "F": np.float32}.get(info.mode, np.uint8)
     pixels = np.frombuffer(raw, dtype).reshape(info.height, info.width, CHANNELS[info.mode])
-    found = _boxes(data)
     # The decoder has turned the picture, whatever the EXIF block says.
-    block = exif.read(found.exif).block if found.exif else None
-    return Image(pixels, replace(found, icc=profile or None, exif=block))
+    block = exif.read(metadata.exif).block if metadata.exif else None
+    return Image(pixels, replace(metadata, icc=profile or None, exif=block))
 
 
 def encode(image: Image, *, quality: int, lossless: bool) -> bytes:
-    """A picture (8 bit) to the bytes of a JPEG XL with EXIF and XMP boxes."""
-    m, p = image.metadata, image.pixels
-    encoder = _plugin().Encoder(
-        mode=("L", "LA", "RGB", "RGBA")[p.shape[2] - 1],
-        lossless=lossless,
-        quality=100 if lossless else quality,
-        decoding_speed=0,
-        effort=7,
-        use_container=bool(m.exif or m.xmp),
-        use_original_profile=False,
-        num_threads=-1,
-    )
-    out = encoder(
-        np.ascontiguousarray(p).tobytes(),
-        image.width,
-        image.height,
-        jpeg_encode=False,
-        exif=b"\0\0\0\0" + m.exif if m.exif else None,
-        xmp=m.xmp,
-        jumb=None,
-        compress=False,
-    )
-    return bytes(out)
+    """A picture (8 bit) to the bytes of a JPEG XL, with EXIF and XMP in boxes where it has any."""
+    _plugin()  # importing it teaches Pillow
+    m = image.metadata
+    if m.exif:
+        image = image.with_metadata(exif=bytes(4) + m.exif)  # where the block begins: at once
+    boxed = bool(m.exif or m.xmp)
+    return pillow.save(image, "JXL", quality=quality, lossless=lossless, use_container=boxed)

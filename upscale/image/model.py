@@ -105,7 +105,7 @@ class Format:
         alpha: Whether alpha can be written.
         gray: Whether one channel can be written.
         metadata: Kinds that are written: icc, exif, xmp, iptc, dpi, text.
-        max_side: Largest width and height.
+        max_side: Largest width and height: of the library that carries it, or of the format.
         quality: Default quality, 1 to 100; None where the format knows none.
         lossless: Whether the pixels can come back exactly.
         writable: Whether this package writes the format.
@@ -137,19 +137,25 @@ FORMATS: dict[str, Format] = {
             "png apng",
             "icc exif xmp iptc dpi text",
             depths=(8, 16),
-            max_side=1_000_000,  # of libpng; the format goes further
+            max_side=1_000_000,
         ),
         _format(
             "jpeg",
             "jpg jpeg jpe jfif",
             "icc exif xmp iptc dpi text",
             alpha=False,
-            max_side=65500,  # of libjpeg
+            max_side=65500,
             quality=95,
             lossless=False,
         ),
         _format("webp", "webp", "icc exif xmp", gray=False, max_side=16383, quality=90),
-        _format("tiff", "tif tiff", "icc exif xmp iptc dpi", depths=(8, 16, 32)),
+        _format(
+            "tiff",
+            "tif tiff",
+            "icc exif xmp iptc dpi",
+            depths=(8, 16, 32),
+            max_side=10_000_000,
+        ),
         _format(
             "avif", "avif", "icc exif xmp", gray=False, max_side=65536, quality=85, lossless=False
         ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from upscale.image.model import Image, Info, Pixels
 from upscale.metadata import Metadata
 
 FIELD = re.compile(rb"(?:\s|#[^\n]*\n)*([^\s#]+)")
+SHORT = "the Netpbm picture is cut short or damaged; write it again"
+PLAIN = (b"P1", b"P2", b"P3")
 TUPLES = {1: "GRAYSCALE", 2: "GRAYSCALE_ALPHA", 3: "RGB", 4: "RGB_ALPHA"}
 
 
@@ -36,8 +39,7 @@ def _header(data: bytes) -> tuple[Info, float, int]:
         raise ImageError(f"the Netpbm header is damaged ({error}); write it again") from error
     depth = 32 if kind in b"Ff" else 8 if top < 256 else 16
     metadata = Metadata("ppm", bilevel=magic in (b"P1", b"P4"))
-    words = "1 bit" if metadata.bilevel else ""
-    return Info("ppm", width, height, depth, channels, 1, words, metadata), top, at
+    return Info("ppm", width, height, depth, channels, metadata=metadata), top, at
 
 
 def _pam(data: bytes) -> tuple[int, int, int, float, int]:
@@ -53,27 +55,22 @@ def _pam(data: bytes) -> tuple[int, int, int, float, int]:
     return width, height, depth, float(top), end + 7
 
 
-def probe(data: bytes) -> Info:
-    """What the header says.
+def look(data: bytes) -> tuple[Info, Callable[[], Image]]:
+    """What the header says, and what decodes the picture; values are stretched to full scale.
 
     Raises:
-        ImageError: It is damaged.
-    """
-    return _header(data)[0]
-
-
-def decode(data: bytes) -> Image:
-    """Bytes of a Netpbm picture to a picture; values are stretched to full scale.
-
-    Raises:
-        ImageError: Damaged, or cut short.
+        ImageError: The header is damaged; the decoder: damaged, or cut short.
     """
     info, top, at = _header(data)
+    return info, lambda: _decode(data, info, top, at)
+
+
+def _decode(data: bytes, info: Info, top: float, at: int) -> Image:
     magic, shape = data[:2], (info.height, info.width, info.channels)
     count = info.height * info.width * info.channels
     if count > 8 * len(data):
-        raise ImageError("the Netpbm picture is cut short; write it again")
-    if magic in (b"P1", b"P2", b"P3"):
+        raise ImageError(SHORT)
+    if magic in PLAIN:
         pixels = _plain(data[at:], count, magic == b"P1")
     else:
         pixels = _raw(data, at, magic, shape, top)
@@ -92,14 +89,14 @@ def _plain(text: bytes, count: int, packed: bool) -> Pixels:
     """Decimal numbers; those of P1 need no space between them."""
     text = re.sub(rb"#[^\n]*", b"", text)
     if len(text) < (count if packed else 2 * count - 1):
-        raise ImageError("the Netpbm picture is cut short; write it again")
+        raise ImageError(SHORT)
     try:
         digits = list(text.translate(None, b" \t\r\n\v\f")) if packed else text.split()
         values = np.array(digits[:count], np.int64) - (48 if packed else 0)
     except (ValueError, OverflowError) as error:
         raise ImageError("the Netpbm picture holds something that is no number") from error
     if len(values) < count or (len(values) and (values.min() < 0 or values.max() > 65535)):
-        raise ImageError("the Netpbm picture is cut short or damaged; write it again")
+        raise ImageError(SHORT)
     return values.astype(np.uint16)
 
 
@@ -110,7 +107,7 @@ def end(data: bytes) -> int:
         ImageError: The header is damaged.
     """
     info, top, at = _header(data)
-    if data[:2] in (b"P1", b"P2", b"P3"):
+    if data[:2] in PLAIN:
         return len(data)
     dtype, count = _samples(data[:2], (info.height, info.width, info.channels), top)
     return at + count * dtype.itemsize
@@ -130,7 +127,7 @@ def _raw(data: bytes, at: int, magic: bytes, shape: tuple[int, int, int], top: f
     height, width, _ = shape
     dtype, count = _samples(magic, shape, top)
     if len(data) - at < count * dtype.itemsize:
-        raise ImageError("the Netpbm picture is cut short; write it again")
+        raise ImageError(SHORT)
     flat = np.frombuffer(data, dtype, count, at)
     if magic == b"P4":
         bits = np.unpackbits(flat.reshape(height, -1), axis=1)
@@ -145,8 +142,6 @@ def encode(image: Image) -> bytes:
     p = image.pixels
     height, width, channels = p.shape
     if p.dtype == np.float32:
-        if image.has_alpha:
-            raise ImageError("PFM holds no alpha; choose -f tiff")
         magic = b"Pf" if channels == 1 else b"PF"
         body = np.ascontiguousarray(p[::-1]).astype("<f4").tobytes()
         return magic + f"\n{width} {height}\n-1.0\n".encode() + body

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -50,11 +51,12 @@ def encode_bmp(image: Image) -> bytes:
     return data[:38] + resolution + data[46:]
 
 
-def probe_hdr(data: bytes) -> Info:
-    """What the header of a Radiance picture says.
+def look_hdr(data: bytes) -> tuple[Info, Callable[[], Image]]:
+    """What the header of a Radiance picture says, and what decodes it to linear light.
 
     Raises:
-        ImageError: Damaged, turned, or promising more pixels than the file can hold.
+        ImageError: Damaged, turned, or promising more pixels than the file can hold; the decoder:
+            damaged or cut short.
     """
     found = RESOLUTION.search(data, 0, 65536)
     if found is None or b"FORMAT=32-bit_rle_xyze" in data[: found.start()]:
@@ -65,16 +67,12 @@ def probe_hdr(data: bytes) -> Info:
     if width * height * 4 > (len(data) - found.end()) * RUN:
         raise ImageError(DAMAGED)
     profile = icc.build("Linear sRGB", curve=(1.0,))
-    return Info("hdr", width, height, 32, 3, metadata=Metadata("hdr", icc=profile))
+    info = Info("hdr", width, height, 32, 3, metadata=Metadata("hdr", icc=profile))
+    return info, lambda: _decode_hdr(data, info)
 
 
-def decode_hdr(data: bytes) -> Image:
-    """Bytes of a Radiance picture to a picture in linear light.
-
-    Raises:
-        ImageError: Damaged or cut short.
-    """
-    info, cv2 = probe_hdr(data), library()
+def _decode_hdr(data: bytes, info: Info) -> Image:
+    cv2 = library()
     try:
         found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:

@@ -1,4 +1,4 @@
-"""WebP and BMP read, WebP and AVIF written by Pillow.
+"""WebP and BMP read, WebP, AVIF and (with a plugin) JPEG XL written by Pillow.
 
 libvips decodes a WebP in threads that are missing in a forked process, where it would wait for them
 for ever; what it writes would depend on the number of threads (AVIF), and its EXIF blocks be made
@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import struct
 import warnings
-from functools import partial
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,11 +34,11 @@ DAMAGE = (  # what Pillow's decoders have been seen to raise over damaged files
 )
 
 
-def _open(name: str, data: bytes) -> ImageFile.ImageFile:
-    """Read the header, by the one decoder that is meant.
+def look(name: str, data: bytes) -> tuple[Info, Callable[[], Image]]:
+    """What the header of a WebP or BMP says, and what decodes the picture.
 
     Raises:
-        ImageError: Damaged or cut short.
+        ImageError: Damaged or cut short; so does the decoder.
     """
     from PIL import BmpImagePlugin, WebPImagePlugin
     from PIL.Image import DecompressionBombError
@@ -46,18 +46,26 @@ def _open(name: str, data: bytes) -> ImageFile.ImageFile:
     if name == "webp" and len(data) < 8 + int.from_bytes(data[4:8], "little"):
         raise ImageError("the WebP is cut short; fetch it again")
     kinds = {"webp": WebPImagePlugin.WebPImageFile, "bmp": BmpImagePlugin.BmpImageFile}
+    damaged = f"the {name.upper()} is damaged or cut short; fetch it again"
     try:
-        return kinds[name](io.BytesIO(data))
+        opened = kinds[name](io.BytesIO(data))
     except (*DAMAGE, DecompressionBombError) as error:
-        raise ImageError(f"the {name.upper()} is damaged or cut short; fetch it again") from error
+        raise ImageError(damaged) from error
+    info = _info(name, data, opened)
+
+    def decode() -> Image:
+        try:
+            opened.load()
+            found = opened.convert({1: "L", 3: "RGB", 4: "RGBA"}[info.channels])
+        except DAMAGE as error:
+            raise ImageError(damaged) from error
+        return Image(np.array(found).reshape(info.height, info.width, -1), info.metadata)
+
+    return info, decode
 
 
 def _info(name: str, data: bytes, opened: ImageFile.ImageFile) -> Info:
-    """What the header says.
-
-    Raises:
-        ImageError: It promises more pixels than the file can hold.
-    """
+    """What the header says, unless it promises more pixels than the file can hold."""
     (width, height), mode, info = opened.size, opened.mode, opened.info
     most = len(data) * 8 // {"RGB": 16, "RGBA": 32}.get(mode, 1)
     if name == "bmp" and width * height > most and info.get("compression") not in CODED:
@@ -68,43 +76,16 @@ def _info(name: str, data: bytes, opened: ImageFile.ImageFile) -> Info:
         exif=info.get("exif"),
         xmp=info.get("xmp"),
         dpi=info.get("dpi"),
-        palette=mode == "P",
+        palette=mode in ("1", "P"),
         bilevel=mode == "1",
     )
     channels = {"1": 1, "L": 1, "RGBA": 4}.get(mode, 3)
     frames = getattr(opened, "n_frames", 1)
-    kind = "palette" if mode in ("1", "P") else ""
-    return Info(name, width, height, 8, channels, frames, kind, metadata)
+    return Info(name, width, height, 8, channels, frames, metadata=metadata)
 
 
-def _probe(name: str, data: bytes) -> Info:
-    """What the header says."""
-    return _info(name, data, _open(name, data))
-
-
-def _decode(name: str, data: bytes) -> Image:
-    """The picture.
-
-    Raises:
-        ImageError: Damaged or cut short.
-    """
-    opened = _open(name, data)
-    info = _info(name, data, opened)
-    try:
-        opened.load()
-        found = opened.convert({1: "L", 3: "RGB", 4: "RGBA"}[info.channels])
-    except DAMAGE as error:
-        raise ImageError(f"the {name.upper()} is damaged or cut short; fetch it again") from error
-    pixels = np.array(found)
-    return Image(pixels if pixels.ndim == 3 else pixels[:, :, None], info.metadata)
-
-
-probe_webp, decode_webp = partial(_probe, "webp"), partial(_decode, "webp")
-probe_bmp, decode_bmp = partial(_probe, "bmp"), partial(_decode, "bmp")
-
-
-def _save(image: Image, name: str, **options: Any) -> bytes:
-    """Encode a picture (8-bit RGB or RGBA) with its profile, EXIF and XMP.
+def save(image: Image, name: str, **options: Any) -> bytes:
+    """Encode a picture (8 bit) with its profile, EXIF and XMP.
 
     Raises:
         ImageError: The encoder refuses it.
@@ -114,7 +95,8 @@ def _save(image: Image, name: str, **options: Any) -> bytes:
     m, buffer = image.metadata, io.BytesIO()
     metadata = {"icc_profile": m.icc or b"", "exif": m.exif or b"", "xmp": m.xmp or b""}
     try:
-        PillowImage.fromarray(image.pixels).save(buffer, name, **metadata, **options)
+        pixels = image.pixels[:, :, 0] if image.pixels.shape[2] == 1 else image.pixels
+        PillowImage.fromarray(pixels).save(buffer, name, **metadata, **options)
     except (OSError, ValueError, MemoryError, RuntimeError) as error:
         raise ImageError(
             f"{image.width} x {image.height} cannot be written as {name} ({error}); choose -f png"
@@ -124,10 +106,10 @@ def _save(image: Image, name: str, **options: Any) -> bytes:
 
 def encode_webp(image: Image, *, quality: int, lossless: bool) -> bytes:
     """The bytes of a WebP; colour under alpha 0 is kept."""
-    return _save(image, "WEBP", quality=quality, lossless=lossless, exact=True, method=4)
+    return save(image, "WEBP", quality=quality, lossless=lossless, exact=True, method=4)
 
 
 def encode_avif(image: Image, *, quality: int) -> bytes:
     """The bytes of an AVIF; full colour resolution from 90 on."""
     subsampling = "4:4:4" if quality >= FULL_COLOUR else "4:2:0"
-    return _save(image, "AVIF", quality=quality, max_threads=THREADS, subsampling=subsampling)
+    return save(image, "AVIF", quality=quality, max_threads=THREADS, subsampling=subsampling)

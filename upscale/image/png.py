@@ -11,7 +11,6 @@ import zlib
 from dataclasses import replace
 
 from upscale.errors import ImageError
-from upscale.image.model import FORMATS
 from upscale.image.source import Header
 from upscale.metadata import Metadata
 from upscale.metadata import png as chunks
@@ -20,7 +19,6 @@ from upscale.metadata.data import Data
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PIXELS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
 MOST_CHUNK = 1 << 28  # bytes of a chunk of metadata
-LONGEST_SIDE = FORMATS["png"].max_side
 
 
 def header(data: Data) -> Header:
@@ -52,12 +50,15 @@ def header(data: Data) -> Header:
             else:
                 notes.append(f"damaged {kind.decode('latin-1')} chunk left out")
         at = end
-    depth, colour = _kind(data)
+    head = data[8:33]
+    if head[4:8] != b"IHDR" or len(head) < 25:
+        raise ImageError("the PNG does not begin with a valid IHDR chunk; fetch it again")
+    width, height, depth, colour = struct.unpack(">IIBB", head[8:18])
     found = chunks.read(other, gray=colour in (0, 4))
     metadata = replace(found, palette=colour == 3, bilevel=depth == 1, notes=(*notes, *found.notes))
     frames = int.from_bytes(other[b"acTL"][0][:4], "big") if b"acTL" in other else 1
-    what = "palette" if colour == 3 else "1 bit" if depth == 1 else ""
-    return Header(metadata, tuple(pieces), what, max(frames, 1 + (b"acTL" in other)))
+    frames = max(frames, 1 + (b"acTL" in other))
+    return Header(metadata, (width, height), tuple(pieces), frames=frames)
 
 
 def _join(pieces: list[bytes | slice], part: slice) -> None:
@@ -67,20 +68,6 @@ def _join(pieces: list[bytes | slice], part: slice) -> None:
         pieces[-1] = slice(last.start, part.stop)
     else:
         pieces.append(part)
-
-
-def _kind(data: Data) -> tuple[int, int]:
-    """Bits of a sample, and the colour type."""
-    head = data[8:33]
-    if head[4:8] != b"IHDR" or len(head) < 25:
-        raise ImageError("the PNG does not begin with a valid IHDR chunk; fetch it again")
-    width, height, depth, colour = struct.unpack(">IIBB", head[8:18])
-    if max(width, height) > LONGEST_SIDE:
-        raise ImageError(
-            f"this PNG is {width} x {height} and libpng reads at most 1 million pixels a side; "
-            "cut it, or convert it to TIFF"
-        )
-    return depth, colour
 
 
 def chunk(kind: bytes, body: bytes) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -13,7 +13,7 @@ from upscale.errors import ImageError
 from upscale.icc import cmyk
 from upscale.image import avif, jpeg, jxl, netpbm, opencv, pillow, png, tiff, vips
 from upscale.image.identify import identify
-from upscale.image.model import MAX_PIXELS, Image, Info, Pixels, check_size
+from upscale.image.model import FORMATS, MAX_PIXELS, Image, Info, Pixels, check_size
 from upscale.image.source import Header, Source, data_of
 from upscale.metadata import Metadata
 from upscale.metadata.data import Data
@@ -26,14 +26,14 @@ HEADERS: dict[str, Callable[[Data], Header]] = {
     "jpeg": jpeg.header,
     "tiff": tiff.header,
     "avif": avif.header,
-    "gif": lambda data: Header(Metadata("gif", palette=True), kind="palette"),
+    "gif": lambda data: Header(Metadata("gif", palette=True)),
 }
-WHOLE: dict[str, tuple[Callable[[bytes], Info], Callable[[bytes], Image | bytes]]] = {
-    "webp": (pillow.probe_webp, pillow.decode_webp),
-    "bmp": (pillow.probe_bmp, pillow.decode_bmp),
-    "ppm": (netpbm.probe, netpbm.decode),
-    "hdr": (opencv.probe_hdr, opencv.decode_hdr),
-    "jxl": (jxl.probe, jxl.decode),
+WHOLE: dict[str, Callable[[bytes], tuple[Info, Callable[[], Image | bytes]]]] = {
+    "webp": partial(pillow.look, "webp"),
+    "bmp": partial(pillow.look, "bmp"),
+    "ppm": netpbm.look,
+    "hdr": opencv.look_hdr,
+    "jxl": jxl.look,
 }
 
 
@@ -69,22 +69,21 @@ class Reader:
 
     def read(self) -> Image:
         """The whole picture; errors are those of ``rows``."""
-        return Image(gathered(self.rows(), (self.height, self.width)), self.metadata)
+        return Image(gathered(self.rows(), self.height), self.metadata)
 
     def in_memory(self) -> Reader:
         """The same picture decoded now, its rows from memory; errors are those of ``rows``."""
         return of_image(self.read())
 
 
-def gathered(rows: Iterator[Pixels], size: tuple[int, int]) -> Pixels:
-    """The rows of a picture of ``size`` (height, width) in one array."""
-    first = next(rows)
-    if len(first) == size[0]:
-        return first
-    out = np.empty((*size, first.shape[2]), first.dtype)
-    out[: len(first)] = first
-    top = len(first)
-    for strip in rows:
+def gathered(strips: Iterable[Pixels], height: int) -> Pixels:
+    """The whole picture of some strips (h, W, C), without a second copy of it in memory."""
+    out, top = np.empty(0), 0
+    for strip in strips:
+        if len(strip) == height:
+            return strip
+        if not top:
+            out = np.empty((height, *strip.shape[1:]), strip.dtype)
         out[top : top + len(strip)] = strip
         top += len(strip)
     return out
@@ -126,28 +125,22 @@ def open(  # noqa: A001 - image.open, as the field calls it
         if name in WHOLE:
             return _decoded(name, data[:], max_pixels, assume_icc)
         looked = _look(name, data)
-        check_size(looked.width, looked.height, max_pixels)
-    _check_frames(name, looked.frames)
-    is_cmyk = looked.bands == 4 and looked.is_cmyk
-    metadata, profile = looked.header.metadata, None
-    if is_cmyk:
-        profile = cmyk.profile_of(metadata.icc, assume_icc)
-        metadata = replace(metadata, icc=None, cmyk=profile)
-    channels = 3 if is_cmyk else looked.bands
-    metadata = settled(metadata, channels <= 2, assume_icc)
-    width, height = (looked.width, looked.height)[:: -1 if metadata.orientation > 4 else 1]
-    start = partial(_rows, source, name, looked, metadata.orientation, profile)
-    return Reader(
-        name, height, width, channels, looked.dtype, replace(metadata, orientation=1), start
-    )
+    info = looked.info
+    check_size(info.width, info.height, max_pixels)
+    _check_frames(name, info.frames)
+    metadata, profile = info.metadata, None
+    if looked.bands > info.channels:
+        profile = cmyk.profile_of(metadata.cmyk, assume_icc)
+        metadata = replace(metadata, cmyk=profile)
+    metadata = settled(metadata, info.channels <= 2, assume_icc)
+    width, height = (info.width, info.height)[:: -1 if metadata.orientation > 4 else 1]
+    start = partial(_rows, source, looked, metadata.orientation, profile)
+    metadata = replace(metadata, orientation=1)
+    return Reader(name, height, width, info.channels, looked.dtype, metadata, start)
 
 
 def _check_frames(name: str, frames: int) -> None:
-    """Refuse what holds several pictures.
-
-    Raises:
-        ImageError: With their number.
-    """
+    """Refuse what holds several pictures; the error has their number."""
     what = "this is an animated {} of {} frames; give its frames as single pictures"
     if name == "tiff":
         what = "this {} has {} pages; split it into single pictures first"
@@ -157,36 +150,40 @@ def _check_frames(name: str, frames: int) -> None:
 
 @dataclass(frozen=True)
 class _Look:
-    """A picture before its pixels are decoded; sizes as they are stored."""
+    """A picture before its pixels are decoded, as it is stored: four bands of CMYK are bands."""
 
+    info: Info
     header: Header
-    width: int
-    height: int
     bands: int
     dtype: np.dtype[Any]
     bits: int
-    is_cmyk: bool
-    frames: int
 
 
 def _look(name: str, data: Data) -> _Look:
-    """What the file and libvips say of a picture."""
-    header = HEADERS[name](data)
+    """What the file and libvips say of a picture.
+
+    Raises:
+        ImageError: Damaged, or larger than the library of its format reads.
+    """
+    header, most = HEADERS[name](data), FORMATS[name].max_side
+    if header.size and max(header.size) > most:
+        raise ImageError(
+            f"this {name.upper()} is {header.size[0]} x {header.size[1]}, and at most {most} "
+            "pixels a side can be read; cut it, or convert it to TIFF"
+        )
     with vips.opened(name, data, header) as picture:
         metadata, frames = header.metadata, header.frames
         if name in ("gif", "avif"):
             metadata = _fields(picture, metadata)
             frames = max(frames, vips.field(picture, "n-pages") or 1)
-        return _Look(
-            replace(header, metadata=metadata),
-            picture.width,
-            picture.height - header.spare,
-            picture.bands,
-            vips.dtype_of(picture),
-            vips.field(picture, "bits-per-sample") or 8,
-            picture.interpretation == "cmyk",
-            frames,
-        )
+        channels, dtype = picture.bands, vips.dtype_of(picture)
+        if channels == 4 and picture.interpretation == "cmyk":
+            channels, metadata = 3, replace(metadata, icc=None, cmyk=metadata.icc)
+        depth, bits = dtype.itemsize * 8, vips.field(picture, "bits-per-sample") or 8
+        kind = header.kind or (f"{bits} bit" if 8 < bits < depth else "")
+        size = (picture.width, picture.height - header.spare)
+        info = Info(name, *size, depth, channels, frames, kind, metadata)
+        return _Look(info, header, picture.bands, dtype, bits)
 
 
 def _fields(picture: Any, metadata: Metadata) -> Metadata:
@@ -202,24 +199,25 @@ def _fields(picture: Any, metadata: Metadata) -> Metadata:
 
 
 def _rows(
-    source: Source, name: str, looked: _Look, orientation: int, profile: bytes | None
+    source: Source, looked: _Look, orientation: int, profile: bytes | None
 ) -> Iterator[Pixels]:
     """The rows of a file, upright."""
+    info, header = looked.info, looked.header
     if orientation != 1:
-        stored = _rows(source, name, looked, 1, profile)
-        yield from _strips(upright(gathered(stored, (looked.height, looked.width)), orientation))
+        stored = _rows(source, looked, 1, profile)
+        yield from _strips(upright(gathered(stored, info.height), orientation))
         return
-    with data_of(source) as data, vips.opened(name, data, looked.header) as picture:
-        seen = (picture.width, picture.height - looked.header.spare, picture.bands)
-        if seen != (looked.width, looked.height, looked.bands):
+    with data_of(source) as data, vips.opened(info.format, data, header) as picture:
+        seen = (picture.width, picture.height - header.spare, picture.bands)
+        if seen != (info.width, info.height, looked.bands):
             raise ImageError("the file became another one while it was read; run again")
         top = 0
-        for band in vips.rows(picture, looked.height):
+        for band in vips.rows(picture, info.height):
             if band.dtype == np.float32:
                 check_values(band, top)
             elif profile is not None:
                 band = cmyk.to_rgb(band, profile)  # noqa: PLW2901 - the same rows
-            elif name == "avif" and band.dtype == np.uint16:
+            elif info.format == "avif" and band.dtype == np.uint16:
                 band = _stretched(band, looked.bits)  # noqa: PLW2901
             top += len(band)
             yield band
@@ -233,12 +231,11 @@ def _stretched(band: Pixels, bits: int) -> Pixels:
 
 def _decoded(name: str, data: bytes, max_pixels: int, assume_icc: bytes | None) -> Reader:
     """A picture that another library decodes, or this package."""
-    probe_whole, decode_whole = WHOLE[name]
-    info = probe_whole(data)
+    info, decoder = WHOLE[name](data)
     check_size(info.width, info.height, max_pixels)
     _check_frames(name, info.frames)
     with np.errstate(all="ignore"):  # what is no number is refused below
-        found = decode_whole(data)
+        found = decoder()
     if isinstance(found, bytes):
         return open(found, max_pixels=max_pixels, assume_icc=assume_icc)
     if found.pixels.dtype == np.float32:
@@ -262,19 +259,10 @@ def probe(source: Source) -> Info:
     """
     with data_of(source) as data:
         name = identify(data[:HEAD])
-        if name in WHOLE:
-            info = WHOLE[name][0](data[:])
-        else:
-            found = _look(name, data)
-            depth = found.dtype.itemsize * 8
-            channels = 3 if found.is_cmyk else found.bands
-            size = (found.width, found.height)
-            kind = found.header.kind or (f"{found.bits} bit" if 8 < found.bits < depth else "")
-            metadata = found.header.metadata
-            if found.is_cmyk:
-                metadata = replace(metadata, icc=None, cmyk=metadata.icc)
-            info = Info(name, *size, depth, channels, found.frames, kind, metadata)
-    return replace(info, metadata=settled(info.metadata, info.channels <= 2, None))
+        info = WHOLE[name](data[:])[0] if name in WHOLE else _look(name, data).info
+    m = settled(info.metadata, info.channels <= 2, None)
+    kind = info.kind or ("palette" if m.palette else "1 bit" if m.bilevel else "")
+    return replace(info, metadata=m, kind=kind)
 
 
 def check_values(pixels: Pixels, top: int = 0) -> None:

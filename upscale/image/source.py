@@ -39,14 +39,16 @@ class Header:
 
     Attributes:
         metadata: As they stand in the file: not yet turned upright.
+        size: Width and height as the file promises them; ``None``: libvips is asked.
         pieces: The parts of the file that make its pixels, which libvips is given.
-        kind: In words what the picture is stored as, for example "palette", "4:2:0".
+        kind: In words what the picture is stored as, for example "CMYK", "4:2:0".
         frames: How many pictures there are in the file.
         spare: Rows that the pieces promise below the last one of the picture.
         unlimited: The decoder may allocate as much as the header asks for, which was checked.
     """
 
     metadata: Metadata
+    size: tuple[int, int] | None = None
     pieces: Pieces = ALL
     kind: str = ""
     frames: int = 1

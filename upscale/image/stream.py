@@ -44,7 +44,7 @@ def save_rows(
     """Pull strips in this thread while libvips saves them in another; what either raises comes out.
 
     Args:
-        strips: All but the last of ``strip_rows`` rows, (h, W, C).
+        strips: Rows (h, W, C) from top to bottom; each is read until the next but two is asked for.
         shape: Height, width, channels of the picture.
         dtype: Of the samples: uint8, uint16 or float32.
         save: Called with the picture of libvips; it saves it.
@@ -147,37 +147,27 @@ def _start(shape: Shape, dtype: np.dtype[Any], cmyk: bool) -> bytes:
     return written(len(written(0)))
 
 
-def of_height(
-    rows: Iterable[Pixels], shape: Shape, dtype: np.dtype[Any], tall: int
-) -> Iterator[Pixels]:
-    """Yield the rows of a picture ``tall`` at a time, fewer at the bottom.
+def cut(rows: Iterable[Pixels], shape: Shape, dtype: np.dtype[Any], tall: int) -> Iterator[Pixels]:
+    """Yield the rows of a picture at most ``tall`` at a time.
 
     Args:
         rows: Strips (h, W, C) from top to bottom, in any heights.
         shape: Height, width and channels of the picture.
         dtype: Of the samples.
-        tall: Rows to give at a time.
+        tall: Most rows to give at a time.
 
     Raises:
         ValueError: A strip of another width, count of channels or dtype, or not as many rows as
             ``shape`` says.
     """
-    height, *rest = shape
-    top = filled = 0  # rows given, and rows waiting in ``held``
-    held = np.empty((min(tall, height), *rest), dtype)
+    (height, *rest), count = shape, 0
     for strip in rows:
+        count += len(strip)
         if strip.ndim != 3 or [*strip.shape[1:]] != rest or strip.dtype != dtype:
             raise ValueError(f"a strip {strip.shape} of {strip.dtype} for {shape} of {dtype}")
-        if top + filled + len(strip) > height:
-            raise ValueError(f"{top + filled + len(strip)} rows, and not {height}")
-        at = 0
-        while at < len(strip):
-            count = min(len(held) - filled, len(strip) - at)
-            held[filled : filled + count] = strip[at : at + count]
-            filled, at = filled + count, at + count
-            if filled == len(held):
-                yield held
-                top, filled = top + filled, 0
-                held = np.empty((min(tall, height - top), *rest), dtype)
-    if top != height:
-        raise ValueError(f"{top + filled} rows, and not {height}")
+        if count > height:
+            break
+        for top in range(0, len(strip), tall):
+            yield strip[top : top + tall]
+    if count != height:
+        raise ValueError(f"{count} rows, and not {height}")

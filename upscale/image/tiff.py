@@ -26,7 +26,6 @@ PIXEL_TAGS |= {*range(322, 326), 338, 339, 347, *range(529, 533)}
 MASK, REDUCED = 4, 1  # kinds of subfiles
 PREMULTIPLIED, STRAIGHT = 1, 2  # kinds of extra samples
 MOST_PAGES, MOST_SAMPLES = 65536, 16
-LONGEST_SIDE = 10_000_000  # that libvips reads
 MOST_STRIP = 50_000_000  # bytes of one strip, of which libtiff asks to be told
 MOSAICS = (32803, 34892)
 COLOURS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3}  # channels of each photometric kind
@@ -75,13 +74,13 @@ def header(data: Data) -> Header:
         raise ImageError("this is a RAW file of a camera; develop it to TIFF or PNG first")
     extra = _check_samples(page)
     _check_storage(page, len(data))
-    photometric, bits = page.number(PHOTOMETRIC, 1), (page.numbers(BITS) or (1,))[0]
     unknown = extra and page.number(EXTRA_SAMPLES) not in (PREMULTIPLIED, STRAIGHT)
     notes = ("the extra channel of unknown meaning is taken as alpha",) if unknown else ()
     return Header(
         metadata_of(page.block, page.directory, notes),
+        (page.number(WIDTH), page.number(HEIGHT)),
         _pieces(page, len(data)),
-        "1 bit" if bits == 1 else {3: "palette", 5: "CMYK"}.get(photometric, ""),
+        "CMYK" if page.number(PHOTOMETRIC, 1) == 5 else "",
         page.pages,
         unlimited=_strip_bytes(page) > MOST_STRIP,
     )
@@ -178,8 +177,6 @@ def _check_storage(page: Page, length: int) -> None:
     )
     if any(o + c > length for o, c in zip(offsets, counts, strict=False)):
         raise ImageError("the TIFF is cut short: segments lie beyond its end; fetch it again")
-    if max(width, height) > LONGEST_SIDE:
-        raise ImageError(f"this TIFF is {width} x {height}; libvips reads 10 million pixels a side")
     need = width * height * samples * (page.numbers(BITS) or (1,))[0] // 8
     if need > min(sum(counts), length) * RATIO.get(packing, MOST_RATIO):
         raise ImageError(f"the TIFF is damaged: its data cannot hold {width} x {height} pixels")

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 
 from upscale.errors import ImageError
-from upscale.image import netpbm
+from upscale.image import avif, netpbm, png
 from upscale.image.identify import identify
 from upscale.image.reader import HEAD, probe
 
@@ -40,16 +40,6 @@ def another(data: bytes) -> tuple[str, str, int] | None:
                 probe(data[at:])
             return first, second, end
     return None
-
-
-def _png(data: bytes) -> int:
-    """Behind the chunk IEND."""
-    at = 8
-    while at + 12 <= len(data):
-        kind, at = data[at + 4 : at + 8], at + 12 + int.from_bytes(data[at : at + 4], "big")
-        if kind == b"IEND":
-            return at
-    return len(data)
 
 
 def _jpeg(data: bytes) -> int:
@@ -98,21 +88,17 @@ def _bmp(data: bytes) -> int:
 
 def _boxes(data: bytes) -> int:
     """Before the second box of the first one's kind (ISO base media), or what is no box."""
-    at, kind = 0, data[4:8]
-    while at + 8 <= len(data):
-        size = int.from_bytes(data[at : at + 4], "big")
-        if size == 1:
-            size = int.from_bytes(data[at + 8 : at + 16], "big")
-        if size == 0:
-            return len(data)
-        if size < 8 or at + size > len(data) or (at and data[at + 4 : at + 8] == kind):
-            return at
-        at += size
-    return at
+    end = 0
+    with contextlib.suppress(ImageError):
+        for kind, _, last in avif.boxes(data, 0, len(data)):
+            if end and kind == data[4:8]:
+                break
+            end = last
+    return end
 
 
 ENDS: dict[str, Callable[[bytes], int]] = {
-    "png": _png,
+    "png": lambda data: max(p.stop for p in png.header(data).pieces if isinstance(p, slice)),
     "jpeg": _jpeg,
     "gif": _gif,
     "webp": _webp,

@@ -13,9 +13,9 @@ import numpy as np
 from upscale.errors import ImageError
 from upscale.icc import cmyk
 from upscale.image import jpeg, jxl, netpbm, opencv, pillow, png
-from upscale.image.fit import check_output, fit_metadata, fit_pixels, losses
+from upscale.image.fit import check_output, fit_metadata, fit_pixels, full_scale, losses
 from upscale.image.model import FORMATS, Image, Pixels, check_size
-from upscale.image.stream import Shape, of_height, save_rows, strip_rows
+from upscale.image.stream import Shape, cut, save_rows, strip_rows
 from upscale.image.vips import library
 from upscale.metadata import Metadata
 from upscale.metadata import jpeg as segments
@@ -69,7 +69,7 @@ class Writer:
 
         Args:
             rows: Strips (h, W, C) from top to bottom, in any heights; they are pulled in the
-                caller's thread, and what they raise comes out as it is.
+                caller's thread, what they raise comes out as it is, and none may change once given.
 
         Raises:
             ImageError: The format cannot hold what the rows hold.
@@ -94,10 +94,10 @@ class Writer:
         return (*self.shape[:2], channels)
 
     def _strips(self, rows: Iterable[Pixels]) -> Iterator[Pixels]:
-        """The rows as they are stored, cut as ``save_rows`` wants them."""
+        """The rows as they are stored, few at a time."""
         tall = strip_rows(self._shape, self.fitted.pixels.dtype)
         kind = FORMATS[self.format]
-        for strip in of_height(rows, self.shape, self.dtype, tall):
+        for strip in cut(rows, self.shape, self.dtype, tall):
             pixels = fit_pixels(Image(strip, self.metadata), kind, self.background).pixels
             yield cmyk.from_rgb(pixels, self.separated) if self.separated else pixels
 
@@ -241,8 +241,7 @@ def create(
     )
     dtype = np.dtype(dtype)
     check_size(width, height, width * height)
-    top = np.iinfo(dtype).max if dtype.kind == "u" else 1
-    opaque = Image(np.full((1, 1, channels), top, dtype), metadata)
+    opaque = Image(np.full((1, 1, channels), full_scale(dtype), dtype), metadata)
     fitted = fit_pixels(opaque, kind, background)
     fitted = Image(fitted.pixels, fit_metadata(fitted.metadata, (width, height), kind))
     holds_inks = kind.name in ("jpeg", "tiff") and fitted.pixels.shape[2] == 3
