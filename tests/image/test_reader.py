@@ -180,8 +180,8 @@ def test_tiffs_of_few_bits(
     entries = {256: width, 257: height, 258: bits, 259: compression, 262: photometric}
     entries |= {266: 2 if turned else 1, 277: 1, 278: rows}
     directory = {tag: tags.long(value, "<") for tag, value in entries.items()}
-    directory[273] = tags.longs(offsets[:-1].tolist(), "<")
-    directory[279] = tags.longs([len(s) for s in strips], "<")
+    directory[273] = tags.long(offsets[:-1].tolist(), "<")
+    directory[279] = tags.long([len(s) for s in strips], "<")
     if photometric == 3:
         raw = struct.pack(f"<{3 << bits}H", *colours.ravel())
         directory[320] = tags.Entry(tags.SHORT, 3 << bits, raw)

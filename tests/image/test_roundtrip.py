@@ -21,6 +21,7 @@ from upscale import icc
 from upscale.errors import ImageError, UsageError
 from upscale.image import (
     FORMATS,
+    Encoding,
     Image,
     Metadata,
     check_output,
@@ -171,7 +172,7 @@ def test_limits_are_found_before_the_work(
 )
 def test_options_that_do_not_fit_are_wrong_usage(options: dict[str, object]) -> None:
     with pytest.raises(UsageError):
-        check_output("jpeg", 4, 4, **options)  # type: ignore[arg-type]
+        check_output("jpeg", 4, 4, Encoding(**options))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from PIL import Image as PillowImage
 from tests.pictures import IPTC, XMP, exif_block, exposure, photo, sample
 from upscale import icc, image
 from upscale.errors import ImageError, UsageError
-from upscale.image import Image, Metadata, create, decode, encode, stream, writer
+from upscale.image import Encoding, Image, Metadata, create, decode, encode, stream, writer
 from upscale.metadata import tags
 
 KINDS = [
@@ -43,7 +43,7 @@ def written(name: str, picture: Image, *heights: int, **options: Any) -> bytes:
     """The file of a picture whose rows come in strips of these heights, and then the rest."""
     file, pixels = io.BytesIO(), picture.pixels
     ends = [0, *np.cumsum(heights).tolist(), len(pixels)]
-    made = create(file, name, pixels.shape, pixels.dtype, picture.metadata, **options)  # type: ignore[arg-type]
+    made = create(file, name, pixels.shape, pixels.dtype, picture.metadata, Encoding(**options))  # type: ignore[arg-type]
     made.write(pixels[a:b] for a, b in pairwise(ends))
     return file.getvalue()
 
@@ -152,7 +152,7 @@ def test_what_the_format_cannot_hold_is_said_before_the_work() -> None:
     with pytest.raises(ImageError, match="PFM holds no alpha"):
         create(io.BytesIO(), "ppm", (4, 4, 4), np.float32)
     with pytest.raises(UsageError, match="lossless"):
-        create(io.BytesIO(), "jpeg", (4, 4, 3), np.uint8, lossless=True)
+        create(io.BytesIO(), "jpeg", (4, 4, 3), np.uint8, encoding=Encoding(lossless=True))
     made = create(io.BytesIO(), "bmp", (4, 4, 3), np.uint16, Metadata(xmp=XMP))
     assert made.losses == (
         "BMP holds no XMP (with the provenance): left out",

@@ -16,7 +16,7 @@ from upscale.batch.task import STDOUT, Task
 from upscale.batch.work import describe
 from upscale.device import free_memory
 from upscale.errors import ImageError
-from upscale.image import FORMATS, MAX_PIXELS, Info, check_output, check_size, probe
+from upscale.image import FORMATS, MAX_PIXELS, Encoding, Info, check_output, check_size, probe
 from upscale.inference.engine import LARGEST_AUTO, MOST_BAND_BYTES, pixel_bytes
 from upscale.settings import Settings
 from upscale.upscaler import Upscaler, same_format
@@ -122,7 +122,7 @@ def _forecast(
     try:
         check_size(width, height, max_pixels or (MOST_PIXELS if by_rows else MAX_PIXELS))
         lossless = settings.lossless and FORMATS[name].lossless
-        check_output(name, out_width, out_height, quality=settings.quality, lossless=lossless)
+        check_output(name, out_width, out_height, Encoding(settings.quality, lossless))
     except ImageError as error:
         problem = str(error)
     return Forecast(

@@ -6,6 +6,7 @@ from upscale.image.identify import identify
 from upscale.image.model import (
     FORMATS,
     MAX_PIXELS,
+    Encoding,
     Format,
     Image,
     Info,
@@ -15,19 +16,19 @@ from upscale.image.model import (
 )
 from upscale.image.reader import Reader, decode, of_image, open, probe  # noqa: A004 - image.open
 from upscale.image.trailing import another
-from upscale.image.writer import Writer, create, encode
+from upscale.image.writer import create, encode
 from upscale.metadata import Metadata, provenance, strip_metadata, with_provenance
 
 __all__ = [
     "FORMATS",
     "MAX_PIXELS",
+    "Encoding",
     "Format",
     "Image",
     "Info",
     "Metadata",
     "Pixels",
     "Reader",
-    "Writer",
     "another",
     "check_output",
     "check_size",

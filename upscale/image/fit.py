@@ -14,16 +14,12 @@ import numpy as np
 
 from upscale import icc
 from upscale.errors import ImageError, UsageError
-from upscale.image.model import FORMATS, Format, Image, Pixels, format_of
+from upscale.image.model import FORMATS, Encoding, Format, Image, Pixels, format_of
 from upscale.metadata import Metadata, exif, xmp
 
 ROUNDING = 0.5 / 255  # what floating-point values may leave [0, 1] by
 LINEAR = {"hdr"}  # formats of scene-linear light in the primaries of sRGB
-DTYPES: dict[int, np.dtype[Any]] = {
-    8: np.dtype(np.uint8),
-    16: np.dtype(np.uint16),
-    32: np.dtype(np.float32),
-}
+DTYPES: dict[int, np.dtype[Any]] = {n: np.dtype(k) for n, k in ((8, "u1"), (16, "u2"), (32, "f4"))}
 
 
 def full_scale(dtype: np.dtype[Any]) -> float:
@@ -83,15 +79,13 @@ def check_output(
     format: str,  # noqa: A002 - the name of the option
     width: int,
     height: int,
+    encoding: Encoding = Encoding(),  # noqa: B008 - frozen
     *,
     has_alpha: bool = False,
-    background: str | None = None,
-    quality: int | None = None,
-    lossless: bool = False,
 ) -> Format:
     """Whether a picture of that size can be written so; to be asked before the work.
 
-    ``has_alpha``: it has an alpha that is not opaque throughout. The rest is as in ``create``.
+    ``has_alpha``: it has an alpha that is not opaque throughout.
 
     Raises:
         ImageError: The format cannot hold it, or its codec is not installed.
@@ -111,25 +105,18 @@ def check_output(
             f"{width} x {height} is too large for {name} (at most {kind.max_side} pixels a side); "
             f"choose {others}, or a smaller size"
         )
-    if has_alpha and not kind.alpha and background is None:
+    if has_alpha and not kind.alpha and encoding.background is None:
         raise ImageError(
             f"the picture is transparent and {name} holds no alpha; choose a colour to put under "
             "it with --background, or -f png"
         )
-    if background is not None:
-        colour_of(background)
-    if quality is not None and not 1 <= quality <= 100:
-        raise UsageError(f"quality {quality} is outside 1 to 100")
-    if lossless and not kind.lossless:
+    if encoding.background is not None:
+        colour_of(encoding.background)
+    if encoding.quality is not None and not 1 <= encoding.quality <= 100:
+        raise UsageError(f"quality {encoding.quality} is outside 1 to 100")
+    if encoding.lossless and not kind.lossless:
         raise UsageError(f"{name} has no lossless form; choose -f png, -f webp or -f tiff")
     return kind
-
-
-def transparent(image: Image) -> bool:
-    """Whether any pixel is not opaque."""
-    if not image.has_alpha:
-        return False
-    return bool(image.pixels[:, :, -1].min() < full_scale(image.pixels.dtype))
 
 
 def fit_pixels(image: Image, kind: Format, background: str | None) -> Image:
@@ -183,7 +170,7 @@ def flattened(image: Image, background: str | None) -> Image:
         ImageError: It is transparent and no colour is given.
     """
     if background is None:
-        if transparent(image):
+        if image.pixels[:, :, -1].min() < full_scale(image.pixels.dtype):
             raise ImageError("the picture is transparent; choose a --background, or -f png")
         return image.with_pixels(np.ascontiguousarray(image.pixels[:, :, :-1]))
     under = np.array(colour_of(background), np.float32)

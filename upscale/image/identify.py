@@ -20,8 +20,7 @@ SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\xff\x0a", "jxl"),
     (0, b"\0\0\0\x0cJXL \r\n\x87\n", "jxl"),
 )
-AVIF_BRANDS = {b"avif", b"avis", b"mif1", b"msf1"}
-HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis"}
+HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
 RAW = "a RAW file of a camera; develop it to TIFF or PNG first"
 OTHERS: tuple[tuple[int, tuple[bytes, ...], str], ...] = (
     (0, (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"IIU\0", b"FOVb", b"\0MRM"), RAW),
@@ -70,7 +69,7 @@ def _iso(data: bytes) -> str:
     brands = {data[8:12]} | {data[i : i + 4] for i in range(16, size, 4)}
     if brands & {b"avif", b"avis"}:
         return "avif"
-    if brands & HEIF_BRANDS or brands & AVIF_BRANDS:
+    if brands & HEIF_BRANDS:
         raise ImageError("this is HEIC (HEIF with HEVC); convert it to JPEG, PNG or AVIF")
     if data[8:12] == b"crx ":
         raise ImageError(f"this is {RAW}")

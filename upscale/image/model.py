@@ -125,6 +125,24 @@ class Format:
     needs: str = ""
 
 
+@dataclass(frozen=True)
+class Encoding:
+    """How a picture is to be written.
+
+    Attributes:
+        quality: 1 to 100; None: the format's default.
+        lossless: Write WebP or JPEG XL without loss.
+        background: A colour ("white", "#rrggbb") to put under alpha where the format holds none.
+            Without it, a pixel that is not opaque is an error.
+        palette: Write a PNG of 256 colours.
+    """
+
+    quality: int | None = None
+    lossless: bool = False
+    background: str | None = None
+    palette: bool = False
+
+
 def _format(name: str, extensions: str, metadata: str = "", **more: Any) -> Format:
     return Format(name, tuple(extensions.split()), metadata=frozenset(metadata.split()), **more)
 

@@ -14,11 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from upscale.image import tiff
 from upscale.image.model import Pixels
 from upscale.image.vips import library
 from upscale.metadata import tags
-from upscale.metadata.tags import Directory
+from upscale.metadata.tags import STRAIGHT, Directory, Tag
 
 Shape = tuple[int, int, int]  # height, width, channels
 ORDER = "<"
@@ -124,24 +123,24 @@ def _start(shape: Shape, dtype: np.dtype[Any], cmyk: bool) -> bytes:
     rows, row = strip_rows(shape, dtype), width * channels * dtype.itemsize
     sizes = [min(rows, height - y) * row for y in range(0, height, rows)]
     directory: Directory = {
-        tiff.WIDTH: tags.long(width, ORDER),
-        tiff.HEIGHT: tags.long(height, ORDER),
-        tiff.BITS: tags.shorts([dtype.itemsize * 8] * channels, ORDER),
-        tiff.COMPRESSION: tags.short(1, ORDER),
-        tiff.PHOTOMETRIC: tags.short(5 if cmyk else 1 if channels < 3 else 2, ORDER),
-        tiff.SAMPLES: tags.short(channels, ORDER),
-        tiff.ROWS_PER_STRIP: tags.long(rows, ORDER),
-        tiff.PLANAR: tags.short(1, ORDER),
-        tiff.SAMPLE_FORMAT: tags.shorts([3 if dtype.kind == "f" else 1] * channels, ORDER),
-        tiff.COUNTS: tags.long8(sizes, ORDER),
+        Tag.WIDTH: tags.long(width, ORDER),
+        Tag.HEIGHT: tags.long(height, ORDER),
+        Tag.BITS: tags.short([dtype.itemsize * 8] * channels, ORDER),
+        Tag.COMPRESSION: tags.short(1, ORDER),
+        Tag.PHOTOMETRIC: tags.short(5 if cmyk else 1 if channels < 3 else 2, ORDER),
+        Tag.SAMPLES: tags.short(channels, ORDER),
+        Tag.ROWS_PER_STRIP: tags.long(rows, ORDER),
+        Tag.PLANAR: tags.short(1, ORDER),
+        Tag.SAMPLE_FORMAT: tags.short([3 if dtype.kind == "f" else 1] * channels, ORDER),
+        Tag.COUNTS: tags.long8(sizes, ORDER),
     }
     if channels in (2, 4) and not cmyk:
-        directory[tiff.EXTRA_SAMPLES] = tags.short(tiff.STRAIGHT, ORDER)
+        directory[Tag.EXTRA_SAMPLES] = tags.short(STRAIGHT, ORDER)
     head = struct.pack(ORDER + "2sHHHQ", b"II", 43, 8, 0, 16)
 
     def written(first: int) -> bytes:
         offsets = [first, *(first + np.cumsum(sizes[:-1], dtype=np.int64)).tolist()]
-        places = directory | {tiff.OFFSETS: tags.long8(offsets, ORDER)}
+        places = directory | {Tag.OFFSETS: tags.long8(offsets, ORDER)}
         return head + tags.write_directory(places, 16, ORDER, big=True)
 
     return written(len(written(0)))

@@ -10,21 +10,16 @@ import struct
 from dataclasses import dataclass
 
 from upscale.errors import ImageError
+from upscale.image.identify import RAW
 from upscale.image.source import Header, Pieces
 from upscale.metadata import tags
 from upscale.metadata.data import Data
-from upscale.metadata.tags import Block, Directory, TagError
+from upscale.metadata.tags import PREMULTIPLIED, STRAIGHT, Block, Directory, Tag, TagError
 from upscale.metadata.tiff import metadata_of
 
-SUBFILE, SUB_IFDS, DNG_VERSION = 254, 330, 50706
-WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, SAMPLES, PLANAR = 256, 257, 258, 259, 262, 277, 284
-OFFSETS, COUNTS, ROWS_PER_STRIP = 273, 279, 278
-TILE_WIDTH, TILE_OFFSETS, TILE_COUNTS = 322, 324, 325
-EXTRA_SAMPLES, SAMPLE_FORMAT = 338, 339
 PIXEL_TAGS = {*range(256, 260), 262, 266, 273, *range(277, 280), 284, 292, 293, 317, 320}
 PIXEL_TAGS |= {*range(322, 326), 338, 339, 347, *range(529, 533)}
 MASK, REDUCED = 4, 1  # kinds of subfiles
-PREMULTIPLIED, STRAIGHT = 1, 2  # kinds of extra samples
 MOST_PAGES, MOST_SAMPLES = 65536, 16
 MOST_STRIP = 50_000_000  # bytes of one strip, of which libtiff asks to be told
 MOSAICS = (32803, 34892)
@@ -51,7 +46,6 @@ class Page:
     block: Block
     directory: Directory
     pages: int
-    raw: bool
 
     def number(self, tag: int, default: int = 0) -> int:
         """The first value of a tag."""
@@ -62,6 +56,11 @@ class Page:
         entry = self.directory.get(tag)
         return tuple(int(v) for v in tags.numbers(entry, self.block.order)) if entry else ()
 
+    def row_bytes(self, rows: int) -> int:
+        """Bytes of the pixels of so many rows."""
+        bits = self.number(Tag.SAMPLES, 1) * self.number(Tag.BITS, 1)
+        return rows * self.number(Tag.WIDTH) * bits // 8
+
 
 def header(data: Data) -> Header:
     """Read the directories.
@@ -69,29 +68,26 @@ def header(data: Data) -> Header:
     Raises:
         ImageError: Damaged, a RAW file, or stored in a way that is not read.
     """
-    page = read_page(data)
-    if page.raw:
-        raise ImageError("this is a RAW file of a camera; develop it to TIFF or PNG first")
+    page = _read_page(data)
     extra = _check_samples(page)
     _check_storage(page, len(data))
-    unknown = extra and page.number(EXTRA_SAMPLES) not in (PREMULTIPLIED, STRAIGHT)
+    unknown = extra and page.number(Tag.EXTRA_SAMPLES) not in (PREMULTIPLIED, STRAIGHT)
     notes = ("the extra channel of unknown meaning is taken as alpha",) if unknown else ()
+    height = page.number(Tag.HEIGHT)
+    rows = page.number(Tag.ROWS_PER_STRIP, height) or height
+    strip = 0 if Tag.TILE_WIDTH in page.directory else min(rows, height)
     return Header(
         metadata_of(page.block, page.directory, notes),
-        (page.number(WIDTH), page.number(HEIGHT)),
+        (page.number(Tag.WIDTH), page.number(Tag.HEIGHT)),
         _pieces(page, len(data)),
-        "CMYK" if page.number(PHOTOMETRIC, 1) == 5 else "",
+        "CMYK" if page.number(Tag.PHOTOMETRIC, 1) == 5 else "",
         page.pages,
-        unlimited=_strip_bytes(page) > MOST_STRIP,
+        unlimited=page.row_bytes(strip) > MOST_STRIP,
     )
 
 
-def read_page(data: Data) -> Page:
-    """Follow the chain of directories; thumbnails and masks are no pages.
-
-    Raises:
-        ImageError: Damaged.
-    """
+def _read_page(data: Data) -> Page:
+    """Follow the chain of directories; thumbnails and masks are no pages."""
     try:
         block = tags.open_block(data)
         offset, seen, pages, first = block.first, set[int](), 0, None
@@ -103,37 +99,36 @@ def read_page(data: Data) -> Page:
                 raise TagError("its directories overlap")
             directory, offset = tags.read_directory(block, offset, PIXEL_TAGS)
             raw = raw or _is_raw(block, directory)
-            if first is None or not tags.number(directory, SUBFILE, block.order) & (MASK | REDUCED):
+            kind = tags.number(directory, Tag.SUBFILE, block.order)
+            if first is None or not kind & (MASK | REDUCED):
                 first = directory if first is None else first
                 pages += 1
     except (TagError, struct.error) as error:
         raise ImageError(f"the TIFF is damaged: {error}; save it again") from error
     if first is None:
         raise ImageError("the TIFF has no picture in it; save it again")
-    return Page(block, first, pages, raw)
+    if raw:
+        raise ImageError(f"this is {RAW}")
+    return Page(block, first, pages)
 
 
 def _is_raw(block: Block, directory: Directory) -> bool:
     """Whether it, or a directory below it, holds a RAW mosaic, as in the files of most cameras."""
     found = [directory]
-    below = tags.numbers(directory[SUB_IFDS], block.order)[:16] if SUB_IFDS in directory else ()
-    for offset in below:
+    below = directory.get(Tag.SUB_IFDS)
+    for offset in tags.numbers(below, block.order)[:16] if below else ():
         try:
             found.append(tags.read_directory(block, int(offset))[0])
         except TagError:
             continue
-    kinds = {tags.number(d, PHOTOMETRIC, block.order) for d in found}
-    return DNG_VERSION in directory or bool(kinds & set(MOSAICS))
+    kinds = {tags.number(d, Tag.PHOTOMETRIC, block.order) for d in found}
+    return Tag.DNG_VERSION in directory or bool(kinds & set(MOSAICS))
 
 
 def _check_samples(page: Page) -> int:
-    """How many channels there are beside those of colour.
-
-    Raises:
-        ImageError: A kind of samples that is not read; the message says which.
-    """
-    photometric, samples = page.number(PHOTOMETRIC, 1), page.number(SAMPLES, 1)
-    bits, kinds = set(page.numbers(BITS) or (1,)), set(page.numbers(SAMPLE_FORMAT)) or {1}
+    """How many channels there are beside those of colour; kinds that are not read are refused."""
+    photometric, samples = page.number(Tag.PHOTOMETRIC, 1), page.number(Tag.SAMPLES, 1)
+    bits, kinds = set(page.numbers(Tag.BITS) or (1,)), set(page.numbers(Tag.SAMPLE_FORMAT)) or {1}
     if photometric in REFUSED:
         raise ImageError(f"this TIFF is {REFUSED[photometric]}; convert it to RGB first")
     if len(bits) != 1 or len(kinds) != 1:
@@ -157,40 +152,22 @@ def _check_samples(page: Page) -> int:
 
 
 def _check_storage(page: Page, length: int) -> None:
-    """Refuse what libvips does not decode, and sizes that the bytes cannot hold.
-
-    Raises:
-        ImageError: With the compression or layout, or the size.
-    """
-    packing, tiled = page.number(COMPRESSION, 1), TILE_WIDTH in page.directory
+    """Refuse what libvips does not decode, and sizes that the bytes cannot hold."""
+    packing, tiled = page.number(Tag.COMPRESSION, 1), Tag.TILE_WIDTH in page.directory
     if packing not in COMPRESSIONS:
         name = OTHERS.get(packing, str(packing))
         raise ImageError(f"TIFF compression {name} is not read; save it with Deflate or LZW")
-    samples = page.number(SAMPLES, 1)
-    if tiled and page.number(PLANAR, 1) == 2 and samples > 1:
+    if tiled and page.number(Tag.PLANAR, 1) == 2 and page.number(Tag.SAMPLES, 1) > 1:
         raise ImageError(
             "this TIFF has tiles of single channels; save it with the channels together"
         )
-    width, height = page.number(WIDTH), page.number(HEIGHT)
-    offsets, counts = (
-        page.numbers(t) for t in ((TILE_OFFSETS, TILE_COUNTS) if tiled else (OFFSETS, COUNTS))
-    )
+    width, height = page.number(Tag.WIDTH), page.number(Tag.HEIGHT)
+    where = (Tag.TILE_OFFSETS, Tag.TILE_COUNTS) if tiled else (Tag.OFFSETS, Tag.COUNTS)
+    offsets, counts = map(page.numbers, where)
     if any(o + c > length for o, c in zip(offsets, counts, strict=False)):
         raise ImageError("the TIFF is cut short: segments lie beyond its end; fetch it again")
-    need = width * height * samples * (page.numbers(BITS) or (1,))[0] // 8
-    if need > min(sum(counts), length) * RATIO.get(packing, MOST_RATIO):
+    if page.row_bytes(height) > min(sum(counts), length) * RATIO.get(packing, MOST_RATIO):
         raise ImageError(f"the TIFF is damaged: its data cannot hold {width} x {height} pixels")
-
-
-def _strip_bytes(page: Page) -> int:
-    """Bytes of the pixels of one strip; 0 where there are tiles."""
-    if TILE_WIDTH in page.directory:
-        return 0
-    height = page.number(HEIGHT)
-    rows = min(page.number(ROWS_PER_STRIP, height) or height, height)
-    return (
-        rows * page.number(WIDTH) * page.number(SAMPLES, 1) * (page.numbers(BITS) or (1,))[0] // 8
-    )
 
 
 def _pieces(page: Page, length: int) -> Pieces:
@@ -200,8 +177,8 @@ def _pieces(page: Page, length: int) -> Pieces:
     """
     block = page.block
     kept = {tag: entry for tag, entry in page.directory.items() if tag in PIXEL_TAGS}
-    if EXTRA_SAMPLES in kept:
-        kept[EXTRA_SAMPLES] = tags.short(STRAIGHT, block.order)
+    if Tag.EXTRA_SAMPLES in kept:
+        kept[Tag.EXTRA_SAMPLES] = tags.short(STRAIGHT, block.order)
     at, start = length + length % 2, 16 if block.big else 8
     where = struct.pack(block.order + ("Q" if block.big else "I"), at)
     head = block.data[: start - len(where)] + where

@@ -75,17 +75,6 @@ def _colours(flags: bytes) -> int:
     return 3 << ((bits & 7) + 1) if bits & 0x80 else 0
 
 
-def _webp(data: bytes) -> int:
-    """Behind the RIFF chunk, which is padded to an even length."""
-    size = int.from_bytes(data[4:8], "little")
-    return 8 + size + size % 2
-
-
-def _bmp(data: bytes) -> int:
-    """As the header says, where it does."""
-    return int.from_bytes(data[2:6], "little") or len(data)
-
-
 def _boxes(data: bytes) -> int:
     """Before the second box of the first one's kind (ISO base media), or what is no box."""
     end = 0
@@ -101,8 +90,8 @@ ENDS: dict[str, Callable[[bytes], int]] = {
     "png": lambda data: max(p.stop for p in png.header(data).pieces if isinstance(p, slice)),
     "jpeg": _jpeg,
     "gif": _gif,
-    "webp": _webp,
-    "bmp": _bmp,
+    "webp": lambda data: 8 + int.from_bytes(data[4:8], "little") + data[4] % 2,  # padded
+    "bmp": lambda data: int.from_bytes(data[2:6], "little") or len(data),
     "avif": _boxes,
     "jxl": lambda data: _boxes(data) if data[:2] == b"\0\0" else len(data),
     "ppm": netpbm.end,

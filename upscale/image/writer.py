@@ -14,7 +14,7 @@ from upscale.errors import ImageError
 from upscale.icc import cmyk
 from upscale.image import jpeg, jxl, netpbm, opencv, pillow, png
 from upscale.image.fit import check_output, fit_metadata, fit_pixels, full_scale, losses
-from upscale.image.model import FORMATS, Image, Pixels, check_size
+from upscale.image.model import Encoding, Format, Image, Pixels, check_size
 from upscale.image.stream import Shape, cut, save_rows, strip_rows
 from upscale.image.vips import library
 from upscale.metadata import Metadata
@@ -44,25 +44,27 @@ class Writer:
 
     Attributes:
         file: Where it is written: empty, seekable; for TIFF readable too.
-        format: A key of ``FORMATS``.
-        shape: Height, width, and channels (1 gray, 2 gray and alpha, 3 RGB, 4 RGB and alpha).
-        dtype: Of the rows that are given: uint8, uint16 or float32.
-        metadata: As given; fitted to the format when written.
+        kind: Its format.
+        shape, dtype, metadata, encoding: As they were given to ``create``.
         losses: What the format cannot hold and will be left out or changed, one sentence each.
+        fitted: One opaque pixel, as the format holds it.
+        separated: The CMYK profile, where CMYK is what is stored.
     """
 
     file: BinaryIO = field(repr=False)
-    format: str
+    kind: Format
     shape: Shape
     dtype: np.dtype[Any]
     metadata: Metadata
+    encoding: Encoding
     losses: tuple[str, ...]
-    fitted: Image = field(repr=False)  # one opaque pixel, as the format holds it
-    separated: bytes | None = field(repr=False)  # the CMYK profile, where that is what is stored
-    background: str | None = None
-    quality: int = 0
-    lossless: bool = False
-    palette: bool = False
+    fitted: Image = field(repr=False)
+    separated: bytes | None = field(repr=False)
+
+    @property
+    def quality(self) -> int:
+        """As it is given, or the format's default."""
+        return self.encoding.quality or self.kind.quality or 0
 
     def write(self, rows: Iterable[Pixels]) -> None:
         """Write the picture. The same rows give the same bytes, however they are cut.
@@ -77,15 +79,15 @@ class Writer:
             OSError: The file cannot be written.
         """
         strips = self._strips(rows)
-        if self.format in BY_ROWS:
+        if self.kind.name in BY_ROWS:
             self._save(strips)
             return
         pixels = np.concatenate(list(strips))
-        options = {}
-        if FORMATS[self.format].quality:
+        options: dict[str, Any] = {}
+        if self.kind.quality:
             options["quality"] = self.quality
-            options |= {"lossless": self.lossless} if FORMATS[self.format].lossless else {}
-        self.file.write(ENCODERS[self.format](self.fitted.with_pixels(pixels), **options))
+            options |= {"lossless": self.encoding.lossless} if self.kind.lossless else {}
+        self.file.write(ENCODERS[self.kind.name](self.fitted.with_pixels(pixels), **options))
 
     @property
     def _shape(self) -> Shape:
@@ -96,40 +98,44 @@ class Writer:
     def _strips(self, rows: Iterable[Pixels]) -> Iterator[Pixels]:
         """The rows as they are stored, few at a time."""
         tall = strip_rows(self._shape, self.fitted.pixels.dtype)
-        kind = FORMATS[self.format]
+        under = self.encoding.background
         for strip in cut(rows, self.shape, self.dtype, tall):
-            pixels = fit_pixels(Image(strip, self.metadata), kind, self.background).pixels
+            pixels = fit_pixels(Image(strip, self.metadata), self.kind, under).pixels
             yield cmyk.from_rgb(pixels, self.separated) if self.separated else pixels
 
     def _save(self, strips: Iterable[Pixels]) -> None:
         """By libvips, and the metadata by us."""
         vips = library()
         _check_fork()
-        target = _Target(self.file, STARTS.get(self.format), self.fitted.metadata)
+        target = _Target(self.file, STARTS.get(self.kind.name), self.fitted.metadata)
         dtype = self.fitted.pixels.dtype
 
         def save(picture: Any) -> None:
             try:
-                getattr(picture, f"{self.format}save_target")(target.custom(), **self._options())
+                getattr(picture, f"{self.kind.name}save_target")(target.custom(), **self._options())
             except vips.Error as error:
                 raise target.error or ImageError(
                     f"{self.shape[1]} x {self.shape[0]} cannot be written as "
-                    f"{self.format.upper()}; choose -f tiff"
+                    f"{self.kind.name.upper()}; choose -f tiff"
                 ) from error
 
         save_rows(strips, self._shape, dtype, save, cmyk=bool(self.separated))
         target.close()
-        if self.format == "tiff":
+        if self.kind.name == "tiff":
             alpha = self.fitted.has_alpha
             finish(self.file, FileData(self.file), self.fitted.metadata, alpha=alpha)
 
     def _options(self) -> dict[str, Any]:
         """Of the saver; metadata are not its business."""
         dtype = self.fitted.pixels.dtype
-        if self.format == "png":
-            more = {"filter": "none", "palette": True} if self.palette else {"filter": "paeth"}
+        if self.kind.name == "png":
+            more = (
+                {"filter": "none", "palette": True}
+                if self.encoding.palette
+                else {"filter": "paeth"}
+            )
             return {"keep": "none", "compression": LEVEL, **more}
-        if self.format == "jpeg":
+        if self.kind.name == "jpeg":
             whole = self.quality >= pillow.FULL_COLOUR or self.separated
             return {"keep": "none", "Q": self.quality, "subsample_mode": "off" if whole else "on"}
         size = self._shape[0] * self._shape[1] * self._shape[2] * dtype.itemsize
@@ -157,20 +163,15 @@ class _Target:
     def custom(self) -> Any:
         """The target of libvips."""
         target = library().TargetCustom()
-        target.on_write(self._write)
+        target.on_write(self._guarded(self._write, -1))
         if self._change is None:
-            target.on_read(lambda size: self._guarded(lambda: self._file.read(size), None))
-            target.on_seek(
-                lambda at, whence: self._guarded(lambda: self._file.seek(at, whence), -1)
-            )
+            target.on_read(self._guarded(self._file.read, None))
+            target.on_seek(self._guarded(self._file.seek, -1))
         return target
 
     def _write(self, data: Any) -> int:
-        return int(self._guarded(lambda: self._put(bytes(data)), -1))
-
-    def _put(self, data: bytes) -> int:
         """Write; of a file with a change, not before its start is there."""
-        self._held += data
+        self._held += bytes(data)
         if self._change is None or len(self._held) >= START:
             self.close()
         return len(data)
@@ -183,20 +184,19 @@ class _Target:
         self._file.write(self._held)
         self._held = b""
 
-    def _guarded(self, action: Callable[[], Any], otherwise: Any) -> Any:
-        try:
-            return action()
-        except BaseException as error:  # noqa: BLE001 - it is raised where libvips returns
-            self.error = error
-            return otherwise
+    def _guarded(self, action: Callable[..., Any], otherwise: Any) -> Callable[..., Any]:
+        def guarded(*arguments: Any) -> Any:
+            try:
+                return action(*arguments)
+            except BaseException as error:  # noqa: BLE001 - it is raised where libvips returns
+                self.error = error
+                return otherwise
+
+        return guarded
 
 
 def _check_fork() -> None:
-    """The threads of libvips do not come along when a process forks, and it would wait for them.
-
-    Raises:
-        ImageError: This process was forked from one that had saved.
-    """
+    """Refuse to save in the fork of a process that has: libvips would wait for threads it lacks."""
     if _saved_in and _saved_in[0] != os.getpid():
         raise ImageError(
             "this process was forked from one that has written pictures, and libvips cannot write "
@@ -211,11 +211,9 @@ def create(
     shape: Shape,
     dtype: Any,
     metadata: Metadata = Metadata(),  # noqa: B008 - frozen
+    encoding: Encoding = Encoding(),  # noqa: B008 - frozen
     *,
-    quality: int | None = None,
-    lossless: bool = False,
-    background: str | None = None,
-    palette: bool = False,
+    has_alpha: bool = False,
 ) -> Writer:
     """Prepare to write a picture.
 
@@ -225,24 +223,19 @@ def create(
         shape: Height, width, channels (1 gray, 2 gray and alpha, 3 RGB, 4 RGB and alpha).
         dtype: Of the rows that will be given: uint8, uint16 or float32.
         metadata: What travels with the pixels.
-        quality: 1 to 100; None: the format's default.
-        lossless: Write WebP or JPEG XL without loss.
-        background: A colour ("white", "#rrggbb") to put under alpha where the format holds none.
-            Without it, a pixel that is not opaque is an error when it comes.
-        palette: Write a PNG of 256 colours.
+        encoding: Quality and so on.
+        has_alpha: It is known that not every pixel is opaque.
 
     Raises:
         ImageError: The format cannot hold the picture.
         UsageError: The options do not fit the format.
     """
     height, width, channels = shape
-    kind = check_output(
-        format, width, height, background=background, quality=quality, lossless=lossless
-    )
+    kind = check_output(format, width, height, encoding, has_alpha=has_alpha)
     dtype = np.dtype(dtype)
     check_size(width, height, width * height)
     opaque = Image(np.full((1, 1, channels), full_scale(dtype), dtype), metadata)
-    fitted = fit_pixels(opaque, kind, background)
+    fitted = fit_pixels(opaque, kind, encoding.background)
     fitted = Image(fitted.pixels, fit_metadata(fitted.metadata, (width, height), kind))
     holds_inks = kind.name in ("jpeg", "tiff") and fitted.pixels.shape[2] == 3
     separated = metadata.cmyk if holds_inks else None
@@ -252,20 +245,8 @@ def create(
         segments.write(fitted.metadata)  # it says what is too large
     if kind.name == "ppm" and fitted.has_alpha and fitted.depth == 32:
         raise ImageError("PFM holds no alpha; choose -f tiff")
-    return Writer(
-        file,
-        kind.name,
-        shape,
-        dtype,
-        metadata,
-        losses(opaque, kind.name),
-        fitted,
-        separated,
-        background,
-        quality or kind.quality or 0,
-        lossless,
-        palette,
-    )
+    left_out = losses(opaque, kind.name)
+    return Writer(file, kind, shape, dtype, metadata, encoding, left_out, fitted, separated)
 
 
 def encode(
@@ -277,18 +258,8 @@ def encode(
     background: str | None = None,
     palette: bool = False,
 ) -> bytes:
-    """A picture to the bytes of a file; arguments and errors are those of ``create``."""
-    buffer = io.BytesIO()
-    writer = create(
-        buffer,
-        format,
-        (image.height, image.width, int(image.pixels.shape[2])),
-        image.pixels.dtype,
-        image.metadata,
-        quality=quality,
-        lossless=lossless,
-        background=background,
-        palette=palette,
-    )
-    writer.write([image.pixels])
+    """A picture to the bytes of a file; options and errors are those of ``create``."""
+    pixels, buffer = image.pixels, io.BytesIO()
+    encoding = Encoding(quality, lossless, background, palette)
+    create(buffer, format, pixels.shape, pixels.dtype, image.metadata, encoding).write([pixels])
     return buffer.getvalue()

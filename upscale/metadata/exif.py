@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from upscale.metadata import tags
-from upscale.metadata.tags import Block, Directory, Entry, TagError
+from upscale.metadata.tags import Block, Directory, Entry, Tag, TagError
 
-WIDTH, HEIGHT, ORIENTATION, SOFTWARE = 0x0100, 0x0101, 0x0112, 0x0131
+ORIENTATION, SOFTWARE = 0x0112, 0x0131
 X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 0x011A, 0x011B, 0x0128
 EXIF_IFD, GPS_IFD, INTEROP_IFD = 0x8769, 0x8825, 0xA005
 PIXEL_X, PIXEL_Y = 0xA002, 0xA003
@@ -141,8 +141,8 @@ def corrected(block: bytes, width: int, height: int) -> bytes:
     data = bytearray(block)
     exif = _sub(opened, first, EXIF_IFD)
     for directory, tag, value in (
-        (first, WIDTH, width),
-        (first, HEIGHT, height),
+        (first, Tag.WIDTH, width),
+        (first, Tag.HEIGHT, height),
         (exif, PIXEL_X, width),
         (exif, PIXEL_Y, height),
     ):

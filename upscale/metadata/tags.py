@@ -6,6 +6,8 @@ import math
 import struct
 from collections.abc import Collection
 from dataclasses import dataclass
+from enum import IntEnum
+from functools import partial
 
 from upscale.metadata.data import Data
 
@@ -14,9 +16,19 @@ SIZES |= {16: 8, 17: 8, 18: 8}  # BigTIFF
 CODES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 11: "f", 12: "d", 13: "I"}
 CODES |= {16: "Q", 17: "q", 18: "Q"}
 BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED, LONG8 = 1, 2, 3, 4, 5, 7, 16
+PREMULTIPLIED, STRAIGHT = 1, 2  # kinds of extra samples
 MOST_ENTRIES = 4096  # of one directory; real ones have a few dozen
 MOST_VALUE = 1 << 26  # bytes of one value that are read
 MOST_VALUES = 1 << 28  # bytes of all values of a directory
+
+
+class Tag(IntEnum):
+    """Those that say how a TIFF stores its pixels."""
+
+    SUBFILE, WIDTH, HEIGHT, BITS, COMPRESSION = 254, 256, 257, 258, 259
+    PHOTOMETRIC, OFFSETS, SAMPLES, ROWS_PER_STRIP, COUNTS, PLANAR = 262, 273, 277, 278, 279, 284
+    TILE_WIDTH, TILE_OFFSETS, TILE_COUNTS, SUB_IFDS = 322, 324, 325, 330
+    EXTRA_SAMPLES, SAMPLE_FORMAT, DNG_VERSION = 338, 339, 50706
 
 
 class TagError(ValueError):
@@ -136,29 +148,13 @@ def text(directory: Directory, tag: int) -> str:
     return entry.value.split(b"\0")[0].decode("utf-8", "replace").strip() if entry else ""
 
 
-def short(value: int, order: str) -> Entry:
-    """A SHORT."""
-    return Entry(SHORT, 1, struct.pack(order + "H", value))
+def _integers(kind: int, values: int | list[int], order: str) -> Entry:
+    """One or several integers of one kind."""
+    every = [values] if isinstance(values, int) else values
+    return Entry(kind, len(every), struct.pack(f"{order}{len(every)}{CODES[kind]}", *every))
 
 
-def shorts(values: list[int], order: str) -> Entry:
-    """SHORTs."""
-    return Entry(SHORT, len(values), struct.pack(f"{order}{len(values)}H", *values))
-
-
-def long(value: int, order: str) -> Entry:
-    """A LONG."""
-    return Entry(LONG, 1, struct.pack(order + "I", value))
-
-
-def longs(values: list[int], order: str) -> Entry:
-    """LONGs."""
-    return Entry(LONG, len(values), struct.pack(f"{order}{len(values)}I", *values))
-
-
-def long8(values: list[int], order: str) -> Entry:
-    """LONG8s, which only BigTIFF has."""
-    return Entry(LONG8, len(values), struct.pack(f"{order}{len(values)}Q", *values))
+short, long, long8 = (partial(_integers, kind) for kind in (SHORT, LONG, LONG8))
 
 
 def ascii_entry(value: str) -> Entry:

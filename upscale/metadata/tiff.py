@@ -9,11 +9,9 @@ from upscale.metadata import exif, tags
 from upscale.metadata.data import Data
 from upscale.metadata.fields import Metadata
 from upscale.metadata.photoshop import iptc_of
-from upscale.metadata.tags import Block, Directory, Entry
+from upscale.metadata.tags import PREMULTIPLIED, STRAIGHT, Block, Directory, Entry, Tag
 
-BITS, PHOTOMETRIC, OFFSETS, COUNTS, EXTRA_SAMPLES = 258, 262, 273, 279, 338
 ICC, XMP, IPTC, PHOTOSHOP = 34675, 700, 33723, 34377
-PREMULTIPLIED, STRAIGHT = 1, 2  # kinds of extra samples
 PALETTE = 3
 
 
@@ -31,9 +29,9 @@ def metadata_of(block: Block, d: Directory, notes: tuple[str, ...] = ()) -> Meta
         xmp=raw.get(XMP),
         iptc=iptc or iptc_of(raw.get(PHOTOSHOP, b"")),
         dpi=exif.dpi_of(d, block.order),
-        palette=tags.number(d, PHOTOMETRIC, block.order) == PALETTE,
-        bilevel=tags.number(d, BITS, block.order, 1) == 1,
-        premultiplied=tags.number(d, EXTRA_SAMPLES, block.order) == PREMULTIPLIED,
+        palette=tags.number(d, Tag.PHOTOMETRIC, block.order) == PALETTE,
+        bilevel=tags.number(d, Tag.BITS, block.order, 1) == 1,
+        premultiplied=tags.number(d, Tag.EXTRA_SAMPLES, block.order) == PREMULTIPLIED,
         orientation=orientation if 1 <= orientation <= 8 else 1,
         notes=notes,
     )
@@ -58,7 +56,7 @@ def finish(file: BinaryIO, data: Data, metadata: Metadata, *, alpha: bool) -> No
         first |= {exif.X_RESOLUTION: x, exif.Y_RESOLUTION: y}
         first[exif.RESOLUTION_UNIT] = tags.short(2, order)
     if alpha:
-        first[EXTRA_SAMPLES] = tags.short(
+        first[Tag.EXTRA_SAMPLES] = tags.short(
             PREMULTIPLIED if metadata.premultiplied else STRAIGHT, order
         )
     for tag, value, kind in (
@@ -68,7 +66,9 @@ def finish(file: BinaryIO, data: Data, metadata: Metadata, *, alpha: bool) -> No
     ):
         if value:
             first[tag] = Entry(kind, len(value), value)
-    places = zip(*(tags.numbers(first[tag], order) for tag in (OFFSETS, COUNTS)), strict=True)
+    places = zip(
+        *(tags.numbers(first[tag], order) for tag in (Tag.OFFSETS, Tag.COUNTS)), strict=True
+    )
     end = int(max(offset + count for offset, count in places))
     at = end + end % 2
     found: dict[int, Directory] = exif.in_order(metadata.exif, order) if metadata.exif else {}

@@ -16,6 +16,7 @@ from upscale import color
 from upscale.device import dtype_name, free_memory
 from upscale.errors import OutOfMemoryError
 from upscale.image import Metadata, Pixels, Reader
+from upscale.image.reader import gathered
 from upscale.inference import Noise, Progress, RunReport, Source, run
 from upscale.resample import resize_strips
 from upscale.settings import Settings
@@ -249,9 +250,4 @@ def whole(
             f"the result of {width} x {height} pixels takes {need >> 20} MiB and {free >> 20} "
             f"MiB are free; choose a smaller --scale, or end other programs"
         )
-    pixels = np.empty(shape, dtype)
-    top = 0
-    for rows in strips:
-        pixels[top : top + len(rows)] = rows
-        top += len(rows)
-    return pixels
+    return gathered(strips, height)

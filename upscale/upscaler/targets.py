@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from upscale import files
 from upscale.errors import ImageError, OutputError
 from upscale.image import (
+    Encoding,
     Image,
     Metadata,
     Pixels,
-    check_output,
     create,
     probe,
     strip_metadata,
@@ -117,14 +117,6 @@ class InFile:
         """
         settings, stream.aside = self.settings, self.aside
         self.size, self.kind = (stream.shape[1], stream.shape[0]), (stream.shape[2], stream.dtype)
-        check_output(
-            self.format,
-            *self.size,
-            has_alpha=stream.rest.is_transparent,
-            background=settings.background,
-            quality=settings.quality,
-            lossless=settings.lossless,
-        )
         self.metadata = _labelled(stream, settings)
         writer = create(
             self.file,
@@ -132,10 +124,8 @@ class InFile:
             stream.shape,
             stream.dtype,
             self.metadata,
-            quality=settings.quality,
-            lossless=settings.lossless,
-            background=settings.background,
-            palette=settings.palette,
+            Encoding(settings.quality, settings.lossless, settings.background, settings.palette),
+            has_alpha=stream.rest.is_transparent,
         )
         self.losses, self._write = writer.losses, writer.write
         return self
