@@ -15,7 +15,7 @@ from skimage.color import rgb2ycbcr
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from upscale.errors import DataError
-from upscale.metrics import luma, mean_gradient, psnr, psnr_b, ssim
+from upscale.metrics import luma, mean_gradient, psnr, ssim
 
 Metric = Callable[..., float]
 
@@ -123,29 +123,6 @@ def test_ssim_of_one_window_by_hand() -> None:
     assert ssim(nchw(a), nchw(b)) == pytest.approx(expected, abs=1e-10)
 
 
-def test_psnr_b_by_hand() -> None:
-    # 16x16, left half 0, right half 10. Steps across block edges: 16 of 100 among 16 + 16, mean 50;
-    # within blocks 0. eta = log2(8) / log2(16) = 0.75, BEF = 37.5; the MSE of x and x is 0.
-    x = torch.zeros(1, 1, 16, 16)
-    x[..., 8:] = 10
-    assert psnr_b(x, x) == pytest.approx(10 * math.log10(255**2 / 37.5), abs=1e-9)
-    assert psnr_b(x, x + 5) == pytest.approx(10 * math.log10(255**2 / 62.5), abs=1e-9)
-
-
-def test_psnr_b_without_blocks_is_psnr() -> None:
-    x = torch.zeros(1, 1, 16, 16)
-    x[..., 5:] = 10  # an edge inside a block: no penalty
-    assert psnr_b(x, x + 5) == pytest.approx(psnr(x, x + 5), abs=1e-9)
-
-
-def test_psnr_b_counts_blocks_from_the_corner_of_the_picture() -> None:
-    x = torch.zeros(1, 1, 32, 32)
-    x[..., 16:] = 10
-    inner = x[..., 3:-3, 3:-3]
-    assert psnr_b(x, x + 5, crop_border=3) < psnr(x, x + 5, crop_border=3) - 1
-    assert psnr_b(inner, inner + 5) == pytest.approx(psnr(inner, inner + 5), abs=1e-9)
-
-
 # --- against scikit-image -----------------------------------------------------------------------
 
 
@@ -188,7 +165,7 @@ def test_ssim_against_scikit_image(pair: tuple[np.ndarray, np.ndarray], border: 
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.sampled_from([1, 3]), st.sampled_from([psnr, ssim, psnr_b]))
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1, 3]), st.sampled_from([psnr, ssim]))
 def test_range_follows_peak(seed: int, channels: int, metric: Metric) -> None:
     rng = np.random.default_rng(seed)
     a, b = rng.integers(0, 256, (2, 1, channels, 14, 17)).astype(float)
@@ -217,7 +194,7 @@ def test_integer_and_float_tensors_and_arrays_agree(pair: tuple[np.ndarray, np.n
 # --- bad input ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("metric", [psnr, ssim, psnr_b])
+@pytest.mark.parametrize("metric", [psnr, ssim])
 @pytest.mark.parametrize(
     ("sr", "hr", "border", "words"),
     [

@@ -1,4 +1,4 @@
-"""Fidelity of a picture to its ground truth: PSNR, SSIM and PSNR-B, as the papers count them.
+"""Fidelity of a picture to its ground truth: PSNR and SSIM, as the papers count them.
 
 All functions take ``sr`` and ``hr`` as (N, C, H, W) tensors or arrays of equal shape, C = 1 (gray,
 or Y already) or 3 (RGB), with values in 0..``peak`` (255 for 8-bit pictures; nothing is rounded or
@@ -30,7 +30,6 @@ Planes = NDArray[np.float64]
 SSIM_WINDOW = 11  # pixels
 SSIM_SIGMA = 1.5  # pixels
 SSIM_K1, SSIM_K2 = 0.01, 0.03
-BLOCK = 8  # pixels, the side of a JPEG block
 
 
 def luma(x: Picture, *, peak: float = 255.0) -> Tensor:
@@ -108,46 +107,6 @@ def ssim(
     return _mean_over_pictures(lambda x, y: float(_ssim_map(x, y, peak).mean()), a, b)
 
 
-def psnr_b(
-    sr: Picture,
-    hr: Picture,
-    *,
-    crop_border: int = 0,
-    luma: bool = True,
-    peak: float = 255.0,
-) -> float:
-    """PSNR with a penalty for visible 8x8 blocks in ``sr`` (Yim and Bovik 2011), in dB.
-
-    The penalty is what neighbours across a block edge differ more than neighbours within a block.
-    The grid of blocks starts at the corner of the picture before the crop, and its edges are
-    counted as they are where a side is no multiple of 8. The mean of the channels.
-
-    Args:
-        sr: (N, 1 or 3, H, W) in 0..``peak``; its blocks are looked for.
-        hr: The same shape and range.
-        crop_border: Pixels left out at each side.
-        luma: Compare Y; otherwise the mean over R, G and B.
-        peak: Value of white.
-
-    Raises:
-        DataError: Shapes differ, or less than 10 pixels are left after the crop.
-    """
-    a, b = _prepare(sr, hr, crop_border, luma, peak, smallest=BLOCK + 2)
-
-    def one(a: Planes, b: Planes) -> float:
-        mse = np.square(a - b).mean((1, 2))
-        return float(
-            np.mean(
-                [
-                    _decibel(m + _blocking_effect(x, crop_border), peak)
-                    for m, x in zip(mse, a, strict=True)
-                ]
-            )
-        )
-
-    return _mean_over_pictures(one, a, b)
-
-
 def mean_gradient(x: Picture, *, crop_border: int = 0, peak: float = 255.0) -> float:
     """Mean over the pixels of sqrt(dx² + dy²) of Y, by differences of neighbours: how much texture.
 
@@ -197,18 +156,6 @@ def _sum(terms: Iterator[Planes]) -> Planes:
     for term in terms:
         total += term
     return total
-
-
-def _blocking_effect(x: Planes, offset: int) -> float:
-    """Blocking effect factor of a plane (H, W) whose corner lies ``offset`` into the grid."""
-    edges, inner = [], []
-    for plane in (x, x.T):  # vertical edges of blocks, then horizontal ones
-        steps = np.diff(plane, axis=1) ** 2
-        on_edge = (np.arange(steps.shape[1]) + offset) % BLOCK == BLOCK - 1
-        edges.append(steps[:, on_edge].ravel())
-        inner.append(steps[:, ~on_edge].ravel())
-    excess = float(np.concatenate(edges).mean() - np.concatenate(inner).mean())
-    return max(excess, 0.0) * math.log2(BLOCK) / math.log2(min(x.shape))
 
 
 def _decibel(mse: float, peak: float) -> float:

@@ -11,14 +11,15 @@ import pytest
 
 from upscale.compare import Crop, compare, subjects
 from upscale.errors import DataError, UsageError
-from upscale.evaluate import Candidate, Entrant, RunOptions, bicubic_candidate, load_candidate
+from upscale.evaluate import Candidate, bicubic_candidate, load_candidate
+from upscale.settings import Settings
 
 Writer = Callable[..., Path]
-CPU = RunOptions(device="cpu")
+CPU = "cpu"
 
 
 def pair(*alphas: float) -> list[Candidate]:
-    return [load_candidate(Entrant("known-pair", 4, a), CPU) for a in alphas]
+    return [load_candidate(Settings(model="known-pair", scale=4, alpha=a), CPU) for a in alphas]
 
 
 def levels(row: object) -> list[int]:
@@ -37,7 +38,7 @@ def test_a_sweep(known_models: Path, write: Writer, photo: np.ndarray) -> None:
 
 def test_several_models_are_named(known_models: Path, write: Writer, photo: np.ndarray) -> None:
     found = subjects([write("a.png", photo)], 4, from_hr=True)
-    candidates = [*pair(0.0), load_candidate(Entrant("known-srcnn", 4), CPU)]
+    candidates = [*pair(0.0), load_candidate(Settings(model="known-srcnn", scale=4), CPU)]
     (row,) = compare(found, candidates, 4)
     assert [p.label for p in row.panels] == [
         "bicubic",
@@ -70,7 +71,7 @@ def test_images_beside_networks(known_models: Path, write: Writer, photo: np.nda
 
 def test_mixing_needs_a_pair(known_models: Path, write: Writer, photo: np.ndarray) -> None:
     found = subjects([write("a.png", photo)], 2)
-    srcnn = load_candidate(Entrant("known-srcnn", 2), CPU)
+    srcnn = load_candidate(Settings(model="known-srcnn", scale=2), CPU)
     with pytest.raises(UsageError, match="pair"):
         compare(found, [srcnn], 2, mix=0.5)
 

@@ -10,47 +10,46 @@ import torch
 
 from upscale.errors import CheckpointError, UsageError
 from upscale.evaluate import (
-    Entrant,
-    RunOptions,
-    entrants,
+    combinations,
     load_candidate,
     make_pair,
     parse_alphas,
     parse_scales,
     score,
 )
+from upscale.settings import Settings
 
-CPU = RunOptions(device="cpu")
+CPU = "cpu"
 
 
 def test_every_model_at_every_scale_and_pairs_at_every_alpha(known_models: Path) -> None:
-    assert entrants(["known-srcnn", "known-pair", "bicubic"], [2, 4], [0.0, 1.0]) == [
-        Entrant("known-srcnn", 2),
-        Entrant("known-srcnn", 4),
-        Entrant("known-pair", 2, 0.0),
-        Entrant("known-pair", 2, 1.0),
-        Entrant("known-pair", 4, 0.0),
-        Entrant("known-pair", 4, 1.0),
-        Entrant("bicubic", 2),
-        Entrant("bicubic", 4),
+    assert combinations(["known-srcnn", "known-pair", "bicubic"], [2, 4], [0.0, 1.0]) == [
+        Settings(model="known-srcnn", scale=2),
+        Settings(model="known-srcnn", scale=4),
+        Settings(model="known-pair", scale=2, alpha=0.0),
+        Settings(model="known-pair", scale=2, alpha=1.0),
+        Settings(model="known-pair", scale=4, alpha=0.0),
+        Settings(model="known-pair", scale=4, alpha=1.0),
+        Settings(model="bicubic", scale=2),
+        Settings(model="bicubic", scale=4),
     ]
-    assert entrants(["known-pair"]) == [Entrant("known-pair")]
+    assert combinations(["known-pair"]) == [Settings(model="known-pair")]
 
 
-def test_entrants_that_cannot_be(known_models: Path) -> None:
+def test_combinations_that_cannot_be(known_models: Path) -> None:
     with pytest.raises(UsageError, match="--alpha does not apply to known-srcnn"):
-        entrants(["known-srcnn"], [2], [0.5])
+        combinations(["known-srcnn"], [2], [0.5])
     with pytest.raises(UsageError, match="outside"):
-        entrants(["known-pair"], [4], [1.5])
+        combinations(["known-pair"], [4], [1.5])
     with pytest.raises(UsageError, match="bicubic has no scale"):
-        entrants(["bicubic"])
+        combinations(["bicubic"])
     with pytest.raises(CheckpointError, match="nothing-like-it"):
-        entrants(["nothing-like-it"])
+        combinations(["nothing-like-it"])
 
 
 @pytest.mark.parametrize(("alpha", "gray"), [(0.0, 64), (0.5, 128), (1.0, 191), (None, 166)])
 def test_a_pair_is_interpolated(known_models: Path, alpha: float | None, gray: int) -> None:
-    candidate = load_candidate(Entrant("known-pair", None, alpha), CPU)
+    candidate = load_candidate(Settings(model="known-pair", alpha=alpha), CPU)
     assert (candidate.scale, candidate.y) == (4, None)
     assert candidate.alpha == (0.8 if alpha is None else alpha)
     got = candidate.rgb(np.zeros((3, 5, 3), np.uint8))
@@ -63,7 +62,7 @@ def test_a_pair_is_interpolated(known_models: Path, alpha: float | None, gray: i
 
 
 def test_luma_networks_get_y_itself(known_models: Path) -> None:
-    candidate = load_candidate(Entrant("known-srcnn"), CPU)
+    candidate = load_candidate(Settings(model="known-srcnn"), CPU)
     assert candidate.scale == 2
     assert list(candidate.weights) == ["known-srcnn-x2"]
     assert candidate.alpha is None
@@ -76,7 +75,7 @@ def test_luma_networks_get_y_itself(known_models: Path) -> None:
 def test_a_network_that_is_bicubic_scores_as_bicubic(
     known_models: Path, photo: np.ndarray, protocol: str
 ) -> None:
-    candidate = load_candidate(Entrant("known-srcnn"), CPU)
+    candidate = load_candidate(Settings(model="known-srcnn"), CPU)
     pair = make_pair(photo, 2, protocol, y_only=True)
     got = score(candidate, pair, protocol)
     tolerance = 0.02 if protocol == "edsr" else 0.002  # edsr: ours rounds once, the table twice
@@ -88,7 +87,7 @@ def test_a_network_that_is_bicubic_scores_as_bicubic(
 def test_beyond_its_scale_a_luma_network_runs_on_the_picture(
     known_models: Path, photo: np.ndarray
 ) -> None:
-    candidate = load_candidate(Entrant("known-srcnn", 3), CPU)
+    candidate = load_candidate(Settings(model="known-srcnn", scale=3), CPU)
     assert (candidate.scale, candidate.y) == (3, None)
     got = score(candidate, make_pair(photo, 3, "srcnn"), "srcnn")
     assert got.psnr_y == pytest.approx(got.bicubic_psnr_y, abs=2)

@@ -20,8 +20,6 @@ from upscale.errors import DataError, UsageError
 from upscale.evaluate import (
     CLEAN,
     Candidate,
-    Entrant,
-    RunOptions,
     bicubic_candidate,
     degrade,
     evaluate,
@@ -33,6 +31,7 @@ from upscale.evaluate import (
 from upscale.evaluate.protocol import to_pixels, to_tensor
 from upscale.metrics import psnr
 from upscale.models import SwinIR, SwinIRConfig
+from upscale.settings import Settings
 
 Writer = Callable[..., Path]
 
@@ -275,9 +274,7 @@ def test_a_restoring_network_from_its_file(
         parameter.data.zero_()
     save(tmp_path / "restore.safetensors", network)
     write("A/1.png", photo[..., :channels])
-    candidate = load_candidate(
-        Entrant(str(tmp_path / "restore.safetensors")), RunOptions(device="cpu")
-    )
+    candidate = load_candidate(Settings(model=str(tmp_path / "restore.safetensors")), "cpu")
     sets = find_sets([tmp_path / "A"])
     chains = parse_degradations(["noise-float:25"])
     restored, _, same, _ = evaluate(sets, [candidate, bicubic_candidate(1)], degradations=chains)

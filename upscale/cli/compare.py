@@ -14,7 +14,7 @@ from upscale.errors import UsageError
 
 if TYPE_CHECKING:
     from upscale.compare import Figures, Row
-    from upscale.evaluate import Entrant, RunOptions
+    from upscale.settings import Settings
 
 PAGES = (".html", ".htm")
 COLUMNS = (
@@ -123,15 +123,13 @@ def compare(
     quiet: o.Quiet = False,
 ) -> int:
     """Show models, or one model from alpha 0 to 1, side by side, with figures."""
-    from upscale.evaluate import RunOptions
-
     kind = _kind(output, overwrite)
     if hr is not None and not hr.exists():
         raise UsageError(f"--hr {str(hr)!r} does not exist: give the ground truth, or leave it out")
-    options = RunOptions(device, dtype, o.tile_of(tile), overlap, tta, samples, seed, temperature)
-    entrants = _entrants(model or ["esrgan"], scale, alpha, mix)
+    settings = o.computing(dtype, tile, overlap, tta, samples, seed, temperature)
+    choice = _combinations(model or ["esrgan"], scale, alpha, mix, settings)
     rows = _rows(
-        Console(quiet), inputs, entrants, options, crops=crop or [], hr=hr, from_hr=from_hr, mix=mix
+        Console(quiet), inputs, choice, device, crops=crop or [], hr=hr, from_hr=from_hr, mix=mix
     )
     headline = title or f"{', '.join(model or ['esrgan'])}, x{rows[0].scale}"
     _write(output, kind, rows, headline, zoom=zoom, columns=columns, overwrite=overwrite)
@@ -150,10 +148,10 @@ def _kind(output: Path, overwrite: bool) -> str:
     return kind
 
 
-def _entrants(
-    models: list[str], scale: int | None, alpha: str | None, mix: float | None
-) -> list[Entrant]:
-    from upscale.evaluate import BICUBIC, entrants, parse_alphas
+def _combinations(
+    models: list[str], scale: int | None, alpha: str | None, mix: float | None, settings: Settings
+) -> list[Settings]:
+    from upscale.evaluate import BICUBIC, combinations, parse_alphas
 
     if mix is not None and (alpha is not None or len(models) > 1):
         raise UsageError("--mix compares one pair at alpha 0, ALPHA and 1: give one --model alone")
@@ -161,14 +159,14 @@ def _entrants(
         raise UsageError(f"--mix {mix:g} mixes nothing: give a number between 0 and 1")
     alphas = [0.0, mix, 1.0] if mix is not None else parse_alphas(alpha) if alpha else []
     wanted = [name for name in models if name != BICUBIC]  # it is always there
-    return entrants(wanted, [scale], alphas) if wanted else []
+    return combinations(wanted, [scale], alphas, (), settings) if wanted else []
 
 
 def _rows(
     console: Console,
     inputs: list[Path],
-    entrants: list[Entrant],
-    options: RunOptions,
+    choice: list[Settings],
+    device: str,
     *,
     crops: list[str],
     hr: Path | None,
@@ -183,13 +181,13 @@ def _rows(
     from upscale.compare import compare as run
     from upscale.evaluate import load_candidate, load_draws
 
-    if not entrants:
+    if not choice:
         raise UsageError("bicubic alone compares nothing: give a --model")
     parts = [Crop.parse(text) for text in crops]
-    scale = entrants[0].scale or load_candidate(entrants[0], options).scale
+    scale = round(choice[0].scale or load_candidate(choice[0], device).scale)
     shown = subjects(inputs, scale, crops=parts, hr=hr, from_hr=from_hr)
-    candidates = (c for e in entrants for c in load_draws(replace(e, scale=scale), options))
-    with counting(console, len(shown) * (len(entrants) + 1), "panels") as step:
+    candidates = (c for one in choice for c in load_draws(replace(one, scale=scale), device))
+    with counting(console, len(shown) * (len(choice) + 1), "panels") as step:
         return run(shown, candidates, scale, mix=mix, step=step)
 
 

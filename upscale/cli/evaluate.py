@@ -16,7 +16,7 @@ from upscale.cli.table import Column, show_table
 from upscale.errors import UsageError
 
 if TYPE_CHECKING:
-    from upscale.evaluate import Candidate, Degradation, Entrant, PictureSet, RunOptions, Score
+    from upscale.evaluate import Candidate, Score
     from upscale.training.variational import Bound
 
 COLUMNS = (
@@ -127,68 +127,58 @@ def evaluate(
     verbose: Verbose = False,
 ) -> int:
     """Score models on folders of pictures: PSNR and SSIM on Y, beside bicubic."""
-    from upscale.evaluate import CLEAN, RunOptions, find_sets, parse_degradations
+    from upscale.evaluate import (
+        CLEAN,
+        combinations,
+        find_sets,
+        load_candidate,
+        parse_alphas,
+        parse_degradations,
+        parse_denoises,
+        parse_scales,
+    )
+    from upscale.evaluate import evaluate as score_all
 
     damage = parse_degradations(degrade) if degrade else [CLEAN]
     sets = find_sets(hr_dir)
     if lr_dir is not None and not lr_dir.is_dir():
         raise UsageError(f"--lr-dir {str(lr_dir)!r} is no folder: give the low-resolution pictures")
-    options = RunOptions(device, dtype, o.tile_of(tile), overlap, tta, samples, seed, temperature)
-    entrants = _entrants(model, scale, alpha, denoise)
-    bits = _bound(bound, options, protocol)
-    scores = _scores(Console(quiet), sets, entrants, options, protocol, lr_dir, damage, bits)
-    if json_lines:
-        for score in scores:  # each line leaves as soon as it is known
-            print(json.dumps(_record(score, paper)), flush=True)
-    else:
-        _print_table([s for s in scores if verbose or s.picture is None], paper, bool(degrade))
-    return 0
-
-
-def _entrants(
-    model: list[str] | None, scale: str | None, alpha: str | None, denoise: str | None
-) -> list[Entrant]:
-    from upscale.evaluate import entrants, parse_alphas, parse_denoises, parse_scales
-
-    return entrants(
+    choice = combinations(
         model or ["esrgan"],
         parse_scales(scale) if scale else [None],
         parse_alphas(alpha) if alpha else [],
         parse_denoises(denoise) if denoise else [],
+        o.computing(dtype, tile, overlap, tta, samples, seed, temperature),
     )
+    bits = _bound(bound, samples, seed, protocol)
+    candidates = (_with_bound(load_candidate(one, device), bits) for one in choice)
+    count = len(choice) * len(damage) * sum(len(s.pictures) for s in sets)
+    scores = score_all(sets, candidates, protocol=protocol, lr_dir=lr_dir, degradations=damage)
+    shown = _counted(Console(quiet), scores, count)
+    if json_lines:
+        for score in shown:  # each line leaves as soon as it is known
+            print(json.dumps(_record(score, paper)), flush=True)
+    else:
+        _print_table([s for s in shown if verbose or s.picture is None], paper, bool(degrade))
+    return 0
 
 
-def _bound(file: Path | None, options: RunOptions, protocol: str) -> Bound | None:
+def _bound(file: Path | None, samples: int, seed: int, protocol: str) -> Bound | None:
     if file is None:
         return None
     from upscale.training.variational import Bound
 
     if protocol != "edsr":
         raise UsageError(f"--bound is of RGB pictures, and {protocol} scores Y: leave one out")
-    return Bound(file, options.samples, options.seed)
+    return Bound(file, samples, seed)
 
 
-def _scores(
-    console: Console,
-    sets: list[PictureSet],
-    entrants: list[Entrant],
-    options: RunOptions,
-    protocol: str,
-    lr_dir: Path | None,
-    damage: list[Degradation],
-    bits: Bound | None,
-) -> Iterator[Score]:
+def _counted(console: Console, scores: Iterator[Score], count: int) -> Iterator[Score]:
     """The scores as they come, with a bar on a terminal."""
     from upscale.cli.bar import counting
-    from upscale.evaluate import evaluate as score_all
-    from upscale.evaluate import load_candidate
 
-    candidates = (_with_bound(load_candidate(entrant, options), bits) for entrant in entrants)
-    total = len(entrants) * len(damage) * sum(len(s.pictures) for s in sets)
-    with counting(console, total, "pictures") as step:
-        for score in score_all(
-            sets, candidates, protocol=protocol, lr_dir=lr_dir, degradations=damage
-        ):
+    with counting(console, count, "pictures") as step:
+        for score in scores:
             if score.picture is not None:
                 step(f"{score.model} x{score.scale} {score.degrade or ''} {score.picture}")
             yield score

@@ -122,6 +122,27 @@ def tile_of(text: str) -> Any:
     return parse(text)
 
 
+def computing(
+    dtype: str,
+    tile: str,
+    overlap: int | None,
+    tta: bool,
+    samples: int,
+    seed: int,
+    temperature: float,
+) -> Settings:
+    """How the models of a comparison run, all of them alike."""
+    return Settings(
+        dtype=dtype,
+        tile=tile_of(tile),
+        overlap=overlap,
+        tta=tta,
+        samples=samples,
+        seed=seed,
+        temperature=temperature,
+    )
+
+
 @dataclass(frozen=True)
 class CommandOptions:
     """What the command line alone knows: where it runs, and what it shows."""
@@ -249,6 +270,7 @@ __all__ = [
     "Tile",
     "Tta",
     "VersionOption",
+    "computing",
     "flat",
     "tile_of",
     "typed",

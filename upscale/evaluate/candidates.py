@@ -15,8 +15,8 @@ from upscale.checkpoints.names import chain_of
 from upscale.errors import UsageError
 from upscale.evaluate.protocol import to_pixels, to_tensor
 from upscale.resample import resize, resize_uint8
-from upscale.settings import TileOption
-from upscale.upscaler import Upscaler, load
+from upscale.settings import Settings
+from upscale.upscaler import Upscaler, load_settings
 from upscale.upscaler.uncertainty import coloured
 
 LIGHTEST = 0.1  # standard deviation, of pixels in [0, 1]
@@ -63,67 +63,47 @@ class Candidate:
     variant: str = ""
 
 
-@dataclass(frozen=True)
-class Entrant:
-    """What to load as a candidate: a model's name (or ``bicubic``), a scale, alpha and denoise.
-
-    ``scale`` None stands for the model's own, ``alpha`` and ``denoise`` None for the defaults.
-    """
-
-    model: str
-    scale: int | None = None
-    alpha: float | None = None
-    denoise: float | str | None = None
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """How candidates run; the options of the command line of the same names."""
-
-    device: str = "auto"
-    dtype: str = "auto"
-    tile: TileOption = "auto"
-    overlap: int | None = None
-    tta: bool = False
-    samples: int = 1
-    seed: int = 0
-    temperature: float = 0.8
-
-
-def entrants(
+def combinations(
     models: Sequence[str],
     scales: Sequence[int | None] = (None,),
     alphas: Sequence[float] = (),
     denoises: Sequence[float | str] = (),
-) -> list[Entrant]:
+    settings: Settings = Settings(),  # noqa: B008 - frozen
+) -> list[Settings]:
     """Every model at every scale; a pair of a PSNR net and a GAN net at every alpha.
 
     A family that has such a pair for real pictures too is there with every one of ``denoises``.
+
+    Args:
+        models: Names of models, or ``bicubic``.
+        scales: Whole factors; None: the model's own.
+        alphas: Shares of the GAN net; none: the default.
+        denoises: Shares of the nets for real pictures, or ``auto``; none: the default.
+        settings: Of all of them.
 
     Raises:
         CheckpointError: There is no such model.
         UsageError: An alpha is out of range, ``alphas`` or ``denoises`` are given and no model
             takes them, or ``bicubic`` has no scale.
     """
-    for alpha in alphas:
-        check_alpha(alpha)
-    found: list[Entrant] = []
+    found: list[Settings] = []
     for model in models:
         for scale in scales:
             if model == BICUBIC and scale is None:
                 raise UsageError("bicubic has no scale of its own: give --scale")
-            nets = 1 if model == BICUBIC else max(map(_nets, chain_of(model)))
+            # Nets between which a model interpolates: 2 with alpha, 4 with denoise too.
+            nets = 1 if model == BICUBIC else max(len(select(name)) for name in chain_of(model))
             found += [
-                Entrant(model, scale, alpha, denoise)
+                replace(settings, model=model, scale=scale, alpha=alpha, denoise=denoise)
                 for alpha in (alphas if nets > 1 and alphas else (None,))
                 for denoise in (denoises if nets > 2 and denoises else (None,))
             ]
-    if alphas and all(entrant.alpha is None for entrant in found):
+    if alphas and all(one.alpha is None for one in found):
         raise UsageError(
             f"--alpha does not apply to {', '.join(models)}: it interpolates between a PSNR net "
             "and a GAN net, as in esrgan"
         )
-    if denoises and all(entrant.denoise is None for entrant in found):
+    if denoises and all(one.denoise is None for one in found):
         raise UsageError(
             f"--denoise does not apply to {', '.join(models)}: it interpolates between a pair of "
             "nets for clean pictures and one for real ones, as in esrgan"
@@ -131,54 +111,35 @@ def entrants(
     return found
 
 
-def _nets(name: str) -> int:
-    """How many nets a model interpolates between: 1, 2 with alpha, 4 with denoise too."""
-    return len(select(name))
-
-
-def load_candidate(entrant: Entrant, options: RunOptions = RunOptions()) -> Candidate:
-    """Load the networks of an entrant.
+def load_candidate(settings: Settings, device: str = "auto") -> Candidate:
+    """Load the networks that settings name.
 
     Raises:
         CheckpointError: There is no such model, or its file is damaged.
         DeviceError: This machine has no such device or precision.
-        UsageError: A value is out of range, or the model's scale is no whole number.
+        UsageError: The model's scale is no whole number.
     """
-    if entrant.model == BICUBIC:
-        return bicubic_candidate(entrant.scale or 1)
-    upscaler = load(
-        entrant.model,
-        alpha=entrant.alpha,
-        denoise=entrant.denoise,
-        scale=entrant.scale,
-        device=options.device,
-        dtype=options.dtype,
-        tile=options.tile,
-        overlap=options.overlap,
-        tta=options.tta,
-        samples=options.samples,
-        seed=options.seed,
-        temperature=options.temperature,
-    )
-    return candidate_of(upscaler, entrant.model)
+    if settings.model == BICUBIC:
+        return bicubic_candidate(round(settings.scale or 1))
+    return candidate_of(load_settings(settings, device), settings.model)
 
 
-def load_draws(entrant: Entrant, options: RunOptions) -> list[Candidate]:
-    """The draws of an entrant, each as a candidate, their mean, and the map of where they differ.
+def load_draws(settings: Settings, device: str = "auto") -> list[Candidate]:
+    """The draws that settings ask for, each as a candidate, their mean, and a map of the spread.
 
     A model that draws nothing is one candidate. The map is in colour: black for certain, yellow for
     a deviation of :data:`LIGHTEST` and more.
     """
-    mean = load_candidate(entrant, options)
-    std = mean.uncertainty
-    if std is None or options.samples < 2:
+    mean = load_candidate(settings, device)
+    std, count = mean.uncertainty, settings.samples
+    if std is None or count < 2:
         return [mean]
     draws = []
-    for k in range(options.samples):
-        one = load_candidate(entrant, replace(options, samples=1, seed=options.seed + k))
+    for k in range(count):
+        one = load_candidate(replace(settings, samples=1, seed=settings.seed + k), device)
         draws.append(replace(one, variant=f"draw {k}", uncertainty=None))
     chart = replace(mean, variant=MAP, rgb=lambda lr: coloured(std(lr), LIGHTEST))
-    return [*draws, replace(mean, variant=f"mean of {options.samples}"), chart]
+    return [*draws, replace(mean, variant=f"mean of {count}"), chart]
 
 
 def candidate_of(upscaler: Upscaler, model: str) -> Candidate:
