@@ -74,3 +74,9 @@ def exposure(block: bytes) -> bool:
     where = tags.number(first, exif.EXIF_IFD, opened.order)
     sub, _ = tags.read_directory(opened, where)
     return tags.numbers(sub[0x829A], opened.order) == (1 / 250,)
+
+
+def one_line(message: str) -> None:
+    """A message must be there and be one line."""
+    assert message.strip(), "an error without a message"
+    assert "\n" not in message, f"an error of several lines: {message}"

@@ -31,6 +31,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.pictures import one_line
 from upscale import image
 from upscale.errors import ImageError
 from upscale.image import decode, describe, encode
@@ -162,12 +163,6 @@ def _by_rows(data: bytes) -> NDArray[Any]:
         file.flush()
         reader = image.open(file.name, max_pixels=MAX_PIXELS)
         return np.concatenate(list(reader.rows()))
-
-
-def one_line(message: str) -> None:
-    """A message must be there and be one line."""
-    assert message.strip(), "an error without a message"
-    assert "\n" not in message, f"an error of several lines: {message}"
 
 
 def resident() -> int:
