@@ -253,6 +253,17 @@ def test_garbage_as_profile_exif_and_xmp_is_left_out_with_a_warning(
         encode(image, "png")
 
 
+def test_names_of_chunks_and_boxes_are_printable() -> None:
+    whole = png(4, 4, zlib.compress(bytes(52)))
+    with pytest.raises(ImageError, match=r"in chunk \\n\\xc4ab; fetch"):
+        decode(whole[:33] + b"\x7f\0\0\0\n\xc4ab")
+    noted = decode(whole[:33] + bytes(4) + b"\n\xc4ab" + bytes(4) + whole[33:])
+    assert noted.metadata.notes == (r"damaged \n\xc4ab chunk left out",)
+    box = b"\0\0\0\x10ftypavif\0\0\0\0" + b"\0\0\0\x04\n\xc4ab"
+    with pytest.raises(ImageError, match=r"in box \\n\\xc4ab; fetch"):
+        decode(box)
+
+
 @linux_only
 def test_compressed_text_does_not_explode(tmp_path: Path) -> None:
     bomb = zlib.compress(bytes(200 << 20), 9)

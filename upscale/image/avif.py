@@ -51,9 +51,8 @@ def boxes(data: Data, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
             size = end - at
         count += 1
         if size < head or at + size > end or count > MOST_BOXES:
-            raise ImageError(
-                f"the file is cut short or damaged in box {kind.decode('latin-1')}; fetch it again"
-            )
+            shown = repr(kind)[2:-1]  # printable, whatever it is
+            raise ImageError(f"the file is cut short or damaged in box {shown}; fetch it again")
         yield kind, at + head, at + size
         at += size
 

@@ -36,11 +36,9 @@ def header(data: Data) -> Header:
         if len(head) < 8:
             raise ImageError("the PNG is cut short: it ends before its IEND chunk; fetch it again")
         length, kind = struct.unpack(">I4s", head)
-        end = at + 12 + length
+        end, shown = at + 12 + length, repr(kind)[2:-1]  # printable, whatever it is
         if end > len(data):
-            raise ImageError(
-                f"the PNG is cut short in chunk {kind.decode('latin-1')}; fetch it again"
-            )
+            raise ImageError(f"the PNG is cut short in chunk {shown}; fetch it again")
         if kind in PIXELS:
             _join(pieces, slice(at, end))
         elif length <= MOST_CHUNK:
@@ -48,7 +46,7 @@ def header(data: Data) -> Header:
             if zlib.crc32(body, zlib.crc32(kind)) == int.from_bytes(data[end - 4 : end], "big"):
                 other.setdefault(kind, []).append(body)
             else:
-                notes.append(f"damaged {kind.decode('latin-1')} chunk left out")
+                notes.append(f"damaged {shown} chunk left out")
         at = end
     head = data[8:33]
     if head[4:8] != b"IHDR" or len(head) < 25:
