@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import skimage.data
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
-from upscale.image import FORMATS, Format, Image, to_depth
+from upscale.image import FORMATS, Format, Image, to_depth, with_provenance
 from upscale.metadata import exif, tags
 
 FOLDER = Path(__file__).parent / "data" / "pictures"
@@ -74,6 +75,11 @@ def exposure(block: bytes) -> bool:
     where = tags.number(first, exif.EXIF_IFD, opened.order)
     sub, _ = tags.read_directory(opened, where)
     return tags.numbers(sub[0x829A], opened.order) == (1 / 250,)
+
+
+def stamped(image: Image, record: dict[str, Any]) -> Image:
+    """The picture with a record of how it was made."""
+    return Image(image.pixels, with_provenance(image.metadata, record))
 
 
 def one_line(message: str) -> None:

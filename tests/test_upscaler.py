@@ -321,12 +321,12 @@ def test_files_in_files_out(tiny: Upscaler, source: Path) -> None:
 
 def test_outputs_carry_the_record_of_their_making(duo: Upscaler, source: Path) -> None:
     result = duo.file(source, source.with_name("out.png"))
-    record = provenance(decode(source.with_name("out.png").read_bytes()))
+    record = provenance(decode(source.with_name("out.png").read_bytes()).metadata)
     assert record is not None
     assert record["software"] == f"upscale {upscale.__version__}"
     assert record["weights"] == result.weights
     assert record["alpha"] == 0.8
-    assert provenance(decode(duo.bytes(source.read_bytes()))) == record
+    assert provenance(decode(duo.bytes(source.read_bytes())).metadata) == record
 
 
 def test_what_the_format_cannot_hold_is_refused_before_any_work(

@@ -147,14 +147,19 @@ def plan_axis(
 ) -> tuple[Span, ...]:
     """Cut an axis of ``length`` pixels into evenly spaced spans of one size; see :func:`plan`."""
     check(tile, overlap)
+    # 1. What the network reads of one span: all of the axis, or a tile and its context.
     tile = max(multiple_of, tile // multiple_of * multiple_of)
     overlap = _round_up(overlap, multiple_of)
     if length <= tile + overlap:
         return (Span(0, length, 0, length, 0, 0),)
+    # 2. As few spans as cover the axis, all of the smallest size with which so many do, the first
+    # at its start, the last at its end, those between at even distances.
     count = -((overlap - length) // tile)
     useful = _round_up(-((overlap - length) // count), multiple_of)
     size = useful + overlap
     starts = [i * (length - size) // (count - 1) // multiple_of * multiple_of for i in range(count)]
+    # 3. Two neighbours share at least ``overlap`` pixels. The ramp lies in the middle of them, off
+    # the halos, in which a span is wrong.
     room = overlap - 2 * halo if overlap >= 2 * halo else overlap
     blend = min(BLEND, room, *(b - a for a, b in pairwise(starts)))
     heads = [0]

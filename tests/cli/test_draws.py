@@ -43,7 +43,7 @@ def test_the_mean_each_draw_and_the_map(cli: Cli, tiny_vae: Path, picture: Path)
     found = cv2.imread(str(folder / "map.tif"), cv2.IMREAD_UNCHANGED)  # by another reader
     assert found.dtype == np.uint16
     assert found.shape == mean.shape[:2]
-    record = provenance(decode((folder / "map.tif").read_bytes()))
+    record = provenance(decode((folder / "map.tif").read_bytes()).metadata)
     assert record["uncertainty"]["full_scale"] == 0.25
     assert (record["samples"], record["seed"], record["temperature"]) == (3, 5, 0.8)
     between = np.sqrt(np.var(draws, 0, ddof=1).mean(-1)) / 255

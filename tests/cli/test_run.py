@@ -53,12 +53,12 @@ def test_provenance_is_kept_or_stripped(cli: Cli, duo: str, picture: Path) -> No
     from upscale.image import provenance
 
     cli(picture, "-m", duo, "--alpha", "0.25", "-o", picture.with_name("kept.png"))
-    record = provenance(decode(picture.with_name("kept.png").read_bytes()))
+    record = provenance(decode(picture.with_name("kept.png").read_bytes()).metadata)
     assert record is not None
     assert (record["model"], record["alpha"], record["scale"]) == ("duo", 0.25, 2)
     assert set(record["weights"]) == {"duo-psnr-x2", "duo-gan-x2"}
     cli(picture, "-m", duo, "--strip-metadata", "-o", picture.with_name("bare.png"))
-    assert provenance(decode(picture.with_name("bare.png").read_bytes())) is None
+    assert provenance(decode(picture.with_name("bare.png").read_bytes()).metadata) is None
 
 
 def test_transparent_picture_as_jpeg(cli: Cli, tiny: str, tmp_path: Path) -> None:

@@ -19,9 +19,9 @@ from PIL import Image as PillowImage
 from PIL.PngImagePlugin import PngInfo
 
 from tests.memory import decoded, linux_only
-from tests.pictures import exif_block, one_line, sample, written
+from tests.pictures import exif_block, one_line, sample, stamped, written
 from upscale.errors import ImageError
-from upscale.image import Image, decode, describe, encode, probe, with_provenance
+from upscale.image import Image, decode, describe, encode, probe
 
 PICTURES = Path(__file__).parents[1] / "data" / "pictures"
 WHOLE = sorted(p for p in PICTURES.iterdir() if p.stem not in ("animated", "pages", "planar-tiles"))
@@ -290,7 +290,7 @@ def test_packets_that_would_keep_a_regular_expression_busy(part: str) -> None:
     packet = (part * (3_000_000 // len(part)) + "</rdf:RDF>").encode()
     start = sample(1, 8).with_metadata(xmp=packet)
     image = decode(encode(start, "png"))
-    data = encode(with_provenance(image, {"software": "upscale"}), "jpeg")
+    data = encode(stamped(image, {"software": "upscale"}), "jpeg")
     assert decode(data).pixels.shape == start.pixels.shape  # within the time that a test has
 
 

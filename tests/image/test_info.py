@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.pictures import sample
-from upscale.image import encode, with_provenance
+from tests.pictures import sample, stamped
+from upscale.image import encode
 
 PICTURES = Path(__file__).parents[1] / "data" / "pictures"
 
@@ -23,7 +23,7 @@ def test_a_table_for_people(cli: Callable[..., Any]) -> None:
 def test_json_for_programs_with_the_provenance(cli: Callable[..., Any], tmp_path: Path) -> None:
     record = {"software": "upscale 1", "model": "esrgan", "weights": [{"name": "a", "sha256": "0"}]}
     path = tmp_path / "ä b.png"
-    path.write_bytes(encode(with_provenance(sample(4, 16), record), "png"))
+    path.write_bytes(encode(stamped(sample(4, 16), record), "png"))
     done = cli("info", "--json", path, PICTURES / "pages.tif")
     assert done.code == 0
     first, second = (json.loads(line) for line in done.text.splitlines())

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as PillowImage
 
-from tests.pictures import IPTC, XMP, exif_block, identity, sample, written
+from tests.pictures import IPTC, XMP, exif_block, identity, sample, stamped, written
 from upscale import icc
 from upscale.image import (
     Image,
@@ -26,7 +26,6 @@ from upscale.image import (
     describe,
     encode,
     provenance,
-    with_provenance,
 )
 from upscale.metadata import exif, tags, xmp
 
@@ -141,7 +140,7 @@ def test_maker_notes_keep_their_place() -> None:
         {exif.EXIF_IFD: {0x927C: note}}, {0x010F: tags.ascii_entry("Example")}, 8, ">"
     )
     raw = b"MM\0*\0\0\0\x08" + body
-    image = with_provenance(sample(3, 8).with_metadata(exif=raw), {"software": "upscale"})
+    image = stamped(sample(3, 8).with_metadata(exif=raw), {"software": "upscale"})
     for name in ("jpeg", "png", "webp"):
         back = decode(encode(image, name)).metadata.exif or b""
         assert back.index(b"Maker\0") == raw.index(b"Maker\0"), name
@@ -178,8 +177,8 @@ def test_an_icc_profile_larger_than_a_segment_goes_into_jpeg_and_back() -> None:
 
 @pytest.mark.parametrize("name", ["png", "jpeg", "webp", "tiff", "avif"])
 def test_provenance_is_read_back(name: str) -> None:
-    data = encode(with_provenance(sample(3, 8), RECORD), name)
-    assert provenance(decode(data)) == RECORD
+    data = encode(stamped(sample(3, 8), RECORD), name)
+    assert provenance(decode(data).metadata) == RECORD
     facts = describe(data)
     assert facts["provenance"] == RECORD
     assert facts["software"] == "upscale 9.8.7"
@@ -188,8 +187,8 @@ def test_provenance_is_read_back(name: str) -> None:
 def test_an_earlier_record_stays_inside_the_next() -> None:
     image = sample(3, 8).with_metadata(exif=exif_block())
     for i in range(12):
-        image = with_provenance(image, {"software": f"upscale {i}", "run": i})
-    found: Any = provenance(image)
+        image = stamped(image, {"software": f"upscale {i}", "run": i})
+    found: Any = provenance(image.metadata)
     runs = []
     while found:
         runs.append(found["run"])
@@ -197,7 +196,7 @@ def test_an_earlier_record_stays_inside_the_next() -> None:
     assert runs == [11, 10, 9, 8, 7, 6, 5, 4, 3]
     assert "previous_software" not in first
     once = provenance(
-        with_provenance(sample(3, 8).with_metadata(exif=exif_block()), {"software": "u"})
+        stamped(sample(3, 8).with_metadata(exif=exif_block()), {"software": "u"}).metadata
     )
     assert once is not None
     assert once["previous_software"] == "Firmware"
@@ -245,7 +244,7 @@ def test_exiftool_agrees_with_what_the_tables_promise(
     start = sample(3, 8).with_metadata(
         icc=profile, exif=exif_block(), xmp=XMP, iptc=IPTC, dpi=(300.0, 150.0)
     )
-    image = identity(with_provenance(start, RECORD))
+    image = identity(stamped(start, RECORD))
     wide = image.with_pixels(np.repeat(image.pixels, 2, 1))  # twice as wide: 66 x 24
     found = exiftool(encode(wide, format_.name), f"a.{format_.extensions[0]}")
     held = format_.metadata
@@ -277,7 +276,7 @@ def test_exiftool_agrees_with_what_the_tables_promise(
 @needs_exiftool
 def test_a_record_that_exiftool_has_written_anew_is_read_and_replaced(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
-    path.write_bytes(encode(with_provenance(sample(3, 8), RECORD), "jpeg"))
+    path.write_bytes(encode(stamped(sample(3, 8), RECORD), "jpeg"))
     command = [
         "exiftool",
         "-q",
@@ -288,16 +287,16 @@ def test_a_record_that_exiftool_has_written_anew_is_read_and_replaced(tmp_path: 
     subprocess.run(command, check=True)
     image = decode(path.read_bytes())
     assert b"New" in (image.metadata.xmp or b"")
-    assert provenance(image) == RECORD
-    again = with_provenance(image, {"software": "upscale 2"})
-    assert provenance(again) == {"software": "upscale 2", "previous": RECORD}
+    assert provenance(image.metadata) == RECORD
+    again = stamped(image, {"software": "upscale 2"})
+    assert provenance(again.metadata) == {"software": "upscale 2", "previous": RECORD}
     assert (again.metadata.xmp or b"").count(b"upscale:Record") in (1, 2)
 
 
 @needs_exiftool
 def test_exiftool_on_the_camera_picture(exiftool: Callable[[bytes, str], dict[str, Any]]) -> None:
     image = decode((PICTURES / "camera.jpg").read_bytes())
-    wide = with_provenance(image.with_pixels(np.repeat(image.pixels, 2, 0)), RECORD)
+    wide = stamped(image.with_pixels(np.repeat(image.pixels, 2, 0)), RECORD)
     for name in ("jpeg", "png", "webp", "tiff"):
         found = exiftool(encode(wide, name), f"a.{name}")
         assert found["ExifIFD:LensModel"] == "50mm"

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.pictures import IPTC, XMP, exif_block, exposure, identity, sample, written
+from tests.pictures import IPTC, XMP, exif_block, exposure, identity, sample, stamped, written
 from tests.profiles import cmyk_profile, rgb_tables_profile
 from tests.tools import formats_table
 from tests.tools.formats_table import cell, table
@@ -32,7 +32,6 @@ from upscale.image import (
     png,
     strip_metadata,
     to_depth,
-    with_provenance,
     writer,
 )
 
@@ -256,7 +255,7 @@ def test_stripping_leaves_the_profile_and_the_resolution() -> None:
     start = sample(3, 8).with_metadata(
         icc=profile, exif=exif_block(), xmp=XMP, iptc=IPTC, text=(("a", "b"),), dpi=(300, 300)
     )
-    m = strip_metadata(with_provenance(start, {"software": "upscale"})).metadata
+    m = strip_metadata(stamped(start, {"software": "upscale"}).metadata)
     assert (m.exif, m.xmp, m.iptc, m.text) == (None, None, None, ())
     assert (m.icc, m.dpi) == (profile, (300, 300))
 

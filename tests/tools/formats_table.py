@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.pictures import IPTC, XMP, exif_block, exposure, identity, sample, written
+from tests.pictures import IPTC, XMP, exif_block, exposure, identity, sample, stamped, written
 from tests.profiles import cmyk_profile
 from upscale import icc
 from upscale.errors import ImageError
@@ -24,7 +24,6 @@ from upscale.image import (
     encode,
     provenance,
     to_depth,
-    with_provenance,
 )
 
 DOCS = Path(__file__).parents[2] / "docs" / "formats.md"
@@ -88,7 +87,7 @@ def carried(format_: Format) -> dict[str, bool]:
         dpi=(300.0, 300.0),
         text=(("Comment", "hello"),),
     )
-    start = with_provenance(start, {"software": "upscale 0", "model": "identity"})
+    start = stamped(start, {"software": "upscale 0", "model": "identity"})
     m = decode(encode(identity(start), format_.name)).metadata
     return {
         "icc": m.icc == profile,

@@ -139,12 +139,16 @@ class Rest:
     def _parts(self) -> Iterator[Part]:
         """The picture, read once more from the top, in strips that depend on its size alone."""
         for colour, alpha in self._filled() if self.facts.fill is not None else self._straight():
+            # Equal channels are one; alpha that does not vary is no plane.
             device = (colour[:, :1] if self.facts.neutral else colour).contiguous()
             kept = alpha if self.facts.alpha_varies else None
+            # Without a profile the values are sRGB, brought to [0, 1] where they are not.
             if self.profile is None:
                 low, high = self.range
                 yield Part((device - low) / (high - low), kept, None)
                 continue
+            # With one the network sees sRGB. What clipping and rounding took of it is kept, to be
+            # added to the result once that is in the profile again.
             seen = by_rows(self.profile.to_srgb, device).clamp_(0, 1)
             back = by_rows(self.profile.from_srgb, seen) if self.keeps_profile else None
             yield Part(seen, kept, None if back is None else device - back)
@@ -165,6 +169,7 @@ class Rest:
         tall = max(1, PIXELS_HOLES // width)
         for first in range(0, height, tall):
             last = min(height, first + tall)
+            # The pyramid of ``bleed`` has cells of CELL rows: a part must begin and end with one.
             begin = max(0, first // CELL * CELL - MARGIN)
             end = min(height, -(-last // CELL) * CELL + MARGIN)
             rows = window.rows(begin, end)

@@ -36,6 +36,7 @@ def parse(data: bytes) -> Profile:
 
 
 def _parse(data: bytes) -> Profile:
+    # 1. The header: 128 bytes, and the count of tags.
     if len(data) < 132 or data[36:40] != b"acsp":
         raise ValueError("no profile header")
     if int.from_bytes(data[:4], "big") > len(data):
@@ -43,6 +44,7 @@ def _parse(data: bytes) -> Profile:
     space = SPACES.get(data[16:20])
     if space is None:
         raise ValueError(f"colour space {data[16:20]!r}")
+    # 2. Gray: one curve. CMYK and tables (A2B0): left to littleCMS.
     found = _tags(data)
     name = _description(found.get(b"desc", b""))
     if space == "GRAY":
@@ -53,6 +55,7 @@ def _parse(data: bytes) -> Profile:
         return Profile(data, space, name)
     if not set(wanted) <= set(found):
         raise ValueError("neither a matrix nor tables")
+    # 3. Else RGB by a matrix, whose columns are the colorants, and a curve for each channel.
     matrix = np.array([_xyz(found[t]) for t in wanted[:3]]).T
     if abs(np.linalg.det(matrix)) < 1e-6:
         raise ValueError("its primaries span no space")
@@ -92,6 +95,7 @@ def _curve(body: bytes) -> Curve:
         return Curve(table)
     if body[:4] != b"para":
         raise ValueError("a tone curve of an unknown type")
+    # Parametric curves of kind 0 to 4: each is kind 4 with some parameters at rest.
     kind = struct.unpack_from(">H", body, 8)[0]
     count = (1, 3, 4, 5, 7)[kind]
     p = [v / 65536 for v in struct.unpack_from(f">{count}i", body, 12)]

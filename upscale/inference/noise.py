@@ -39,6 +39,8 @@ class Noise:
 
         Returns (1, channels, height, width) float32: a part of that of any larger picture.
         """
+        # Columns are drawn in whole blocks, each row and channel of one from its own generator,
+        # whose counter is its place: so a part of the picture draws what the whole would.
         blocks = range(left // BLOCK, -(-(left + width) // BLOCK))
         drawn = np.empty((channels, height, len(blocks), BLOCK), np.float32)
         for c in range(channels):

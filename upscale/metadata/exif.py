@@ -229,16 +229,19 @@ def write(
     big: bool = False,
 ) -> bytes:
     """``first`` to stand at ``offset`` (even), and behind it the sub-directories of ``found``."""
+    # 1. Who points to each sub-directory; the pointers are entries of their own.
     placed, subs = dict(first), {t: dict(d) for t, d in found.items() if t}
     if INTEROP_IFD in subs:
         subs.setdefault(EXIF_IFD, {})
     owners = {INTEROP_IFD: subs.get(EXIF_IFD, {}), EXIF_IFD: placed, GPS_IFD: placed}
     for tag in subs:
         owners[tag][tag] = _pointer(0, order, big)  # so that every directory has its final length
+    # 2. Now that lengths are known, where each will stand.
     at = offset + _even(len(tags.write_directory(placed, 0, order, big=big)))
     for tag, directory in subs.items():
         owners[tag][tag] = _pointer(at, order, big)
         at += _even(len(tags.write_directory(directory, 0, order, big=big)))
+    # 3. Write them in that order.
     out = b""
     for directory in (placed, *subs.values()):
         out += tags.write_directory(directory, offset + len(out), order, big=big)

@@ -46,6 +46,7 @@ def finish(file: BinaryIO, data: Data, metadata: Metadata, *, alpha: bool) -> No
         metadata: As they are to be written.
         alpha: The last channel is alpha.
     """
+    # 1. The directory as it is, with what is said here of resolution, alpha and metadata.
     block = tags.open_block(data)
     first, _ = tags.read_directory(block, block.first)
     order = block.order
@@ -66,6 +67,7 @@ def finish(file: BinaryIO, data: Data, metadata: Metadata, *, alpha: bool) -> No
     ):
         if value:
             first[tag] = Entry(kind, len(value), value)
+    # 2. The new one stands behind the last strip, over the old one, with EXIF behind it.
     places = zip(
         *(tags.numbers(first[tag], order) for tag in (Tag.OFFSETS, Tag.COUNTS)), strict=True
     )
@@ -76,5 +78,6 @@ def finish(file: BinaryIO, data: Data, metadata: Metadata, *, alpha: bool) -> No
     file.write(bytes(end % 2))
     file.write(exif.write(found, found.get(0, {}) | first, at, order, big=block.big))
     file.truncate()
+    # 3. The header points to it.
     file.seek(8 if block.big else 4)
     file.write(struct.pack(order + ("Q" if block.big else "I"), at))
