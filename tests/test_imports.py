@@ -33,7 +33,7 @@ ORDER = [
 ]
 PACKAGE = Path(__file__).parents[1] / "upscale"
 OPEN = {"__init__", "__main__"}  # the package itself offers names of any room; __main__ starts cli
-HEAVY = {"torch", "cv2", "numpy", "PIL", "safetensors", "tifffile", "rich", "tqdm", "fsspec"}
+HEAVY = {"torch", "cv2", "numpy", "PIL", "safetensors", "tifffile", "rich", "fsspec"}
 
 
 @cache

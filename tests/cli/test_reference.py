@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tests.tools.reference import reference
 from upscale.cli.commands import COMMANDS
-from upscale.cli.reference import reference
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "cli.md"
 
@@ -13,7 +13,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "cli.md"
 def test_reference_is_current() -> None:
     text = reference()
     assert text == DOCUMENT.read_text("utf-8"), (
-        "docs/cli.md is old: python -m upscale.cli.reference > docs/cli.md"
+        "docs/cli.md is old: python -m tests.tools.reference > docs/cli.md"
     )
 
 

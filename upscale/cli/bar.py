@@ -27,6 +27,29 @@ def waiting(console: Console, what: str) -> Iterator[None]:
 
 
 @contextmanager
+def fetching(console: Console, name: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar over a download; call what it gives with the bytes done and all bytes (0: unknown)."""
+    if console.quiet or not Console.is_terminal():
+        yield lambda done, total: None
+        return
+    from rich import progress
+    from rich.console import Console as RichConsole
+
+    bar = progress.Progress(
+        progress.TextColumn(printable(name), markup=False),
+        progress.BarColumn(),
+        progress.DownloadColumn(),
+        progress.TransferSpeedColumn(),
+        progress.TimeRemainingColumn(),
+        console=RichConsole(stderr=True, highlight=False, emoji=False),
+        transient=True,
+    )
+    task = bar.add_task("", total=None)
+    with bar:
+        yield lambda done, total: bar.update(task, completed=done, total=total or None)
+
+
+@contextmanager
 def counting(console: Console, total: int, what: str) -> Iterator[Step]:
     """A bar over ``total`` steps; call what it gives with the name of each finished step.
 

@@ -97,6 +97,7 @@ Json = Annotated[bool, typer.Option("--json", help="The figures as one JSON obje
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace FILE if it exists.")]
 
 
+@o.flat
 def compare(
     inputs: Inputs,
     output: Output = Path("comparison.png"),
@@ -112,29 +113,22 @@ def compare(
     title: Title = None,
     json_lines: Json = False,
     overwrite: Overwrite = False,
-    device: o.OneDevice = "auto",
-    dtype: o.Dtype = "auto",
-    tile: o.Tile = "auto",
-    overlap: o.Overlap = None,
-    tta: o.Tta = False,
-    samples: o.Samples = 1,
-    seed: o.Seed = 0,
-    temperature: o.Temperature = 0.8,
-    quiet: o.Quiet = False,
+    *,
+    computing: o.Computing,
 ) -> int:
     """Show models, or one model from alpha 0 to 1, side by side, with figures."""
     kind = _kind(output, overwrite)
     if hr is not None and not hr.exists():
         raise UsageError(f"--hr {str(hr)!r} does not exist: give the ground truth, or leave it out")
-    settings = o.computing(dtype, tile, overlap, tta, samples, seed, temperature)
-    choice = _combinations(model or ["esrgan"], scale, alpha, mix, settings)
+    choice = _combinations(model or ["esrgan"], scale, alpha, mix, computing.settings)
+    console, crops = Console(computing.quiet), crop or []
     rows = _rows(
-        Console(quiet), inputs, choice, device, crops=crop or [], hr=hr, from_hr=from_hr, mix=mix
+        console, inputs, choice, computing.device, crops=crops, hr=hr, from_hr=from_hr, mix=mix
     )
     headline = title or f"{', '.join(model or ['esrgan'])}, x{rows[0].scale}"
     _write(output, kind, rows, headline, zoom=zoom, columns=columns, overwrite=overwrite)
     _print_figures(rows, json_lines)
-    Console(quiet).note(f"{output} written")
+    console.note(f"{output} written")
     return 0
 
 
@@ -221,8 +215,7 @@ def _print_figures(rows: list[Row], json_lines: bool) -> None:
         for row in rows
         for k, panel in enumerate(row.panels)
     ]
-    known = [k for k in range(len(COLUMNS)) if any(line[k] for line in lines)]
-    show_table([COLUMNS[k] for k in known], [[line[k] for k in known] for line in lines])
+    show_table(COLUMNS, lines)
 
 
 def _cells(figures: Figures) -> tuple[str, ...]:

@@ -103,6 +103,7 @@ Verbose = Annotated[
 ]
 
 
+@o.flat
 def evaluate(
     hr_dir: Folders,
     model: o.Models = None,
@@ -115,15 +116,8 @@ def evaluate(
     bound: BoundFile = None,
     paper: Paper = False,
     json_lines: Json = False,
-    device: o.OneDevice = "auto",
-    dtype: o.Dtype = "auto",
-    tile: o.Tile = "auto",
-    overlap: o.Overlap = None,
-    tta: o.Tta = False,
-    samples: o.Samples = 1,
-    seed: o.Seed = 0,
-    temperature: o.Temperature = 0.8,
-    quiet: o.Quiet = False,
+    *,
+    computing: o.Computing,
     verbose: Verbose = False,
 ) -> int:
     """Score models on folders of pictures: PSNR and SSIM on Y, beside bicubic."""
@@ -148,13 +142,13 @@ def evaluate(
         parse_scales(scale) if scale else [None],
         parse_alphas(alpha) if alpha else [],
         parse_denoises(denoise) if denoise else [],
-        o.computing(dtype, tile, overlap, tta, samples, seed, temperature),
+        computing.settings,
     )
-    bits = _bound(bound, samples, seed, protocol)
-    candidates = (_with_bound(load_candidate(one, device), bits) for one in choice)
+    bits = _bound(bound, computing, protocol)
+    candidates = (_with_bound(load_candidate(one, computing.device), bits) for one in choice)
     count = len(choice) * len(damage) * sum(len(s.pictures) for s in sets)
     scores = score_all(sets, candidates, protocol=protocol, lr_dir=lr_dir, degradations=damage)
-    shown = _counted(Console(quiet), scores, count)
+    shown = _counted(Console(computing.quiet), scores, count)
     if json_lines:
         for score in shown:  # each line leaves as soon as it is known
             print(json.dumps(_record(score, paper)), flush=True)
@@ -163,14 +157,14 @@ def evaluate(
     return 0
 
 
-def _bound(file: Path | None, samples: int, seed: int, protocol: str) -> Bound | None:
+def _bound(file: Path | None, computing: o.Computing, protocol: str) -> Bound | None:
     if file is None:
         return None
     from upscale.training.variational import Bound
 
     if protocol != "edsr":
         raise UsageError(f"--bound is of RGB pictures, and {protocol} scores Y: leave one out")
-    return Bound(file, samples, seed)
+    return Bound(file, computing.samples, computing.seed)
 
 
 def _counted(console: Console, scores: Iterator[Score], count: int) -> Iterator[Score]:
@@ -206,9 +200,7 @@ def _record(score: Score, paper: bool) -> dict[str, Any]:
 
 
 def _print_table(scores: list[Score], paper: bool, damaged: bool) -> None:
-    cells = [_cells(score, paper, damaged) for score in scores]
-    known = [k for k in range(len(COLUMNS)) if any(line[k] for line in cells)]
-    show_table([COLUMNS[k] for k in known], [[line[k] for k in known] for line in cells])
+    show_table(COLUMNS, [_cells(score, paper, damaged) for score in scores])
 
 
 def _share(denoise: float | str | None) -> str:

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, Self
 
 from upscale.cli import INTERRUPTED, TERMINATED
@@ -42,12 +42,7 @@ class Interrupt:
                 self._previous[number] = signal.signal(number, self._handle)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *reason: object) -> None:
         for number, handler in self._previous.items():
             # After a signal nothing is left to interrupt but the end of the process itself.
             signal.signal(number, signal.SIG_IGN if self.status else handler)

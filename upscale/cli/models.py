@@ -25,6 +25,21 @@ COLUMNS = (
 )
 
 
+BICUBIC: dict[str, Any] = {
+    "model": "bicubic",
+    "weights": None,
+    "architecture": "bicubic",
+    "scale": None,
+    "role": "",
+    "bytes": None,
+    "license": "",
+    "title": "No network: bicubic to any size, the baseline",
+    "where": "built in",
+    "parameters": None,
+    "scores": {},
+}
+
+
 def models(
     installed: Annotated[
         bool, typer.Option("--installed", help="Only what runs now, without a download.")
@@ -48,30 +63,15 @@ def models(
         Console().note("Fetch what says pull: upscale weights pull MODEL")
 
 
-BICUBIC: dict[str, Any] = {
-    "model": "bicubic",
-    "weights": None,
-    "architecture": "bicubic",
-    "scale": None,
-    "role": "",
-    "bytes": None,
-    "license": "",
-    "title": "No network: bicubic to any size, the baseline",
-    "where": "built in",
-    "parameters": None,
-    "scores": {},
-}
-
-
 def catalogue(*, installed: bool) -> list[dict[str, Any]]:
     """Bicubic, then a row for each set of weights: embedded, cached, and what can be fetched."""
     from upscale.checkpoints import entries, official
 
     present = entries()
-    rows = [BICUBIC, *(_of_entry(entry) for entry in present)]
+    rows = [BICUBIC, *(_row(e, e.origin, e.parameters, e.scores) for e in present)]
     if not installed:
         names = {entry.name for entry in present}
-        rows += [_of_official(o) for o in official().values() if o.name not in names]
+        rows += [_row(o, "pull", 0, {}) for o in official().values() if o.name not in names]
     for group in grouped(rows):
         takes = _takes({row["role"] for row in group})
         for row in group:
@@ -96,20 +96,7 @@ def grouped(rows: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     return [sorted(group, key=lambda row: row["scale"] or 0) for group in groups.values()]
 
 
-def _of_entry(entry: Entry) -> dict[str, Any]:
-    return {
-        **_both(entry),
-        "where": entry.origin,
-        "parameters": entry.parameters or None,
-        "scores": dict(entry.scores),
-    }
-
-
-def _of_official(entry: Official) -> dict[str, Any]:
-    return {**_both(entry), "where": "pull", "parameters": None, "scores": {}}
-
-
-def _both(entry: Entry | Official) -> dict[str, Any]:
+def _row(entry: Entry | Official, where: str, parameters: int, scores: Any) -> dict[str, Any]:
     return {
         "model": entry.family or entry.name,
         "weights": entry.name,
@@ -119,6 +106,9 @@ def _both(entry: Entry | Official) -> dict[str, Any]:
         "bytes": entry.bytes or None,
         "license": entry.license,
         "title": entry.title,
+        "where": where,
+        "parameters": parameters or None,
+        "scores": dict(scores),
     }
 
 

@@ -7,11 +7,10 @@ single ones with ``typed``.
 
 from __future__ import annotations
 
-import functools
 import inspect
 import typing
 from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Annotated, Any
 
 import typer
@@ -35,31 +34,23 @@ from upscale.settings import Settings
 def flat(command: Callable[..., int]) -> Callable[..., int]:
     """A command whose dataclasses of options are spread out into options of their own."""
     hints = typing.get_type_hints(command, include_extras=True)
+    own = inspect.signature(command).parameters
     parameters: list[inspect.Parameter] = []
-    for parameter in inspect.signature(command).parameters.values():
-        kind = hints[parameter.name]
-        parameters += (
-            _spread(kind)
-            if is_dataclass(kind)
-            else [
-                parameter.replace(
-                    annotation=kind,
-                    default=None if parameter.default is parameter.empty else parameter.default,
-                )
-            ]
-        )
+    for name, parameter in own.items():
+        if is_dataclass(hints[name]):
+            parameters += _spread(hints[name])
+        else:
+            kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+            parameters.append(parameter.replace(annotation=hints[name], kind=kind))
 
-    @functools.wraps(command)
     def called(**values: Any) -> int:
-        given = {}
-        for name in inspect.signature(command).parameters:
-            kind = hints[name]
-            given[name] = _gathered(kind, values) if is_dataclass(kind) else values[name]
-        return command(**given)
+        dataclasses = {name: hints[name] for name in own if is_dataclass(hints[name])}
+        made = {name: _gathered(kind, values) for name, kind in dataclasses.items()}
+        return command(**{name: made[name] if name in made else values[name] for name in own})
 
+    called.__doc__ = command.__doc__
     called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     called.__annotations__ = {p.name: p.annotation for p in parameters}
-    del called.__wrapped__
     return called
 
 
@@ -67,16 +58,16 @@ def _spread(kind: Any) -> list[inspect.Parameter]:
     """One parameter for each option of a dataclass."""
     hints = typing.get_type_hints(kind)
     found = []
-    for field in filter(is_option, fields(kind)):
-        declared: Option = field.metadata["option"]
-        value: Any = declared.kind or _plain(hints[field.name])
-        default = field.default
+    for one in filter(is_option, fields(kind)):
+        declared: Option = one.metadata["option"]
+        value: Any = declared.kind or _plain(hints[one.name])
+        default = one.default
         if declared.parse is not None and not isinstance(default, str):
             value, default = value | None, None
-        annotation = Annotated[value, typed(kind, field.name)]
+        annotation = Annotated[value, typed(kind, one.name)]
         found.append(
             inspect.Parameter(
-                field.name,
+                one.name,
                 inspect.Parameter.POSITIONAL_OR_KEYWORD,
                 default=default,
                 annotation=annotation,
@@ -93,11 +84,11 @@ def _plain(hint: Any) -> Any:
 def _gathered(kind: Any, values: dict[str, Any]) -> Any:
     """The dataclass of some options as they were given."""
     taken = {}
-    for field in filter(is_option, fields(kind)):
-        value, parse = values[field.name], field.metadata["option"].parse
-        if value is None and field.default is not None:
+    for one in filter(is_option, fields(kind)):
+        value, parse = values[one.name], one.metadata["option"].parse
+        if value is None and one.default is not None:
             continue
-        taken[field.name] = parse(value) if parse is not None and value is not None else value
+        taken[one.name] = parse(value) if parse is not None and value is not None else value
     return kind(**taken)
 
 
@@ -120,27 +111,6 @@ def tile_of(text: str) -> Any:
     parse = option_of(Settings, "tile").parse
     assert parse is not None
     return parse(text)
-
-
-def computing(
-    dtype: str,
-    tile: str,
-    overlap: int | None,
-    tta: bool,
-    samples: int,
-    seed: int,
-    temperature: float,
-) -> Settings:
-    """How the models of a comparison run, all of them alike."""
-    return Settings(
-        dtype=dtype,
-        tile=tile_of(tile),
-        overlap=overlap,
-        tta=tta,
-        samples=samples,
-        seed=seed,
-        temperature=temperature,
-    )
 
 
 @dataclass(frozen=True)
@@ -188,6 +158,35 @@ class CommandOptions:
     def console(self) -> Console:
         """Where lines for people go."""
         return Console(self.quiet, self.verbose)
+
+
+def _same(kind: type, name: str) -> Any:
+    """The option of this name once more, for another command."""
+    found = next(f for f in fields(kind) if f.name == name)
+    return field(default=found.default, metadata=found.metadata)
+
+
+@dataclass(frozen=True)
+class Computing:
+    """How the models of a comparison run, all of them alike."""
+
+    device: str = option(
+        "auto", metavar="NAME", panel=COMPUTE, help="auto, cpu, cuda, cuda:N, or mps."
+    )
+    dtype: str = _same(Settings, "dtype")
+    tile: int | str = _same(Settings, "tile")
+    overlap: int | None = _same(Settings, "overlap")
+    tta: bool = _same(Settings, "tta")
+    samples: int = _same(Settings, "samples")
+    seed: int = _same(Settings, "seed")
+    temperature: float = _same(Settings, "temperature")
+    quiet: bool = _same(CommandOptions, "quiet")
+
+    @property
+    def settings(self) -> Settings:
+        """The main job's, with these."""
+        names = {f.name for f in fields(Settings)}
+        return Settings(**{name: value for name, value in vars(self).items() if name in names})
 
 
 def _show_version(value: bool) -> None:
@@ -240,38 +239,4 @@ Alphas = Annotated[
         show_default="0.8",
         help="esrgan: a list like 0,0.5,1 or a range like 0:1:0.2.",
     ),
-]
-OneDevice = Annotated[
-    str,
-    typer.Option(metavar="NAME", rich_help_panel=COMPUTE, help="auto, cpu, cuda, cuda:N, or mps."),
-]
-Tta = Annotated[bool, typed(Settings, "tta")]
-Tile = Annotated[str, typed(Settings, "tile")]
-Overlap = Annotated[int | None, typed(Settings, "overlap")]
-Dtype = Annotated[str, typed(Settings, "dtype")]
-Samples = Annotated[int, typed(Settings, "samples")]
-Seed = Annotated[int, typed(Settings, "seed")]
-Temperature = Annotated[float, typed(Settings, "temperature")]
-Quiet = Annotated[bool, typed(CommandOptions, "quiet")]
-
-__all__ = [
-    "Alphas",
-    "CommandOptions",
-    "Denoises",
-    "Dtype",
-    "Inputs",
-    "Models",
-    "OneDevice",
-    "Overlap",
-    "Quiet",
-    "Samples",
-    "Seed",
-    "Temperature",
-    "Tile",
-    "Tta",
-    "VersionOption",
-    "computing",
-    "flat",
-    "tile_of",
-    "typed",
 ]

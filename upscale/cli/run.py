@@ -8,7 +8,8 @@ from upscale.settings import Outputs, RunOptions, Selection, Settings
 
 @flat
 def run(
-    inputs: Inputs,
+    inputs: Inputs = None,
+    *,
     outputs: Outputs,
     settings: Settings,
     options: RunOptions,

@@ -39,8 +39,11 @@ def show_json(rows: Iterable[dict[str, Any]]) -> None:
 def show_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
     """A table that fits the terminal: less important columns go first, then text wraps.
 
-    Into a pipe or a file go all columns, each row on one line (unless COLUMNS is set).
+    Into a pipe or a file go all columns, each row on one line (unless COLUMNS is set). Of ``rows``
+    a column that is empty throughout is left out.
     """
+    known = [k for k in range(len(columns)) if not rows or any(row[k] for row in rows)]
+    columns, rows = [columns[k] for k in known], [[row[k] for k in known] for row in rows]
     cells = [[printable(cell) for cell in row] for row in rows]
     if (sys.stdout is not None and sys.stdout.isatty()) or "COLUMNS" in os.environ:
         _show_fitting(columns, cells, max(20, shutil.get_terminal_size().columns))

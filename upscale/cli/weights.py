@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -44,7 +42,8 @@ LIST = (
     Column("licence", rank=3, wrap=True),
     Column("sha256", rank=4),
 )
-PAIRS = (Column("", wrap=False), Column("", wrap=True))
+PAIRS = (Column(""), Column("", wrap=True))
+VERIFIED = (Column("weights"), Column("status"), Column("sha256", rank=1), Column("", wrap=True))
 
 
 @app.command("list")
@@ -145,11 +144,8 @@ def verify(
         show_json(asdict(result) for result in results)
     else:
         cells = [[r.name, r.status, r.sha256[:16], r.detail] for r in results]
-        show_table((Column("weights"), Column("status"), Column("sha256", rank=1), DETAIL), cells)
+        show_table(VERIFIED, cells)
     return 1 if any(result.status == "failed" for result in results) else 0
-
-
-DETAIL = Column("", wrap=True)
 
 
 @app.command()
@@ -185,9 +181,10 @@ def _pull(
     wanted: Official, url: str | None, offline: bool, overwrite: bool, console: Console
 ) -> Entry:
     from upscale.checkpoints.download import pull as fetch
+    from upscale.cli.bar import fetching
 
     console.note(_announcement(wanted))
-    with _progress(wanted.name, quiet=console.quiet) as progress:
+    with fetching(console, wanted.name) as progress:
         entry = fetch(wanted, url=url, offline=offline, overwrite=overwrite, progress=progress)
     console.note(f"{entry.name}: verified, in {entry.path}")
     return entry
@@ -198,23 +195,6 @@ def _announcement(wanted: Official) -> str:
     proof = "" if wanted.sha256 else "; no whole SHA-256 is published for it"
     note = f"; {wanted.note}" if wanted.note else ""
     return f"{wanted.name}: {wanted.title}{size}; licence {wanted.license}{proof}{note}"
-
-
-@contextmanager
-def _progress(name: str, *, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
-    """A progress bar on a terminal; none elsewhere."""
-    if quiet or not Console.is_terminal():
-        yield None
-        return
-    from tqdm import tqdm
-
-    with tqdm(desc=name, unit="B", unit_scale=True, file=sys.stderr, leave=False) as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.total = total or None
-            bar.update(done - bar.n)
-
-        yield progress
 
 
 @app.command()

@@ -1,6 +1,6 @@
 """The reference of the command line as Markdown, made from the commands themselves.
 
-``python -m upscale.cli.reference > docs/cli.md`` writes it; a test checks that it is current.
+``python -m tests.tools.reference > docs/cli.md`` writes it; a test checks that it is current.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from upscale.cli.commands import COMMANDS, default_of, load, metavar_of
 
 HEAD = """# The command line
 
-Made from `upscale --help` by `python -m upscale.cli.reference`; do not edit.
+Made from `upscale --help` by `python -m tests.tools.reference`; do not edit.
 
 Exit status: 0 all done; 1 at least one picture failed (the rest are done, the failures are
 listed); 2 wrong usage, nothing was started; 130 and 143 interrupted by Ctrl-C and SIGTERM, after
