@@ -102,8 +102,8 @@ def test_what_exists_is_kept(cli: Cli, source: Path) -> None:
         (("a[red].png", "-o", "out.xyz"), 1, "xyz"),
         (("a[red].png", "-o", "no/out.png"), 1, "no"),
         (("a[red].png", "-m", "nothing"), 2, "nothing"),
-        (("a[red].png", "-s", "0"), 2, "--scale"),
-        (("a[red].png", "--zoom", "17"), 2, "--zoom"),
+        (("a[red].png", "-s", "0"), 2, "scale 0 is outside [1, 64]"),
+        (("a[red].png", "--zoom", "17"), 2, "zoom 17 is outside [1, 16]"),
         ((), 2, "INPUT"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,7 @@ from upscale.cli import options as o
 from upscale.cli.console import Console
 from upscale.cli.table import Column, show_json, show_table
 from upscale.errors import UsageError
+from upscale.options import between, check_options, option
 
 if TYPE_CHECKING:
     from upscale.compare import Figures, Row
@@ -28,107 +30,90 @@ COLUMNS = (
     Column("shift", "right"),
 )
 
-Inputs = Annotated[list[Path], typer.Argument(metavar="INPUT", help="Pictures.")]
-Output = Annotated[
-    Path,
-    typer.Option(
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is shown side by side, and where."""
+
+    output: Path = option(
+        Path("comparison.png"),
         "-o",
         "--output",
         metavar="FILE",
         help="A picture (.png, .jpg, ...) for a contact sheet, .html for a page with a slider.",
-    ),
-]
-Scale = Annotated[
-    int | None,
-    typer.Option(
-        "-s", "--scale", metavar="N", min=1, max=64, show_default="the model's", help="Whole scale."
-    ),
-]
-Crops = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--crop",
+    )
+    model: list[str] | None = o.MODELS
+    scale: int | None = option(
+        None,
+        "-s",
+        "--scale",
+        metavar="N",
+        shown="the model's",
+        help="Whole scale.",
+        check=between(1, 64),
+    )
+    alpha: str | None = o.ALPHAS
+    crop: list[str] | None = option(
+        None,
         metavar="X,Y,W,H",
-        show_default=False,
+        shown=False,
         help="A part, in pixels of the input: one for all inputs, one for each, or several of one "
         "input (repeat the option).",
-    ),
-]
-Hr = Annotated[
-    Path | None,
-    typer.Option(
+    )
+    hr: Path | None = option(
+        None,
         metavar="FILE|DIR",
-        show_default=False,
+        shown=False,
         help="Ground truth of the inputs: shown beside them, and scored against.",
-    ),
-]
-FromHr = Annotated[
-    bool,
-    typer.Option(
-        "--from-hr", help="The inputs are ground truth: they are downsampled by bicubic first."
-    ),
-]
-Mix = Annotated[
-    float | None,
-    typer.Option(
+    )
+    from_hr: bool = option(
+        False, help="The inputs are ground truth: they are downsampled by bicubic first."
+    )
+    mix: float | None = option(
+        None,
         metavar="ALPHA",
-        show_default=False,
+        shown=False,
         help="Set the networks mixed at ALPHA beside the two networks' pictures mixed at ALPHA.",
-    ),
-]
-Zoom = Annotated[
-    int | None,
-    typer.Option(
+    )
+    zoom: int | None = option(
+        None,
         metavar="N",
-        min=1,
-        max=16,
-        show_default="small parts are enlarged",
+        shown="small parts are enlarged",
         help="Repeat every pixel of a sheet.",
-    ),
-]
-Columns = Annotated[
-    int | None,
-    typer.Option(metavar="N", min=1, show_default="8", help="Panels side by side on a sheet."),
-]
-Title = Annotated[
-    str | None, typer.Option(metavar="TEXT", show_default="the models", help="Headline.")
-]
-Json = Annotated[bool, typer.Option("--json", help="The figures as one JSON object per panel.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace FILE if it exists.")]
+        check=between(1, 16),
+    )
+    columns: int | None = option(
+        None,
+        metavar="N",
+        shown="8",
+        help="Panels side by side on a sheet.",
+        check=between(1, 1000),
+    )
+    title: str | None = option(None, metavar="TEXT", shown="the models", help="Headline.")
+    json: bool = option(False, help="The figures as one JSON object per panel.")
+    overwrite: bool = option(False, help="Replace FILE if it exists.")
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        if self.hr is not None and not self.hr.exists():
+            raise UsageError(
+                f"--hr {str(self.hr)!r} does not exist: give the ground truth, or leave it out"
+            )
 
 
 @o.flat
 def compare(
-    inputs: Inputs,
-    output: Output = Path("comparison.png"),
-    model: o.Models = None,
-    scale: Scale = None,
-    alpha: o.Alphas = None,
-    crop: Crops = None,
-    hr: Hr = None,
-    from_hr: FromHr = False,
-    mix: Mix = None,
-    zoom: Zoom = None,
-    columns: Columns = None,
-    title: Title = None,
-    json_lines: Json = False,
-    overwrite: Overwrite = False,
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT", help="Pictures.")],
     *,
+    wanted: Comparison,
     computing: o.Computing,
 ) -> int:
     """Show models, or one model from alpha 0 to 1, side by side, with figures."""
-    kind = _kind(output, overwrite)
-    if hr is not None and not hr.exists():
-        raise UsageError(f"--hr {str(hr)!r} does not exist: give the ground truth, or leave it out")
-    choice = _combinations(model or ["esrgan"], scale, alpha, mix, computing.settings)
-    console, crops = Console(computing.quiet), crop or []
-    rows = _rows(
-        console, inputs, choice, computing.device, crops=crops, hr=hr, from_hr=from_hr, mix=mix
-    )
-    headline = title or f"{', '.join(model or ['esrgan'])}, x{rows[0].scale}"
-    _write(output, kind, rows, headline, zoom=zoom, columns=columns, overwrite=overwrite)
-    _print_figures(rows, json_lines)
-    console.note(f"{output} written")
+    kind, console = _kind(wanted.output, wanted.overwrite), Console(computing.quiet)
+    rows = _rows(console, inputs, wanted, computing)
+    _write(kind, rows, wanted)
+    _print_figures(rows, wanted.json)
+    console.note(f"{wanted.output} written")
     return 0
 
 
@@ -142,68 +127,51 @@ def _kind(output: Path, overwrite: bool) -> str:
     return kind
 
 
-def _combinations(
-    models: list[str], scale: int | None, alpha: str | None, mix: float | None, settings: Settings
-) -> list[Settings]:
+def _combinations(wanted: Comparison, settings: Settings) -> list[Settings]:
     from upscale.evaluate import BICUBIC, combinations, parse_alphas
 
+    models, alpha, mix = wanted.model or ["esrgan"], wanted.alpha, wanted.mix
     if mix is not None and (alpha is not None or len(models) > 1):
         raise UsageError("--mix compares one pair at alpha 0, ALPHA and 1: give one --model alone")
     if mix is not None and not 0 < mix < 1:
         raise UsageError(f"--mix {mix:g} mixes nothing: give a number between 0 and 1")
     alphas = [0.0, mix, 1.0] if mix is not None else parse_alphas(alpha) if alpha else []
-    wanted = [name for name in models if name != BICUBIC]  # it is always there
-    return combinations(wanted, [scale], alphas, (), settings) if wanted else []
+    others = [name for name in models if name != BICUBIC]  # it is always there
+    if not others:
+        raise UsageError("bicubic alone compares nothing: give a --model")
+    return combinations(others, [wanted.scale], alphas, (), settings)
 
 
 def _rows(
-    console: Console,
-    inputs: list[Path],
-    choice: list[Settings],
-    device: str,
-    *,
-    crops: list[str],
-    hr: Path | None,
-    from_hr: bool,
-    mix: float | None,
+    console: Console, inputs: list[Path], wanted: Comparison, computing: o.Computing
 ) -> list[Row]:
     """Load, run, and count, with a bar on a terminal."""
-    from dataclasses import replace
-
     from upscale.cli.bar import counting
     from upscale.compare import Crop, subjects
     from upscale.compare import compare as run
     from upscale.evaluate import load_candidate, load_draws
 
-    if not choice:
-        raise UsageError("bicubic alone compares nothing: give a --model")
-    parts = [Crop.parse(text) for text in crops]
+    choice, device = _combinations(wanted, computing.settings), computing.device
+    parts = [Crop.parse(text) for text in wanted.crop or []]
     scale = round(choice[0].scale or load_candidate(choice[0], device).scale)
-    shown = subjects(inputs, scale, crops=parts, hr=hr, from_hr=from_hr)
+    shown = subjects(inputs, scale, crops=parts, hr=wanted.hr, from_hr=wanted.from_hr)
     candidates = (c for one in choice for c in load_draws(replace(one, scale=scale), device))
     with counting(console, len(shown) * (len(choice) + 1), "panels") as step:
-        return run(shown, candidates, scale, mix=mix, step=step)
+        return run(shown, candidates, scale, mix=wanted.mix, step=step)
 
 
-def _write(
-    output: Path,
-    kind: str,
-    rows: list[Row],
-    title: str,
-    *,
-    zoom: int | None,
-    columns: int | None,
-    overwrite: bool,
-) -> None:
+def _write(kind: str, rows: list[Row], wanted: Comparison) -> None:
     from upscale.compare import contact_sheet, html_page
     from upscale.files import write_bytes
     from upscale.image import Image, encode
 
+    title = wanted.title or f"{', '.join(wanted.model or ['esrgan'])}, x{rows[0].scale}"
     if kind == "page":
         data = html_page(rows, title=title).encode()
     else:
-        data = encode(Image(contact_sheet(rows, title=title, zoom=zoom, columns=columns)), kind)
-    write_bytes(output, [data], overwrite=overwrite)
+        sheet = contact_sheet(rows, title=title, zoom=wanted.zoom, columns=wanted.columns)
+        data = encode(Image(sheet), kind)
+    write_bytes(wanted.output, [data], overwrite=wanted.overwrite)
 
 
 def _print_figures(rows: list[Row], json_lines: bool) -> None:

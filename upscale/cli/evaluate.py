@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +14,7 @@ from upscale.cli import options as o
 from upscale.cli.console import Console
 from upscale.cli.table import Column, show_table
 from upscale.errors import UsageError
+from upscale.options import option
 
 if TYPE_CHECKING:
     from upscale.evaluate import Candidate, Score
@@ -42,129 +43,116 @@ COLUMNS = (
     Column("protocol", rank=5),
 )
 
-Folders = Annotated[
-    list[Path],
-    typer.Argument(metavar="HR_DIR", help="Folders of ground truth, each a set of its own."),
-]
-Scales = Annotated[
-    str | None,
-    typer.Option(
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What is scored, and how."""
+
+    model: list[str] | None = o.MODELS
+    scale: str | None = option(
+        None,
         "-s",
         "--scale",
         metavar="N,N,...",
-        show_default="the model's",
+        shown="the model's",
         help="Whole scales, like 2,3,4.",
-    ),
-]
-Protocol = Annotated[
-    str,
-    typer.Option(
+    )
+    alpha: str | None = o.ALPHAS
+    denoise: str | None = option(
+        None,
+        metavar="D,D,...",
+        shown="auto",
+        help="esrgan: auto, or a list like 0,0.5,1.",
+    )
+    protocol: str = option(
+        "edsr",
         metavar="edsr|srcnn",
         help="edsr: 8-bit RGB downsampled with rounding. srcnn: Y alone, downsampled without.",
-    ),
-]
-Degrade = Annotated[
-    list[str] | None,
-    typer.Option(
+    )
+    lr_dir: Path | None = option(
+        None,
+        metavar="DIR",
+        shown="made from the ground truth",
+        help="Low-resolution pictures to start from: baby.png, babyx4.png, X4/baby.png, ...",
+    )
+    degrade: list[str] | None = option(
+        None,
         metavar="KIND,KIND,...",
-        show_default=False,
+        shown=False,
         help="Damage the low-resolution pictures: jpeg:50, webp:50, noise:10, gray-noise:10, "
         "blur:0.8, a chain like blur:0.8+noise:5+jpeg:75, or clean. noise-float:25 for networks of "
         "scale 1. Repeatable; a row for each.",
-    ),
-]
-LrDir = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="DIR",
-        show_default="made from the ground truth",
-        help="Low-resolution pictures to start from: baby.png, babyx4.png, X4/baby.png, ...",
-    ),
-]
-BoundFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--bound",
+    )
+    bound: Path | None = option(
+        None,
         metavar="FILE",
-        show_default=False,
+        shown=False,
         help="vae: checkpoint.pt of its training; adds the bound on the likelihood of the ground "
         "truth, by --samples draws, in bits a value.",
-    ),
-]
-Paper = Annotated[
-    bool, typer.Option("--paper", help="Set the published scores beside the measured ones.")
-]
-Json = Annotated[
-    bool,
-    typer.Option("--json", help="One JSON object per picture, and one per set, on stdout."),
-]
-Verbose = Annotated[
-    bool, typer.Option("-v", "--verbose", help="A row for each picture, not only for each set.")
-]
+    )
+    paper: bool = option(False, help="Set the published scores beside the measured ones.")
+    json: bool = option(False, help="One JSON object per picture, and one per set, on stdout.")
 
 
 @o.flat
 def evaluate(
-    hr_dir: Folders,
-    model: o.Models = None,
-    scale: Scales = None,
-    alpha: o.Alphas = None,
-    denoise: o.Denoises = None,
-    protocol: Protocol = "edsr",
-    lr_dir: LrDir = None,
-    degrade: Degrade = None,
-    bound: BoundFile = None,
-    paper: Paper = False,
-    json_lines: Json = False,
+    hr_dir: Annotated[
+        list[Path],
+        typer.Argument(metavar="HR_DIR", help="Folders of ground truth, each a set of its own."),
+    ],
     *,
+    wanted: Evaluation,
     computing: o.Computing,
-    verbose: Verbose = False,
+    verbose: Annotated[
+        bool,
+        typer.Option("-v", "--verbose", help="A row for each picture, not only for each set."),
+    ] = False,
 ) -> int:
     """Score models on folders of pictures: PSNR and SSIM on Y, beside bicubic."""
-    from upscale.evaluate import (
-        CLEAN,
-        combinations,
-        find_sets,
-        load_candidate,
-        parse_alphas,
-        parse_degradations,
-        parse_denoises,
-        parse_scales,
-    )
-    from upscale.evaluate import evaluate as score_all
-
-    damage = parse_degradations(degrade) if degrade else [CLEAN]
-    sets = find_sets(hr_dir)
-    if lr_dir is not None and not lr_dir.is_dir():
-        raise UsageError(f"--lr-dir {str(lr_dir)!r} is no folder: give the low-resolution pictures")
-    choice = combinations(
-        model or ["esrgan"],
-        parse_scales(scale) if scale else [None],
-        parse_alphas(alpha) if alpha else [],
-        parse_denoises(denoise) if denoise else [],
-        computing.settings,
-    )
-    bits = _bound(bound, computing, protocol)
-    candidates = (_with_bound(load_candidate(one, computing.device), bits) for one in choice)
-    count = len(choice) * len(damage) * sum(len(s.pictures) for s in sets)
-    scores = score_all(sets, candidates, protocol=protocol, lr_dir=lr_dir, degradations=damage)
-    shown = _counted(Console(computing.quiet), scores, count)
-    if json_lines:
-        for score in shown:  # each line leaves as soon as it is known
-            print(json.dumps(_record(score, paper)), flush=True)
+    scores = _scores(hr_dir, wanted, computing)
+    if wanted.json:
+        for score in scores:  # each line leaves as soon as it is known
+            print(json.dumps(_record(score, wanted.paper)), flush=True)
     else:
-        _print_table([s for s in shown if verbose or s.picture is None], paper, bool(degrade))
+        rows = [s for s in scores if verbose or s.picture is None]
+        show_table(COLUMNS, [_cells(row, wanted.paper, bool(wanted.degrade)) for row in rows])
     return 0
 
 
-def _bound(file: Path | None, computing: o.Computing, protocol: str) -> Bound | None:
-    if file is None:
+def _scores(folders: list[Path], wanted: Evaluation, computing: o.Computing) -> Iterator[Score]:
+    """Load, run and score, with a bar on a terminal; what is refused is refused at once."""
+    from upscale import evaluate as e
+
+    damage = e.parse_degradations(wanted.degrade) if wanted.degrade else [e.CLEAN]
+    sets, lr_dir = e.find_sets(folders), wanted.lr_dir
+    if lr_dir is not None and not lr_dir.is_dir():
+        raise UsageError(f"--lr-dir {str(lr_dir)!r} is no folder: give the low-resolution pictures")
+    choice = e.combinations(
+        wanted.model or ["esrgan"],
+        e.parse_scales(wanted.scale) if wanted.scale else [None],
+        e.parse_alphas(wanted.alpha) if wanted.alpha else [],
+        e.parse_denoises(wanted.denoise) if wanted.denoise else [],
+        computing.settings,
+    )
+    bits = _bound(wanted, computing)
+    candidates = (_with_bound(e.load_candidate(one, computing.device), bits) for one in choice)
+    count = len(choice) * len(damage) * sum(len(s.pictures) for s in sets)
+    scores = e.evaluate(
+        sets, candidates, protocol=wanted.protocol, lr_dir=lr_dir, degradations=damage
+    )
+    return _counted(Console(computing.quiet), scores, count)
+
+
+def _bound(wanted: Evaluation, computing: o.Computing) -> Bound | None:
+    if wanted.bound is None:
         return None
     from upscale.training.variational import Bound
 
-    if protocol != "edsr":
-        raise UsageError(f"--bound is of RGB pictures, and {protocol} scores Y: leave one out")
-    return Bound(file, computing.samples, computing.seed)
+    if wanted.protocol != "edsr":
+        raise UsageError(
+            f"--bound is of RGB pictures, and {wanted.protocol} scores Y: leave one out"
+        )
+    return Bound(wanted.bound, computing.samples, computing.seed)
 
 
 def _counted(console: Console, scores: Iterator[Score], count: int) -> Iterator[Score]:
@@ -197,10 +185,6 @@ def _record(score: Score, paper: bool) -> dict[str, Any]:
         row = _published(score) if score.picture is None else None
         record["paper_psnr_y"], record["paper_ssim_y"] = row or (None, None)
     return record
-
-
-def _print_table(scores: list[Score], paper: bool, damaged: bool) -> None:
-    show_table(COLUMNS, [_cells(score, paper, damaged) for score in scores])
 
 
 def _share(denoise: float | str | None) -> str:

@@ -100,7 +100,7 @@ def typed(kind: type, name: str) -> Any:
     return typer.Option(
         *flags,
         help=declared.help,
-        rich_help_panel=declared.panel,
+        rich_help_panel=declared.panel or None,
         metavar=declared.metavar,
         show_default=shown,
     )
@@ -212,31 +212,17 @@ Inputs = Annotated[
         show_default=False,
     ),
 ]
-Models = Annotated[
-    list[str] | None,
-    typer.Option(
-        "-m",
-        "--model",
-        metavar="NAME",
-        show_default="esrgan",
-        help="Family, weights name, checkpoint file, or bicubic; may be repeated.",
-    ),
-]
-Denoises = Annotated[
-    str | None,
-    typer.Option(
-        "--denoise",
-        metavar="D,D,...",
-        show_default="auto",
-        help="esrgan: auto, or a list like 0,0.5,1.",
-    ),
-]
-Alphas = Annotated[
-    str | None,
-    typer.Option(
-        "--alpha",
-        metavar="A,A,...",
-        show_default="0.8",
-        help="esrgan: a list like 0,0.5,1 or a range like 0:1:0.2.",
-    ),
-]
+MODELS: Any = option(  # of commands that take several
+    None,
+    "-m",
+    "--model",
+    metavar="NAME",
+    shown="esrgan",
+    help="Family, weights name, checkpoint file, or bicubic; may be repeated.",
+)
+ALPHAS: Any = option(
+    None,
+    metavar="A,A,...",
+    shown="0.8",
+    help="esrgan: a list like 0,0.5,1 or a range like 0:1:0.2.",
+)
