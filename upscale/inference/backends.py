@@ -293,7 +293,7 @@ class Worker:
         Raises:
             UpscaleError: The back end failed.
         """
-        found: First = self._answer()
+        found: First = self._answer(asking=False)
         return found
 
     def seconds(self) -> float:
@@ -302,15 +302,16 @@ class Worker:
         Raises:
             UpscaleError: The back end failed.
         """
-        self._connection.send(True)
-        return float(self._answer())
+        return float(self._answer(asking=True))
 
-    def _answer(self) -> Any:
+    def _answer(self, *, asking: bool) -> Any:
         try:
+            if asking:
+                self._connection.send(True)
             answer = self._connection.recv()
         except (EOFError, OSError):
             self._process.join()
-            answer = f"its process ended with {self._process.exitcode}; is memory short?"
+            answer = f"its process ended with {self._process.exitcode}: try a smaller --size"
         if isinstance(answer, str):
             raise UpscaleError(f"{self._job}: {answer}")
         return answer

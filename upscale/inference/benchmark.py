@@ -114,7 +114,8 @@ def benchmark(
     """Time a network on random pictures.
 
     For each number of threads and each size comes a group of rows: the plain form in float32, which
-    the others are compared with, then in each precision the back ends that run in it.
+    the others are compared with, then in each precision the back ends that run in it. A script that
+    calls this needs ``if __name__ == "__main__":``, as always with :mod:`multiprocessing`.
 
     Args:
         model: Of :data:`PAPER`, or what ``resolve`` takes.
