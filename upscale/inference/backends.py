@@ -99,7 +99,7 @@ class Job:
     threads: int
     tile: TileOption = "auto"
     exported: Path | None = None
-    environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
 
     def __str__(self) -> str:
         """For messages."""
@@ -192,6 +192,7 @@ def _onnxruntime(job: Job) -> Ready:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = job.threads
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.add_session_config_entry("session.force_spinning_stop", "1")  # after each picture
     for axis, side in zip("NHW", (1, *job.size), strict=True):  # a fixed shape is faster
         options.add_free_dimension_override_by_name(axis, side)
     session = onnxruntime.InferenceSession(
@@ -265,13 +266,12 @@ class First:
 class Worker:
     """The process of a back end, which runs when it is told to; a context manager.
 
-    The processes are forks of one that has PyTorch imported and nothing else done, where the system
-    can fork.
+    On Linux the processes are forks of one that has PyTorch imported and nothing else done.
     """
 
     def __init__(self, job: Job) -> None:
-        can_fork = "forkserver" in multiprocessing.get_all_start_methods()
-        context: Any = multiprocessing.get_context("forkserver" if can_fork else "spawn")
+        method = "forkserver" if sys.platform == "linux" else "spawn"
+        context: Any = multiprocessing.get_context(method)
         context.set_forkserver_preload([__name__])
         self._job = job
         self._connection, theirs = context.Pipe()
@@ -342,11 +342,11 @@ def with_peak(work: Callable[[], Tensor]) -> tuple[Tensor, float]:
     marks, status = Path("/proc/self/clear_refs"), Path("/proc/self/status")
     try:
         marks.write_text("5")  # forget the peak so far
-        result = work()
-        line = next(s for s in status.read_text().splitlines() if s.startswith("VmHWM:"))
-        return result, int(line.split()[1]) / 1024
     except OSError:  # no Linux, or no leave
         return work(), _lifetime_peak()
+    result = work()
+    line = next(s for s in status.read_text().splitlines() if s.startswith("VmHWM:"))
+    return result, int(line.split()[1]) / 1024
 
 
 def _lifetime_peak() -> float:
