@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from inspect import Parameter, Signature
+from inspect import Parameter
 from typing import Any
 
 from upscale.batch.job import Job
@@ -40,21 +40,20 @@ def batch(
         CheckpointError: There is no such model.
         DeviceError: There is no such device.
     """
-    settings, outputs, selection, run_options = divide(
-        {"output": _output(output), **options}, *KINDS
-    )
+    output = None if output is None else os.fspath(output)
+    if output == "-":
+        raise UsageError("output '-' is for the shell; give a file or a folder")
+    settings, outputs, selection, run_options = divide({"output": output, **options}, *KINDS)
     return _records(Job(_locations(inputs), settings, outputs, selection, run_options))
 
 
-def _signature() -> Signature:
-    own = [
+batch.__signature__ = signature(  # type: ignore[attr-defined]
+    [
         Parameter("inputs", Parameter.POSITIONAL_OR_KEYWORD),
         Parameter("output", Parameter.POSITIONAL_OR_KEYWORD, default=None),
-    ]
-    return signature(own, *KINDS)
-
-
-batch.__signature__ = _signature()  # type: ignore[attr-defined]
+    ],
+    *KINDS,
+)
 
 
 def _records(job: Job) -> Iterator[Record]:
@@ -72,12 +71,3 @@ def _locations(inputs: Location | Iterable[Location]) -> tuple[str, ...]:
     if not names or "-" in names:
         raise UsageError("inputs: give files, folders, globs, or URLs; stdin is for the shell")
     return names
-
-
-def _output(output: Location | None) -> str | None:
-    if output is None:
-        return None
-    name = os.fspath(output)
-    if name == "-":
-        raise UsageError("output '-' is for the shell; give a file or a folder")
-    return name

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
@@ -76,17 +77,20 @@ class Filters(Selection):
 
     def takes(self, relative: str) -> bool:
         """Whether a file at this place in the tree is a picture to enlarge."""
-        name = relative.rpartition("/")[2]
+        name = _last(relative)
         if name.startswith(".") or name.rpartition(".")[2].lower() not in self.extensions:
             return False
-        if self.include and not _matches(relative, name, self.include):
-            return False
-        return not any(_matches(part, part, self.exclude) for part in _prefixes(relative))
+        return self.wants(relative) and not any(
+            _matches(part, self.exclude) for part in _prefixes(relative)
+        )
+
+    def wants(self, relative: str) -> bool:
+        """Whether this place is among those that are to be taken alone, if some are."""
+        return not self.include or _matches(relative, self.include)
 
     def enters(self, relative: str) -> bool:
         """Whether a folder at this place in the tree is searched."""
-        name = relative.rpartition("/")[2]
-        return not name.startswith(".") and not _matches(relative, name, self.exclude)
+        return not _last(relative).startswith(".") and not _matches(relative, self.exclude)
 
 
 def _prefixes(relative: str) -> list[str]:
@@ -94,12 +98,10 @@ def _prefixes(relative: str) -> list[str]:
     return ["/".join(parts[: end + 1]) for end in range(len(parts))]
 
 
-def _matches(relative: str, name: str, patterns: tuple[str, ...]) -> bool:
-    name = name.rpartition("/")[2]
-    return any(
-        fnmatch.fnmatchcase(relative, pattern) or fnmatch.fnmatchcase(name, pattern)
-        for pattern in patterns
-    )
+def _matches(relative: str, patterns: tuple[str, ...]) -> bool:
+    """Whether a place in the tree, or its name alone, matches one of some patterns."""
+    names = (relative, _last(relative))
+    return any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in patterns)
 
 
 def discover(inputs: Iterable[str], listed: Iterable[Listed], filters: Filters) -> list[Input]:
@@ -111,12 +113,14 @@ def discover(inputs: Iterable[str], listed: Iterable[Listed], filters: Filters) 
             had in the output folder), folders among them are left out.
         filters: What a search of folders and globs takes.
     """
-    sources: list[Input] = []
+    sources: dict[str, Input] = {}  # each once
     for name in inputs:
-        sources.extend(_expand(localize(name), filters))
+        for source in _expand(localize(name), filters):
+            sources.setdefault(source.location, source)
     for item in listed:
-        sources.extend(_listed(replace(item, name=localize(item.name)), filters))
-    return _without_repeats(sources)
+        for source in _listed(replace(item, name=localize(item.name)), filters):
+            sources.setdefault(source.location, source)
+    return list(sources.values())
 
 
 def _expand(name: str, filters: Filters) -> Iterator[Input]:
@@ -138,23 +142,17 @@ def _stdin() -> Input:
     if sys.stdin is None or sys.stdin.isatty():
         state = "closed" if sys.stdin is None else "a terminal"
         raise UsageError(f"- is stdin, which is {state}; pipe a picture into it")
-    data = sys.stdin.buffer.read()
-    return Input(STDIN, "stdin", Stat(len(data), ""), error=_more_pictures(data), data=data)
-
-
-def _more_pictures(data: bytes) -> str:
-    """What is wrong with a stream that holds more than one picture, or ""."""
     from upscale.image import another
 
-    found = another(data)
-    if found is None:
-        return ""
-    first, second, end = found
-    return (
-        f"stdin holds more than one picture: after a {first.upper()} of {end} bytes follow "
-        f"{len(data) - end} bytes more, which begin with a {second.upper()}; pipe in one at a "
-        "time, or write them to files and name the folder"
-    )
+    data, error = sys.stdin.buffer.read(), ""
+    if found := another(data):
+        first, second, end = found
+        error = (
+            f"stdin holds more than one picture: after a {first.upper()} of {end} bytes follow "
+            f"{len(data) - end} bytes more, which begin with a {second.upper()}; pipe in one at a "
+            "time, or write them to files and name the folder"
+        )
+    return Input(STDIN, "stdin", Stat(len(data), ""), error=error, data=data)
 
 
 def _last(path: str) -> str:
@@ -165,7 +163,7 @@ def _file(location: str, relative: str, tree: str | None) -> Input:
     try:
         return Input(location, relative, storage.stat(location), tree)
     except (OSError, ImageError) as error:
-        return Input(location, relative, None, tree, f"{storage.reason(error)}")
+        return Input(location, relative, None, tree, storage.reason(error))
 
 
 def _walk(root: str, filters: Filters) -> Iterator[Input]:
@@ -221,7 +219,7 @@ def _glob(pattern: str, filters: Filters) -> Iterator[Input]:
         is_folder = source.error.startswith("folder:")  # what is in it may have matched
         if not is_folder and not _fits(places, parts):
             continue
-        if filters.include and not _matches(source.relative, places[-1], filters.include):
+        if not filters.wants(source.relative):
             continue
         taken += 1
         plain = base or not source.location.startswith("./")
@@ -248,13 +246,11 @@ def _expand_url(url: str, filters: Filters) -> Iterator[Input]:
             yield _file(url, _last(url.partition("?")[0]), None)
         elif GLOB & set(path):
             base = path[: min(path.find(c) for c in GLOB if c in path)].rpartition("/")[0]
-            yield from _url_files(
-                url, file_system, file_system.glob(path, detail=True), base, filters
-            )
+            yield from _url_files(url, file_system.glob(path, detail=True), base, filters)
         elif file_system.isdir(path) or path in {"", "/"}:
             depth = None if filters.recursive else 1
             found = file_system.find(path, maxdepth=depth, detail=True)
-            yield from _url_files(url, file_system, found, path, filters)
+            yield from _url_files(url, found, path, filters)
         else:
             yield _file(url, _last(url.partition("::")[0]), None)
     except (OSError, ImageError) as error:
@@ -262,18 +258,17 @@ def _expand_url(url: str, filters: Filters) -> Iterator[Input]:
 
 
 def _url_files(
-    url: str, file_system: object, found: dict[str, dict[str, object]], base: str, filters: Filters
+    url: str, found: dict[str, dict[str, object]], base: str, filters: Filters
 ) -> Iterator[Input]:
+    """What a file system lists below ``base``, as far as it is to be taken."""
     chain = url.partition("::")[2]
     prefix = base.strip("/")
     for path, info in sorted(found.items()):
         inner = path.strip("/")
         relative = inner[len(prefix) :].lstrip("/") if inner.startswith(prefix) else inner
         relative = naming.relative(relative)
-        parents = _prefixes(relative)[:-1]
-        if info.get("type") == "directory" or not filters.takes(relative):
-            continue
-        if not all(filters.enters(parent) for parent in parents):
+        is_taken = info.get("type") != "directory" and filters.takes(relative)
+        if not is_taken or not all(map(filters.enters, _prefixes(relative)[:-1])):
             continue
         location = f"{storage.scheme(url)}://{path}" + (f"::{chain}" if chain else "")
         yield Input(location, relative, storage.url_stat(info), url)
@@ -293,9 +288,7 @@ def _listed(item: Listed, filters: Filters) -> Iterator[Input]:
         return
     relative = os.path.normpath(name).replace(os.sep, "/").lstrip("/")
     parts = relative.split("/")
-    if FOLDER in parts or _matches(relative, parts[-1], filters.exclude):
-        return
-    if filters.include and not _matches(relative, parts[-1], filters.include):
+    if FOLDER in parts or _matches(relative, filters.exclude) or not filters.wants(relative):
         return
     yield _file(name, place or "/".join(part for part in parts if part != ".."), ".")
 
@@ -309,33 +302,20 @@ def _place(item: Listed, output: str | None) -> str:
     return folder + separator + _last(name)
 
 
-def _without_repeats(sources: list[Input]) -> list[Input]:
-    seen: set[str] = set()
-    kept = []
-    for source in sources:
-        if source.location in seen:
-            continue
-        seen.add(source.location)
-        kept.append(source)
-    return kept
-
-
 def listed_in(selection: Selection) -> tuple[Listed, ...]:
     """Return the names in the list of a selection; none where there is no list.
 
     Raises:
         UsageError: It cannot be read.
     """
-    name, null = selection.files_from, selection.null
+    name = selection.files_from
     if name is None:
         return ()
-    if name == STDIN:
-        if sys.stdin is None:
-            raise UsageError("--files-from - is stdin, which is closed; pipe a list into it")
-        return tuple(read_list(sys.stdin.buffer, null=null))
+    if name == STDIN and sys.stdin is None:
+        raise UsageError("--files-from - is stdin, which is closed; pipe a list into it")
     try:
-        with open(name, "rb") as file:
-            return tuple(read_list(file, null=null))
+        with nullcontext(sys.stdin.buffer) if name == STDIN else open(name, "rb") as file:
+            return tuple(read_list(file, null=selection.null))
     except OSError as error:
         raise UsageError(f"--files-from {name}: {error.strerror}") from error
 

@@ -55,33 +55,29 @@ class JournalLine:
 
     def made_from(self, location: str, now: Stat) -> bool:
         """Whether ``location``, which has the stat ``now``, still is the input of this line."""
-        if now.size != self.input_size:
-            return False
-        if now.stamp and now.stamp == self.input_stamp:
-            return True
-        return _hash_is(location, self.input_sha256)
+        return _is(location, now, Stat(self.input_size, self.input_stamp), self.input_sha256)
 
     def is_output(self, location: str, now: Stat) -> bool:
         """Whether the file at ``location``, which has the stat ``now``, is what this line says."""
-        if now.size != self.output_size:
-            return False
-        if now.stamp and now.stamp == self.output_stamp:
-            return True
-        return _hash_is(location, self.output_sha256)
+        return _is(location, now, Stat(self.output_size, self.output_stamp), self.output_sha256)
 
 
-def _hash_is(location: str, expected: str) -> bool:
+def _is(location: str, now: Stat, then: Stat, sha256: str) -> bool:
+    """Whether a file is what it was: by its size and stamp, or, where that differs, by its hash."""
+    if now.size != then.size or (now.stamp and now.stamp == then.stamp):
+        return now.size == then.size
     try:
-        return storage.sha256(storage.read(location)[0]) == expected
+        return storage.sha256(storage.read(location)[0]) == sha256
     except (OSError, ImageError):
         return False
 
 
 class Journal:
-    """What a journal can do, wherever it lies."""
+    """The lines of an output folder, by output; this one is not kept anywhere."""
 
     def __init__(self) -> None:
         self._lines: dict[str, JournalLine] = {}
+        self._news: set[str] = set()  # outputs whose last line another process has written since
 
     def get(self, output: str) -> JournalLine | None:
         """Return the last line about an output, as of the last ``refresh``."""
@@ -89,14 +85,14 @@ class Journal:
 
     def add(self, line: JournalLine) -> None:
         """Write a line."""
-        raise NotImplementedError
+        self._lines[line.output] = line
 
     def refresh(self) -> None:
         """Take in what other processes wrote since; an object store is not read again."""
 
     def is_news(self, output: str) -> bool:
         """Whether the last line about an output was written by another process since opening."""
-        return False
+        return output in self._news
 
     def close(self) -> None:
         """Release what is open."""
@@ -133,36 +129,25 @@ class LocalJournal(Journal):
     """A journal in a local folder; several processes may append to it at once."""
 
     def __init__(self, root: str) -> None:
-        """Read what is there.
-
-        Args:
-            root: The output folder; it need not exist.
-        """
+        """Read what is there; the output folder ``root`` need not exist."""
         self._path = os.path.join(folder_of(root), NAME)
         super().__init__()
         self._read = 0  # bytes taken in; always at the beginning of a line
         self._number = -1
         self._lock = threading.Lock()
-        self._news: set[str] = set()
         self.refresh()
         self._news.clear()
-
-    def is_news(self, output: str) -> bool:
-        """Whether the last line about an output came from another process since opening."""
-        return output in self._news
 
     def refresh(self) -> None:
         """Take in the lines that were appended since the last call."""
         with self._lock:
             try:
                 with open(self._path, "rb") as file:
-                    if os.fstat(file.fileno()).st_size <= self._read:
-                        return
                     file.seek(self._read)
                     data = file.read()
             except (FileNotFoundError, NotADirectoryError):
                 return
-            whole = data.rfind(b"\n") + 1
+            whole = data.rfind(b"\n") + 1  # the rest is being written; it is read the next time
             for line in data[:whole].splitlines():
                 entry = _parse(line)
                 if entry is not None and self._lines.get(entry.output) != entry:
@@ -182,12 +167,12 @@ class LocalJournal(Journal):
                 flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
                 self._number = os.open(self._path, flags, 0o666)
             data = _bytes(line)
-            if self._ends_torn():
+            if self._ends_torn():  # by a process that died: its half line stays one of its own
                 data = b"\n" + data
             written = os.write(self._number, data)
             if written != len(data):  # the disk is full: this raises, and the torn line is ignored
                 os.write(self._number, data[written:])
-            self._lines[line.output] = line
+            super().add(line)
 
     def _ends_torn(self) -> bool:
         size = os.fstat(self._number).st_size
@@ -205,18 +190,9 @@ class UrlJournal(Journal):
     """A journal of one object per picture."""
 
     def __init__(self, root: str) -> None:
-        """Read what is there.
-
-        Args:
-            root: The URL of the output folder; it need not exist.
-        """
-        self._base = folder_of(root) + "/journal"
-        self._file_system, self._path = storage.open_url(self._base)
+        """Read all objects, in parallel where the file system can; ``root`` need not exist."""
         super().__init__()
-        self._read_all()
-
-    def _read_all(self) -> None:
-        """Read all objects, in parallel where the file system can."""
+        self._file_system, self._path = storage.open_url(folder_of(root) + "/journal")
         self._file_system.invalidate_cache()
         try:
             names = self._file_system.ls(self._path, detail=False)
@@ -234,4 +210,4 @@ class UrlJournal(Journal):
         with contextlib.suppress(NotImplementedError):
             self._file_system.makedirs(self._path, exist_ok=True)
         self._file_system.pipe_file(f"{self._path}/{name}.json", _bytes(line))
-        self._lines[line.output] = line
+        super().add(line)
