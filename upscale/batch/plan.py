@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
@@ -248,30 +249,25 @@ def _extension(source: Input, wanted: str | None) -> str:
 
 
 def _format_of_output(output: str, wanted: str | None) -> str:
-    ext = naming.split_name(output)[2]
-    if wanted is not None:
-        _refuse_other_format(output, ext, wanted)
-        return _format(wanted)
-    if not ext:
-        raise UsageError(
-            f"output {output!r} has no extension: add one, give -f, or end it with / for a folder"
-        )
-    try:
-        return _format("x." + ext)
-    except UsageError as error:
-        raise UsageError(f"output {output}: {error}") from error
-
-
-def _refuse_other_format(output: str, ext: str, wanted: str) -> None:
-    """Refuse an output whose extension is that of another format than the one asked for."""
+    """Return the format of a named output; its extension must not contradict the one asked for."""
     from upscale.image import format_of
 
-    try:
-        named = format_of("x." + ext)
-    except ImageError:
-        return  # an extension that says nothing of a picture
-    if named != _format(wanted):
-        raise UsageError(f"output {output} is named .{ext} and -f asks for {wanted}: drop one")
+    ext = naming.split_name(output)[2]
+    if wanted is None:
+        if not ext:
+            raise UsageError(
+                f"output {output!r} has no extension: add one, give -f, or end it with / for a "
+                "folder"
+            )
+        try:
+            return _format("x." + ext)
+        except UsageError as error:
+            raise UsageError(f"output {output}: {error}") from error
+    found = _format(wanted)
+    with suppress(ImageError):  # an extension that says nothing of a picture
+        if format_of("x." + ext) != found:
+            raise UsageError(f"output {output} is named .{ext} and -f asks for {wanted}: drop one")
+    return found
 
 
 def _without_own_outputs(tasks: list[Task], journals: dict[str, Journal]) -> list[Task]:
@@ -285,7 +281,9 @@ def _without_own_outputs(tasks: list[Task], journals: dict[str, Journal]) -> lis
     for task in tasks:
         journal, source = journals.get(task.root or ""), task.source
         if journal is not None and source.stat is not None:
-            entry = journal.get(_relative_or_empty(task))
+            inside = naming.is_inside(source.location, task.root or "")
+            place = naming.relative_to(source.location, task.root or "") if inside else ""
+            entry = journal.get(place)
             is_output = entry is not None and entry.input != storage.absolute(source.location)
             if entry is not None and is_output and (source.tree or entry.input in named):
                 continue
@@ -293,15 +291,6 @@ def _without_own_outputs(tasks: list[Task], journals: dict[str, Journal]) -> lis
     if not kept:
         raise NothingNewError("no picture found that is not itself an output of an earlier run")
     return kept
-
-
-def _relative_or_empty(task: Task) -> str:
-    location, root = task.source.location, task.root or ""
-    if is_url(location) != is_url(root):
-        return ""
-    if not naming.is_inside(location, root):
-        return ""
-    return naming.relative_to(location, root)
 
 
 def _refuse_folders(tasks: list[Task]) -> None:

@@ -126,23 +126,6 @@ class Budget:
             self._changed.notify_all()
 
 
-@dataclass(eq=False)
-class Stopwatch:
-    """Measures the work on one picture.
-
-    Attributes:
-        waited: Seconds in which it waited for memory or for the network.
-    """
-
-    waited: float = 0.0
-    started: float = field(default_factory=time.perf_counter)
-
-    @property
-    def seconds(self) -> float:
-        """Seconds of work until now."""
-        return time.perf_counter() - self.started - self.waited
-
-
 @dataclass(frozen=True)
 class Work:
     """What all pictures of a run have in common.
@@ -182,12 +165,12 @@ class Work:
                 return Outcome(now)
             task = now
         # 2. Read it, as far as its header; settle size and format of the output.
-        watch = Stopwatch()
+        started = time.perf_counter()
         try:
             content = storage.content(task.source.location, task.source.data, self.budget.check)
             reader = open_image(
                 content.where,
-                max_pixels=self.max_pixels or most_pixels(content),
+                max_pixels=self.max_pixels or (MAX_PIXELS if content.is_held else MOST_PIXELS),
                 assume_icc=assumed_profile(self.settings.assume_icc),
             )
         except OSError as error:
@@ -196,18 +179,19 @@ class Work:
         by_rows = goes_by_rows(reader, runner.upscaler, self.settings)
         # 3. Decode a small picture here, ahead of the network; a large one as it is enlarged.
         before, after = bytes_of(reader, runner.upscaler, self.settings)
+        job = _Job(self, task, content, reader, kind, by_rows, runner, progress)
         asked = time.perf_counter()
         with self.budget.of(0 if by_rows else before + 2 * after):
-            watch.waited += time.perf_counter() - asked
+            job.waited += time.perf_counter() - asked
             if not by_rows:
-                reader = reader.in_memory()
+                job.reader = reader.in_memory()
             # 4. Run it, and encode it: a small one here, behind the network.
-            job = _Job(self, task, content, reader, kind, by_rows, runner, progress, watch)
             data, result = job.write(journal)
+            seconds = time.perf_counter() - started - job.waited
         if self.settings.lossless and kind in LOSSY:
             ignored = f"--lossless: {kind} is written with losses alone; choose -f png, webp or jxl"
             result = replace(result, losses=(*result.losses, ignored))
-        return Outcome(Record.of(task, result, watch.seconds), data, result.hint)
+        return Outcome(Record.of(task, result, seconds), data, result.hint)
 
     def _recheck(self, task: Task, journal: Journal) -> Task | Record:
         """The task as it is now to be done, or the record of a picture that is done."""
@@ -221,9 +205,9 @@ class Work:
         return replace(task, replace=True) if is_ours(task, now, journal) else task
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class _Job:
-    """A picture that is open."""
+    """A picture that is open; ``waited`` counts the seconds in which it waited for others."""
 
     work: Work
     task: Task
@@ -233,7 +217,7 @@ class _Job:
     by_rows: bool
     runner: Runner
     progress: Progress
-    watch: Stopwatch
+    waited: float = 0.0
 
     def write(self, journal: Journal | None) -> tuple[bytes | memoryview | None, Result]:
         """Write the output and its line in the journal; give its bytes where they go to stdout.
@@ -281,22 +265,20 @@ class _Job:
 
     def _run(self, target: InFile) -> Result:
         """Enlarge the picture; encode a small one in this thread, so that the network is free."""
-        settings, rows = self._drawn(), MapRows() if self.task.maps else None
+        settings, seed = self.work.settings, self.task.seed
+        if seed is not None:  # it is one draw
+            settings = replace(settings, samples=1, seed=seed)
+        rows = MapRows() if self.task.maps else None
         target.aside = None if rows is None else rows.add
         behind = None if self.by_rows else Behind(target)
         asked = time.perf_counter()
         result = self.runner.run(self.reader, behind or target, settings, self.progress)
-        self.watch.waited += time.perf_counter() - asked - result.seconds
+        self.waited += time.perf_counter() - asked - result.seconds
         if behind is not None:
             behind.finish()
         if rows is not None:
             write_maps(self.task, rows, result.provenance())
         return result
-
-    def _drawn(self) -> Settings:
-        """The run's settings, or those of the one draw that this is."""
-        settings, seed = self.work.settings, self.task.seed
-        return settings if seed is None else replace(settings, samples=1, seed=seed)
 
     def _upload(self, data: memoryview, journal: Journal | None) -> None:
         """Write to an object store; the line stands before the object and again after it."""
@@ -323,11 +305,6 @@ class _Job:
             output_stamp=stamp,
             output_sha256=sha256,
         )
-
-
-def most_pixels(content: Content) -> int:
-    """The largest input that is taken where no limit is given: more where it goes by rows."""
-    return MOST_PIXELS if isinstance(content.where, str) else MAX_PIXELS
 
 
 @lru_cache(maxsize=4)
