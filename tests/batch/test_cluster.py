@@ -36,8 +36,8 @@ def workers_of(ray: Any) -> list[int]:
 def test_the_first_failure_ends_the_run(tmp_path: Path) -> None:
     from upscale.batch.cluster import run_on_cluster
     from upscale.batch.discover import Input
-    from upscale.batch.plan import Plan, Request
-    from upscale.batch.task import Task
+    from upscale.batch.plan import Plan
+    from upscale.batch.task import Request, Task
     from upscale.settings import RunOptions, Settings
 
     tasks = tuple(

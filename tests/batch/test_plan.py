@@ -16,7 +16,8 @@ from upscale import storage
 from upscale.batch.discover import Filters, Input, Listed, discover, read_list
 from upscale.batch.journal import JournalLine, LocalJournal
 from upscale.batch.naming import Labels
-from upscale.batch.plan import Plan, Request, make_plan
+from upscale.batch.plan import Plan, make_plan
+from upscale.batch.task import Request
 from upscale.errors import UsageError
 from upscale.settings import Settings
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from upscale import storage
 from upscale.batch import naming
 from upscale.batch.naming import SAMPLE, Labels
-from upscale.batch.task import STDOUT, MapFile, Task
+from upscale.batch.task import STDOUT, MapFile, Request, Task
 from upscale.errors import ImageError, UsageError
 from upscale.files import publish, temporary
 
@@ -21,59 +21,31 @@ MEAN = "mean"  # in names, instead of the number of a draw
 MAP_FORMATS = ("png", "tiff")  # of 16-bit gray
 
 
-@dataclass(frozen=True)
-class Extras:
-    """What is asked for beside the outputs.
-
-    Attributes:
-        uncertainty: File or template of the map, 16-bit gray.
-        view: The same for the map in colour.
-        keep: Write each draw too.
-        samples: Number of draws.
-        seed: Of the first.
-    """
-
-    uncertainty: str | None = None
-    view: str | None = None
-    keep: bool = False
-    samples: int = 1
-    seed: int = 0
-
-    @property
-    def needs_draws(self) -> str:
-        """The option that a model must draw for, or ""."""
-        wanted = {
-            "--uncertainty": self.uncertainty,
-            "--uncertainty-view": self.view,
-            "--keep-samples": self.keep,
-            "--samples": self.samples > 1,
-        }
-        return next((name for name, value in wanted.items() if value), "")
-
-
-def with_extras(
-    tasks: Sequence[Task], extras: Extras, labels: Labels, *, overwrite: bool
-) -> list[Task]:
+def with_extras(tasks: Sequence[Task], request: Request) -> list[Task]:
     """The tasks with their maps named, each followed by one for each draw that is kept.
 
     Raises:
         UsageError: A name serves several pictures, is taken, or cannot be written.
     """
-    if extras.samples > 1 and any(task.output == STDOUT for task in tasks):
+    if request.samples > 1 and any(task.output == STDOUT for task in tasks):
         raise UsageError(
-            f"samples {extras.samples} and -o - (stdout): give a file, -o FILE, for their mean"
+            f"samples {request.samples} and -o - (stdout): give a file, -o FILE, for their mean"
         )
-    if extras.keep and any(task.output == STDOUT for task in tasks):
+    if request.keep_samples and any(task.output == STDOUT for task in tasks):
         raise UsageError("--keep-samples writes several pictures: give a file, -o FILE, not -o -")
     found = []
     for task in tasks:
-        maps = _maps(task, extras, labels, len(tasks) > 1)
+        maps = tuple(
+            _map(path, is_view, task, request.labels, len(tasks) > 1)
+            for path, is_view in ((request.uncertainty, False), (request.uncertainty_view, True))
+            if path is not None
+        )
         output, relative = (name.replace(SAMPLE, MEAN) for name in (task.output, task.relative))
         found.append(replace(task, output=output, relative=relative, maps=maps))
-        if extras.keep:
-            found += [_kept(task, extras.seed + k, k) for k in range(extras.samples)]
+        if request.keep_samples:
+            found += [_kept(task, request.seed + k, k) for k in range(request.samples)]
     _refuse_maps(found)
-    return [replace(task, replaces_maps=overwrite) for task in found]
+    return [replace(task, replaces_maps=request.overwrite) for task in found]
 
 
 def _kept(task: Task, seed: int, sample: int) -> Task:
@@ -86,18 +58,10 @@ def _kept(task: Task, seed: int, sample: int) -> Task:
     return replace(task, output=output, relative=relative, seed=seed, maps=())
 
 
-def _maps(task: Task, extras: Extras, labels: Labels, many: bool) -> tuple[MapFile, ...]:
-    found = []
-    for path, is_view in ((extras.uncertainty, False), (extras.view, True)):
-        if path is not None:
-            flag = "--uncertainty-view" if is_view else "--uncertainty"
-            found.append(_map(path, is_view, flag, task, labels, many))
-    return tuple(found)
-
-
-def _map(path: str, is_view: bool, flag: str, task: Task, labels: Labels, many: bool) -> MapFile:
+def _map(path: str, is_view: bool, task: Task, labels: Labels, many: bool) -> MapFile:
     from upscale.image import FORMATS, format_of
 
+    flag = "--uncertainty-view" if is_view else "--uncertainty"
     if path == STDOUT or storage.is_url(path):
         raise UsageError(f"{flag} {path}: a map goes to a file of this machine; give its name")
     if naming.is_template(path):

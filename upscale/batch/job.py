@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from upscale.batch.discover import STDIN, Filters, Input, discover, listed_in
 from upscale.batch.naming import Labels
-from upscale.batch.plan import Plan, Request, kind_of, make_plan
+from upscale.batch.plan import Plan, kind_of, make_plan
+from upscale.batch.task import Request
 from upscale.errors import UsageError
 from upscale.files import remove_stale
 from upscale.settings import Outputs, RunOptions, Selection, Settings
@@ -102,7 +103,7 @@ class Job:
         )
         if settings.fit == "cover" and (request.uncertainty or request.uncertainty_view):
             raise UsageError("--fit cover cuts what the map shows: give contain or distort with it")
-        if needs := request.extras.needs_draws:
+        if needs := request.needs_draws:
             upscaler.check_draws(needs)
         return make_plan(sources, request)
 

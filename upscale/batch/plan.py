@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
@@ -14,12 +14,10 @@ from upscale import storage
 from upscale.batch import naming
 from upscale.batch.collisions import refuse_collisions
 from upscale.batch.discover import STDIN, Input
-from upscale.batch.extras import Extras, refuse_existing_maps, with_extras
+from upscale.batch.extras import refuse_existing_maps, with_extras
 from upscale.batch.journal import Journal, open_journal
-from upscale.batch.naming import Labels
-from upscale.batch.task import STDOUT, Action, Task
+from upscale.batch.task import STDOUT, Action, Request, Task
 from upscale.errors import ImageError, UsageError
-from upscale.settings import Outputs
 from upscale.storage import Stat, is_url
 
 DEFAULT_FORMAT = "png"
@@ -30,32 +28,6 @@ Kind = Literal["beside", "stdout", "template", "folder", "file"]
 
 class NothingNewError(UsageError):
     """All that was found are outputs of earlier runs."""
-
-
-@dataclass(frozen=True)
-class Request(Outputs):
-    """Where outputs go, and what names and the journal need to know besides.
-
-    Attributes:
-        samples: Draws of each picture.
-        seed: Of the first draw.
-        digest: Of settings and weights.
-        labels: What templates may name.
-        format: Output format (an extension), or ``None``: the input's.
-    """
-
-    samples: int = 1
-    seed: int = 0
-    digest: str = ""
-    labels: Labels = field(default_factory=lambda: Labels("esrgan", "4"))
-    format: str | None = None
-
-    @property
-    def extras(self) -> Extras:
-        """What is asked for beside the outputs."""
-        return Extras(
-            self.uncertainty, self.uncertainty_view, self.keep_samples, self.samples, self.seed
-        )
 
 
 @dataclass(frozen=True)
@@ -115,8 +87,7 @@ def make_plan(
     if many:
         _refuse_picture_name(request.output)
     tasks = [_name(source, request, many=many) for source in sources]
-    overwrite = request.overwrite
-    tasks = with_extras(tasks, request.extras, request.labels, overwrite=overwrite)
+    tasks = with_extras(tasks, request)
     journals = {root: open_journal(root) for root in {task.root for task in tasks} if root}
     try:
         named, tasks = tasks, _without_own_outputs(tasks, journals)

@@ -1,15 +1,47 @@
-"""One picture and its output."""
+"""What is asked for, and one picture of it with its output."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from upscale.batch.discover import Input
+from upscale.batch.naming import Labels
+from upscale.settings import Outputs
 
 STDOUT = "-"
 
 Action = Literal["do", "skip", "fail"]
+
+
+@dataclass(frozen=True)
+class Request(Outputs):
+    """Where outputs go, and what names and the journal need to know besides.
+
+    Attributes:
+        samples: Draws of each picture.
+        seed: Of the first draw.
+        digest: Of settings and weights.
+        labels: What templates may name.
+        format: Output format (an extension), or ``None``: the input's.
+    """
+
+    samples: int = 1
+    seed: int = 0
+    digest: str = ""
+    labels: Labels = field(default_factory=lambda: Labels("esrgan", "4"))
+    format: str | None = None
+
+    @property
+    def needs_draws(self) -> str:
+        """The option that a model must draw for, or ""."""
+        wanted = {
+            "--uncertainty": self.uncertainty,
+            "--uncertainty-view": self.uncertainty_view,
+            "--keep-samples": self.keep_samples,
+            "--samples": self.samples > 1,
+        }
+        return next((name for name, value in wanted.items() if value), "")
 
 
 @dataclass(frozen=True)
