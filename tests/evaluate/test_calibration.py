@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from upscale.evaluate.calibration import NORMAL_90, coverage, rank_correlation, reliability
+from tests.tools.vae_reliability import reliability
+from upscale.evaluate.calibration import NORMAL_90, coverage, rank_correlation
 
 VALUES = st.lists(st.integers(-4, 4), min_size=4, max_size=40)
 

@@ -6,18 +6,53 @@ python tests/tools/vae_reliability.py Set5 OTHERS -o docs/images/vae-reliability
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from upscale import load
 from upscale.evaluate import find_sets, make_pair, read_8bit
-from upscale.evaluate.calibration import coverage, reliability
+from upscale.evaluate.calibration import coverage
 from upscale.inference import Noise, run
 
 SAMPLES = 8
+Array = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Values of similar predicted deviation.
+
+    Attributes:
+        count: How many.
+        predicted: Root of the mean predicted variance.
+        measured: Root of the mean squared error; equal to ``predicted`` where it is calibrated.
+    """
+
+    count: int
+    predicted: float
+    measured: float
+
+
+def reliability(std: Array, error: Array, bins: int = 10) -> list[Bin]:
+    """Bins of equal count, from the smallest predicted deviation to the largest.
+
+    Raises:
+        ValueError: Fewer values than bins.
+    """
+    if std.size < bins:
+        raise ValueError(f"{std.size} values do not fill {bins} bins; use fewer bins")
+    order = np.argsort(std, axis=None, kind="stable")
+    variance = np.asarray(std, np.float64).ravel()[order] ** 2
+    squared = np.asarray(error, np.float64).ravel()[order] ** 2
+    return [
+        Bin(len(v), float(np.sqrt(v.mean())), float(np.sqrt(s.mean())))
+        for v, s in zip(np.array_split(variance, bins), np.array_split(squared, bins), strict=True)
+    ]
 
 
 def measured(folder: Path, temperature: float) -> tuple[np.ndarray, np.ndarray]:

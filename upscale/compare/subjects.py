@@ -11,8 +11,9 @@ import numpy as np
 
 from upscale.compare.figures import Pixels
 from upscale.errors import DataError, ImageError, UsageError
+from upscale.evaluate.pictures import named, pictures_called, read
 from upscale.evaluate.protocol import to_pixels, to_tensor
-from upscale.image import FORMATS, decode, to_depth
+from upscale.image import decode, to_depth
 from upscale.resample import resize_uint8
 
 CONTEXT = 48  # LR pixels around a part that the networks see too
@@ -137,11 +138,9 @@ def read_rgb(path: Path) -> Pixels:
         ImageError: The file cannot be read or decoded.
     """
     try:
-        pixels = decode(path.read_bytes()).pixels
-    except OSError as error:
-        raise ImageError(f"{str(path)!r} cannot be read: {error.strerror}") from error
+        pixels = decode(read(path)).pixels
     except ImageError as error:
-        raise ImageError(f"{str(path)!r}: {error}") from error
+        raise named(path, error) from error
     pixels = to_depth(pixels, 8)
     if pixels.shape[2] in (2, 4):
         cover = pixels[..., -1:].astype(np.float64) / 255
@@ -161,12 +160,8 @@ def hr_path(hr: Path, lr: Path, scale: int) -> Path:
     if not hr.is_dir():
         return hr
     bare = re.sub(f"({_TAILS.format(scale=scale)})$", "", lr.stem)
-    extensions = [lr.suffix, *(f".{e}" for f in FORMATS.values() for e in f.extensions)]
-    for stem in (lr.stem, bare):
-        for extension in extensions:
-            path = hr / f"{stem}{extension}"
-            if path.is_file():
-                return path
+    for path in pictures_called(hr, (lr.stem, bare), lr.suffix):
+        return path
     raise DataError(f"{str(hr)!r} holds no ground truth for {lr.name!r}: name it {bare}.png")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,14 +69,15 @@ def read_8bit(path: Path) -> Pixels:
     Raises:
         ImageError: The file cannot be read or decoded, or holds floating-point pixels.
     """
-    pixels = decode(_read(path)).pixels
+    pixels = decode(read(path)).pixels
     if pixels.dtype == np.float32:
         raise ImageError(f"{str(path)!r} has floating-point pixels: scores need 8 or 16 bits")
     colours = 1 if pixels.shape[2] <= 2 else 3
     return np.ascontiguousarray(to_depth(pixels[..., :colours], 8))
 
 
-def _read(path: Path) -> bytes:
+def read(path: Path) -> bytes:
+    """The bytes of a picture; ``ImageError`` with its path where the system refuses them."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -87,6 +88,16 @@ def named(path: Path, error: UpscaleError) -> UpscaleError:
     """The same error with the file's path at the beginning of its message."""
     text = str(error)
     return error if str(path) in text else type(error)(f"{str(path)!r}: {text}")
+
+
+def pictures_called(folder: Path, stems: Sequence[str], suffix: str) -> Iterator[Path]:
+    """The files of a folder that have one of some names, with ``suffix`` or as a picture has."""
+    extensions = [suffix, *(f".{e}" for f in FORMATS.values() for e in f.extensions)]
+    for stem in stems:
+        for extension in extensions:
+            path = folder / f"{stem}{extension}"
+            if path.is_file():
+                yield path
 
 
 def lr_path(lr_dir: Path, hr: Path, set_name: str, scale: int) -> Path:
@@ -101,14 +112,11 @@ def lr_path(lr_dir: Path, hr: Path, set_name: str, scale: int) -> Path:
     """
     stems = [f"{hr.stem}{tail}" for tail in (f"x{scale}", f"_x{scale}", f"-x{scale}")]
     stems += [f"{hr.stem}_LRBI_x{scale}", hr.stem]
-    extensions = [hr.suffix, *(f".{e}" for f in FORMATS.values() for e in f.extensions)]
     for folder in (lr_dir / set_name, lr_dir):
         for place in (folder / f"X{scale}", folder / f"x{scale}", folder):
-            for stem in stems:
-                for extension in extensions:
-                    path = place / f"{stem}{extension}"
-                    if path.is_file() and not path.samefile(hr):
-                        return path
+            for path in pictures_called(place, stems, hr.suffix):
+                if not path.samefile(hr):
+                    return path
     raise DataError(
         f"{str(lr_dir)!r} holds no low-resolution picture for {hr.name!r} at x{scale}: "
         f"name it {stems[0]}.png"
@@ -126,7 +134,7 @@ def check(sets: Sequence[PictureSet], scale: int, lr_dir: Path | None = None) ->
     for group in sets:
         for path in group.pictures:
             try:
-                info = probe(_read(path))
+                info = probe(read(path))
             except ImageError as error:
                 raise named(path, error) from error
             if min(info.width, info.height) // scale * scale < least:

@@ -34,6 +34,18 @@ from upscale.evaluate.protocol import (
 )
 from upscale.resample import resize, resize_uint8
 
+MEANS: tuple[str, ...] = (
+    "psnr_y",
+    "ssim_y",
+    "psnr_rgb",
+    "bicubic_psnr_y",
+    "bicubic_ssim_y",
+    "lr_consistency",
+)
+MEANS += ("mean_gradient", "mean_gradient_truth", "noise", "blockiness")
+MEANS += ("rank_correlation", "coverage", "bits")
+SUMS = ("seconds", "megapixels")
+
 
 @dataclass(frozen=True)
 class Score:
@@ -269,29 +281,9 @@ def _load_pair(
 
 def mean(scores: Sequence[Score]) -> Score:
     """The means of the scores of one set; seconds and megapixels are added up."""
-
-    def over(name: str) -> float:
-        return float(np.mean([getattr(s, name) for s in scores]))
-
-    def known(name: str) -> float | None:
-        return None if any(getattr(s, name) is None for s in scores) else over(name)
-
-    return replace(
-        scores[0],
-        picture=None,
-        psnr_y=over("psnr_y"),
-        ssim_y=over("ssim_y"),
-        psnr_rgb=known("psnr_rgb"),
-        bicubic_psnr_y=over("bicubic_psnr_y"),
-        bicubic_ssim_y=over("bicubic_ssim_y"),
-        lr_consistency=over("lr_consistency"),
-        seconds=sum(s.seconds for s in scores),
-        megapixels=sum(s.megapixels for s in scores),
-        mean_gradient=over("mean_gradient"),
-        mean_gradient_truth=over("mean_gradient_truth"),
-        noise=over("noise"),
-        blockiness=over("blockiness"),
-        rank_correlation=known("rank_correlation"),
-        coverage=known("coverage"),
-        bits=known("bits"),
-    )
+    found: dict[str, Any] = {"picture": None}
+    for name in MEANS + SUMS:
+        values = [getattr(s, name) for s in scores]
+        summed = sum if name in SUMS else lambda v: float(np.mean(v))
+        found[name] = None if None in values else summed(values)
+    return replace(scores[0], **found)
