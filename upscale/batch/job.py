@@ -115,12 +115,21 @@ class Job:
         clean(plan)
         return run_here(plan, upscalers, self.settings, self.options, progress)
 
-    def run_on_cluster(self, plan: Plan, workers: int = 0, gpus: float = 0) -> Run:
+    def run_on_cluster(
+        self,
+        plan: Plan,
+        progress: TaskProgress | None = None,
+        *,
+        workers: int = 0,
+        gpus: float = 0,
+    ) -> Run:
         """Clean up, and prepare the run on a cluster of Ray."""
         from upscale.batch.cluster import run_on_cluster
 
         clean(plan)
-        return run_on_cluster(plan, self.settings, self.options, workers=workers, gpus=gpus)
+        return run_on_cluster(
+            plan, self.settings, self.options, progress, workers=workers, gpus=gpus
+        )
 
 
 def extensions() -> frozenset[str]:

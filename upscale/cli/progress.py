@@ -107,7 +107,8 @@ class _Bar:
             count=f"0/{len(tasks)}",
         )
         self._one = self._progress.add_task("", visible=False, name="", count="")
-        self._current, self._done, self._since = "", 0.0, 0.0
+        self._current, self._done = "", 0.0
+        self._since = self._heard = 0.0
 
     def start(self) -> None:
         self._progress.start()
@@ -118,14 +119,14 @@ class _Bar:
     def share(self, task: Task, done: float) -> None:
         now = time.monotonic()
         if task.source.location != self._current:
-            if done == 0 and 0 < self._done < 1:
-                return  # it waits; another one is in the network
+            if 0 < self._done < 1 and now - self._heard < LONG_SECONDS:
+                return  # one that is in work is followed to its end
             self._current, self._since = task.source.location, now
             name = shorten(printable(task.source.relative), NAME_WIDTH)
             self._progress.reset(self._one, total=1, visible=self._single, name=name, count="0 %")
         elif now - self._since > LONG_SECONDS:
             self._progress.update(self._one, visible=True)
-        self._done = done
+        self._done, self._heard = done, now
         count = "writing" if done == 1 else f"{int(100 * done)} %"
         self._progress.update(self._one, completed=done, count=count)
 
