@@ -125,6 +125,11 @@ def test_messages_are_for_people(cli: Cli, tiny: str, tmp_path: Path) -> None:
     assert "read and write: .jpg .jpeg .jpe .jfif\n" in looked.text
 
 
+def test_a_narrow_tiff_is_written_without_a_word(command: Command, picture: Path) -> None:
+    code, _, err = finish(command(picture, "-m", "tiny", "-f", "tif", "-q", "--width", "4"))
+    assert (code, err) == (0, "")
+
+
 def test_a_refused_run_leaves_the_last_report(cli: Cli, tiny: str, picture: Path) -> None:
     report = picture.with_name("report.ndjson")
     old = '{"input": "old.png", "status": "ok"}\n'
