@@ -23,6 +23,8 @@ EXTRAS = {
     "scipy": "convert",
     "matplotlib": "train",
     "pillow_jxl": "jxl",
+    "onnxruntime": "bench",
+    "openvino": "bench",
 }
 
 State = Literal["ok", "missing", "failed"]

@@ -47,13 +47,18 @@ def _check_streams(job: Job, command: CommandOptions) -> None:
 
 def _load(job: Job, console: Console) -> list[Upscaler]:
     """Load the model on its devices; what the library logs goes to stderr."""
+    log_to(console)
+    with waiting(console, f"loading {job.settings.model}"):
+        return job.load()
+
+
+def log_to(console: Console) -> None:
+    """Write what the library logs as lines on stderr."""
     handler = _LogLines(console)
     logger = logging.getLogger("upscale")
     logger.handlers = [handler]
     logger.setLevel(handler.level)
     logger.propagate = False
-    with waiting(console, f"loading {job.settings.model}"):
-        return job.load()
 
 
 class _LogLines(logging.Handler):
