@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
 from upscale.fast import optimized
 from upscale.models import Network
+from upscale.models.steps import watch
 
 
 @dataclass(frozen=True)
@@ -18,12 +19,17 @@ class Prepared:
     Attributes:
         network: In ``dtype`` on ``device``, for inference only.
         fallback: The same in float32 (the same object where ``dtype`` is float32).
+        work: For progress: what one LR pixel takes, once a run has measured it.
     """
 
     network: Network
     fallback: Network
     device: torch.device
     dtype: torch.dtype
+    work: dict[tuple[bool, int], float] = field(default_factory=dict, compare=False)
+
+    def __post_init__(self) -> None:
+        watch(self.network)
 
 
 def prepare(
