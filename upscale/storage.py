@@ -184,11 +184,6 @@ class Content:
     where: bytes | str
     stat: Stat
 
-    @property
-    def is_held(self) -> bool:
-        """Whether it is in memory."""
-        return isinstance(self.where, bytes)
-
     def sha256(self) -> str:
         """Return the SHA-256 in hexadecimal."""
         if isinstance(self.where, bytes):

@@ -170,7 +170,7 @@ class Work:
             content = storage.content(task.source.location, task.source.data, self.budget.check)
             reader = open_image(
                 content.where,
-                max_pixels=self.max_pixels or (MAX_PIXELS if content.is_held else MOST_PIXELS),
+                max_pixels=self.max_pixels or most_pixels(isinstance(content.where, str)),
                 assume_icc=assumed_profile(self.settings.assume_icc),
             )
         except OSError as error:
@@ -305,6 +305,11 @@ class _Job:
             output_stamp=stamp,
             output_sha256=sha256,
         )
+
+
+def most_pixels(is_file: bool) -> int:
+    """The largest input that is taken where no limit is given: more of a file read as it goes."""
+    return MOST_PIXELS if is_file else MAX_PIXELS
 
 
 @lru_cache(maxsize=4)

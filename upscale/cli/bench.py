@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from upscale.cli import completion
 from upscale.cli.console import Console
 from upscale.cli.options import tile_of
 from upscale.cli.table import Column, show_json, show_table
@@ -26,6 +27,7 @@ Models = Annotated[
         show_default="every family",
         help="Family, weights name, checkpoint file, or a full-size network of the papers with "
         "random weights: srcnn-9-5-5-x4, rrdb-23-x4, swinir-s-x4, swinir-m-x4; may be repeated.",
+        autocompletion=completion.models,
     ),
 ]
 Sizes = Annotated[

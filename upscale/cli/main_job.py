@@ -131,9 +131,9 @@ def _do(
     with ProgressBar(console, plan) as bar:
         if command.engine == "ray":
             gpus = 1.0 if upscalers[0].device.type == "cuda" else 0.0
-            run: Run = job.run_on_cluster(plan, command.workers, gpus)
+            run: Run = job.run_on_cluster(plan, bar.share, workers=command.workers, gpus=gpus)
         else:
-            run = job.run(plan, upscalers, bar.tiles)
+            run = job.run(plan, upscalers, bar.share)
         interrupt.call(run.stop)
         for outcome in run:
             if outcome.data is not None:

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
+from upscale.cli import completion
 from upscale.cli.console import Console, printable
 from upscale.options import (
     COMPUTE,
@@ -103,6 +104,9 @@ def typed(kind: type, name: str) -> Any:
         rich_help_panel=declared.panel or None,
         metavar=declared.metavar,
         show_default=shown,
+        autocompletion=(
+            completion.models if name == "model" else completion.words_of(declared.metavar)
+        ),
     )
 
 

@@ -14,7 +14,14 @@ from upscale.image.model import (
     check_size,
     format_of,
 )
-from upscale.image.reader import Reader, decode, of_image, open, probe  # noqa: A004 - image.open
+from upscale.image.reader import (
+    Reader,
+    check_input,
+    decode,
+    of_image,
+    open,  # noqa: A004 - image.open
+    probe,
+)
 from upscale.image.trailing import another
 from upscale.image.writer import create, encode
 from upscale.metadata import Metadata, provenance, strip_metadata, with_provenance
@@ -30,6 +37,7 @@ __all__ = [
     "Pixels",
     "Reader",
     "another",
+    "check_input",
     "check_output",
     "check_size",
     "create",

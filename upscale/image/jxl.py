@@ -22,7 +22,12 @@ CHANNELS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4, "I;16": 1, "F": 1}
 RATIOS = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7: (2, 1)}
 
 
-def _plugin() -> Any:
+def plugin() -> Any:
+    """The plugin.
+
+    Raises:
+        ImageError: It is not installed.
+    """
     try:
         import pillow_jxl
     except ImportError as error:
@@ -88,7 +93,7 @@ def look(data: bytes) -> tuple[Info, Callable[[], Image | bytes]]:
 
 
 def _decode(data: bytes, metadata: Metadata) -> Image | bytes:
-    decoder = _plugin().Decoder(num_threads=1)
+    decoder = plugin().Decoder(num_threads=1)
     try:
         is_jpeg, info, raw, profile, _ = decoder(data)
     except (ValueError, RuntimeError, OSError, OverflowError) as error:
@@ -106,7 +111,7 @@ def _decode(data: bytes, metadata: Metadata) -> Image | bytes:
 
 def encode(image: Image, *, quality: int, lossless: bool) -> bytes:
     """A picture (8 bit) to the bytes of a JPEG XL, with EXIF and XMP in boxes where it has any."""
-    _plugin()  # importing it teaches Pillow
+    plugin()  # importing it teaches Pillow
     m = image.metadata
     if m.exif:
         image = image.with_metadata(exif=bytes(4) + m.exif)  # where the block begins: at once

@@ -126,26 +126,26 @@ def open(  # noqa: A001 - image.open, as the field calls it
             return _decoded(name, data[:], max_pixels, assume_icc)
         looked = _look(name, data)
     info = looked.info
-    check_size(info.width, info.height, max_pixels)
-    _check_frames(name, info.frames)
-    metadata, profile = info.metadata, None
-    if looked.bands > info.channels:
-        profile = cmyk.profile_of(metadata.cmyk, assume_icc)
-        metadata = replace(metadata, cmyk=profile)
-    metadata = settled(metadata, info.channels <= 2, assume_icc)
+    metadata = _admitted(info, max_pixels, assume_icc)
+    profile = metadata.cmyk if looked.bands > info.channels else None
     width, height = (info.width, info.height)[:: -1 if metadata.orientation > 4 else 1]
     start = partial(_rows, source, looked, metadata.orientation, profile)
     metadata = replace(metadata, orientation=1)
     return Reader(name, height, width, info.channels, looked.dtype, metadata, start)
 
 
-def _check_frames(name: str, frames: int) -> None:
-    """Refuse what holds several pictures; the error has their number."""
-    what = "this is an animated {} of {} frames; give its frames as single pictures"
-    if name == "tiff":
-        what = "this {} has {} pages; split it into single pictures first"
-    if frames > 1:
-        raise ImageError(what.format("WebP" if name == "webp" else name.upper(), frames))
+def _admitted(info: Info, max_pixels: int, assume_icc: bytes | None) -> Metadata:
+    """Refuse what is too large, several pictures, or CMYK of no profile; else the metadata."""
+    check_size(info.width, info.height, max_pixels)
+    name, metadata = "WebP" if info.format == "webp" else info.format.upper(), info.metadata
+    what = f"this is an animated {name} of {info.frames} frames; give its frames as single pictures"
+    if info.format == "tiff":
+        what = f"this TIFF has {info.frames} pages; split it into single pictures first"
+    if info.frames > 1:
+        raise ImageError(what)
+    if info.kind == "CMYK":
+        metadata = replace(metadata, cmyk=cmyk.profile_of(metadata.cmyk, assume_icc))
+    return settled(metadata, info.channels <= 2, assume_icc)
 
 
 @dataclass(frozen=True)
@@ -232,8 +232,7 @@ def _stretched(band: Pixels, bits: int) -> Pixels:
 def _decoded(name: str, data: bytes, max_pixels: int, assume_icc: bytes | None) -> Reader:
     """A picture that another library decodes, or this package."""
     info, decoder = WHOLE[name](data)
-    check_size(info.width, info.height, max_pixels)
-    _check_frames(name, info.frames)
+    _admitted(info, max_pixels, assume_icc)
     with np.errstate(all="ignore"):  # what is no number is refused below
         found = decoder()
     if isinstance(found, bytes):
@@ -257,12 +256,34 @@ def probe(source: Source) -> Info:
         ImageError: No picture, or damaged.
         OSError: The file cannot be read.
     """
-    with data_of(source) as data:
-        name = identify(data[:HEAD])
-        info = WHOLE[name](data[:])[0] if name in WHOLE else _look(name, data).info
+    info = _probed(source)
     m = settled(info.metadata, info.channels <= 2, None)
     kind = info.kind or ("palette" if m.palette else "1 bit" if m.bilevel else "")
     return replace(info, metadata=m, kind=kind)
+
+
+def _probed(source: Source) -> Info:
+    """What the header says, its metadata as they stand in the file."""
+    with data_of(source) as data:
+        name = identify(data[:HEAD])
+        return WHOLE[name](data[:])[0] if name in WHOLE else _look(name, data).info
+
+
+def check_input(
+    source: Source, *, max_pixels: int = MAX_PIXELS, assume_icc: bytes | None = None
+) -> Info:
+    """What the header says, refused where ``open`` would: to be asked before the work.
+
+    No pixel is decoded, so damage behind the header is not seen. Arguments are those of ``open``.
+
+    Raises:
+        ImageError: As ``open`` does.
+        OSError: The file cannot be read.
+    """
+    info = _probed(source)
+    if info.format == "jxl":
+        jxl.plugin()
+    return replace(info, metadata=_admitted(info, max_pixels, assume_icc))
 
 
 def check_values(pixels: Pixels, top: int = 0) -> None:
