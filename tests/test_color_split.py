@@ -18,7 +18,8 @@ from upscale import icc
 from upscale.color import merge, rgb_to_ycbcr, split, to_pixels, to_tensor, ycbcr_to_rgb
 from upscale.errors import UsageError
 from upscale.icc import parse
-from upscale.image import Image, Metadata, of_image, to_srgb
+from upscale.image import Image, Metadata, of_image
+from upscale.image.fit import to_srgb
 from upscale.image.reader import LARGEST
 from upscale.resample import resize
 

@@ -16,7 +16,8 @@ from tests.profiles import cmyk_profile, rgb_tables_profile
 from upscale import icc
 from upscale.errors import ImageError
 from upscale.icc import builder, parse
-from upscale.image import Image, Metadata, decode, encode, to_srgb
+from upscale.image import Image, Metadata, decode, encode
+from upscale.image.fit import to_srgb
 
 PROFILES = {
     f"{name}-{'srgb' if len(curve) > 1 else curve[0]}": icc.build(name, icc.PRIMARIES[name], curve)

@@ -20,7 +20,8 @@ from tests.profiles import cmyk_profile
 from upscale import icc
 from upscale.errors import ImageError
 from upscale.icc import parse
-from upscale.image import Image, decode, encode, identify, png, probe, to_depth
+from upscale.image import Image, decode, encode, png, probe, to_depth
+from upscale.image.identify import identify
 
 PICTURES = Path(__file__).parents[1] / "data" / "pictures"
 

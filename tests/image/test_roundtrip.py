@@ -24,16 +24,15 @@ from upscale.image import (
     Encoding,
     Image,
     Metadata,
-    check_output,
     decode,
     encode,
     format_of,
-    losses,
     png,
     strip_metadata,
     to_depth,
     writer,
 )
+from upscale.image.fit import check_output, losses
 
 EXACT = {
     "png": {8, 16},

@@ -16,15 +16,8 @@ from tests.pictures import IPTC, XMP, exif_block, exposure, identity, sample, st
 from tests.profiles import cmyk_profile
 from upscale import icc
 from upscale.errors import ImageError
-from upscale.image import (
-    Format,
-    Image,
-    Metadata,
-    decode,
-    encode,
-    provenance,
-    to_depth,
-)
+from upscale.image import Image, Metadata, decode, encode, provenance, to_depth
+from upscale.image.model import Format
 
 DOCS = Path(__file__).parents[2] / "docs" / "formats.md"
 MARKS = ("<!-- measured tables: begin -->\n", "<!-- measured tables: end -->\n")

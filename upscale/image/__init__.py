@@ -1,27 +1,9 @@
 """Pictures: ``open`` gives a ``Reader``, ``create`` a ``Writer``; numpy only."""
 
 from upscale.image.describe import describe
-from upscale.image.fit import check_output, losses, to_depth, to_srgb
-from upscale.image.identify import identify
-from upscale.image.model import (
-    FORMATS,
-    MAX_PIXELS,
-    Encoding,
-    Format,
-    Image,
-    Info,
-    Pixels,
-    check_size,
-    format_of,
-)
-from upscale.image.reader import (
-    Reader,
-    check_input,
-    decode,
-    of_image,
-    open,  # noqa: A004 - image.open
-    probe,
-)
+from upscale.image.fit import to_depth
+from upscale.image.model import FORMATS, MAX_PIXELS, Encoding, Image, Info, Pixels, format_of
+from upscale.image.reader import Reader, check_input, decode, of_image, open, probe  # noqa: A004
 from upscale.image.trailing import another
 from upscale.image.writer import create, encode
 from upscale.metadata import Metadata, provenance, strip_metadata, with_provenance
@@ -30,7 +12,6 @@ __all__ = [
     "FORMATS",
     "MAX_PIXELS",
     "Encoding",
-    "Format",
     "Image",
     "Info",
     "Metadata",
@@ -38,21 +19,16 @@ __all__ = [
     "Reader",
     "another",
     "check_input",
-    "check_output",
-    "check_size",
     "create",
     "decode",
     "describe",
     "encode",
     "format_of",
-    "identify",
-    "losses",
     "of_image",
     "open",
     "probe",
     "provenance",
     "strip_metadata",
     "to_depth",
-    "to_srgb",
     "with_provenance",
 ]

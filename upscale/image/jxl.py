@@ -23,11 +23,7 @@ RATIOS = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7
 
 
 def plugin() -> Any:
-    """The plugin.
-
-    Raises:
-        ImageError: It is not installed.
-    """
+    """The plugin; ``ImageError`` where it is not installed."""
     try:
         import pillow_jxl
     except ImportError as error:

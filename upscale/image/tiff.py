@@ -24,14 +24,8 @@ MOST_PAGES, MOST_SAMPLES = 65536, 16
 MOST_STRIP = 50_000_000  # bytes of one strip, of which libtiff asks to be told
 MOSAICS = (32803, 34892)
 COLOURS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3}  # channels of each photometric kind
-REFUSED = {
-    4: "a transparency mask",
-    8: "CIE L*a*b*",
-    9: "ICC L*a*b*",
-    10: "ITU L*a*b*",
-    32844: "HDR (LogL)",
-    32845: "HDR (LogLuv)",
-}
+REFUSED = {4: "a transparency mask", 8: "CIE L*a*b*", 9: "ICC L*a*b*", 10: "ITU L*a*b*"}
+REFUSED |= {32844: "HDR (LogL)", 32845: "HDR (LogLuv)"}
 NUMBERS = {1: "unsigned", 2: "signed integer", 3: "floating point", 5: "complex", 6: "complex"}
 RATIO = {1: 1, 2: 1000, 3: 1000, 5: 2800, 7: 1000, 8: 1033, 32773: 64, 32946: 1033}
 MOST_RATIO = 100_000  # of the others: what a byte becomes at most

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -45,7 +45,7 @@ class Writer:
     Attributes:
         file: Where it is written: empty, seekable; for TIFF readable too.
         kind: Its format.
-        shape, dtype, metadata, encoding: As they were given to ``create``.
+        shape, dtype, metadata, encoding: As they were given to ``create``; the quality is settled.
         losses: What the format cannot hold and will be left out or changed, one sentence each.
         fitted: One opaque pixel, as the format holds it.
         separated: The CMYK profile, where CMYK is what is stored.
@@ -60,11 +60,6 @@ class Writer:
     losses: tuple[str, ...]
     fitted: Image = field(repr=False)
     separated: bytes | None = field(repr=False)
-
-    @property
-    def quality(self) -> int:
-        """As it is given, or the format's default."""
-        return self.encoding.quality or self.kind.quality or 0
 
     def write(self, rows: Iterable[Pixels]) -> None:
         """Write the picture. The same rows give the same bytes, however they are cut.
@@ -85,7 +80,7 @@ class Writer:
         pixels = np.concatenate(list(strips))
         options: dict[str, Any] = {}
         if self.kind.quality:
-            options["quality"] = self.quality
+            options["quality"] = self.encoding.quality
             options |= {"lossless": self.encoding.lossless} if self.kind.lossless else {}
         self.file.write(ENCODERS[self.kind.name](self.fitted.with_pixels(pixels), **options))
 
@@ -136,8 +131,9 @@ class Writer:
             )
             return {"keep": "none", "compression": LEVEL, **more}
         if self.kind.name == "jpeg":
-            whole = self.quality >= pillow.FULL_COLOUR or self.separated
-            return {"keep": "none", "Q": self.quality, "subsample_mode": "off" if whole else "on"}
+            quality = self.encoding.quality or 0
+            whole = quality >= pillow.FULL_COLOUR or self.separated
+            return {"keep": "none", "Q": quality, "subsample_mode": "off" if whole else "on"}
         size = self._shape[0] * self._shape[1] * self._shape[2] * dtype.itemsize
         m = self.fitted.metadata
         more_bytes = sum(len(block or b"") for block in (m.exif, m.xmp, m.iptc, m.icc))
@@ -246,6 +242,7 @@ def create(
     if kind.name == "ppm" and fitted.has_alpha and fitted.depth == 32:
         raise ImageError("PFM holds no alpha; choose -f tiff")
     left_out = losses(opaque, kind.name)
+    encoding = replace(encoding, quality=encoding.quality or kind.quality)
     return Writer(file, kind, shape, dtype, metadata, encoding, left_out, fitted, separated)
 
 
