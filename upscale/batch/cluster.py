@@ -157,7 +157,9 @@ class Actors:
         """Ask the workers how far they are, and tell them of a stop, until all is over."""
         while not self._closed.wait(ASK_SECONDS):
             tasks = {task.source.location: task for task in self._busy.copy().values()}
-            asked = [actor.ask.remote(self._is_stopped) for actor in self._busy.copy()]
+            # A question to a worker that dies is not asked again: Ray would say so on the terminal.
+            asks = (actor.ask.options(max_task_retries=0) for actor in self._busy.copy())
+            asked = [ask.remote(self._is_stopped) for ask in asks]
             for answer in (
                 self._ray.wait(asked, num_returns=len(asked), timeout=1)[0] if asked else ()
             ):
