@@ -60,23 +60,23 @@ Threads = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="One JSON object per row on stdout.")]
 
 COLUMNS = (
-    Column("model"),
-    Column("backend"),
-    Column("form", rank=2),
-    Column("dtype"),
-    Column("threads", "right", rank=1),
-    Column("input", "right"),
-    Column("tile", "right", rank=4),
-    Column("ms", "right"),
-    Column("min", "right", rank=3),
-    Column("max", "right", rank=3),
-    Column("s/MP in", "right", rank=2),
-    Column("kpx/s in", "right", rank=4),
-    Column("GFLOP/s", "right", rank=1),
-    Column("of ceiling", "right", rank=2),
-    Column("ratio", "right"),
-    Column("difference", "right", rank=1),
-    Column("MiB", "right", rank=2),
+    Column("model", lambda r: r.model),
+    Column("backend", lambda r: r.backend),
+    Column("form", lambda r: r.form, rank=2),
+    Column("dtype", lambda r: r.dtype),
+    Column("threads", lambda r: str(r.threads), "right", rank=1),
+    Column("input", lambda r: f"{r.lr_width}x{r.lr_height}", "right"),
+    Column("tile", lambda r: "whole" if r.tile is None else str(r.tile), "right", rank=4),
+    Column("ms", lambda r: f"{r.seconds_median * 1e3:.1f}", "right"),
+    Column("min", lambda r: f"{r.seconds_min * 1e3:.1f}", "right", rank=3),
+    Column("max", lambda r: f"{r.seconds_max * 1e3:.1f}", "right", rank=3),
+    Column("s/MP in", lambda r: f"{r.seconds_per_megapixel:.1f}", "right", rank=2),
+    Column("kpx/s in", lambda r: f"{1e3 / r.seconds_per_megapixel:.1f}", "right", rank=4),
+    Column("GFLOP/s", lambda r: f"{r.gflops:.0f}", "right", rank=1),
+    Column("of ceiling", lambda r: f"{r.share_of_ceiling:.0%}", "right", rank=2),
+    Column("ratio", lambda r: f"x{r.ratio_to_reference:.2f}", "right"),
+    Column("difference", lambda r: f"{r.max_rel_diff:.1e}", "right", rank=1),
+    Column("MiB", lambda r: f"{r.peak_rss_mib:.0f}", "right", rank=2),
 )
 
 
@@ -99,7 +99,7 @@ def bench(
     if json_lines:
         show_json(row.to_dict() for row in rows)
     else:
-        show_table(COLUMNS, [_cells(row) for row in rows])
+        show_table(COLUMNS, list(rows))
 
 
 def _rows(
@@ -152,26 +152,3 @@ def _sizes(text: str) -> list[tuple[int, int]]:
             raise UsageError(f"size {part!r} is no size: give W, or WxH, such as 128 or 640x480")
         sizes.append((int(height or width), int(width)))
     return sizes
-
-
-def _cells(row: Row) -> list[str]:
-    pixels = row.lr_width * row.lr_height
-    return [
-        row.model,
-        row.backend,
-        row.form,
-        row.dtype,
-        str(row.threads),
-        f"{row.lr_width}x{row.lr_height}",
-        "whole" if row.tile is None else str(row.tile),
-        f"{row.seconds_median * 1e3:.1f}",
-        f"{row.seconds_min * 1e3:.1f}",
-        f"{row.seconds_max * 1e3:.1f}",
-        f"{row.seconds_per_megapixel:.1f}",
-        f"{pixels / row.seconds_median / 1e3:.1f}",
-        f"{row.gflops:.0f}",
-        f"{row.share_of_ceiling:.0%}",
-        f"x{row.ratio_to_reference:.2f}",
-        f"{row.max_rel_diff:.1e}",
-        f"{row.peak_rss_mib:.0f}",
-    ]

@@ -15,20 +15,10 @@ from upscale.errors import UsageError
 from upscale.options import between, check_options, option
 
 if TYPE_CHECKING:
-    from upscale.compare import Figures, Row
+    from upscale.compare import Row
     from upscale.settings import Settings
 
 PAGES = (".html", ".htm")
-COLUMNS = (
-    Column("picture", wrap=True),
-    Column("", wrap=True),
-    Column("PSNR", "right"),
-    Column("SSIM", "right"),
-    Column("LR PSNR", "right"),
-    Column("gradient", "right"),
-    Column("mean R, G, B", "right", rank=1),
-    Column("shift", "right"),
-)
 
 
 @dataclass(frozen=True)
@@ -178,22 +168,22 @@ def _print_figures(rows: list[Row], json_lines: bool) -> None:
     if json_lines:
         show_json(record for row in rows for record in row.records())
         return
-    lines = [
-        ("" if k else row.subject.name, panel.label, *_cells(panel.figures))
-        for row in rows
-        for k, panel in enumerate(row.panels)
-    ]
-    show_table(COLUMNS, lines)
-
-
-def _cells(figures: Figures) -> tuple[str, ...]:
     from upscale.compare import written
 
-    return (
-        written(figures.psnr_y, 2),
-        written(figures.ssim_y, 4),
-        written(figures.lr_consistency, 2),
-        written(figures.mean_gradient, 2),
-        ", ".join(f"{c:.1f}" for c in figures.mean_colour),
-        written(figures.colour_shift, 2),
+    columns = (
+        Column("picture", lambda r: r[0], wrap=True),
+        Column("", lambda r: r[1].label, wrap=True),
+        Column("PSNR", lambda r: written(r[1].figures.psnr_y, 2), "right"),
+        Column("SSIM", lambda r: written(r[1].figures.ssim_y, 4), "right"),
+        Column("LR PSNR", lambda r: written(r[1].figures.lr_consistency, 2), "right"),
+        Column("gradient", lambda r: written(r[1].figures.mean_gradient, 2), "right"),
+        Column(
+            "mean R, G, B",
+            lambda r: ", ".join(f"{c:.1f}" for c in r[1].figures.mean_colour),
+            "right",
+            rank=1,
+        ),
+        Column("shift", lambda r: written(r[1].figures.colour_shift, 2), "right"),
     )
+    named = [("" if k else r.subject.name, p) for r in rows for k, p in enumerate(r.panels)]
+    show_table(columns, named)

@@ -20,29 +20,6 @@ if TYPE_CHECKING:
     from upscale.evaluate import Candidate, Score
     from upscale.training.variational import Bound
 
-COLUMNS = (
-    Column("set", wrap=True),
-    Column("model", wrap=True),
-    Column("scale", "right"),
-    Column("alpha", "right"),
-    Column("denoise", "right"),
-    Column("damage", wrap=True),
-    Column("PSNR", "right"),
-    Column("SSIM", "right"),
-    Column("paper", "right"),
-    Column("bicubic", "right", rank=1),
-    Column("RGB PSNR", "right", rank=3),
-    Column("LR PSNR", "right", rank=2),
-    Column("gradient", "right", rank=2),
-    Column("noise", "right", rank=2),
-    Column("blocks", "right", rank=2),
-    Column("rank corr.", "right", rank=2),
-    Column("90 %", "right", rank=2),
-    Column("bits", "right", rank=2),
-    Column("MP/s", "right", rank=4),
-    Column("protocol", rank=5),
-)
-
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -115,7 +92,7 @@ def evaluate(
             print(json.dumps(_record(score, wanted.paper)), flush=True)
     else:
         rows = [s for s in scores if verbose or s.picture is None]
-        show_table(COLUMNS, [_cells(row, wanted.paper, bool(wanted.degrade)) for row in rows])
+        show_table(_columns(wanted.paper, bool(wanted.degrade)), rows)
     return 0
 
 
@@ -187,34 +164,53 @@ def _record(score: Score, paper: bool) -> dict[str, Any]:
     return record
 
 
-def _share(denoise: float | str | None) -> str:
-    return denoise if isinstance(denoise, str) else "" if denoise is None else f"{denoise:g}"
+def _number(value: float | str | None, digits: str = ".2f") -> str:
+    return value if isinstance(value, str) else "" if value is None else f"{value:{digits}}"
 
 
-def _cells(score: Score, paper: bool, damaged: bool) -> list[str]:
-    name = score.set if score.picture is None else f"{score.set}/{score.picture}"
-    cells = [
-        name,
-        ", ".join(score.weights) or score.model,
-        f"x{score.scale}",
-        "" if score.alpha is None else f"{score.alpha:g}",
-        _share(score.denoise),
-        (score.degrade or "clean") if damaged else "",
-        f"{score.psnr_y:.2f}",
-        f"{score.ssim_y:.4f}",
+def _paper(score: Score) -> str:
+    row = _published(score) if score.picture is None else None
+    return "" if row is None else f"{row[0]:.2f} {row[1]:.4f}"
+
+
+def _gradient(score: Score) -> str:
+    return f"{score.mean_gradient:.2f} / {score.mean_gradient_truth:.2f}"
+
+
+def _bicubic(score: Score) -> str:
+    return f"{score.bicubic_psnr_y:.2f} {score.bicubic_ssim_y:.4f}"
+
+
+def _speed(score: Score) -> str:
+    return f"{score.megapixels / score.seconds:.3g}" if score.seconds else ""
+
+
+def _columns(paper: bool, damaged: bool) -> list[Column]:
+    """The table of scores, with what the papers print and what tells of damage, where asked for."""
+    of_paper = [Column("paper", _paper, "right")] if paper else []
+    damage = [Column("damage", lambda s: s.degrade or "clean", wrap=True)] if damaged else []
+    blind = [
+        Column("gradient", _gradient, "right", rank=2),
+        Column("noise", lambda s: f"{s.noise:.2f}", "right", rank=2),
+        Column("blocks", lambda s: f"{s.blockiness:.2f}", "right", rank=2),
     ]
-    row = _published(score) if paper and score.picture is None else None
-    cells.append("" if row is None else f"{row[0]:.2f} {row[1]:.4f}")
-    rgb = "" if score.psnr_rgb is None else f"{score.psnr_rgb:.2f}"
-    speed = f"{score.megapixels / score.seconds:.3g}" if score.seconds else ""
-    bicubic = f"{score.bicubic_psnr_y:.2f} {score.bicubic_ssim_y:.4f}"
-    blind = ["", "", ""]
-    if damaged:
-        gradient = f"{score.mean_gradient:.2f} / {score.mean_gradient_truth:.2f}"
-        blind = [gradient, f"{score.noise:.2f}", f"{score.blockiness:.2f}"]
-    cells += [bicubic, rgb, f"{score.lr_consistency:.2f}", *blind]
-    known = [
-        "" if v is None else f"{v:.2f}"
-        for v in (score.rank_correlation, score.coverage, score.bits)
+    return [
+        Column("set", lambda s: "/".join(filter(None, (s.set, s.picture))), wrap=True),
+        Column("model", lambda s: ", ".join(s.weights) or s.model, wrap=True),
+        Column("scale", lambda s: f"x{s.scale}", "right"),
+        Column("alpha", lambda s: _number(s.alpha, "g"), "right"),
+        Column("denoise", lambda s: _number(s.denoise, "g"), "right"),
+        *damage,
+        Column("PSNR", lambda s: f"{s.psnr_y:.2f}", "right"),
+        Column("SSIM", lambda s: f"{s.ssim_y:.4f}", "right"),
+        *of_paper,
+        Column("bicubic", _bicubic, "right", rank=1),
+        Column("RGB PSNR", lambda s: _number(s.psnr_rgb), "right", rank=3),
+        Column("LR PSNR", lambda s: f"{s.lr_consistency:.2f}", "right", rank=2),
+        *(blind if damaged else ()),
+        Column("rank corr.", lambda s: _number(s.rank_correlation), "right", rank=2),
+        Column("90 %", lambda s: _number(s.coverage), "right", rank=2),
+        Column("bits", lambda s: _number(s.bits), "right", rank=2),
+        Column("MP/s", _speed, "right", rank=4),
+        Column("protocol", lambda s: s.protocol, rank=5),
     ]
-    return [*cells, *known, speed, score.protocol]

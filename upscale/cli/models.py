@@ -13,18 +13,6 @@ from upscale.cli.table import Column, count_text, show_json, show_table
 if TYPE_CHECKING:
     from upscale.checkpoints import Entry, Official
 
-COLUMNS = (
-    Column("model"),
-    Column("scales"),
-    Column("where"),
-    Column("takes", rank=3),
-    Column("parameters", "right", rank=4),
-    Column("Set5 PSNR", rank=5),
-    Column("licence", rank=2, wrap=True),
-    Column("what it is", rank=1, wrap=True),
-)
-
-
 BICUBIC: dict[str, Any] = {
     "model": "bicubic",
     "weights": None,
@@ -58,7 +46,7 @@ def models(
     if json:
         show_json(rows)
         return
-    show_table(COLUMNS, [_cells(group) for group in grouped(rows)])
+    show_table(COLUMNS, grouped(rows))
     if not installed:
         Console().note("Fetch what says pull: upscale weights pull MODEL")
 
@@ -112,19 +100,14 @@ def _row(entry: Entry | Official, where: str, parameters: int, scores: Any) -> d
     }
 
 
-def _cells(group: list[dict[str, Any]]) -> list[str]:
+def _scales(group: list[dict[str, Any]]) -> str:
     scales = sorted({row["scale"] for row in group})
-    scores = [row["scores"]["set5_psnr_y"] for row in group if "set5_psnr_y" in row["scores"]]
-    return [
-        group[0]["model"],
-        " ".join(f"x{scale}" if scale else "any" for scale in scales),
-        ", ".join(dict.fromkeys(row["where"] for row in group)),
-        ", ".join(group[0]["takes"]),
-        count_text(max(row["parameters"] or 0 for row in group)),
-        " ".join(f"{score:.2f}" for score in scores),
-        group[0]["license"],
-        _title(group),
-    ]
+    return " ".join(f"x{scale}" if scale else "any" for scale in scales)
+
+
+def _scores(group: list[dict[str, Any]]) -> str:
+    found = [row["scores"].get("set5_psnr_y") for row in group]
+    return " ".join(f"{score:.2f}" for score in found if score is not None)
 
 
 def _title(group: list[dict[str, Any]]) -> str:
@@ -134,3 +117,15 @@ def _title(group: list[dict[str, Any]]) -> str:
         return title
     first, *others = re.sub(r" x\d+", "", title).split(", ")
     return ", ".join([first, *(part for part in others if not re.search("PSNR|GAN", part))])
+
+
+COLUMNS = (  # of the rows of one model
+    Column("model", lambda g: g[0]["model"]),
+    Column("scales", _scales),
+    Column("where", lambda g: ", ".join(dict.fromkeys(row["where"] for row in g))),
+    Column("takes", lambda g: ", ".join(g[0]["takes"]), rank=3),
+    Column("parameters", lambda g: count_text(max(r["parameters"] or 0 for r in g)), "right", 4),
+    Column("Set5 PSNR", _scores, rank=5),
+    Column("licence", lambda g: g[0]["license"], rank=2, wrap=True),
+    Column("what it is", _title, rank=1, wrap=True),
+)

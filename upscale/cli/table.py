@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,12 +19,14 @@ class Column:
 
     Attributes:
         title: Its heading.
+        value: Gives the cell of a row; None: the row is a sequence that has it in its place.
         align: Of the cells.
         rank: 0 is always shown; where the terminal is narrow, the highest rank goes first.
         wrap: Whether its text may go on in further lines.
     """
 
     title: str
+    value: Callable[[Any], str] | None = None
     align: Literal["left", "right"] = "left"
     rank: int = 0
     wrap: bool = False
@@ -36,15 +38,15 @@ def show_json(rows: Iterable[dict[str, Any]]) -> None:
         print(json.dumps(row))
 
 
-def show_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
+def show_table(columns: Sequence[Column], found: Sequence[Any]) -> None:
     """A table that fits the terminal: less important columns go first, then text wraps.
 
-    Into a pipe or a file go all columns, each row on one line (unless COLUMNS is set). Of ``rows``
-    a column that is empty throughout is left out.
+    Into a pipe or a file go all columns, each row on one line (unless COLUMNS is set). A column
+    that is empty throughout is left out.
     """
+    rows = [[c.value(f) if c.value else f[k] for k, c in enumerate(columns)] for f in found]
     known = [k for k in range(len(columns)) if not rows or any(row[k] for row in rows)]
-    columns, rows = [columns[k] for k in known], [[row[k] for k in known] for row in rows]
-    cells = [[printable(cell) for cell in row] for row in rows]
+    columns, cells = [columns[k] for k in known], [[printable(r[k]) for k in known] for r in rows]
     if (sys.stdout is not None and sys.stdout.isatty()) or "COLUMNS" in os.environ:
         _show_fitting(columns, cells, max(20, shutil.get_terminal_size().columns))
     else:

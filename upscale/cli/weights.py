@@ -34,17 +34,22 @@ ImgRange = Annotated[
 ]
 
 LIST = (
-    Column("weights"),
-    Column("network", rank=1),
-    Column("scale", "right"),
-    Column("parameters", "right", rank=2),
-    Column("size", "right"),
-    Column("where"),
-    Column("licence", rank=3, wrap=True),
-    Column("sha256", rank=4),
+    Column("weights", lambda e: e.name),
+    Column("network", lambda e: e.architecture, rank=1),
+    Column("scale", lambda e: f"x{e.scale}", "right"),
+    Column("parameters", lambda e: count_text(e.parameters), "right", rank=2),
+    Column("size", lambda e: size_text(e.bytes), "right"),
+    Column("where", lambda e: e.origin),
+    Column("licence", lambda e: e.license, rank=3, wrap=True),
+    Column("sha256", lambda e: e.sha256[:16], rank=4),
 )
 PAIRS = (Column(""), Column("", wrap=True))
-VERIFIED = (Column("weights"), Column("status"), Column("sha256", rank=1), Column("", wrap=True))
+VERIFIED = (
+    Column("weights", lambda r: r.name),
+    Column("status", lambda r: r.status),
+    Column("sha256", lambda r: r.sha256[:16], rank=1),
+    Column("", lambda r: r.detail, wrap=True),
+)
 
 
 @app.command("list")
@@ -56,25 +61,12 @@ def list_weights(json: Json = False) -> None:
     if json:
         show_json(_entry_row(entry) for entry in rows)
     else:
-        show_table(LIST, [_entry_cells(entry) for entry in rows])
+        show_table(LIST, rows)
 
 
 def _entry_row(entry: Entry) -> dict[str, Any]:
     row = {k: v for k, v in asdict(entry).items() if v not in ("", {}, 0, False)}
     return {**row, "path": str(entry.path), "scores": dict(entry.scores)}
-
-
-def _entry_cells(entry: Entry) -> list[str]:
-    return [
-        entry.name,
-        entry.architecture,
-        f"x{entry.scale}",
-        count_text(entry.parameters),
-        size_text(entry.bytes),
-        entry.origin,
-        entry.license,
-        entry.sha256[:16],
-    ]
 
 
 @app.command()
@@ -152,8 +144,7 @@ def verify(
     if json:
         show_json(asdict(result) for result in results)
     else:
-        cells = [[r.name, r.status, r.sha256[:16], r.detail] for r in results]
-        show_table(VERIFIED, cells)
+        show_table(VERIFIED, results)
     return 1 if any(result.status == "failed" for result in results) else 0
 
 
