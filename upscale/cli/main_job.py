@@ -20,6 +20,7 @@ from upscale.cli.console import Console
 from upscale.cli.interrupt import Interrupt
 from upscale.cli.options import CommandOptions
 from upscale.cli.progress import ProgressBar
+from upscale.cli.startup import quick_imports
 from upscale.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def _load(job: Job, console: Console) -> list[Upscaler]:
     logger.handlers = [handler]
     logger.setLevel(handler.level)
     logger.propagate = False
-    with waiting(console, f"loading {job.settings.model}"):
+    with waiting(console, f"loading {job.settings.model}"), quick_imports():
         return job.load()
 
 

@@ -13,7 +13,9 @@ What no layout knows is asked of spandrel, where that is installed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import NoReturn
 
 import torch
@@ -116,7 +118,7 @@ def check_state(architecture: str, config: Config, state: Mapping[str, Tensor]) 
     if architecture not in OTHERS:
         _check_layout(architecture, config, state)
     for key, tensor in state.items():
-        if not bool(torch.isfinite(tensor).all()):
+        if not math.isfinite(tensor.sum(dtype=torch.float64)):
             raise CheckpointError(
                 f"its tensor {key} holds values that are not finite; take another checkpoint"
             )
@@ -127,8 +129,7 @@ def _check_layout(architecture: str, config: Config, state: Mapping[str, Tensor]
     if len(sizes) > MAX_SIZE or any(isinstance(n, int) and n > MAX_SIZE for n in sizes):
         raise ArchitectureError(f"its configuration has a size above {MAX_SIZE}; it is damaged")
     try:
-        with torch.device("meta"):
-            wanted = MODELS[architecture](config).state_dict()
+        wanted = _shapes(architecture, config)
     except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
         raise ArchitectureError(
             f"{architecture} cannot be built as {config}: {error}; fetch or save the file again"
@@ -136,7 +137,17 @@ def _check_layout(architecture: str, config: Config, state: Mapping[str, Tensor]
     _compare(architecture, wanted, state)
 
 
-def _compare(architecture: str, wanted: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
+@lru_cache(maxsize=8)  # the nets of a family have one configuration
+def _shapes(architecture: str, config: Config) -> dict[str, torch.Size]:
+    """The keys of a network and the shapes of their tensors."""
+    with torch.device("meta"):
+        network = MODELS[architecture](config)
+    return {key: tensor.shape for key, tensor in network.state_dict().items()}
+
+
+def _compare(
+    architecture: str, wanted: Mapping[str, torch.Size], state: Mapping[str, Tensor]
+) -> None:
     missing = [k for k in wanted if k not in state]
     unexpected = [k for k in state if k not in wanted]
     if missing or unexpected:
@@ -148,9 +159,9 @@ def _compare(architecture: str, wanted: Mapping[str, Tensor], state: Mapping[str
         raise ArchitectureError(
             f"as {architecture} it {' and '.join(words)}; it is a variant that is not supported"
         )
-    for key, tensor in wanted.items():
-        if tensor.shape != state[key].shape:
+    for key, shape in wanted.items():
+        if shape != state[key].shape:
             raise ArchitectureError(
                 f"as {architecture}, its {key} is {list(state[key].shape)} and should be "
-                f"{list(tensor.shape)}; the file is damaged, or a hint is wrong"
+                f"{list(shape)}; the file is damaged, or a hint is wrong"
             )
