@@ -85,7 +85,8 @@ def test_garbage_is_collected_again() -> None:
             assert not gc.isenabled()
             raise KeyError
 
-    pytest.raises(KeyError, fail)
+    with pytest.raises(KeyError):
+        fail()
     assert gc.isenabled()
     assert gc.get_freeze_count() > 0
     gc.unfreeze()
