@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -132,3 +133,32 @@ def test_a_worker_keeps_to_its_threads(ray: Any) -> None:
 
     remote = ray.remote(num_cpus=1, runtime_env={"env_vars": {"OMP_NUM_THREADS": "2"}})(threads)
     assert ray.get(remote.remote(1)) == (1, 1)
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a terminal of POSIX")
+def test_the_bar_follows_a_worker_and_sigterm_ends_it(
+    command: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    """Within its one tile: the picture is discarded whole, with the status of a run by threads."""
+    (tmp_path / "a.png").write_bytes(png(250, 250))
+    ours, theirs = os.openpty()
+    more = {"TERM": "xterm", "COLUMNS": "100"}
+    options = ("-m", "esrgan", "-x", "--engine", "ray", "--report", tmp_path / "report")
+    process = command(tmp_path / "a.png", *options, stderr=theirs, env=more)
+    os.close(theirs)
+    seen = ""
+    try:
+        while part := os.read(ours, 4096).decode():
+            seen += part
+            if re.search("[1-9][0-9]* %", seen) and "terminated" not in seen:
+                process.send_signal(signal.SIGTERM)
+                break
+        while part := os.read(ours, 4096).decode():
+            seen += part
+    except OSError:  # how a terminal ends on Linux
+        pass
+    os.close(ours)
+    assert process.wait(60) == 143, seen
+    assert "terminated; 0 done, 1 not tried" in seen
+    assert (tmp_path / "report").read_text() == ""
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "report"]

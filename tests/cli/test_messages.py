@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from upscale.cli.commands import COMMANDS
 
 Cli = Callable[..., Finished]
 Command = Callable[..., subprocess.Popen[bytes]]
+needs_terminal = pytest.mark.skipif(sys.platform == "win32", reason="needs a terminal of POSIX")
 
 
 def finish(process: subprocess.Popen[bytes]) -> tuple[int, str, str]:
@@ -123,6 +125,11 @@ def test_messages_are_for_people(cli: Cli, tiny: str, tmp_path: Path) -> None:
     assert "read and write: .jpg .jpeg .jpe .jfif\n" in looked.text
 
 
+def test_a_narrow_tiff_is_written_without_a_word(command: Command, picture: Path) -> None:
+    code, _, err = finish(command(picture, "-m", "tiny", "-f", "tif", "-q", "--width", "4"))
+    assert (code, err) == (0, "")
+
+
 def test_a_refused_run_leaves_the_last_report(cli: Cli, tiny: str, picture: Path) -> None:
     report = picture.with_name("report.ndjson")
     old = '{"input": "old.png", "status": "ok"}\n'
@@ -194,12 +201,13 @@ def test_help_fits_80_columns_and_names_no_types(
             assert len(line) + 1 + len(after.split()[0]) > 78, paragraph
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="needs a terminal of POSIX")
-def test_a_terminal_says_what_is_loading(command: Command, picture: Path) -> None:
+def on_a_terminal(command: Command, *arguments: str | Path) -> tuple[int, str]:
+    """Exit status, and all that a terminal as wide as 100 columns was sent."""
     import pty
 
     ours, theirs = pty.openpty()
-    process = command(picture, "-m", "tiny", stderr=theirs, env={"TERM": "xterm"})
+    more = {"TERM": "xterm", "COLUMNS": "100"}
+    process = command(*arguments, stderr=theirs, env=more)
     os.close(theirs)
     seen = b""
     try:
@@ -208,6 +216,22 @@ def test_a_terminal_says_what_is_loading(command: Command, picture: Path) -> Non
     except OSError:  # how a terminal ends on Linux
         pass
     os.close(ours)
-    assert process.wait(60) == 0
-    assert b"loading tiny" in seen
-    assert b"loading" not in finish(command(picture, "-m", "tiny", "--overwrite"))[2].encode()
+    return process.wait(60), seen.decode()
+
+
+@needs_terminal
+def test_a_terminal_says_what_is_loading(command: Command, picture: Path) -> None:
+    code, seen = on_a_terminal(command, picture, "-m", "tiny")
+    assert code == 0
+    assert "loading tiny" in seen
+    assert "loading" not in finish(command(picture, "-m", "tiny", "--overwrite"))[2]
+
+
+@needs_terminal
+def test_the_bar_moves_within_one_tile_and_never_back(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png(160, 160))
+    code, seen = on_a_terminal(command, tmp_path / "a.png", "-m", "esrgan", "-x", "--json")
+    assert code == 0
+    shown = [int(share) for share in re.findall(r"(\d+) %", seen)]
+    assert shown == sorted(shown)
+    assert len({share for share in shown if 0 < share < 100}) >= 5, shown

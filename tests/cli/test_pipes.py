@@ -156,6 +156,25 @@ def test_signals_leave_nothing_half_done(
     assert len(again.out.splitlines()) == 60
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX")
+def test_what_a_killed_run_of_one_picture_left_is_cleared(command: Command, tmp_path: Path) -> None:
+    """There is nothing to resume, and so no journal: the same command does the picture."""
+    (tmp_path / "a.png").write_bytes(png(120, 120))
+    job = (tmp_path / "a.png", "-m", "tiny", "-o", tmp_path / "b.png")
+    process = command(*job, "-s", "64")  # so large that it is written as it is made
+    while not (left := list(tmp_path.glob(".upscale-*.tmp"))):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert left[0].exists()
+    foreign = tmp_path / left[0].name.replace(left[0].name[9:17], "0" * 8)
+    foreign.write_bytes(b"of another machine, perhaps at work")
+    again = command(*job)
+    assert again.wait(60) == 0, again.stderr
+    assert {p.name for p in tmp_path.iterdir()} == {"a.png", "b.png", foreign.name}
+
+
 class Silent(BaseHTTPRequestHandler):
     """Tells the size of a file, and then never sends it."""
 

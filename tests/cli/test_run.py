@@ -1,4 +1,4 @@
-"""The main job's options, and the shell around it: help, version, completion, doctor."""
+"""The main job's options, and the shell around it: help, version, doctor."""
 
 from __future__ import annotations
 
@@ -217,21 +217,6 @@ def test_help_of_every_command_stays_light() -> None:
     )
     lines = [line for line in run_python(code).splitlines() if line.startswith("HEAVY")]
     assert [line for line in lines if not line.endswith("[]")] == []
-
-
-def completions(words: str, index: int) -> list[str]:
-    code = f"import sys; from upscale.cli import main; main([]); print({HEAVY})"
-    text = run_python(
-        code, _UPSCALE_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=str(index)
-    )
-    return text.split()
-
-
-def test_completion() -> None:
-    assert completions("upscale w", 1) == ["weights"]
-    assert "--files-from" in completions("upscale --", 1)
-    assert "--files-from" in completions("upscale a.png --f", 2)
-    assert completions("upscale photo", 1) == []  # the shell goes on with files
 
 
 def test_printable() -> None:

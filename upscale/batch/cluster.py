@@ -9,17 +9,20 @@ nothing: Ray starts it anew and does its picture again, ``ATTEMPTS`` times in al
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
+import threading
 from collections import deque
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from upscale.batch.plan import Plan
-from upscale.batch.run import Run
+from upscale.batch.run import Run, TaskProgress
 from upscale.batch.task import STDOUT, Task
-from upscale.batch.work import Outcome, Work
+from upscale.batch.work import Outcome, Stopped, Work
 from upscale.checkpoints import Entry, families, select, update_index
 from upscale.checkpoints.names import normal
 from upscale.errors import UsageError
@@ -29,6 +32,7 @@ from upscale.settings import RunOptions, Settings
 from upscale.upscaler import Result, Target, load_settings, process
 
 ATTEMPTS = 3
+ASK_SECONDS = 0.5  # between two questions to the workers how far they are
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ def use_threads(count: int) -> None:
 
 
 class Worker:
-    """One model in one process of the cluster."""
+    """One model in one process of the cluster; it is asked how far it is while it works."""
 
     def __init__(
         self, settings: Settings, device: str, weights: Weights, threads: int, plan: Any
@@ -84,45 +88,113 @@ class Worker:
         name = weights.unpack(Path(self._folder.name), settings.model)
         self.upscaler = load_settings(replace(settings, model=name), device)
         self._work = Work(settings, *plan)
+        self._at: tuple[str, float, int] | None = None
+        self._is_stopped = False
 
     def do(self, task: Task) -> Outcome | None:
-        """Read, enlarge and write one picture; ``None`` when another process has it in hand."""
-        return self._work.do(task, self, lambda done, total: None)
+        """Read, enlarge and write one picture; ``None`` when another process has it in hand.
+
+        A stop discards it, which is ``None`` too.
+        """
+
+        def note(done: float, total: int) -> None:
+            if self._is_stopped:
+                raise Stopped
+            self._at = (task.source.location, done, total)
+
+        try:
+            return self._work.do(task, self, note)
+        except Stopped:
+            return None
 
     def run(self, reader: Reader, target: Target, settings: Settings, progress: Progress) -> Result:
         """Run the network in this thread."""
         return process(reader, target, self.upscaler, settings, progress)
 
+    def ask(self, is_stopped: bool) -> tuple[str, float, int] | None:
+        """The picture last in the network, its tiles done and in all; say whether to discard it."""
+        self._is_stopped = is_stopped
+        return self._at
+
 
 class Actors:
     """Workers that are actors of Ray."""
 
-    def __init__(self, ray: Any, actors: list[Any], weights: Any, *, owns_ray: bool) -> None:
+    def __init__(
+        self,
+        ray: Any,
+        actors: list[Any],
+        weights: Any,
+        progress: TaskProgress | None,
+        aside: ThreadPoolExecutor,
+        *,
+        owns_ray: bool,
+    ) -> None:
         self._ray, self._actors, self._owns_ray = ray, actors, owns_ray
         self._weights = weights  # in the object store: one that is started anew needs them
-        self._idle = deque(actors)
+        self._progress = progress
+        self._idle, self._busy = deque(actors), dict[Any, Task]()
         self.count = len(actors)
+        self._is_stopped = False
+        self._closed = threading.Event()
+        self._aside = aside
+        self._asking = aside.submit(self._ask)
 
     def submit(self, task: Task) -> Future[Outcome | None]:
         """Give a picture to an idle worker."""
         actor = self._idle.popleft()
+        self._busy[actor] = task
+
+        def finished(_: Future[Outcome | None]) -> None:
+            self._busy.pop(actor)
+            self._idle.append(actor)
+
         future: Future[Outcome | None] = actor.do.remote(task).future()
-        future.add_done_callback(lambda _: self._idle.append(actor))
+        future.add_done_callback(finished)
         return future
 
+    def _ask(self) -> None:
+        """Ask the workers how far they are, and tell them of a stop, until all is over."""
+        while not self._closed.wait(ASK_SECONDS):
+            tasks = {task.source.location: task for task in self._busy.copy().values()}
+            asked = [actor.ask.remote(self._is_stopped) for actor in self._busy.copy()]
+            for answer in (
+                self._ray.wait(asked, num_returns=len(asked), timeout=1)[0] if asked else ()
+            ):
+                with suppress(self._ray.exceptions.RayError):  # it died, and is started anew
+                    location, *at = self._ray.get(answer) or ("", 0.0, 1)
+                    if location in tasks and self._progress is not None:
+                        self._progress(tasks[location], *at)
+
     def stop(self) -> None:
-        """Nothing: the pictures in hand are finished."""
+        """Discard the pictures in hand; a signal's handler may call this at any moment."""
+        self._is_stopped = True
 
     def close(self) -> None:
         """End the workers."""
+        self._closed.set()
+        wait([self._asking])
         for actor in self._actors:
             self._ray.kill(actor)
         if self._owns_ray:
             self._ray.shutdown()
+        self._aside.shutdown()
+
+
+def _take_sigterm_back() -> None:
+    """Ray's library sets a handler below Python's, which aborts the process after 3 seconds."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
 
 
 def run_on_cluster(
-    plan: Plan, settings: Settings, options: RunOptions, *, workers: int = 0, gpus: float = 0
+    plan: Plan,
+    settings: Settings,
+    options: RunOptions,
+    progress: TaskProgress | None = None,
+    *,
+    workers: int = 0,
+    gpus: float = 0,
 ) -> Run:
     """Prepare a run on the cluster of ``RAY_ADDRESS``, else on Ray on this machine.
 
@@ -130,6 +202,7 @@ def run_on_cluster(
         plan: What is done.
         settings: As in the plan.
         options: How.
+        progress: Called from a thread of its own, now and then.
         workers: How many; 0: one for each GPU of the cluster, else one for each two cores.
         gpus: GPUs for each worker.
 
@@ -146,19 +219,25 @@ def run_on_cluster(
             raise UsageError("--engine ray: stdin and stdout are of one machine; give files")
 
     def start() -> Actors:
+        # Called from the main thread, Ray would take the signals; and its own processes end with
+        # the thread that started them.
+        aside = ThreadPoolExecutor(1, "ray")
         owns_ray = not ray.is_initialized()
         if owns_ray:
-            ray.init(
+            aside.submit(
+                ray.init,
                 address=os.environ.get("RAY_ADDRESS"),
                 include_dashboard=False,
                 log_to_driver=False,
-                logging_level="warning",
-            )
+                logging_level="error",
+            ).result()
+            _take_sigterm_back()
         resources = ray.cluster_resources()
         fitting = int(resources.get("GPU", 0)) or max(1, int(resources.get("CPU", 1)) // 2)
         kind = ray.remote(Worker).options(
             num_cpus=1,
             num_gpus=gpus,
+            max_concurrency=2,  # it works, and is asked how far it is
             max_restarts=-1,
             max_task_retries=ATTEMPTS - 1,
         )
@@ -167,6 +246,6 @@ def run_on_cluster(
         common = (plan.request.digest, plan.request.overwrite, options.max_pixels)
         count = min(workers or fitting, plan.count("do"))
         actors = [kind.remote(settings, device, weights, 1, common) for _ in range(count)]
-        return Actors(ray, actors, weights, owns_ray=owns_ray)
+        return Actors(ray, actors, weights, progress, aside, owns_ray=owns_ray)
 
     return Run(plan, start, fail_fast=options.fail_fast)

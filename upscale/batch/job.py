@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from upscale.batch.discover import STDIN, Filters, Input, discover, listed_in
 from upscale.batch.naming import Labels
 from upscale.batch.plan import Plan, Request, kind_of, make_plan
+from upscale.batch.task import STDOUT
 from upscale.errors import UsageError
 from upscale.files import remove_stale
 from upscale.settings import Outputs, RunOptions, Selection, Settings
@@ -115,12 +116,21 @@ class Job:
         clean(plan)
         return run_here(plan, upscalers, self.settings, self.options, progress)
 
-    def run_on_cluster(self, plan: Plan, workers: int = 0, gpus: float = 0) -> Run:
+    def run_on_cluster(
+        self,
+        plan: Plan,
+        progress: TaskProgress | None = None,
+        *,
+        workers: int = 0,
+        gpus: float = 0,
+    ) -> Run:
         """Clean up, and prepare the run on a cluster of Ray."""
         from upscale.batch.cluster import run_on_cluster
 
         clean(plan)
-        return run_on_cluster(plan, self.settings, self.options, workers=workers, gpus=gpus)
+        return run_on_cluster(
+            plan, self.settings, self.options, progress, workers=workers, gpus=gpus
+        )
 
 
 def extensions() -> frozenset[str]:
@@ -132,5 +142,6 @@ def extensions() -> frozenset[str]:
 
 def clean(plan: Plan) -> int:
     """Remove what killed processes left in the folders of a plan's outputs; return how many."""
-    folders = {os.path.dirname(task.output) or "." for task in plan.tasks if task.root}
+    written = [path for task in plan.tasks for path in (task.output, *(m.path for m in task.maps))]
+    folders = {os.path.dirname(path) or "." for path in written if path != STDOUT}
     return sum(remove_stale(folder) for folder in folders if not is_url(folder))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
@@ -14,14 +16,14 @@ import torch
 from upscale import storage
 from upscale.batch.plan import Plan
 from upscale.batch.task import STDOUT, Task
-from upscale.batch.work import describe
+from upscale.batch.work import assumed_profile, describe, most_pixels
 from upscale.device import free_memory
 from upscale.errors import ImageError
-from upscale.image import FORMATS, MAX_PIXELS, Info, check_output, check_size, probe
+from upscale.image import FORMATS, Info, check_input, create
 from upscale.inference.engine import LARGEST_AUTO, MOST_BAND_BYTES, pixel_bytes
 from upscale.settings import Settings
 from upscale.upscaler import Upscaler, same_format
-from upscale.upscaler.processing import AT_ONCE, MOST_PIXELS
+from upscale.upscaler.processing import AT_ONCE
 
 HEAD_BYTES = 1 << 16
 PROBE_SIDE = 96  # of the picture that the speed is measured on, LR pixels
@@ -45,6 +47,7 @@ class Forecast:
         memory: Bytes in memory while it is in the network, estimated.
         problem: Why it will fail, or empty.
         note: What the size asked for does to it, or empty.
+        doubt: Why it may fail, or empty.
     """
 
     task: Task
@@ -56,6 +59,7 @@ class Forecast:
     memory: int = 0
     problem: str = ""
     note: str = ""
+    doubt: str = ""
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,7 @@ def _forecast(
     if task.action != "do":
         return Forecast(task, problem=task.reason if task.action == "fail" else "")
     try:
-        info = _probe(task)
+        info = _look(task, settings, max_pixels)
     except (OSError, ImageError) as error:
         return Forecast(task, problem=describe(error))
     turned = info.metadata.orientation >= 5
@@ -117,15 +121,10 @@ def _forecast(
     name = task.format or same_format(info.format)
     sample = info.channels * info.depth // 8
     before, after = width * height * sample, out_width * out_height * sample
-    by_rows = before + after > AT_ONCE
-    held = ROWS_HELD * (width + out_width) * sample if by_rows else before + 2 * after
-    problem = ""
-    try:
-        check_size(width, height, max_pixels or (MOST_PIXELS if by_rows else MAX_PIXELS))
-        lossless = settings.lossless and FORMATS[name].lossless
-        check_output(name, out_width, out_height, quality=settings.quality, lossless=lossless)
-    except ImageError as error:
-        problem = str(error)
+    held = before + 2 * after
+    if before + after > AT_ONCE:
+        held = ROWS_HELD * (width + out_width) * sample
+    shape = (out_height, out_width, info.channels)
     return Forecast(
         task,
         width,
@@ -134,9 +133,45 @@ def _forecast(
         out_height,
         disk=int(after * CODED_SHARE.get(name, 1.0)),
         memory=held + _network(upscaler, width, height),
-        problem=problem,
+        problem=_refusal(name, shape, info, settings),
         note=settings.distortion(height, width),
+        doubt=_doubt(name, info, settings),
     )
+
+
+def _refusal(name: str, shape: tuple[int, int, int], info: Info, settings: Settings) -> str:
+    """Why the writer will not take the result, or empty; asked of the writer itself."""
+    lossless = settings.lossless and FORMATS[name].lossless
+    try:
+        create(
+            io.BytesIO(),
+            name,
+            shape,
+            f"uint{info.depth}" if info.depth < 32 else "float32",
+            info.metadata,
+            quality=settings.quality,
+            lossless=lossless,
+            background=settings.background,
+        )
+    except ImageError as error:
+        return str(error)
+    return ""
+
+
+def _doubt(name: str, info: Info, settings: Settings) -> str:
+    """What may fail and the header does not tell, or empty."""
+    kind, doubts = FORMATS[name], []
+    if info.channels in (2, 4) and not kind.alpha and settings.background is None:
+        doubts.append(
+            f"has an alpha channel, which {name} does not hold: it fails unless it is opaque "
+            "throughout; give --background COLOUR, or -f png"
+        )
+    if info.depth == 32 and 32 not in kind.depths:
+        doubts.append(
+            f"has floating-point values, of which {name} holds those from 0 to 1 alone: it fails "
+            "if there are others; give -f tiff"
+        )
+    return "; ".join(doubts)
 
 
 def _network(upscaler: Upscaler, width: int, height: int) -> int:
@@ -150,17 +185,30 @@ def _network(upscaler: Upscaler, width: int, height: int) -> int:
     return min(row, MOST_BAND_BYTES) + tile
 
 
-def _probe(task: Task) -> Info:
-    """Return what the header says, from the first bytes where they are enough."""
-    if task.source.data is not None:
-        return probe(task.source.data)
-    head = storage.read_head(task.source.location, HEAD_BYTES)
-    try:
-        return probe(head)
-    except ImageError:
-        if len(head) < HEAD_BYTES:
-            raise
-        return probe(storage.read(task.source.location)[0])
+def _look(task: Task, settings: Settings, max_pixels: int | None) -> Info:
+    """What the header says, of a URL by its first bytes where they are enough.
+
+    Raises:
+        ImageError: As when the picture is opened.
+        OSError: It cannot be read.
+    """
+
+    def look(where: bytes | str, size: int) -> Info:
+        most = max_pixels or most_pixels(isinstance(where, str) and size > storage.READ_BYTES)
+        profile = assumed_profile(settings.assume_icc)
+        return check_input(where, max_pixels=most, assume_icc=profile)
+
+    location, data = task.source.location, task.source.data
+    if data is None and os.path.isfile(location):
+        return look(location, os.path.getsize(location))
+    if data is None and storage.is_url(location):
+        head = storage.read_head(location, HEAD_BYTES)
+        if len(head) == HEAD_BYTES:
+            with suppress(ImageError):
+                info = look(head, 0)
+                if info.format != "gif":  # whose frames are counted to its end
+                    return info
+    return look(storage.content(location, data).where, 0)
 
 
 def _seconds(pixels: int, upscaler: Upscaler) -> float:

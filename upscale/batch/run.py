@@ -32,7 +32,7 @@ from upscale.upscaler import Result, Target, Upscaler, process, process_together
 POLL_SECONDS = 0.2  # a signal's handler runs between two waits
 RETRY_SECONDS = 0.5  # until a picture that another process had in hand is asked for again
 
-TaskProgress = Callable[[Task, int, int], None]  # picture, tiles done, tiles in all
+TaskProgress = Callable[[Task, float, int], None]  # picture, tiles done, tiles in all
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,7 +175,7 @@ class Threads:
             work: What the pictures have in common.
             upscalers: The model on each of its devices.
             jobs: Threads that decode, and as many that encode; 0: from the number of cores.
-            progress: Called from the network's thread after each tile.
+            progress: Called from the network's thread as the tiles get done.
         """
         self._work, self._progress = work, progress
         self._network = Network(upscalers)
@@ -187,7 +187,7 @@ class Threads:
     def submit(self, task: Task) -> Future[Outcome | None]:
         """Do a picture in a thread."""
 
-        def progress(done: int, total: int) -> None:
+        def progress(done: float, total: int) -> None:
             if self._is_stopped:
                 raise Stopped
             if self._progress is not None:

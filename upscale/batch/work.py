@@ -189,7 +189,7 @@ class Work:
             content = storage.content(task.source.location, task.source.data, self.budget.check)
             reader = open_image(
                 content.where,
-                max_pixels=self.max_pixels or most_pixels(content),
+                max_pixels=self.max_pixels or most_pixels(isinstance(content.where, str)),
                 assume_icc=assumed_profile(self.settings.assume_icc),
             )
         except OSError as error:
@@ -336,9 +336,9 @@ def _map_of(task: Task) -> MapRows | None:
     return MapRows()
 
 
-def most_pixels(content: Content) -> int:
-    """The largest input that is taken where no limit is given: more where it goes by rows."""
-    return MOST_PIXELS if isinstance(content.where, str) else MAX_PIXELS
+def most_pixels(is_file: bool) -> int:
+    """The largest input that is taken where no limit is given: more of a file read as it goes."""
+    return MOST_PIXELS if is_file else MAX_PIXELS
 
 
 @lru_cache(maxsize=4)

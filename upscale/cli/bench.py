@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from upscale.cli import completion
+from upscale.cli.console import Console
 from upscale.cli.options import tile_of
 from upscale.cli.table import Column, show_json, show_table
 from upscale.errors import UsageError
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from upscale.inference.benchmark import Row
-    from upscale.models import Network
+    from upscale.settings import TileOption
 
 Models = Annotated[
     list[str] | None,
@@ -25,6 +27,7 @@ Models = Annotated[
         show_default="every family",
         help="Family, weights name, checkpoint file, or a full-size network of the papers with "
         "random weights: srcnn-9-5-5-x4, rrdb-23-x4, swinir-s-x4, swinir-m-x4; may be repeated.",
+        autocompletion=completion.models,
     ),
 ]
 Sizes = Annotated[
@@ -39,22 +42,36 @@ Tile = Annotated[
     str, typer.Option("-t", "--tile", metavar="auto|off|N", help="Tile side in LR pixels.")
 ]
 Device = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:N, or mps.")]
-Rounds = Annotated[int, typer.Option(min=1, help="Timed rounds; each runs every backend once.")]
+Backends = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--backend",
+        metavar="NAME",
+        show_default="all installed",
+        help="plain, upscale, onnxruntime, openvino: which to compare; may be repeated. The plain "
+        "form always runs: the others are compared with it. (extra bench)",
+    ),
+]
+Rounds = Annotated[int, typer.Option(min=1, help="Timed rounds; each runs every back end once.")]
 Threads = Annotated[
-    int | None, typer.Option(min=1, show_default="PyTorch's", help="CPU threads to use.")
+    str | None,
+    typer.Option(metavar="N,...", show_default="PyTorch's", help="CPU threads to use; several."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object per row on stdout.")]
 
 COLUMNS = (
     Column("model"),
     Column("backend"),
+    Column("form", rank=2),
     Column("dtype"),
+    Column("threads", "right", rank=1),
     Column("input", "right"),
-    Column("tile", "right", rank=2),
+    Column("tile", "right", rank=4),
     Column("ms", "right"),
     Column("min", "right", rank=3),
     Column("max", "right", rank=3),
-    Column("kpx/s in", "right", rank=1),
+    Column("s/MP in", "right", rank=2),
+    Column("kpx/s in", "right", rank=4),
     Column("GFLOP/s", "right", rank=1),
     Column("of ceiling", "right", rank=2),
     Column("ratio", "right"),
@@ -66,6 +83,7 @@ COLUMNS = (
 def bench(
     model: Models = None,
     size: Sizes = "128",
+    backend: Backends = None,
     device: Device = "auto",
     dtype: Dtypes = "auto",
     tile: Tile = "auto",
@@ -73,8 +91,11 @@ def bench(
     threads: Threads = None,
     json_lines: Json = False,
 ) -> None:
-    """Time models beside their plain PyTorch form: medians of interleaved rounds."""
-    rows = _rows(model, _sizes(size), device, dtype.split(","), tile, rounds, threads)
+    """Time models beside their plain PyTorch form and other runtimes: medians, round by round."""
+    counts = _counts(threads)
+    rows = _rows(
+        model, _sizes(size), backend, device, dtype.split(","), tile_of(tile), rounds, counts
+    )
     if json_lines:
         show_json(row.to_dict() for row in rows)
     else:
@@ -84,45 +105,42 @@ def bench(
 def _rows(
     models: list[str] | None,
     sizes: list[tuple[int, int]],
+    backends: list[str] | None,
     device_name: str,
     dtypes: list[str],
-    tile: str,
+    tile: TileOption,
     rounds: int,
-    threads: int | None,
+    threads: list[int],
 ) -> Iterator[Row]:
-    import torch
-
     from upscale.checkpoints import families
-    from upscale.device import choose_device, choose_dtype, keep_large_blocks
+    from upscale.cli.main_job import log_to
+    from upscale.device import choose_device
     from upscale.inference import check_options
     from upscale.inference.benchmark import PAPER, benchmark
 
-    keep_large_blocks()
-    if threads is not None:
-        torch.set_num_threads(threads)
-    option = tile_of(tile)
-    check_options(option, None)
+    log_to(Console())
+    check_options(tile, None)
     device = choose_device(device_name)
     for name in models or list(families()) or list(PAPER):
-        network = _network(name)
-        chosen = [choose_dtype(dtype, device, network.precisions) for dtype in dtypes]
-        for size in sizes:
-            yield from benchmark(
-                name,
-                network,
-                size,
-                device=device,
-                dtypes=tuple(dict.fromkeys(chosen)),
-                tile=option,
-                rounds=rounds,
-            )
+        yield from benchmark(
+            name,
+            sizes,
+            device=device,
+            dtypes=dtypes,
+            backends=tuple(backends or ()),
+            threads=threads,
+            tile=tile,
+            rounds=rounds,
+        )
 
 
-def _network(name: str) -> Network:
-    from upscale.checkpoints import build, resolve
-    from upscale.inference.benchmark import PAPER, paper_network
-
-    return paper_network(name) if name in PAPER else build(resolve(name))
+def _counts(text: str | None) -> list[int]:
+    """The numbers in ``text``, separated by commas; none: PyTorch's own."""
+    parts = [] if text is None else [part.strip() for part in text.split(",")]
+    for part in parts:
+        if not part.isdecimal() or int(part) < 1:
+            raise UsageError(f"threads {part!r} is no number of threads: give 1 or more, or 1,2")
+    return [int(part) for part in parts]
 
 
 def _sizes(text: str) -> list[tuple[int, int]]:
@@ -141,16 +159,19 @@ def _cells(row: Row) -> list[str]:
     return [
         row.model,
         row.backend,
+        row.form,
         row.dtype,
+        str(row.threads),
         f"{row.lr_width}x{row.lr_height}",
         "whole" if row.tile is None else str(row.tile),
         f"{row.seconds_median * 1e3:.1f}",
         f"{row.seconds_min * 1e3:.1f}",
         f"{row.seconds_max * 1e3:.1f}",
+        f"{row.seconds_per_megapixel:.1f}",
         f"{pixels / row.seconds_median / 1e3:.1f}",
         f"{row.gflops:.0f}",
         f"{row.share_of_ceiling:.0%}",
         f"x{row.ratio_to_reference:.2f}",
-        f"{row.max_abs_diff:.1e}",
+        f"{row.max_rel_diff:.1e}",
         f"{row.peak_rss_mib:.0f}",
     ]

@@ -23,14 +23,22 @@ def write_preflight(found: Preflight, command: CommandOptions) -> int:
             print(_text(item))
     for note in found.notes:
         command.console.warn(note)
-    for item in [line for line in found.lines if line.note][:1]:
-        command.console.warn(f"{item.task.source.location}: {item.note}")
+    _remark([(line, line.note) for line in found.lines], command)
+    _remark([(line, line.doubt) for line in found.todo], command)
     for item in found.problems:
         command.console.error(f"{item.task.source.location}: {item.problem}")
     for shortage in short:
         command.console.error(shortage)
     command.console.note(_sum(found))
     return 1 if found.problems or short else 0
+
+
+def _remark(remarks: list[tuple[Forecast, str]], command: CommandOptions) -> None:
+    """Say the first remark there is, and how many more there are of its kind."""
+    said = [(line.task.source.location, text) for line, text in remarks if text]
+    if said:
+        more = f" (and {len(said) - 1} more)" if len(said) > 1 else ""
+        command.console.warn(f"{said[0][0]}{more}: {said[0][1]}")
 
 
 def _text(line: Forecast) -> str:
@@ -53,6 +61,7 @@ def _record(line: Forecast) -> dict[str, object]:
         "output": task.output,
         "action": "fail" if line.problem else task.action,
         "error": line.problem or None,
+        "doubt": line.doubt or None,
         "replace": task.replace,
         "width": line.width or None,
         "height": line.height or None,

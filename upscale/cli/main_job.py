@@ -48,13 +48,18 @@ def _check_streams(job: Job, command: CommandOptions) -> None:
 
 def _load(job: Job, console: Console) -> list[Upscaler]:
     """Load the model on its devices; what the library logs goes to stderr."""
+    log_to(console)
+    with waiting(console, f"loading {job.settings.model}"), quick_imports():
+        return job.load()
+
+
+def log_to(console: Console) -> None:
+    """Write what the library logs as lines on stderr."""
     handler = _LogLines(console)
     logger = logging.getLogger("upscale")
     logger.handlers = [handler]
     logger.setLevel(handler.level)
     logger.propagate = False
-    with waiting(console, f"loading {job.settings.model}"), quick_imports():
-        return job.load()
 
 
 class _LogLines(logging.Handler):
@@ -127,9 +132,9 @@ def _do(
     with ProgressBar(console, plan) as bar:
         if command.engine == "ray":
             gpus = 1.0 if upscalers[0].device.type == "cuda" else 0.0
-            run: Run = job.run_on_cluster(plan, command.workers, gpus)
+            run: Run = job.run_on_cluster(plan, bar.share, workers=command.workers, gpus=gpus)
         else:
-            run = job.run(plan, upscalers, bar.tiles)
+            run = job.run(plan, upscalers, bar.share)
         interrupt.call(run.stop)
         for outcome in run:
             if outcome.data is not None:

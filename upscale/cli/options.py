@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
+from upscale.cli import completion
 from upscale.cli.console import Console, printable
 from upscale.options import (
     COMPUTE,
@@ -112,6 +113,9 @@ def typed(kind: type, name: str) -> Any:
         rich_help_panel=declared.panel,
         metavar=declared.metavar,
         show_default=shown,
+        autocompletion=(
+            completion.models if name == "model" else completion.words_of(declared.metavar)
+        ),
     )
 
 
@@ -200,6 +204,7 @@ Models = Annotated[
         metavar="NAME",
         show_default="esrgan",
         help="Family, weights name, checkpoint file, or bicubic; may be repeated.",
+        autocompletion=completion.models,
     ),
 ]
 Denoises = Annotated[

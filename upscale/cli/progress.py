@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from upscale.batch.task import Task
 
 NAME_WIDTH = 28
-TILES_SECONDS = 2.0  # a picture that takes longer shows its tiles
+LONG_SECONDS = 2.0  # a picture of several that takes longer has a bar of its own
 
 
 class ProgressBar:
-    """Follows a run. Use it as a context; give it every record and the network's tiles."""
+    """Follows a run. Use it as a context; give it every record and what the network has done."""
 
     def __init__(self, console: Console, plan: Plan) -> None:
         """Prepare; nothing is drawn before the context is entered.
@@ -50,10 +50,10 @@ class ProgressBar:
         if self._bar is not None:
             self._bar.stop()
 
-    def tiles(self, task: Task, done: int, total: int) -> None:
-        """Note the tiles of the picture in the network."""
+    def share(self, task: Task, done: float, total: int) -> None:
+        """Note how many tiles of a picture the network has done."""
         if self._bar is not None:
-            self._bar.tiles(task, done, total)
+            self._bar.share(task, done / total)
 
     def record(self, record: Record) -> None:
         """Note a finished picture."""
@@ -82,7 +82,7 @@ def _weight(task: Task) -> int:
 
 
 class _Bar:
-    """A bar over all pictures by bytes, and for a long picture one over its tiles."""
+    """A bar over all pictures by bytes, and for a long picture one over the network's work."""
 
     def __init__(self, tasks: list[Task]) -> None:
         from rich import progress
@@ -107,8 +107,8 @@ class _Bar:
             count=f"0/{len(tasks)}",
         )
         self._one = self._progress.add_task("", visible=False, name="", count="")
-        self._current = ""
-        self._since = 0.0
+        self._current, self._done = "", 0.0
+        self._since = self._heard = 0.0
 
     def start(self) -> None:
         self._progress.start()
@@ -116,15 +116,19 @@ class _Bar:
     def stop(self) -> None:
         self._progress.stop()
 
-    def tiles(self, task: Task, done: int, total: int) -> None:
+    def share(self, task: Task, done: float) -> None:
         now = time.monotonic()
         if task.source.location != self._current:
+            if 0 < self._done < 1 and now - self._heard < LONG_SECONDS:
+                return  # one that is in work is followed to its end
             self._current, self._since = task.source.location, now
             name = shorten(printable(task.source.relative), NAME_WIDTH)
-            self._progress.reset(self._one, total=total, visible=self._single, name=name, count="")
-        elif now - self._since > TILES_SECONDS:
+            self._progress.reset(self._one, total=1, visible=self._single, name=name, count="0 %")
+        elif now - self._since > LONG_SECONDS:
             self._progress.update(self._one, visible=True)
-        self._progress.update(self._one, completed=done, total=total, count=f"{done}/{total} tiles")
+        self._done, self._heard = done, now
+        count = "writing" if done == 1 else f"{int(100 * done)} %"
+        self._progress.update(self._one, completed=done, count=count)
 
     def advance(self, weight: int, done: int, pixels: int) -> None:
         count = f"{done}/{self._count}, {pixels / 1e6:.1f} MP"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from upscale.cli import completion
 from upscale.cli.console import Console
 from upscale.errors import UsageError
 
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
 
 def train(
     recipe: Annotated[
-        str | None, typer.Argument(help="Name of a recipe; --list shows them.")
+        str | None,
+        typer.Argument(
+            help="Name of a recipe; --list shows them.", autocompletion=completion.recipes
+        ),
     ] = None,
     data: Annotated[
         Path | None, typer.Option(help="Folder of training pictures, searched recursively.")
@@ -40,7 +44,10 @@ def train(
     ] = None,
     start_from: Annotated[
         str | None,
-        typer.Option(help="Weights name or file to start from, instead of the recipe's."),
+        typer.Option(
+            help="Weights name or file to start from, instead of the recipe's.",
+            autocompletion=completion.weights,
+        ),
     ] = None,
     perceptual_weights: Annotated[
         Path | None, typer.Option(help="VGG19 or MINC weights (safetensors) for a perceptual loss.")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from upscale.cli import completion
 from upscale.cli.console import Console
 from upscale.cli.table import Column, count_text, show_json, show_table, size_text
 from upscale.errors import UsageError
@@ -79,7 +80,12 @@ def _entry_cells(entry: Entry) -> list[str]:
 
 @app.command()
 def info(
-    file: Annotated[str, typer.Argument(help="A weights name or a checkpoint file.")],
+    file: Annotated[
+        str,
+        typer.Argument(
+            help="A weights name or a checkpoint file.", autocompletion=completion.weights
+        ),
+    ],
     scale: Scale = None,
     img_range: ImgRange = None,
     json: Json = False,
@@ -133,7 +139,10 @@ def _lines(description: dict[str, Any]) -> Iterator[tuple[str, str]]:
 @app.command()
 def verify(
     files: Annotated[
-        list[str] | None, typer.Argument(metavar="[FILE]...", help="Weights names or files.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[FILE]...", help="Weights names or files.", autocompletion=completion.weights
+        ),
     ] = None,
     json: Json = False,
 ) -> int:
@@ -154,7 +163,12 @@ DETAIL = Column("", wrap=True)
 
 @app.command()
 def pull(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="See 'upscale models'.")],
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME...", help="See 'upscale models'.", autocompletion=completion.published
+        ),
+    ],
     offline: Annotated[
         bool, typer.Option("--offline", help="Never touch the network; cached files only.")
     ] = False,
@@ -257,7 +271,12 @@ def _report(checkpoint: Checkpoint, saved: Saved, json: bool) -> None:
 
 @app.command()
 def blend(
-    parts: Annotated[list[str], typer.Argument(metavar="A=0.2 B=0.8...", help="Weights=share.")],
+    parts: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="A=0.2 B=0.8...", help="Weights=share.", autocompletion=completion.weights
+        ),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DST", help="What to write.")],
     half: Half = False,
     overwrite: Overwrite = False,
@@ -276,7 +295,13 @@ def blend(
 
 @app.command()
 def export(
-    name: Annotated[str, typer.Argument(help="A family, a weights name, or a checkpoint file.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A family, a weights name, or a checkpoint file.",
+            autocompletion=completion.weights,
+        ),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DST", help="The .onnx file.")],
     alpha: Annotated[float | None, typer.Option(help="As in the main job.")] = None,
     denoise: Annotated[float | None, typer.Option(help="As in the main job.")] = None,

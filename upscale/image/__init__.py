@@ -13,7 +13,14 @@ from upscale.image.model import (
     check_size,
     format_of,
 )
-from upscale.image.reader import Reader, decode, of_image, open, probe  # noqa: A004 - image.open
+from upscale.image.reader import (
+    Reader,
+    check_input,
+    decode,
+    of_image,
+    open,  # noqa: A004 - image.open
+    probe,
+)
 from upscale.image.trailing import another
 from upscale.image.writer import Writer, create, encode
 from upscale.metadata import Metadata, provenance, strip_metadata, with_provenance
@@ -29,6 +36,7 @@ __all__ = [
     "Reader",
     "Writer",
     "another",
+    "check_input",
     "check_output",
     "check_size",
     "create",

@@ -20,7 +20,12 @@ CHANNELS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4, "I;16": 1, "F": 1}
 RATIOS = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7: (2, 1)}
 
 
-def _plugin() -> Any:
+def plugin() -> Any:
+    """The plugin.
+
+    Raises:
+        ImageError: It is not installed.
+    """
     try:
         import pillow_jxl
     except ImportError as error:
@@ -85,7 +90,7 @@ def decode(data: bytes) -> Image | bytes:
     Raises:
         ImageError: Damaged, of a kind that the plugin does not give, or the extra is missing.
     """
-    decoder = _plugin().Decoder(num_threads=1)
+    decoder = plugin().Decoder(num_threads=1)
     try:
         is_jpeg, info, raw, profile, _ = decoder(data)
     except (ValueError, RuntimeError, OSError, OverflowError) as error:
@@ -105,7 +110,7 @@ def decode(data: bytes) -> Image | bytes:
 def encode(image: Image, *, quality: int, lossless: bool) -> bytes:
     """A picture (8 bit) to the bytes of a JPEG XL with EXIF and XMP boxes."""
     m, p = image.metadata, image.pixels
-    encoder = _plugin().Encoder(
+    encoder = plugin().Encoder(
         mode=("L", "LA", "RGB", "RGBA")[p.shape[2] - 1],
         lossless=lossless,
         quality=100 if lossless else quality,

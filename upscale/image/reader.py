@@ -260,21 +260,47 @@ def probe(source: Source) -> Info:
         ImageError: No picture, or damaged.
         OSError: The file cannot be read.
     """
+    info = _probed(source)
+    return replace(info, metadata=settled(info.metadata, info.channels <= 2, None))
+
+
+def _probed(source: Source) -> Info:
+    """What the header says, its metadata as they stand in the file."""
     with data_of(source) as data:
         name = identify(data[:HEAD])
         if name in WHOLE:
-            info = WHOLE[name][0](data[:])
-        else:
-            found = _look(name, data)
-            depth = found.dtype.itemsize * 8
-            channels = 3 if found.is_cmyk else found.bands
-            size = (found.width, found.height)
-            kind = found.header.kind or (f"{found.bits} bit" if 8 < found.bits < depth else "")
-            metadata = found.header.metadata
-            if found.is_cmyk:
-                metadata = replace(metadata, icc=None, cmyk=metadata.icc)
-            info = Info(name, *size, depth, channels, found.frames, kind, metadata)
-    return replace(info, metadata=settled(info.metadata, info.channels <= 2, None))
+            return WHOLE[name][0](data[:])
+        found = _look(name, data)
+    depth = found.dtype.itemsize * 8
+    channels = 3 if found.is_cmyk else found.bands
+    size = (found.width, found.height)
+    kind = found.header.kind or (f"{found.bits} bit" if 8 < found.bits < depth else "")
+    metadata = found.header.metadata
+    if found.is_cmyk:
+        metadata = replace(metadata, icc=None, cmyk=metadata.icc)
+    return Info(name, *size, depth, channels, found.frames, kind, metadata)
+
+
+def check_input(
+    source: Source, *, max_pixels: int = MAX_PIXELS, assume_icc: bytes | None = None
+) -> Info:
+    """What the header says, refused where ``open`` would: to be asked before the work.
+
+    No pixel is decoded, so damage behind the header is not seen. Arguments are those of ``open``.
+
+    Raises:
+        ImageError: As ``open`` does.
+        OSError: The file cannot be read.
+    """
+    info = _probed(source)
+    check_size(info.width, info.height, max_pixels)
+    _check_frames(info.format, info.frames)
+    if info.format == "jxl":
+        jxl.plugin()
+    metadata = info.metadata
+    if info.kind == "CMYK":
+        metadata = replace(metadata, cmyk=cmyk.profile_of(metadata.cmyk, assume_icc))
+    return replace(info, metadata=settled(metadata, info.channels <= 2, assume_icc))
 
 
 def check_values(pixels: Pixels, top: int = 0) -> None:

@@ -23,6 +23,7 @@ from upscale.metadata.tags import Directory
 Shape = tuple[int, int, int]  # height, width, channels
 ORDER = "<"
 STRIP = 1 << 20  # bytes of a strip, about
+MOST_ROWS = 1 << 15  # of a strip, that libvips takes
 AHEAD = 2  # strips that may wait for the saver
 POLL = 0.1  # seconds after which a waiting producer looks whether the saver has ended
 
@@ -30,7 +31,7 @@ POLL = 0.1  # seconds after which a waiting producer looks whether the saver has
 def strip_rows(shape: Shape, dtype: np.dtype[Any]) -> int:
     """Rows of a strip: a multiple of 16, as JPEG codes them, of about ``STRIP`` bytes."""
     row = shape[1] * shape[2] * dtype.itemsize
-    return max(16, STRIP // row // 16 * 16)
+    return min(max(16, STRIP // row // 16 * 16), MOST_ROWS)
 
 
 def save_rows(

@@ -206,9 +206,9 @@ def _pieces(page: Page, length: int) -> Pieces:
     if EXTRA_SAMPLES in kept:
         kept[EXTRA_SAMPLES] = tags.short(STRAIGHT, block.order)
     at, start = length + length % 2, 16 if block.big else 8
-    where = struct.pack(block.order + ("Q" if block.big else "I"), at)
-    head = block.data[: start - len(where)] + where
     if not block.big and at >= 2**32:
         raise ImageError("the TIFF is larger than its kind may be (4 GB); save it as BigTIFF")
+    where = struct.pack(block.order + ("Q" if block.big else "I"), at)
+    head = block.data[: start - len(where)] + where
     directory = tags.write_directory(kept, at, block.order, big=block.big)
     return head, slice(start, None), bytes(length % 2), directory

@@ -1,7 +1,6 @@
 """Run a network over a picture: tiles, batches, precision, memory."""
 
 from upscale.inference.engine import (
-    Progress,
     RunReport,
     Strip,
     check_options,
@@ -10,6 +9,7 @@ from upscale.inference.engine import (
 )
 from upscale.inference.noise import Noise
 from upscale.inference.prepared import Prepared, prepare
+from upscale.inference.progress import Progress, shared
 from upscale.inference.source import Source
 
 __all__ = [
@@ -23,4 +23,5 @@ __all__ = [
     "prepare",
     "run",
     "run_together",
+    "shared",
 ]

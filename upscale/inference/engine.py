@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -18,6 +19,7 @@ from upscale.device import dtype_name, free_memory, is_out_of_memory, release
 from upscale.errors import ImageError, OutOfMemoryError, UpscaleError, UsageError
 from upscale.inference.noise import Noise
 from upscale.inference.prepared import Prepared, prepare
+from upscale.inference.progress import Count, Progress, measured
 from upscale.inference.source import Padded, Source, TensorSource, check_finite
 from upscale.models import Network
 from upscale.settings import TileOption
@@ -25,7 +27,6 @@ from upscale.tiling import MIN_TILE, Plan, Tile, check, crop, default_overlap, p
 
 logger = logging.getLogger(__name__)
 
-Progress = Callable[[int, int], None]  # tiles done, tiles in all
 Piece = tuple[Tile, Tensor]  # a tile with what the network reads of it, or with its result
 Strip = tuple[int, int, Tensor]  # output rows [y0, y1), (1, C, y1 - y0, W') float32 on the CPU
 
@@ -38,6 +39,7 @@ BATCH_PIXELS = 512 * 512  # a GPU is busy with that many LR pixels at once
 BAND_BYTES = 1 << 26  # of one row of tiles of the result, where the tiles are automatic
 MOST_BAND_BYTES = 1 << 28  # the same, where lower tiles would be more than a seventh context
 MIN_ROWS = 64  # useful height of such tiles at least, LR pixels
+MANY_LEAST = 64  # a batch as large as so many smallest tiles is worth one of them for its progress
 CPU = torch.device("cpu")
 _SMALL = 128 * 128  # LR pixels that are tried without asking for memory first
 
@@ -93,7 +95,8 @@ def run(
         overlap: LR pixels that neighbouring tiles share; None: what the network's halo needs.
         tta: Mean over the eight flips and turns of each tile.
         noise: For networks with noise channels; None: ``Noise()``.
-        progress: Called after each tile with the tiles done and all tiles.
+        progress: Called with the tiles done and all tiles, after each tile and, on a CPU, within
+            large ones, which count in part then. What it raises ends the run.
         report: Filled in while the strips are taken.
 
     Returns:
@@ -197,8 +200,8 @@ def _crop(job: _Tiles, lr: Source, progress: Progress | None) -> Iterator[Strip]
     network = job.prepared.network
     height, width = lr.shape[-2] * network.scale, lr.shape[-1] * network.scale
 
-    def count(done: int, total: int) -> None:
-        job.report.tiles = done
+    def count(done: float, total: int) -> None:
+        job.report.tiles = int(done)
         if progress is not None:
             progress(done, total)
 
@@ -294,7 +297,8 @@ class _Tiles:
         grid = self._plan(lr)
         self._check_row(grid)
         width = lr.shape[-1] * self.scale
-        top = done = 0
+        top = 0
+        count = None if progress is None else Count(progress, len(grid))
         carried: Tensor | None = None
         for rows, tiles in grid.bands():
             band = torch.zeros(1, self.channels, (rows.end - rows.first) * self.scale, width)
@@ -302,11 +306,10 @@ class _Tiles:
                 band[..., : carried.shape[-2], :] = carried
             part = lr.rows(rows.start, rows.stop)
             pieces = [(tile, tile.cut(part, rows.start)) for tile in tiles]
-            for tile, sr in self.results(pieces, corner):
+            for tile, sr in self.results(pieces, corner, count):
                 band[..., tile.cols.first * self.scale : tile.cols.end * self.scale] += sr
-                if progress is not None:
-                    done += 1
-                    progress(done, len(grid))
+                if count is not None:
+                    count.add()
             ready = (rows.end - rows.first - rows.fall) * self.scale
             self._note(grid)
             carried = band[..., ready:, :].clone()
@@ -342,7 +345,9 @@ class _Tiles:
         if not whole or self.report.tile is not None:
             self.report.tile = self.tile
 
-    def results(self, pieces: list[Piece], corner: tuple[int, int] = (0, 0)) -> Iterator[Piece]:
+    def results(
+        self, pieces: list[Piece], corner: tuple[int, int] = (0, 0), count: Count | None = None
+    ) -> Iterator[Piece]:
         """Each tile with its weighed result on the CPU; makes batch or tile smaller as needed."""
         at = 0
         while at < len(pieces):
@@ -354,7 +359,7 @@ class _Tiles:
                 at += 1
                 continue
             try:
-                results = self._compute(group, corner)
+                results = self._compute(group, corner, count)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -398,18 +403,47 @@ class _Tiles:
         )
 
     @torch.inference_mode()
-    def _compute(self, group: list[Piece], corner: tuple[int, int]) -> list[Piece]:
+    def _compute(
+        self, group: list[Piece], corner: tuple[int, int], count: Count | None
+    ) -> list[Piece]:
         """Tiles of one size with their weighed results, (1, C, h, w) float32 on the CPU."""
         batch = torch.cat([lr for _, lr in group]).to(self.prepared.device)
         tiles = [tile for tile, _ in group]
         network = self.prepared.network
-        sr = self._forward(network, batch.to(self.prepared.dtype), _Draw(self, tiles, corner))
+        with self._telling(count, batch):
+            sr = self._forward(network, batch.to(self.prepared.dtype), _Draw(self, tiles, corner))
         sums = sr.sum((1, 2, 3), dtype=torch.float32)
         results = []
         for k, (tile, finite) in enumerate(zip(tiles, sums.isfinite().tolist(), strict=True)):
             result = sr[k : k + 1] if finite else self._again(batch[k : k + 1], tile, corner)
             results.append((tile, tile.weigh(result, self.scale).float().cpu()))
         return results
+
+    def _telling(self, count: Count | None, batch: Tensor) -> AbstractContextManager[None]:
+        """Tell how far the forward pass of a batch is, where that takes long enough to be seen.
+
+        A GPU computes behind Python's back: there is nothing to tell.
+        """
+        pixels, side = batch[:, 0].numel(), self._least_side
+        if count is None or batch.device.type != "cpu" or pixels < MANY_LEAST * side**2:
+            return nullcontext()
+        return count.within(len(batch), pixels * self._work_per_pixel())
+
+    @property
+    def _least_side(self) -> int:
+        return _padded(MIN_TILE, self.prepared.network.multiple_of)
+
+    def _work_per_pixel(self) -> float:
+        """What the layers of the network do for one LR pixel, measured on the smallest tile."""
+        kind = (self.tta, self.noise.samples)
+        if kind not in self.prepared.work:
+            network, side = self.prepared.network, self._least_side
+            _, tiles = next(plan(side, side, tile=side, overlap=0).bands())
+            lr = torch.zeros(1, network.channels, side, side, dtype=self.prepared.dtype)
+            with measured() as found:
+                self._forward(network, lr, _Draw(self, list(tiles), (0, 0)))
+            self.prepared.work[kind] = sum(found) / side**2
+        return self.prepared.work[kind]
 
     def _again(self, lr: Tensor, tile: Tile, corner: tuple[int, int]) -> Tensor:
         """The result in float32 of a tile that came out not finite."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
+from upscale.fast import optimized
 from upscale.models import Network
+from upscale.models.steps import watch
 
 
 @dataclass(frozen=True)
@@ -17,12 +19,17 @@ class Prepared:
     Attributes:
         network: In ``dtype`` on ``device``, for inference only.
         fallback: The same in float32 (the same object where ``dtype`` is float32).
+        work: For progress: what one LR pixel takes, once a run has measured it.
     """
 
     network: Network
     fallback: Network
     device: torch.device
     dtype: torch.dtype
+    work: dict[tuple[bool, int], float] = field(default_factory=dict, compare=False)
+
+    def __post_init__(self) -> None:
+        watch(self.network)
 
 
 def prepare(
@@ -32,15 +39,15 @@ def prepare(
 ) -> Prepared:
     """Take ``network`` (float32) over for inference: it is moved, and no longer trains.
 
-    Feature maps go channels last, which the convolutions of CPUs and GPUs like better; the form for
-    inference is the network's own ``optimized()``.
+    On a CPU in float32 it takes the form of :func:`upscale.fast.optimized`. Otherwise feature maps
+    go channels last, which the convolutions of CPUs and GPUs like better.
     """
     device = device or torch.device("cpu")
     network = network.eval().requires_grad_(False)
     network.to(device=device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    fallback = network.optimized()
+    fallback = optimized(network) if device.type == "cpu" else network
     if dtype == torch.float32:
         return Prepared(fallback, fallback, device, dtype)
-    half = copy.deepcopy(network).to(dtype=dtype).optimized()
+    half = copy.deepcopy(network).to(dtype=dtype)
     return Prepared(half, fallback, device, dtype)

@@ -35,7 +35,7 @@ def process(
         target: Where the result goes.
         upscaler: The loaded model.
         settings: As the model was loaded with, but for what one picture may have otherwise.
-        progress: Called with the tiles done and all tiles.
+        progress: Called with the tiles done, the one in work in part, and all tiles.
 
     Raises:
         ImageError: The picture is damaged, or its format cannot hold the result.

@@ -16,7 +16,7 @@ from upscale import color
 from upscale.device import dtype_name, free_memory
 from upscale.errors import OutOfMemoryError
 from upscale.image import Metadata, Pixels, Reader
-from upscale.inference import Noise, Progress, RunReport, Source, run
+from upscale.inference import Noise, Progress, RunReport, Source, run, shared
 from upscale.resample import resize_strips
 from upscale.settings import Settings
 from upscale.strips import Window, ahead
@@ -58,7 +58,7 @@ class Stream:
             settings: Tiles, colour, alpha.
             final: Height and width of the result.
             full: The same before what is over is cut off, evenly on both sides.
-            progress: Called with the tiles done and all tiles, of the last network.
+            progress: Called with the tiles done and all tiles, of the run of all networks.
             hint: A better choice of model, if there is one.
         """
         self.stages, self._settings, self._progress = tuple(stages), settings, progress
@@ -91,14 +91,16 @@ class Stream:
         noise = self.noise
         if self.aside is not None:
             noise = replace(noise, spread=True)
-        strips = self._enlarged(self.lr, self._progress, self._reports[0], noise)
+        alpha, count = rest.alpha(), len(self.stages)
+        progress = shared(self._progress, count if alpha is None else 2 * count)
+        strips = self._enlarged(self.lr, progress[:count], self._reports[0], noise)
         if self.aside is not None:
             strips = self._set_aside(strips, self.aside)
         if self._settings.color_fix:
             strips = color.fix_drift(strips, rest.lr(), rest.size, full)
-        alpha = rest.alpha()
-        still = Noise(temperature=0)  # of transparency nothing is guessed
-        alphas = None if alpha is None else self._enlarged(alpha, None, self._reports[1], still)
+        alphas, still = None, Noise(temperature=0)  # of transparency nothing is guessed
+        if alpha is not None:
+            alphas = self._enlarged(alpha, progress[count:], self._reports[1], still)
         yield from _middle(color.merge(strips, rest, full, alphas), full, self.shape)
         self._seconds = time.perf_counter() - self._started
 
@@ -117,7 +119,7 @@ class Stream:
             yield rows[:, :-2]
 
     def _enlarged(
-        self, lr: Source, progress: Progress | None, report: RunReport, noise: Noise
+        self, lr: Source, progress: list[Progress | None], report: RunReport, noise: Noise
     ) -> Iterator[Tensor]:
         """Strips (1, channels, h, W') of the networks' result at the full size."""
         full, scale = self._full, 1
@@ -126,11 +128,12 @@ class Stream:
             scale = self.native_scale
         else:
             source, which = lr, int(lr is not self.lr)
-            for stage in self.stages:  # each network reads its rows from the one before
+            # Each network reads its rows from the one before.
+            for stage, told in zip(self.stages, progress, strict=True):
                 scale *= stage.scale
                 is_last = stage is self.stages[-1]
                 drawn = noise if is_last else replace(noise, spread=False)
-                strips = self._network(stage, source, progress if is_last else None, report, drawn)
+                strips = self._network(stage, source, told, report, drawn)
                 height, width = (n * scale for n in lr.shape[-2:])
                 source = Window(strips, (1, stage.channels + 2 * drawn.spread, height, width))
             strips = self._timed(strips, which)

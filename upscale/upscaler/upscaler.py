@@ -63,7 +63,7 @@ class Upscaler(Networks):
         Args:
             picture: An :class:`Image`, or an array (H, W) or (H, W, C) of uint8, uint16, or float32
                 in [0, 1]; C is 1 gray, 2 gray and alpha, 3 RGB, 4 RGB and alpha.
-            progress: Called with the tiles done and all tiles.
+            progress: Called with the tiles done, the one in work in part, and all tiles.
             changes: Settings that this picture has otherwise: ``scale=1.5``, or ``size=(height,
                 width)``.
 

@@ -1,0 +1,70 @@
+"""What a shell offers for the values of options and arguments: models, weights, recipes, words.
+
+Nothing here imports torch: a shell asks at every press of the key. An index that cannot be read
+offers nothing; the command itself says what is wrong with it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+
+from upscale.errors import CheckpointError
+
+Found = list[tuple[str, str]]  # what is offered, and a line of help that some shells show
+Complete = Callable[[str], Found]
+
+WORD = re.compile(r"[a-z][a-z0-9]*")
+
+
+def weights(incomplete: str) -> Found:
+    """Names of the weights on this machine, and of their families."""
+    return _beginning_with(incomplete, _present())
+
+
+def models(incomplete: str) -> Found:
+    """What ``--model`` takes by name; behind a comma, what it takes next."""
+    before, comma, last = incomplete.rpartition(",")
+    found = _beginning_with(last, [("bicubic", "no network"), *_present()])
+    return [(before + comma + name, title) for name, title in found]
+
+
+def published(incomplete: str) -> Found:
+    """Names of the checkpoints that can be fetched, and of their families."""
+    from upscale.checkpoints import official
+
+    rows = [(entry.name, entry.family, entry.title) for entry in official().values()]
+    return _beginning_with(incomplete, _with_families(rows))
+
+
+def recipes(incomplete: str) -> Found:
+    """Names of the recipes of ``upscale train``."""
+    from upscale.training.names import RECIPE_NAMES
+
+    return _beginning_with(incomplete, [(name, "") for name in RECIPE_NAMES])
+
+
+def words_of(metavar: str | None) -> Complete | None:
+    """The words among what an option takes, of ``auto|off|N`` the first two, if there are any."""
+    words = [(word, "") for word in (metavar or "").split("|") if WORD.fullmatch(word)]
+    return (lambda incomplete: _beginning_with(incomplete, words)) if words else None
+
+
+def _present() -> Found:
+    from upscale.checkpoints import entries
+
+    try:
+        rows = entries()
+    except CheckpointError:
+        return []
+    return _with_families([(entry.name, entry.family, entry.title) for entry in rows])
+
+
+def _with_families(rows: list[tuple[str, str, str]]) -> Found:
+    """The families of rows of name, family and title; then the rows themselves."""
+    families = dict.fromkeys(family for _, family, _ in rows if family)
+    return [*((family, "family") for family in families), *((n, title) for n, _, title in rows)]
+
+
+def _beginning_with(incomplete: str, found: Iterable[tuple[str, str]]) -> Found:
+    return [(name, title) for name, title in dict(found).items() if name.startswith(incomplete)]
