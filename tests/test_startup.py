@@ -19,7 +19,7 @@ from upscale.cli.startup import quick_imports
 from upscale.image import Image, encode
 
 TRACE = Path(__file__).parent / "tools" / "trace.py"
-MODULES, FUNCTIONS = 66, 450  # of one small picture, at most
+MODULES, FUNCTIONS = 68, 460  # of one small picture, at most
 NETWORKS = {"torch", "safetensors", "upscale.models", "upscale.inference", "upscale.upscaler"}
 PICTURES = {"numpy", "pyvips", "PIL", "cv2", "upscale.image"}
 # What a run on local files with the weights that are here has no use for.
