@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import json
 import re
 import subprocess
@@ -16,7 +17,8 @@ from tests.conftest import draw
 from upscale.batch import preflight
 from upscale.cli.commands import load, readable
 from upscale.cli.startup import quick_imports
-from upscale.image import Image, encode
+from upscale.image import Image, encode, vips
+from upscale.upscaler import targets
 
 TRACE = Path(__file__).parent / "tools" / "trace.py"
 MODULES, FUNCTIONS = 68, 460  # of one small picture, at most
@@ -174,3 +176,24 @@ def test_a_dry_run_says_what_the_run_does(cli: Any, tmp_path: Path) -> None:
     done = cli(path, "--dry-run", "--json", "-o", tmp_path / "big.png")
     (line,) = map(json.loads, done.out.splitlines())
     assert (line["out_width"], line["action"]) == (96, "do")
+
+
+def test_a_picture_is_decoded_once_and_read_back_once(
+    cli: Any, tiny: str, picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    def counted(module: Any, name: str) -> None:
+        called = getattr(module, name)
+
+        def call(*arguments: Any, **more: Any) -> Any:
+            calls.append(name)
+            return called(*arguments, **more)
+
+        monkeypatch.setattr(module, name, call)
+
+    counted(vips, "rows")
+    counted(targets, "probe")
+    counted(hashlib, "file_digest")
+    assert cli(picture, "-m", tiny, "-o", picture.with_name("big.png")).code == 0
+    assert calls == ["rows", "probe", "file_digest"]  # decoded; then looked at, and read back
