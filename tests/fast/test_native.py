@@ -47,6 +47,7 @@ NETWORKS = {
     "esrgan unshuffle": lambda: ESRGAN(
         ESRGANConfig(scale=2, num_block=1, num_feat=16, num_grow=8, unshuffle=2)
     ),
+    "esrgan tiny": lambda: ESRGAN(ESRGANConfig(num_block=1, num_feat=4, num_grow=2)),
     "esrgan x3": lambda: ESRGAN(ESRGANConfig(scale=3, num_block=1, num_feat=16, num_grow=8)),
     "esrgan six colours": lambda: ESRGAN(
         ESRGANConfig(num_block=1, num_feat=16, num_grow=8, in_channels=6, out_channels=6)
@@ -236,6 +237,16 @@ def test_after_a_fork() -> None:
     child.start()
     assert results.get(timeout=60) == here
     child.join()
+
+
+@needs_kernels
+@pytest.mark.parametrize("name", NETWORKS)
+def test_nothing_is_read_before_it_is_written(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    fast = optimized(network(name))
+    x = picture(fast, 16, 23)
+    expected = fast(x)
+    monkeypatch.setattr(native.torch, "empty", lambda *size: torch.full(size, float("nan")))
+    assert torch.equal(fast(x), expected)
 
 
 @needs_kernels

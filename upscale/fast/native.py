@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Sequence
-from ctypes import POINTER, Structure, c_char_p, c_float, c_int32, c_int64, c_void_p
+from collections.abc import Iterator, Sequence
+from ctypes import POINTER, Array, Structure, c_char_p, c_float, c_int32, c_int64, c_void_p
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -22,10 +22,12 @@ from torch import Tensor, nn
 
 from upscale.errors import UsageError
 from upscale.models.base import Network
+from upscale.models.steps import step
 
 LIBRARY = Path(__file__).parent / "kernels" / "upscale_kernels.so"
 PANEL = 16  # channels that a step writes are a multiple of it
 MOST_NARROW = 4  # outputs of a convolution that runs along its inputs
+WORTH_TELLING = 1e9  # products after which a run says how far it is: some 20 ms
 WINOGRAD, DIRECT, NARROW, NORM, SWIN = range(5)
 
 
@@ -90,7 +92,6 @@ def load() -> Kernels | None:
     library.upscale_run.restype = c_int32
     library.upscale_run.argtypes = [
         *(POINTER(_Step), c_int64, POINTER(c_void_p), c_int64, c_int64, c_int64),
-        POINTER(c_int64),
     ]
     library.upscale_pack_matrix.argtypes = [c_void_p, c_int64, c_int64, c_void_p]
     library.upscale_pack_matrix.restype = None
@@ -151,6 +152,7 @@ class Program:
         self.kernels = kernels
         self.buffers: list[tuple[int, int]] = []  # rate, stride
         self.steps: list[_Step] = []
+        self.work: list[float] = []  # of each step: products for a pixel of the program's input
         self.kept: list[object] = []  # what the steps point to
         self.input = self.buffer(channels, rate=rate, tight=tight)
 
@@ -198,8 +200,10 @@ class Program:
         tight = self.buffers[source.buffer][1] == channels  # nothing between its pixels
         if not tight:
             weight = _spread(weight, source.parts)
-        narrow = outputs <= MOST_NARROW and weight.shape[1] % PANEL == 0 and shuffle == 1
+        narrow = out.stride == outputs <= MOST_NARROW and weight.shape[1] % PANEL == 0
         if not narrow:
+            if out.stride % PANEL:
+                raise ValueError(f"a buffer of {out.stride} channels cannot take this convolution")
             weight, bias = _grow(weight), _grow(bias)
         outputs, channels = weight.shape[:2]
         if narrow:
@@ -209,6 +213,7 @@ class Program:
         else:
             kind, packed = DIRECT, self.pack(weight.permute(0, 2, 3, 1).reshape(outputs, -1))
         rate = self.buffers[source.buffer][0] * nearest
+        self.work.append(float(rate**2 * outputs * channels * side**2))
         self.steps.append(
             _Step(
                 *(kind, rate, source.struct(), out.struct(), add.struct(), base.struct()),
@@ -225,6 +230,9 @@ class Program:
 
     def swin(self, source: Place, out: Place, attention: dict[str, int | Tensor | None]) -> Place:
         """A Swin layer; ``attention`` has the fields of ``Attention`` in ``kernels.h``."""
+        matrices = [
+            v for k, v in attention.items() if isinstance(v, Tensor) and f"{k}_bias" in attention
+        ]
         values = {
             name: self._keep(value) if isinstance(value, Tensor) else value
             for name, value in attention.items()
@@ -232,12 +240,14 @@ class Program:
         struct = _Attention(**values)
         self.kept.append(struct)
         self._pixelwise(SWIN, source, out, None, None, ctypes.pointer(struct))
+        self.work[-1] = float(sum(matrix.numel() for matrix in matrices))
         return out
 
     def _pixelwise(
         self, kind: int, source: Place, out: Place, weight: int | None, bias: int | None, more: Any
     ) -> None:
         nowhere = NOWHERE.struct()
+        self.work.append(0.0)
         rate = self.buffers[source.buffer][0]
         self.steps.append(
             _Step(
@@ -264,16 +274,25 @@ class Program:
         first = _with_channels(picture[0].permute(1, 2, 0), stride)
         tensors = [first] + [torch.empty(height * r, width * r, s) for r, s in self.buffers[1:]]
         pointers = (c_void_p * len(tensors))(*(t.data_ptr() for t in tensors))
-        steps = (_Step * len(self.steps))(*self.steps)
-        done = c_int64(0)
-        failed = self.kernels.library.upscale_run(
-            *(steps, len(self.steps), pointers, height, width),
-            *(torch.get_num_threads(), ctypes.byref(done)),
-        )
-        if failed:
-            raise MemoryError("no memory for the kernels' work")
+        for steps, work in self._calls(height * width):
+            if self.kernels.library.upscale_run(
+                steps, len(steps), pointers, height, width, torch.get_num_threads()
+            ):
+                raise MemoryError("no memory for the kernels' work")
+            step(work)
         channels = out.parts[0]
         return tensors[out.buffer][..., out.offset : out.offset + channels].permute(2, 0, 1)[None]
+
+    def _calls(self, pixels: int) -> Iterator[tuple[Array[_Step], float]]:
+        """The steps in groups, each worth telling that it is done, with their work."""
+        group: list[_Step] = []
+        work = 0.0
+        for at, (part, each_pixel) in enumerate(zip(self.steps, self.work, strict=True), 1):
+            group.append(part)
+            work += each_pixel * pixels
+            if work >= WORTH_TELLING or at == len(self.steps):
+                yield (_Step * len(group))(*group), work
+                group, work = [], 0.0
 
     def pack(self, weight: Tensor) -> Tensor:
         """(outputs, inputs) for the library's product; outputs a multiple of ``PANEL``."""

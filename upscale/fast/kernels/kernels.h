@@ -56,9 +56,9 @@ void upscale_pack_matrix(const float* weight, int64_t outputs, int64_t inputs, f
 // (outputs, inputs, side, side) to the Winograd domain: 36 packed matrices; side 3 or 5.
 void upscale_pack_winograd(const float* weight, int64_t outputs, int64_t inputs, int64_t side,
                            float* packed);
-// Run steps in order on `threads` threads. `done` counts finished steps. 0, or 1 without memory.
+// Run steps in order on `threads` threads. 0, or 1 where there was no memory.
 int32_t upscale_run(const Step* steps, int64_t count, float* const* buffers, int64_t height,
-                    int64_t width, int64_t threads, int64_t* done);
+                    int64_t width, int64_t threads);
 // The instruction set in use; `wanted` picks a lesser one ("" for the best). Null: not there.
 const char* upscale_select(const char* wanted);
 }

@@ -95,7 +95,7 @@ void upscale_pack_winograd(const float* weight, int64_t outputs, int64_t inputs,
 }
 
 int32_t upscale_run(const Step* steps, int64_t count, float* const* buffers, int64_t height,
-                    int64_t width, int64_t threads, int64_t* done) {
+                    int64_t width, int64_t threads) {
   const Kernels& kernels = current();
   int64_t scratch = 0;
   for (int64_t i = 0; i < count; i++)
@@ -103,7 +103,7 @@ int32_t upscale_run(const Step* steps, int64_t count, float* const* buffers, int
   std::vector<std::atomic<int64_t>> next(count);  // of each step: the first item that nobody has
   std::barrier finished(threads);
   std::atomic<bool> short_of_memory{false};
-  auto work = [&](bool first) {
+  auto work = [&] {
     const Floats own = aligned(scratch);
     if (!own) short_of_memory = true;
     for (int64_t i = 0; i < count; i++) {
@@ -111,18 +111,17 @@ int32_t upscale_run(const Step* steps, int64_t count, float* const* buffers, int
       for (int64_t item; own && (item = next[i]++) < items;)
         kernels.perform(steps[i], buffers, height, width, item, own.get());
       finished.arrive_and_wait();
-      if (first) __atomic_store_n(done, i + 1, __ATOMIC_RELAXED);
     }
   };
   std::vector<std::thread> others;
   for (int64_t i = 1; i < threads; i++) {
     try {
-      others.emplace_back(work, false);
+      others.emplace_back(work);
     } catch (const std::system_error&) {  // no more threads: those that are there do the work
       finished.arrive_and_drop();
     }
   }
-  work(true);
+  work();
   for (std::thread& thread : others) thread.join();
   return short_of_memory ? 1 : 0;
 }
