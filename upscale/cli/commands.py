@@ -185,10 +185,13 @@ def readable(command: Any) -> Any:
 def quick(parameter: Any) -> None:
     """Let typer convert only what needs it: it asks pydantic, whose import takes 0.1 s.
 
-    A default is right as it is, and so is text where text is wanted.
+    A default is right as it is, and so is text where text is wanted. Versions of typer that do
+    without pydantic are left to convert everything.
     """
-    kind = getattr(getattr(parameter, "type_descriptor", None), "annotation", None)
-    convert, is_text = parameter.process_value, kind in (str, list[str])
+    descriptor = getattr(parameter, "type_descriptor", None)
+    if descriptor is None:
+        return
+    convert, is_text = parameter.process_value, descriptor.annotation in (str, list[str])
 
     def process(context: Any, value: Any) -> Any:
         is_default = value is parameter.default and not parameter.required
