@@ -103,7 +103,7 @@ class Job:
         )
         if settings.fit == "cover" and (request.uncertainty or request.uncertainty_view):
             raise UsageError("--fit cover cuts what the map shows: give contain or distort with it")
-        if needs := request.extras.needs_draws:
+        if request.has_extras and (needs := request.extras.needs_draws):
             upscaler.check_draws(needs)
         return make_plan(sources, request)
 

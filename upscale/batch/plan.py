@@ -50,6 +50,13 @@ class Request(Outputs):
     format: str | None = None
 
     @property
+    def has_extras(self) -> bool:
+        """Whether anything is asked for beside the outputs, or names tell draws apart."""
+        maps = self.uncertainty or self.uncertainty_view
+        draws = self.keep_samples or self.samples > 1
+        return bool(maps or draws or naming.SAMPLE in (self.output or ""))
+
+    @property
     def extras(self) -> Extras:
         """What is asked for beside the outputs."""
         return Extras(
@@ -114,8 +121,9 @@ def make_plan(
     if many:
         _refuse_picture_name(request.output)
     tasks = [_name(source, request, many=many) for source in sources]
-    overwrite = request.overwrite
-    tasks = with_extras(tasks, request.extras, request.labels, overwrite=overwrite)
+    if request.has_extras:
+        overwrite = request.overwrite
+        tasks = with_extras(tasks, request.extras, request.labels, overwrite=overwrite)
     journals = {root: open_journal(root) for root in {task.root for task in tasks} if root}
     try:
         named, tasks = tasks, _without_own_outputs(tasks, journals)
@@ -123,7 +131,8 @@ def make_plan(
         refuse_collisions(tasks, case_sensitive, partial(_renamed, kept, request))
         _refuse_folders(tasks)
         tasks = _decide(tasks, journals, request)
-        refuse_existing_maps(tasks)
+        if request.has_extras:
+            refuse_existing_maps(tasks)
     finally:
         for journal in journals.values():
             journal.close()
