@@ -29,7 +29,17 @@ ORDER = [
         "models",
         "checkpoints",
     ),
-    *("metrics", "inference", "upscaler", "evaluate", "compare", "batch", "training", "cli"),
+    *(
+        "metrics",
+        "fast",
+        "inference",
+        "upscaler",
+        "evaluate",
+        "compare",
+        "batch",
+        "training",
+        "cli",
+    ),
 ]
 PACKAGE = Path(__file__).parents[1] / "upscale"
 OPEN = {"__init__", "__main__"}  # the package itself offers names of any room; __main__ starts cli

@@ -447,8 +447,8 @@ def test_noise_is_standard_normal_times_temperature() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_same_run_gives_the_same_bytes(dtype: torch.dtype) -> None:
     torch.manual_seed(0)
-    prepared = prepare(SwinIR(SwinIRConfig(scale=2, embed_dim=24, depths=(2,), num_heads=(2,))))
-    prepared = prepare(prepared.network, dtype=dtype)
+    network = SwinIR(SwinIRConfig(scale=2, embed_dim=24, depths=(2,), num_heads=(2,)))
+    prepared = prepare(network, dtype=dtype)
     lr = picture(90, 70)
     first, second = (joined(run(prepared, lr, tile=32)) for _ in range(2))
     assert torch.equal(first, second)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -10,6 +11,8 @@ from torch import Tensor
 
 from tests.test_inference import joined, picture
 from tests.toys import Toy
+from upscale.fast import optimized
+from upscale.fast.native import load
 from upscale.inference import Noise, prepare, run, shared
 from upscale.models import (
     ESRGAN,
@@ -33,6 +36,12 @@ NETWORKS = {
     "vae": lambda: VAE(VAEConfig(num_feat=4, num_block=1, num_grow=2, num_hidden=8)),
     "srcnn": lambda: SRCNN(SRCNNConfig(scale=2, channels=3, filters=(4, 4))),
 }
+
+
+@pytest.fixture(autouse=True)
+def as_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks run layer by layer in PyTorch, the way that GPUs and half precision go."""
+    monkeypatch.setattr("upscale.inference.prepared.optimized", lambda network: network)
 
 
 class Layers:
@@ -69,6 +78,27 @@ def test_one_tile_is_told_of_as_its_layers_finish(kind: str, more: dict[str, obj
     parts = [share for share in seen if 0 < share < 1]
     assert len(parts) >= (3 if kind != "srcnn" else 2), "the bar moves within the tile"
     assert 0.99 < seen[-2] <= 1, "what the layers do in all is known beforehand"
+
+
+@pytest.mark.skipif(load() is None, reason="the kernels were not built")
+@pytest.mark.parametrize(
+    "network",
+    [
+        lambda: ESRGAN(ESRGANConfig(num_feat=32, num_block=4, num_grow=16)),
+        lambda: SwinIR(SwinIRConfig(depths=(2, 2), num_heads=(6, 6), upsampler="pixelshuffle")),
+        lambda: VAE(VAEConfig()),
+    ],
+)
+def test_programs_of_kernels_tell_too(
+    network: Callable[[], Network], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("upscale.inference.prepared.optimized", optimized)
+    made, lr = network(), picture(SIDE, SIDE)
+    got, seen = followed(made, lr)
+    assert torch.equal(got, joined(run(prepare(made), lr))), "to be looked at changes nothing"
+    assert all(before <= after for before, after in pairwise(seen)), "it never goes back"
+    assert len([share for share in seen if 0 < share < 1]) >= 5, "the bar moves within the tile"
+    assert seen[-1] == 1
 
 
 def test_it_is_never_ahead_of_the_work() -> None:

@@ -109,7 +109,7 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
 def embedded_folder() -> Path:
     """The folder of the embedded weights: of the wheel, else of the checkout."""
     package = Path(__file__).resolve().parent.parent
-    packed = package / "_weights"
+    packed = package / "weights"
     return packed if packed.is_dir() else package.parent / "weights"
 
 

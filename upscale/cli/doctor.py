@@ -108,6 +108,7 @@ def _devices() -> Iterator[Check]:
 
     threads = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads"
     yield Check("devices", "cpu", "ok", f"{threads}, {torch.backends.cpu.get_cpu_capability()}")
+    yield _kernels()
     if not torch.cuda.is_available():
         trouble = unused_gpu()
         state: State = "failed" if trouble else "missing"
@@ -118,6 +119,16 @@ def _devices() -> Iterator[Check]:
     if torch.backends.mps.is_available():
         yield Check("devices", "mps", "ok", "Apple GPU")
     yield Check("devices", "auto", "ok", f"--device auto takes {choose_device('auto')}")
+
+
+def _kernels() -> Check:
+    from upscale.fast.native import load
+
+    kernels = load()
+    if kernels is None:
+        reason = "not built (no C++ compiler at install) or off: CPUs run PyTorch, slower"
+        return Check("devices", "kernels", "missing", reason)
+    return Check("devices", "kernels", "ok", f"compiled, running {kernels.name}")
 
 
 def _cuda(index: int) -> Check:

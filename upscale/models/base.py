@@ -34,6 +34,7 @@ class Network(nn.Module):
         halo: LR pixels of context around a tile that the result of the tile depends on.
         halo_is_exact: Whether ``halo`` covers the whole reach, so that tiled equals whole.
         precisions: Dtypes in which the network is trusted, best first after float32.
+        backend: What computes it: "torch", or "native" and an instruction set (``fast``).
     """
 
     architecture: ClassVar[str]
@@ -48,6 +49,7 @@ class Network(nn.Module):
     multiple_of: int = 1
     halo: int = 0
     halo_is_exact: bool = False
+    backend: str = "torch"
 
     @property
     def default_scale(self) -> int:
@@ -82,10 +84,6 @@ class Network(nn.Module):
         """
         for z in noise:
             yield self(torch.cat((lr, z), 1)), torch.zeros((), device=lr.device)
-
-    def optimized(self) -> Network:
-        """A form for inference with the same numbers; the network itself where there is none."""
-        return self
 
     def extra_repr(self) -> str:
         """The configuration, for printing."""

@@ -124,11 +124,15 @@ class ESRGAN(Network):
         found = (self.get_submodule(f"conv_up{k + 1}") for k in range(len(self.factors)))
         return [m for m in found if isinstance(m, nn.Conv2d)]
 
+    def unshuffled(self, lr: Tensor) -> Tensor:
+        """What the first convolution reads: the picture, or its pixel-unshuffle, padded for it."""
+        if self.config.unshuffle == 1:
+            return lr
+        return F.pixel_unshuffle(pad(lr, self.multiple_of), self.config.unshuffle)
+
     def features(self, lr: Tensor) -> Tensor:
         """The trunk's: (N, in_channels, H, W) to (N, num_feat, H', W'), H' = H / unshuffle."""
-        if self.config.unshuffle > 1:
-            lr = F.pixel_unshuffle(pad(lr, self.multiple_of), self.config.unshuffle)
-        shallow: Tensor = self.conv_first(lr)
+        shallow: Tensor = self.conv_first(self.unshuffled(lr))
         deep: Tensor = self.conv_body(self.body(shallow))
         return shallow + deep
 

@@ -23,6 +23,7 @@ from upscale.tiling import pad
 Head = Literal["pixelshuffle", "pixelshuffledirect", "nearest+conv", ""]
 RGB_MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K, in [0, 1]
 HEAD_FEATURES = 64  # of the pixelshuffle and nearest+conv heads
+SLOPE = 0.2  # of the LeakyReLUs but the one in front of the upsampling
 MASKED = -100.0  # added to the logits of token pairs from different regions
 
 
@@ -195,9 +196,9 @@ def residual_convolution(dim: int, kind: str) -> nn.Module:
         return nn.Conv2d(dim, dim, 3, padding=1)
     return nn.Sequential(
         nn.Conv2d(dim, dim // 4, 3, padding=1),
-        nn.LeakyReLU(0.2),
+        nn.LeakyReLU(SLOPE),
         nn.Conv2d(dim // 4, dim // 4, 1),
-        nn.LeakyReLU(0.2),
+        nn.LeakyReLU(SLOPE),
         nn.Conv2d(dim // 4, dim, 3, padding=1),
     )
 
@@ -335,8 +336,8 @@ class SwinIR(Network):
             return shuffled
         for k, factor in enumerate(upsample_factors(self.scale), 1):
             nearest = F.interpolate(y, scale_factor=factor, mode="nearest")
-            y = F.leaky_relu(self.get_submodule(f"conv_up{k}")(nearest), 0.2)
-        out: Tensor = self.conv_last(F.leaky_relu(self.conv_hr(y), 0.2))
+            y = F.leaky_relu(self.get_submodule(f"conv_up{k}")(nearest), SLOPE)
+        out: Tensor = self.conv_last(F.leaky_relu(self.conv_hr(y), SLOPE))
         return out
 
 

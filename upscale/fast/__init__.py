@@ -1,0 +1,41 @@
+"""Forms of the networks for inference: the same numbers, faster.
+
+Each is derived from the network that trains, and keeps the same contract. On a CPU in float32 they
+run compiled kernels (``kernels/``), where those are built.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from upscale.models import ESRGAN, SRCNN, VAE, Network, SwinIR
+
+__all__ = ["optimized"]
+
+
+def optimized(network: Network) -> Network:
+    """The form of a float32 network on the CPU; the network itself where there is none."""
+    from upscale.fast.native import load
+
+    kernels = load()
+    if kernels is None:
+        return network
+    match network.architecture:
+        case "esrgan":
+            from upscale.fast.esrgan import NativeESRGAN
+
+            return NativeESRGAN(cast("ESRGAN", network), kernels)
+        case "srcnn":
+            from upscale.fast.srcnn import NativeSRCNN
+
+            return NativeSRCNN(cast("SRCNN", network), kernels)
+        case "swinir":
+            from upscale.fast.swinir import NativeSwinIR
+
+            return NativeSwinIR(cast("SwinIR", network), kernels)
+        case "vae":
+            from upscale.fast.vae import native_vae
+
+            return native_vae(cast("VAE", network), kernels)
+    return network

@@ -1,0 +1,136 @@
+// Vectors of LANES floats through the compilers' vector extension (GCC, Clang), and the one matrix
+// product that everything else is made of.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels.h"
+
+namespace ISA {
+
+typedef float vec __attribute__((vector_size(4 * LANES)));
+typedef int32_t ivec __attribute__((vector_size(4 * LANES)));
+typedef float loose __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+
+static inline vec load(const float* p) { return *reinterpret_cast<const loose*>(p); }
+static inline void store(float* p, vec v) { *reinterpret_cast<loose*>(p) = v; }
+static inline vec splat(float x) { return x - vec{}; }
+static inline vec larger(vec a, vec b) { return a > b ? a : b; }
+static inline vec smaller(vec a, vec b) { return a < b ? a : b; }
+
+static inline float sum(vec v) {
+  float total = 0;
+  for (int i = 0; i < LANES; i++) total += v[i];
+  return total;
+}
+
+static inline float largest(vec v) {
+  float most = v[0];
+  for (int i = 1; i < LANES; i++) most = v[i] > most ? v[i] : most;
+  return most;
+}
+
+// exp(x) to 1e-7 for x <= 0: 2^n e^r with |r| <= log(2) / 2; minimax polynomial of degree 6 for e^r.
+static inline vec exponential(vec x) {
+  x = larger(x, splat(-87.0f));
+  const vec n = __builtin_convertvector(
+      __builtin_convertvector(x * 1.44269504f - 0.5f, ivec), vec);  // rounds x / log 2, x <= 0
+  vec r = x - n * 0.693359375f;
+  r = r + n * 2.12194440e-4f;
+  vec p = r * 1.3811660069e-03f + 8.3701350252e-03f;
+  p = p * r + 4.1668528324e-02f;
+  p = p * r + 1.6666508715e-01f;
+  p = p * r + 4.9999992629e-01f;
+  p = p * r * r + r + 1.0f;
+  const ivec exponent = (__builtin_convertvector(n, ivec) + 127) << 23;
+  return p * (vec)exponent;  // the bits
+}
+
+// x * Phi(x) (GELU, arXiv 1606.08415): erf as a rational function of degree 11 / 10, to 4e-7.
+static inline vec gelu(vec x) {
+  const vec z = larger(smaller(x * 0.70710678f, splat(3.95f)), splat(-3.95f));
+  const vec t = z * z;
+  vec p = t * 2.025913029e-06f + 2.846875278e-04f;
+  p = p * t + 3.808145716e-03f;
+  p = p * t + 5.287539751e-02f;
+  p = p * t + 1.915499225e-01f;
+  p = p * t + 1.128379144e+00f;
+  vec q = t * 3.783184238e-05f + 1.170722216e-03f;
+  q = q * t + 1.505505771e-02f;
+  q = q * t + 1.145594655e-01f;
+  q = q * t + 5.030893746e-01f;
+  q = q * t + 1.0f;
+  return 0.5f * x * (1.0f + z * p / q);
+}
+
+// A matrix of pixels or tokens: row r at data + r * stride; `parts` runs of `length` columns each,
+// `jump` floats apart (a convolution's kernel rows), make up its columns.
+struct Rows {
+  const float* data;
+  int64_t stride, length;
+  int64_t parts = 1, jump = 0;
+};
+
+// ROWS x PANELS * 16 of `a` times packed `b`, from `bias` (or 0), to c. The innermost loop of all.
+template <int R, int PANELS>
+static inline void multiply(const Rows& a, const float* b, const float* bias, float* c, int64_t ldc) {
+  constexpr int V = PANEL / LANES;
+  const int64_t depth = a.length * a.parts * PANEL;  // from panel to panel
+  vec total[R][PANELS * V];
+#pragma GCC unroll 4
+  for (int v = 0; v < PANELS * V; v++) {
+    const vec start = bias ? load(bias + v * LANES) : vec{};
+#pragma GCC unroll 12
+    for (int r = 0; r < R; r++) total[r][v] = start;
+  }
+  const float* part = a.data;
+  for (int64_t i = 0; i < a.parts; i++, part += a.jump) {
+    for (int64_t k = 0; k < a.length; k++, b += PANEL) {
+      vec column[PANELS * V];
+#pragma GCC unroll 4
+      for (int v = 0; v < PANELS * V; v++)
+        column[v] = load(b + (v / V) * depth + (v % V) * LANES);
+#pragma GCC unroll 12
+      for (int r = 0; r < R; r++) {
+        const vec x = splat(part[r * a.stride + k]);
+#pragma GCC unroll 4
+        for (int v = 0; v < PANELS * V; v++) total[r][v] += x * column[v];
+      }
+    }
+  }
+#pragma GCC unroll 12
+  for (int r = 0; r < R; r++)
+#pragma GCC unroll 4
+    for (int v = 0; v < PANELS * V; v++) store(c + r * ldc + v * LANES, total[r][v]);
+}
+
+template <int R, int PANELS>
+static void some_rows(int64_t rows, const Rows& a, const float* b, const float* bias, float* c,
+                      int64_t ldc) {
+  if constexpr (R > 0) {
+    if (rows == R)
+      multiply<R, PANELS>(a, b, bias, c, ldc);
+    else
+      some_rows<R - 1, PANELS>(rows, a, b, bias, c, ldc);
+  }
+}
+
+template <int PANELS>
+static void columns(int64_t rows, Rows a, const float* b, const float* bias, float* c, int64_t ldc) {
+  for (; rows >= ROWS; rows -= ROWS, a.data += ROWS * a.stride, c += ROWS * ldc)
+    multiply<ROWS, PANELS>(a, b, bias, c, ldc);
+  some_rows<ROWS - 1, PANELS>(rows, a, b, bias, c, ldc);
+}
+
+// c (rows, features) = a (rows, depth) b + bias; b packed by pack_matrix, features a multiple of 16.
+static inline void product(int64_t rows, const Rows& a, const float* b, const float* bias, float* c,
+                           int64_t ldc, int64_t features) {
+  const int64_t depth = a.length * a.parts;
+  int64_t j = 0;
+  for (; j + PANELS_AT_ONCE * PANEL <= features; j += PANELS_AT_ONCE * PANEL)
+    columns<PANELS_AT_ONCE>(rows, a, b + j * depth, bias ? bias + j : nullptr, c + j, ldc);
+  for (; j < features; j += PANEL)
+    columns<1>(rows, a, b + j * depth, bias ? bias + j : nullptr, c + j, ldc);
+}
+
+}  // namespace ISA

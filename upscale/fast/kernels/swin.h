@@ -1,0 +1,175 @@
+// A Swin transformer layer (Liu 2021, arXiv 2103.14030, as in SwinIR, arXiv 2108.10257) for one window at
+// a time: norm, attention, projection, norm, MLP, both residuals. A window's tokens are read from the
+// picture, shifted cyclically by address, and written back to the same place: nothing is rolled,
+// partitioned or reversed, and every intermediate result stays in the cache.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+
+#include "convolution.h"
+
+namespace ISA {
+
+constexpr float EPSILON = 1e-5f;  // of LayerNorm
+
+static inline int64_t padded(int64_t n) { return (n + PANEL - 1) / PANEL * PANEL; }
+
+// (x - mean) / sqrt(variance + epsilon) of `count` channels, two passes; what follows stays as it is.
+static inline void normalise(const float* x, int64_t count, float* out) {
+  float total = 0, squares = 0;
+  vec sums = {}, deviations = {};
+  int64_t i = 0;
+  for (; i + LANES <= count; i += LANES) sums += load(x + i);
+  for (; i < count; i++) total += x[i];
+  const float mean = (total + sum(sums)) / count;
+  for (i = 0; i + LANES <= count; i += LANES) {
+    const vec d = load(x + i) - mean;
+    deviations += d * d;
+  }
+  for (; i < count; i++) squares += (x[i] - mean) * (x[i] - mean);
+  const float scale = 1.0f / std::sqrt((squares + sum(deviations)) / count + EPSILON);
+  for (i = 0; i + LANES <= count; i += LANES) store(out + i, (load(x + i) - mean) * scale);
+  for (; i < count; i++) out[i] = (x[i] - mean) * scale;
+}
+
+// LayerNorm with its weight and bias over the channels of a row of pixels.
+static void norm(const Step& s, const Grid& g, int64_t y) {
+  for (int64_t x = 0; x < g.width; x++) {
+    const float* in = g.in + (y * g.width + x) * s.in.stride;
+    float* out = g.out + (y * g.width + x) * s.out.stride;
+    normalise(in, s.channels, out);
+    for (int64_t c = 0; c < s.channels; c++) out[c] = out[c] * s.weight[c] + s.bias[c];
+    std::fill(out + s.channels, out + s.features, 0.0f);
+  }
+}
+
+// Where a window's intermediate results lie.
+struct Desk {
+  int64_t tokens, wide, stream, qkv_width, hidden;
+  float *normed, *qkv, *keys, *values, *logits, *mixed, *attended, *second, *expanded;
+  int64_t size;
+
+  Desk(const Step& s, float* scratch) {
+    const Attention& a = *s.attention;
+    tokens = a.window * a.window;
+    wide = padded(tokens);
+    stream = s.features;
+    qkv_width = padded(3 * a.heads * a.head_features);
+    hidden = padded(a.hidden);
+    const int64_t head = padded(a.head_features);
+    float* next = scratch;
+    auto take = [&](int64_t count) { float* p = next; next += padded(count); return p; };
+    normed = take(tokens * stream);
+    qkv = take(tokens * qkv_width);
+    keys = take(wide * a.head_features);
+    values = take(tokens * head);
+    logits = take(ROWS * wide);
+    mixed = take(ROWS * head);
+    attended = take(tokens * stream);
+    second = take(tokens * stream);
+    expanded = take(tokens * hidden);
+    size = next - scratch;
+  }
+};
+
+// exp(x - largest x) in place over a row; the sum of it.
+static inline float softmax_row(float* row, int64_t count) {
+  vec most = load(row);
+  for (int64_t i = LANES; i < count; i += LANES) most = larger(most, load(row + i));
+  const float top = largest(most);
+  vec total = {};
+  for (int64_t i = 0; i < count; i += LANES) {
+    const vec e = exponential(load(row + i) - top);
+    store(row + i, e);
+    total += e;
+  }
+  return sum(total);
+}
+
+// softmax(q k^T + position + mask) v for one head, into its columns of `attended`.
+static void attend(const Attention& a, const Desk& d, int64_t head, const float* mask) {
+  const int64_t n = a.head_features, width = a.heads * n, panels = padded(n);
+  const float* q = d.qkv + head * n;
+  // 1. keys and values in panels of 16: keys (wide / 16, n, 16), values (n / 16, tokens, 16)
+  for (int64_t t = 0; t < d.wide; t++)
+    for (int64_t c = 0; c < n; c++)
+      d.keys[(t / PANEL * n + c) * PANEL + t % PANEL] =
+          t < d.tokens ? q[width + t * d.qkv_width + c] : 0.0f;
+  for (int64_t t = 0; t < d.tokens; t++)
+    for (int64_t c = 0; c < panels; c++)
+      d.values[(c / PANEL * d.tokens + t) * PANEL + c % PANEL] =
+          c < n ? q[2 * width + t * d.qkv_width + c] : 0.0f;
+  const float* position = a.position + head * d.tokens * d.wide;
+  for (int64_t t = 0; t < d.tokens; t += ROWS) {
+    // 2. logits of some rows, and their softmax; columns beyond the window weigh nothing
+    const int64_t rows = std::min<int64_t>(ROWS, d.tokens - t);
+    float scale[ROWS];
+    product(rows, {q + t * d.qkv_width, d.qkv_width, n}, d.keys, nullptr, d.logits, d.wide, d.wide);
+    for (int64_t r = 0; r < rows; r++) {
+      float* row = d.logits + r * d.wide;
+      const float *bias = position + (t + r) * d.wide, *hide = mask ? mask + (t + r) * d.wide : nullptr;
+      for (int64_t i = 0; i < d.wide; i += LANES) {
+        vec v = load(row + i) + load(bias + i);
+        if (hide) v += load(hide + i);
+        store(row + i, v);
+      }
+      scale[r] = 1.0f / softmax_row(row, d.wide);
+    }
+    // 3. the mean of the values
+    product(rows, {d.logits, d.wide, d.tokens}, d.values, nullptr, d.mixed, panels, panels);
+    for (int64_t r = 0; r < rows; r++)
+      for (int64_t c = 0; c < n; c++)
+        d.attended[(t + r) * d.stream + head * n + c] = d.mixed[r * panels + c] * scale[r];
+  }
+}
+
+static int64_t swin_items(const Step& s, int64_t h, int64_t w) {
+  return (h * s.rate / s.attention->window) * (w * s.rate / s.attention->window);
+}
+
+static int64_t swin_scratch(const Step& s, int64_t, int64_t) { return Desk(s, nullptr).size; }
+
+static void swin(const Step& s, const Grid& g, int64_t item, float* scratch) {
+  const Attention& a = *s.attention;
+  const Desk d(s, scratch);
+  const int64_t across = g.width / a.window, down = g.height / a.window;
+  const int64_t wy = item / across, wx = item % across;
+  auto at = [&](int64_t t) {  // the pixel of a token
+    const int64_t y = (wy * a.window + t / a.window + a.shift) % g.height;
+    const int64_t x = (wx * a.window + t % a.window + a.shift) % g.width;
+    return y * g.width + x;
+  };
+  auto add_to = [&](float* rows, const float* other, int64_t stride, bool by_pixel) {
+    for (int64_t t = 0; t < d.tokens; t++) {
+      const float* from = other + (by_pixel ? at(t) : t) * stride;
+      for (int64_t c = 0; c < d.stream; c += LANES)
+        store(rows + t * d.stream + c, load(rows + t * d.stream + c) + load(from + c));
+    }
+  };
+  // 1. norm and q, k, v
+  for (int64_t t = 0; t < d.tokens; t++)
+    normalise(g.in + at(t) * s.in.stride, s.channels, d.normed + t * d.stream);
+  product(d.tokens, {d.normed, d.stream, s.channels}, a.qkv, a.qkv_bias, d.qkv, d.qkv_width,
+          d.qkv_width);
+  // 2. attention of each head; windows at the right and lower edge hold regions that do not meet
+  const int64_t edge = 2 * (wy == down - 1) + (wx == across - 1);
+  const float* mask = a.shift && edge ? a.mask + edge * d.tokens * d.wide : nullptr;
+  for (int64_t h = 0; h < a.heads; h++) attend(a, d, h, mask);
+  // 3. projection, first residual
+  product(d.tokens, {d.attended, d.stream, s.channels}, a.proj, a.proj_bias, d.second, d.stream,
+          d.stream);
+  add_to(d.second, g.in, s.in.stride, true);
+  // 4. norm, MLP, second residual
+  for (int64_t t = 0; t < d.tokens; t++)
+    normalise(d.second + t * d.stream, s.channels, d.normed + t * d.stream);
+  product(d.tokens, {d.normed, d.stream, s.channels}, a.fc1, a.fc1_bias, d.expanded, d.hidden, d.hidden);
+  for (int64_t i = 0; i < d.tokens * d.hidden; i += LANES)
+    store(d.expanded + i, gelu(load(d.expanded + i)));
+  product(d.tokens, {d.expanded, d.hidden, a.hidden}, a.fc2, a.fc2_bias, d.normed, d.stream, d.stream);
+  add_to(d.normed, d.second, d.stream, false);
+  for (int64_t t = 0; t < d.tokens; t++)
+    std::copy_n(d.normed + t * d.stream, d.stream, g.out + at(t) * s.out.stride);
+}
+
+}  // namespace ISA

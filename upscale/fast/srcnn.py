@@ -1,0 +1,35 @@
+"""SRCNN's form for inference on a CPU: three compiled steps after the bicubic enlargement."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from upscale.fast.native import MOST_NARROW, Kernels, Place, Program, convolve, each, take_contract
+from upscale.models.srcnn import SRCNN
+
+
+class NativeSRCNN(SRCNN):
+    """The same numbers from one program; the weights lie packed in it."""
+
+    def __init__(self, network: SRCNN, kernels: Kernels) -> None:
+        nn.Module.__init__(self)
+        take_contract(self, network)
+        self.config = network.config
+        self.program, self.out = _program(network, kernels)
+        self.backend = f"native {kernels.name}"
+
+    def refine(self, enlarged: Tensor, *, padded: bool = True) -> Tensor:
+        """See :meth:`SRCNN.refine`; always padded."""
+        return each(self.program, enlarged, self.out)
+
+
+def _program(network: SRCNN, kernels: Kernels) -> tuple[Program, Place]:
+    """The three convolutions, each padded by the edge pixel."""
+    (n1, n2), channels = network.config.filters, network.config.channels
+    program = Program(kernels, channels)
+    first, second = program.buffer(n1), program.buffer(n2)
+    out = program.buffer(channels, tight=channels <= MOST_NARROW)
+    convolve(program, network.conv1, program.input, first, slope=0.0, replicate=True)
+    convolve(program, network.conv2, first, second, slope=0.0, replicate=True)
+    convolve(program, network.conv3, second, out, replicate=True)
+    return program, out

@@ -1,0 +1,148 @@
+"""SwinIR's form for inference on a CPU: a compiled step for each layer and each convolution."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from upscale.fast.native import (
+    MOST_NARROW,
+    Kernels,
+    Place,
+    Program,
+    convolve,
+    each,
+    grow,
+    padded,
+    take_contract,
+)
+from upscale.models.layers import upsample_factors
+from upscale.models.swinir import HEAD_FEATURES, SLOPE, SwinIR, shift_mask
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from upscale.models.swinir import RSTB, SwinLayer
+
+BEYOND = -1e30  # logit of a column that only fills a vector up
+
+
+class NativeSwinIR(SwinIR):
+    """The same numbers from one program; the weights lie packed in it."""
+
+    def __init__(self, network: SwinIR, kernels: Kernels) -> None:
+        nn.Module.__init__(self)
+        take_contract(self, network)
+        self.config = network.config
+        self.register_buffer("mean", network.mean, persistent=False)
+        self.program, self.out = _program(network, kernels)
+        self.backend = f"native {kernels.name}"
+
+    def _reconstruct(self, x: Tensor) -> Tensor:
+        out = each(self.program, x, self.out)
+        if self.config.upsampler == "pixelshuffledirect":
+            return F.pixel_shuffle(out, self.scale)
+        return out
+
+
+def _program(network: SwinIR, kernels: Kernels) -> tuple[Program, Place]:
+    """From pixels, padded and centred, to pixels (before the shuffle of the light head)."""
+    dim = network.config.embed_dim
+    program = Program(kernels, network.config.channels)
+    shallow, at, inner = (program.buffer(dim) for _ in range(3))
+    convolve(program, network.conv_first, program.input, shallow)
+    embed = network.patch_embed.norm
+    program.norm(shallow, at, embed.weight, embed.bias)
+    for group in cast("Iterable[RSTB]", network.layers):
+        source = at
+        for layer in cast("Iterable[SwinLayer]", group.residual_group.blocks):
+            source = program.swin(source, inner, _attention(program, layer))
+        _residual(program, group.conv, inner, at, add=at)
+    program.norm(at, inner, network.norm.weight, network.norm.bias)
+    _residual(program, network.conv_after_body, inner, shallow, add=shallow)
+    return program, _head(program, network, shallow)
+
+
+def _residual(program: Program, layers: nn.Module, source: Place, out: Place, add: Place) -> None:
+    """See :func:`upscale.models.swinir.residual_convolution`."""
+    if isinstance(layers, nn.Conv2d):
+        convolve(program, layers, source, out, add=add)
+        return
+    first, middle, last = (layer for layer in layers.children() if isinstance(layer, nn.Conv2d))
+    source = convolve(program, first, source, program.buffer(first.out_channels), slope=SLOPE)
+    source = convolve(program, middle, source, program.buffer(middle.out_channels), slope=SLOPE)
+    convolve(program, last, source, out, add=add)
+
+
+def _head(program: Program, network: SwinIR, at: Place) -> Place:
+    """See :meth:`SwinIR._reconstruct`."""
+    kind, colours = network.config.upsampler, network.config.channels
+    if kind == "pixelshuffledirect":
+        direct = cast("nn.Conv2d", network.upsample.get_submodule("0"))
+        return convolve(program, direct, at, program.buffer(direct.out_channels))
+    rate = 1
+    if kind != "":
+        first, relu = network.conv_before_upsample
+        at = convolve(program, first, at, program.buffer(HEAD_FEATURES), slope=relu.negative_slope)
+        for k, factor in enumerate(upsample_factors(network.scale)):
+            rate *= factor
+            larger = program.buffer(HEAD_FEATURES, rate=rate)
+            if kind == "pixelshuffle":
+                layer = network.upsample.get_submodule(f"{2 * k}")
+                at = convolve(program, layer, at, larger, shuffle=factor)
+            else:
+                layer = network.get_submodule(f"conv_up{k + 1}")
+                at = convolve(program, layer, at, larger, slope=SLOPE, nearest=factor)
+    if kind == "nearest+conv":
+        larger = program.buffer(HEAD_FEATURES, rate=rate)
+        at = convolve(program, network.conv_hr, at, larger, slope=SLOPE)
+    out = program.buffer(colours, rate=rate, tight=colours <= MOST_NARROW)
+    if kind == "":
+        return convolve(program, network.conv_last, at, out, add=program.input)
+    return convolve(program, network.conv_last, at, out)
+
+
+def _attention(program: Program, layer: SwinLayer) -> dict[str, int | Tensor | None]:
+    """A layer's weights as ``Attention`` in ``kernels.h`` has them.
+
+    LayerNorm's weight and bias go into the matrix behind it, the scale of the logits into q.
+    """
+    attention, mlp, tokens = layer.attn, layer.mlp, layer.window**2
+    dim = attention.proj.in_features
+    qkv, qkv_bias = _folded(attention.qkv, layer.norm1)
+    scale = torch.ones(3 * dim)
+    scale[:dim] = attention.scale
+    fc1, fc1_bias = _folded(mlp.fc1, layer.norm2)
+    mask = None
+    if layer.shift:
+        kinds = shift_mask(2 * layer.window, 2 * layer.window, layer.window, layer.shift)
+        mask = grow(kinds, padded(tokens), 2)
+
+    def packed(name: str, weight: Tensor, bias: Tensor) -> dict[str, int | Tensor | None]:
+        outputs = padded(len(weight))
+        return {name: program.pack(grow(weight, outputs)), f"{name}_bias": grow(bias, outputs)}
+
+    position = F.pad(attention.bias(tokens), (0, padded(tokens) - tokens), value=BEYOND)
+    return {
+        "heads": attention.heads,
+        "head_features": dim // attention.heads,
+        "window": layer.window,
+        "shift": layer.shift,
+        "hidden": mlp.fc1.out_features,
+        "position": position,
+        "mask": mask,
+        **packed("qkv", qkv * scale[:, None], qkv_bias * scale),
+        **packed("proj", attention.proj.weight, attention.proj.bias),
+        **packed("fc1", fc1, fc1_bias),
+        **packed("fc2", mlp.fc2.weight, mlp.fc2.bias),
+    }
+
+
+def _folded(linear: nn.Linear, norm: nn.LayerNorm) -> tuple[Tensor, Tensor]:
+    """``linear(norm(x))`` as a matrix and bias for the normalised x alone."""
+    weight = linear.weight.double()
+    bias = linear.bias.double() + weight @ norm.bias.double()
+    return (weight * norm.weight.double()).float(), bias.float()
