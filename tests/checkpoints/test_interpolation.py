@@ -196,10 +196,11 @@ def test_only_files_with_a_share_are_read(
     quad: str, given: dict[str, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[str] = []
+    load = checkpoints.load
 
     def noted(entry: checkpoints.Entry) -> Checkpoint:
         read.append(entry.name)
-        return checkpoints.load(entry)
+        return load(entry)
 
     monkeypatch.setattr("upscale.checkpoints.interpolation.load", noted)
     found = checkpoints.resolve(quad, **given)

@@ -149,6 +149,12 @@ def test_fields_of_a_network_without_them(cli: Cli, quad: str, here: Path) -> No
     assert made == ["a_duo_0.8.png", "a_quad_0.8_0.25.png", "a_quad_0.8_auto.png", "a_tiny.png"]
 
 
+def test_the_number_of_a_draw_where_nothing_is_drawn(cli: Cli, tiny: str, here: Path) -> None:
+    (here / "a.png").write_bytes(png())
+    assert cli("a.png", "-m", tiny, "-o", "{stem}_{sample}.{ext}").code == 0
+    assert sorted(snapshot(here)) == ["a.png", "a_mean.png"]
+
+
 def frame(kind: str, seed: int = 0) -> bytes:
     """A small picture of some format."""
     if kind == "gif":

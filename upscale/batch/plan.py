@@ -87,7 +87,8 @@ def make_plan(
     if many:
         _refuse_picture_name(request.output)
     tasks = [_name(source, request, many=many) for source in sources]
-    tasks = with_extras(tasks, request)
+    if request.has_extras:
+        tasks = with_extras(tasks, request)
     journals = {root: open_journal(root) for root in {task.root for task in tasks} if root}
     try:
         named, tasks = tasks, _without_own_outputs(tasks, journals)
@@ -95,7 +96,8 @@ def make_plan(
         refuse_collisions(tasks, case_sensitive, partial(_renamed, kept, request))
         _refuse_folders(tasks)
         tasks = _decide(tasks, journals, request)
-        refuse_existing_maps(tasks)
+        if request.has_extras:
+            refuse_existing_maps(tasks)
     finally:
         for journal in journals.values():
             journal.close()

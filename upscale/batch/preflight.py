@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import shutil
 import time
@@ -98,7 +99,7 @@ def preflight(
     pixels = sum(line.width * line.height for line in lines if not line.problem)
     return Preflight(
         lines=lines,
-        seconds=pixels / _pixels_per_second(upscaler) if pixels else 0.0,
+        seconds=_seconds(pixels, upscaler),
         free=dict(_free(plan)),
         memory_free=free_memory(torch.device("cpu")),
         notes=tuple(plan.notes),
@@ -203,14 +204,20 @@ def _look(task: Task, settings: Settings, max_pixels: int | None) -> Info:
     return look(storage.content(location, data).where, 0)
 
 
-def _pixels_per_second(upscaler: Upscaler) -> float:
-    """Return LR pixels per second, measured on a small picture after a first one."""
-    channels = upscaler.native().channels
-    lr = torch.zeros(1, channels, PROBE_SIDE, PROBE_SIDE)
-    upscaler.tensor(lr)
+def _seconds(pixels: int, upscaler: Upscaler) -> float:
+    """Time in the network for so many LR pixels, measured on a small picture.
+
+    Looking is to take no longer than doing: few pixels are run once, and not first for warming up.
+    """
+    if not pixels:
+        return 0.0
+    side = min(PROBE_SIDE, math.isqrt(pixels - 1) + 1)
+    lr = torch.zeros(1, upscaler.native().channels, side, side)
+    if pixels > 4 * PROBE_SIDE**2:
+        upscaler.tensor(lr)
     started = time.perf_counter()
     upscaler.tensor(lr)
-    return PROBE_SIDE**2 / max(1e-6, time.perf_counter() - started)
+    return (time.perf_counter() - started) * pixels / side**2
 
 
 def _free(plan: Plan) -> Iterator[tuple[str, int]]:

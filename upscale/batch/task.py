@@ -33,6 +33,11 @@ class Request(Outputs):
     format: str | None = None
 
     @property
+    def has_extras(self) -> bool:
+        """Whether anything is asked for beside the outputs, or their names tell draws apart."""
+        return bool(self.needs_draws or "{sample}" in (self.output or ""))
+
+    @property
     def needs_draws(self) -> str:
         """The option that a model must draw for, or ""."""
         wanted = {

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from upscale import storage
 from upscale.batch.claims import Folders
@@ -45,7 +45,9 @@ from upscale.upscaler import (
     save,
 )
 from upscale.upscaler.processing import MOST_PIXELS
-from upscale.upscaler.uncertainty import MapRows
+
+if TYPE_CHECKING:
+    from upscale.upscaler.uncertainty import MapRows
 
 LOSSY = frozenset(kind.name for kind in FORMATS.values() if kind.quality and not kind.lossless)
 BUDGET_BYTES = 1 << 30  # of the pictures in hand
@@ -268,7 +270,7 @@ class _Job:
         settings, seed = self.work.settings, self.task.seed
         if seed is not None:  # it is one draw
             settings = replace(settings, samples=1, seed=seed)
-        rows = MapRows() if self.task.maps else None
+        rows = _map_of(self.task)
         target.aside = None if rows is None else rows.add
         behind = None if self.by_rows else Behind(target)
         asked = time.perf_counter()
@@ -305,6 +307,15 @@ class _Job:
             output_stamp=stamp,
             output_sha256=sha256,
         )
+
+
+def _map_of(task: Task) -> MapRows | None:
+    """What gathers the map of a picture, where one is wanted; only then OpenCV is imported."""
+    if not task.maps:
+        return None
+    from upscale.upscaler.uncertainty import MapRows
+
+    return MapRows()
 
 
 def most_pixels(is_file: bool) -> int:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         build,
         save,
     )
-    from upscale.checkpoints.conversion import convert, load
+    from upscale.checkpoints.conversion import convert
     from upscale.checkpoints.download import pull
     from upscale.checkpoints.export import export_onnx
     from upscale.checkpoints.index import (
@@ -37,9 +37,10 @@ if TYPE_CHECKING:
         check_alpha,
         check_denoise,
         interpolate,
+        load,
         resolve,
     )
-    from upscale.checkpoints.layouts import Hints
+    from upscale.checkpoints.layouts.form import Hints
     from upscale.checkpoints.published import Official, official
 
 __all__ = [
@@ -82,12 +83,13 @@ _HOMES = {
             "check_alpha",
             "check_denoise",
             "interpolate",
+            "load",
             "resolve",
         ),
         "interpolation",
     ),
     **dict.fromkeys(("Checkpoint", "Metadata", "Saved", "Source", "build", "save"), "checkpoint"),
-    **dict.fromkeys(("convert", "load"), "conversion"),
+    "convert": "conversion",
     "export_onnx": "export",
     **dict.fromkeys(
         (
@@ -102,7 +104,7 @@ _HOMES = {
         ),
         "index",
     ),
-    "Hints": "layouts",
+    "Hints": "layouts.form",
     **dict.fromkeys(("Official", "official"), "published"),
     "pull": "download",
 }

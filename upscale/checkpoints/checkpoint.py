@@ -19,8 +19,7 @@ import torch
 from torch import Tensor
 
 from upscale.checkpoints.index import Entry
-from upscale.checkpoints.layouts import Hints, check_state, recognise
-from upscale.checkpoints.layouts.form import as_float32
+from upscale.checkpoints.layouts.form import Hints, as_float32, check_state
 from upscale.checkpoints.tensors import read_tensors, write_tensors
 from upscale.errors import ArchitectureError, CheckpointError, UsageError
 from upscale.models import MODELS, OTHERS, Config, Network, config_from_dict
@@ -235,6 +234,8 @@ def _from_header(
 
 
 def _from_keys(tensors: Mapping[str, Tensor], hints: Hints | None) -> Checkpoint:
+    from upscale.checkpoints.layouts.recognition import recognise  # files of ours do without
+
     found = recognise(tensors, hints)
     return Checkpoint(
         found.architecture, found.config, found.state, layout=found.layout, rules=found.rules

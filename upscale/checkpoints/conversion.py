@@ -39,8 +39,9 @@ from upscale.checkpoints.files import (
     read_bytes,
     to_convert,
 )
-from upscale.checkpoints.index import Entry, by_path, cache_folder, find
-from upscale.checkpoints.layouts import Hints, recognise
+from upscale.checkpoints.index import Entry, by_path, cache_folder
+from upscale.checkpoints.layouts.form import Hints
+from upscale.checkpoints.layouts.recognition import recognise
 from upscale.errors import ArchitectureError, CheckpointError, OutputError, UsageError
 from upscale.files import refuse_existing
 
@@ -105,27 +106,6 @@ def convert(
     )
     checkpoint = replace(checkpoint, metadata=note)
     return Converted(checkpoint, save(dst, checkpoint, half=half, overwrite=overwrite))
-
-
-def load(what: str | os.PathLike[str] | Entry, hints: Hints | None = None) -> Checkpoint:
-    """Load a checkpoint by weights name, path, or entry; check it against the index and its keys.
-
-    A ``.pth`` or ``.mat`` is converted once into the cache, nothing of it is run, and loaded from
-    there under its own name and SHA-256.
-
-    Args:
-        what: A weights name, the path of a checkpoint file, or an entry of :mod:`~.index`.
-        hints: What a file without header cannot tell; overrides the header where they differ.
-
-    Raises:
-        HashError: The SHA-256 of the file or of its tensors is not the recorded one.
-        ArchitectureError: Another network, or tensors that do not fit the header.
-        CheckpointError: No such name or file; empty, truncated, damaged.
-    """
-    entry = what if isinstance(what, Entry) else find(what)
-    if not entry.sha256 and to_convert(entry.path):
-        return converted(entry.path, hints)
-    return load_safetensors(entry, hints)
 
 
 def converted(file: Path, hints: Hints | None = None) -> Checkpoint:

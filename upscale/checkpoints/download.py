@@ -116,7 +116,7 @@ def _install(wanted: Official, file: Path, folder: Path, url: str) -> Entry:
     """Convert what was fetched and enter it in the index of the cache."""
     from upscale.checkpoints.checkpoint import Metadata
     from upscale.checkpoints.conversion import convert
-    from upscale.checkpoints.layouts import Hints
+    from upscale.checkpoints.layouts.form import Hints
 
     source, sha256 = file, digest(file)
     if wanted.member:

@@ -15,15 +15,16 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
-
-from filelock import FileLock
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from upscale.checkpoints.files import check_sha256, digest
 from upscale.checkpoints.names import CLEAN, REAL, SUFFIXES, Role, normal, suggestion
 from upscale.checkpoints.published import lookup, official, refused
 from upscale.errors import CheckpointError, UnknownModelError, UsageError
 from upscale.files import write_bytes
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 Origin = Literal["embedded", "cached", "file"]
 INDEX = "index.toml"
@@ -304,6 +305,8 @@ def update_index(folder: Path, entry: Entry) -> None:
 
 def _lock(folder: Path) -> FileLock:
     """One writer at a time; the lock lies among the temporary files, not among the weights."""
+    from filelock import FileLock
+
     key = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
     user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
     return FileLock(Path(tempfile.gettempdir()) / f"upscale-{user}-{key}.lock")

@@ -17,9 +17,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from upscale.checkpoints.checkpoint import Checkpoint, Metadata, Source
-from upscale.checkpoints.conversion import load
-from upscale.checkpoints.index import select
+from upscale.checkpoints.checkpoint import Checkpoint, Metadata, Source, load_safetensors
+from upscale.checkpoints.files import to_convert
+from upscale.checkpoints.index import Entry, find, select
+from upscale.checkpoints.layouts.form import Hints
 from upscale.checkpoints.names import normal
 from upscale.damage import LEAST
 from upscale.errors import ArchitectureError, UsageError
@@ -178,6 +179,29 @@ def _metadata(parts: Sequence[tuple[Checkpoint, float]], sources: Sequence[Sourc
         merged_from=", ".join(s.name for s in sources),
         blend=json.dumps(listed),
     )
+
+
+def load(what: str | os.PathLike[str] | Entry, hints: Hints | None = None) -> Checkpoint:
+    """Load a checkpoint by weights name, path, or entry; check it against the index and its keys.
+
+    A ``.pth`` or ``.mat`` is converted once into the cache, nothing of it is run, and loaded from
+    there under its own name and SHA-256.
+
+    Args:
+        what: A weights name, the path of a checkpoint file, or an entry of the index.
+        hints: What a file without header cannot tell; overrides the header where they differ.
+
+    Raises:
+        HashError: The SHA-256 of the file or of its tensors is not the recorded one.
+        ArchitectureError: Another network, or tensors that do not fit the header.
+        CheckpointError: No such name or file; empty, truncated, damaged.
+    """
+    entry = what if isinstance(what, Entry) else find(what)
+    if not entry.sha256 and to_convert(entry.path):
+        from upscale.checkpoints.conversion import converted  # other files do without
+
+        return converted(entry.path, hints)
+    return load_safetensors(entry, hints)
 
 
 def resolve(

@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Any
 
 from upscale.cli.console import Console
+from upscale.cli.startup import quick_imports
 from upscale.errors import UpscaleError
 
 INTERRUPTED, TERMINATED, BROKEN_PIPE = 130, 143, 141
@@ -82,7 +83,9 @@ def _call(argv: list[str]) -> int:
 
     usage_error: Any = typer.BadParameter.__bases__[0]  # click's, which typer does not name
     try:
-        with Commands(name="upscale").make_context("upscale", argv) as context:
+        with quick_imports():
+            parsed = Commands(name="upscale").make_context("upscale", argv)
+        with parsed as context:
             result = context.command.invoke(context)
     except typer.Exit as done:
         return int(done.exit_code)

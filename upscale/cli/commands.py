@@ -156,6 +156,7 @@ def readable(command: Any) -> Any:
         paragraphs = command.help.split("\n\n")
         command.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
     for parameter in command.params:
+        quick(parameter)
         if parameter.param_type_name == "argument":
             parameter.display_type_rich = lambda ctx: None
         elif parameter.is_flag:
@@ -172,12 +173,34 @@ def readable(command: Any) -> Any:
         found = own_help(context)
         if found is not None:
             found.metavar = ""
+            quick(found)
         return found
 
     command.get_help_option = plain_help
     for child in getattr(command, "commands", {}).values():
         readable(child)
     return command
+
+
+def quick(parameter: Any) -> None:
+    """Let typer convert only what needs it: it asks pydantic, whose import takes 0.1 s.
+
+    A default is right as it is, and so is text where text is wanted. Versions of typer that do
+    without pydantic are left to convert everything.
+    """
+    descriptor = getattr(parameter, "type_descriptor", None)
+    if descriptor is None:
+        return
+    convert, is_text = parameter.process_value, descriptor.annotation in (str, list[str])
+
+    def process(context: Any, value: Any) -> Any:
+        is_default = value is parameter.default and not parameter.required
+        if not (is_default or (is_text and value)):
+            return convert(context, value)
+        called = parameter.callback
+        return value if called is None else called(context, parameter, value)
+
+    parameter.process_value = process
 
 
 def metavar_of(parameter: Any) -> str:

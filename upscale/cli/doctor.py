@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 import typer
 
 from upscale.cli.console import printable
+from upscale.cli.startup import quick_imports
 
 PACKAGES = ("torch", "numpy", "cv2", "PIL", "pyvips", "safetensors", "fsspec", "rich", "typer")
 EXTRAS = {
@@ -89,7 +90,8 @@ def _guarded(part: Callable[[], Iterator[Check]]) -> Iterator[Check]:
 def _packages() -> Iterator[Check]:
     for name in PACKAGES:
         try:
-            module = importlib.import_module(name)
+            with quick_imports():
+                module = importlib.import_module(name)
         except ImportError as error:
             yield Check("versions", name, "failed", f"{error}; pip install upscale again")
         else:

@@ -20,6 +20,7 @@ from upscale.cli.console import Console
 from upscale.cli.interrupt import Interrupt
 from upscale.cli.options import CommandOptions
 from upscale.cli.progress import ProgressBar
+from upscale.cli.startup import quick_imports
 from upscale.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def _check_streams(job: Job, command: CommandOptions) -> None:
 def _load(job: Job, console: Console) -> list[Upscaler]:
     """Load the model on its devices; what the library logs goes to stderr."""
     log_to(console)
-    with waiting(console, f"loading {job.settings.model}"):
+    with waiting(console, f"loading {job.settings.model}"), quick_imports():
         return job.load()
 
 

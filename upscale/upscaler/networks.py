@@ -5,22 +5,73 @@ from __future__ import annotations
 import itertools
 import math
 import threading
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 
-from upscale.checkpoints import families, select
+from upscale.checkpoints import build, families, resolve, select
 from upscale.checkpoints.names import chain_of, normal
 from upscale.damage import MOST, Damage, denoise_for, survey
+from upscale.device import choose_dtype
 from upscale.errors import UsageError
 from upscale.image import Reader
-from upscale.inference import Progress
+from upscale.inference import Prepared, Progress, prepare
 from upscale.settings import Settings
-from upscale.upscaler.loading import Loaded, load_native
 from upscale.upscaler.stream import Stream
 
 Size = tuple[int, int]  # height, width
 HINT_PIXELS = 1 << 24  # a larger picture is not read once more for the sake of a hint
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """One native scale of a model on its device.
+
+    Attributes:
+        prepared: The network.
+        weights: SHA-256 of each checkpoint by its name.
+        alpha: Share of the GAN net; None where the model is no pair.
+        denoise: Share of the pair for real pictures; None where the model has none.
+        is_for_clean: Whether it was trained on clean pictures alone.
+    """
+
+    prepared: Prepared
+    weights: dict[str, str]
+    alpha: float | None
+    denoise: float | None = None
+    is_for_clean: bool = False
+
+    @property
+    def scale(self) -> int:
+        """Native enlargement of the network."""
+        return self.prepared.network.scale
+
+    @property
+    def channels(self) -> int:
+        """1 luma or gray, 3 RGB."""
+        return self.prepared.network.channels
+
+
+def load_native(
+    settings: Settings, device: torch.device, scale: float | None, denoise: float | None = None
+) -> Loaded:
+    """Load the network of the nearest native scale at or above ``scale`` (None: the default one).
+
+    ``denoise`` is the share of the pair for real pictures where the settings leave it open.
+
+    Raises:
+        CheckpointError: There is no such model, or its file is damaged or not the recorded one.
+        DeviceError: ``device`` cannot compute in the precision asked for.
+        UsageError: The model takes no alpha, or no denoise.
+    """
+    share = denoise if isinstance(settings.denoise, str | None) else settings.denoise
+    checkpoint = resolve(settings.model, alpha=settings.alpha, denoise=share, scale=scale)
+    network = build(checkpoint)
+    dtype = choose_dtype(settings.dtype, device, network.precisions)
+    weights = {source.name: source.sha256 for source in checkpoint.sources}
+    prepared = prepare(network, device, dtype)
+    is_for_clean = checkpoint.metadata.is_for_clean and checkpoint.denoise is None
+    return Loaded(prepared, weights, checkpoint.alpha, checkpoint.denoise, is_for_clean)
 
 
 class Networks:

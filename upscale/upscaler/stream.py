@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,8 +21,10 @@ from upscale.inference import Noise, Progress, RunReport, Source, run, shared
 from upscale.resample import resize_strips
 from upscale.settings import Settings
 from upscale.strips import Window, ahead
-from upscale.upscaler.loading import Loaded
 from upscale.upscaler.result import Result
+
+if TYPE_CHECKING:
+    from upscale.upscaler.networks import Loaded
 
 
 class Stream:

@@ -7,25 +7,30 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from inspect import Parameter
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from upscale.device import choose_device, keep_large_blocks
 from upscale.errors import ImageError, OutputError, UsageError
 from upscale.files import cannot_write, refuse_existing
 from upscale.image import FORMATS, MAX_PIXELS, Image, Pixels, Reader, format_of, of_image
 from upscale.image import open as open_image
 from upscale.inference import Noise, Progress, run
+from upscale.options import divide, signature
 from upscale.settings import Settings
 from upscale.upscaler.networks import Networks, Size
 from upscale.upscaler.processing import goes_by_rows, process, process_together
 from upscale.upscaler.result import Result
 from upscale.upscaler.stream import Stream
 from upscale.upscaler.targets import InMemory, encoded, save
-from upscale.upscaler.uncertainty import Uncertainty, joined
+
+if TYPE_CHECKING:
+    from upscale.upscaler.uncertainty import Uncertainty
 
 FIXED = ("model", "alpha", "denoise", "dtype")  # settings that no single picture can have otherwise
 ENLARGEMENT = ("scale", "size", "width", "height", "max_side")
@@ -190,6 +195,8 @@ class Upscaler(Networks):
         Raises:
             UsageError: The model draws nothing.
         """
+        from upscale.upscaler.uncertainty import joined  # most runs do without, and without OpenCV
+
         self.check_draws("uncertainty")
         if not isinstance(picture, Image):
             array = np.asarray(picture)
@@ -317,3 +324,39 @@ def _check_target(source: Path, target: Path, overwrite: bool) -> None:
     refuse_existing(target, overwrite)
     if not os.access(target.parent, os.W_OK):
         raise OutputError(f"the folder {target.parent} is read-only; give another output")
+
+
+def load(
+    model: str | os.PathLike[str] = "esrgan", *, device: str = "auto", **settings: Any
+) -> Upscaler:
+    """Load a model.
+
+    Args:
+        model: A family (``srcnn``, ``esrgan``, ``swinir``), a weights name (``swinir-light-x2``),
+            or the path of a safetensors checkpoint.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``, ``mps``.
+        settings: The options of the command line by their long names, with underscores
+            (``upscale.settings.Settings``): ``alpha=0.3``, ``scale=2``, ``tile=256``.
+
+    Raises:
+        CheckpointError: There is no such model, or its file is damaged or not the recorded one.
+        DeviceError: This machine has no such device or precision.
+        UsageError: A value is out of range, or there is no such option.
+    """
+    (wanted,) = divide({"model": model, **settings}, Settings)
+    return load_settings(wanted, device)
+
+
+load.__signature__ = signature(  # type: ignore[attr-defined]
+    [
+        Parameter("model", Parameter.POSITIONAL_OR_KEYWORD, default="esrgan", annotation=str),
+        Parameter("device", Parameter.KEYWORD_ONLY, default="auto", annotation=str),
+    ],
+    Settings,
+)
+
+
+def load_settings(settings: Settings, device: str = "auto") -> Upscaler:
+    """Load the model that settings name; see :func:`load`."""
+    keep_large_blocks()
+    return Upscaler(settings, choose_device(device))

@@ -1,15 +1,20 @@
-"""What the layouts share: the hints they take, the form of their answer, and access to shapes."""
+"""What a state dict must be, and what the layouts share: hints, their answer, access to shapes."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
+import torch
 from torch import Tensor
 
-from upscale.errors import ArchitectureError
-from upscale.models import Config
+from upscale.errors import ArchitectureError, CheckpointError
+from upscale.models import MODELS, OTHERS, Config
+
+MAX_SIZE = 1 << 14  # no channel count, depth or kernel of a real network comes near
 
 State = Mapping[str, Tensor]
 
@@ -100,3 +105,64 @@ def count_of(pattern: str, keys: Iterable[str]) -> int:
 def as_float32(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Floating-point tensors as float32, contiguous; others as they are."""
     return {k: (v.float() if v.is_floating_point() else v).contiguous() for k, v in state.items()}
+
+
+def check_state(architecture: str, config: Config, state: Mapping[str, Tensor]) -> None:
+    """Compare keys and shapes with those of the network, without allocating it.
+
+    Another package compares those of its networks when it builds them.
+
+    Raises:
+        ArchitectureError: An impossible configuration, a key missing or unknown, another shape.
+        CheckpointError: A value is not finite.
+    """
+    if architecture not in OTHERS:
+        _check_layout(architecture, config, state)
+    for key, tensor in state.items():
+        if not math.isfinite(tensor.sum(dtype=torch.float64)):
+            raise CheckpointError(
+                f"its tensor {key} holds values that are not finite; take another checkpoint"
+            )
+
+
+def _check_layout(architecture: str, config: Config, state: Mapping[str, Tensor]) -> None:
+    sizes = [n for v in vars(config).values() for n in (v if isinstance(v, tuple) else (v,))]
+    if len(sizes) > MAX_SIZE or any(isinstance(n, int) and n > MAX_SIZE for n in sizes):
+        raise ArchitectureError(f"its configuration has a size above {MAX_SIZE}; it is damaged")
+    try:
+        wanted = _shapes(architecture, config)
+    except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
+        raise ArchitectureError(
+            f"{architecture} cannot be built as {config}: {error}; fetch or save the file again"
+        ) from error
+    _compare(architecture, wanted, state)
+
+
+@lru_cache(maxsize=8)  # the nets of a family have one configuration
+def _shapes(architecture: str, config: Config) -> dict[str, torch.Size]:
+    """The keys of a network and the shapes of their tensors."""
+    with torch.device("meta"):
+        network = MODELS[architecture](config)
+    return {key: tensor.shape for key, tensor in network.state_dict().items()}
+
+
+def _compare(
+    architecture: str, wanted: Mapping[str, torch.Size], state: Mapping[str, Tensor]
+) -> None:
+    missing = [k for k in wanted if k not in state]
+    unexpected = [k for k in state if k not in wanted]
+    if missing or unexpected:
+        words = []
+        for kind, keys in (("lacks", missing), ("has the unknown", unexpected)):
+            if keys:
+                more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
+                words.append(f"{kind} {keys[0]}{more}")
+        raise ArchitectureError(
+            f"as {architecture} it {' and '.join(words)}; it is a variant that is not supported"
+        )
+    for key, shape in wanted.items():
+        if shape != state[key].shape:
+            raise ArchitectureError(
+                f"as {architecture}, its {key} is {list(state[key].shape)} and should be "
+                f"{list(shape)}; the file is damaged, or a hint is wrong"
+            )
