@@ -24,10 +24,10 @@ from upscale.errors import ImageError, OutOfMemoryError, UpscaleError, UsageErro
 from upscale.inference import (
     Noise,
     RunReport,
-    engine,
     prepare,
     run,
     run_together,
+    tiles,
 )
 from upscale.inference.source import TensorSource
 from upscale.models import ESRGAN, SRCNN, ESRGANConfig, Network, SRCNNConfig, SwinIR, SwinIRConfig
@@ -195,7 +195,7 @@ def test_a_batch_is_halved_before_a_tile() -> None:
     lr = picture(40, 300)
     network = Greedy(3 * 46 * 46, CUDA_OOM)
     prepared = prepare(network)
-    job = engine._Tiles(prepared, 6, tta=False, report=RunReport(), tile=40, batch=8)
+    job = tiles.Tiles(prepared, 6, tta=False, report=RunReport(), tile=40, batch=8)
     got = torch.cat([rows for _, _, rows in job.strips(TensorSource(lr))], -2)
     assert_close(got, whole(Toy(), lr), 1e-6)
     assert job.tile == 40
@@ -216,18 +216,18 @@ def test_other_errors_of_the_network_are_not_swallowed() -> None:
 def test_the_automatic_tile_follows_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     lr = picture(250, 250)
     prepared = prepare(Toy())
-    tiles = []
+    found = []
     for mib in (4096, 1024, 512, 256, 16):
-        monkeypatch.setattr(engine, "free_memory", lambda _, mib=mib: mib << 20)
+        monkeypatch.setattr(tiles, "free_memory", lambda _, mib=mib: mib << 20)
         report = RunReport()
         strips = run(prepared, lr, report=report)
         next(strips)
-        tiles.append(report.tile or 250)
+        found.append(report.tile or 250)
         assert report.retries == 0, "choosing is no retry"
-    assert tiles == sorted(tiles, reverse=True)
-    assert tiles[0] == 250
-    assert tiles[-1] < 100
-    assert set(tiles[1:]) <= {*engine.SIDES, 250}
+    assert found == sorted(found, reverse=True)
+    assert found[0] == 250
+    assert found[-1] < 100
+    assert set(found[1:]) <= {*tiles.SIDES, 250}
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux counts RLIMIT_AS")
@@ -305,8 +305,8 @@ def test_rows_with_nan_are_refused() -> None:
 
 def test_a_wide_picture_has_low_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     row = 4 * 3 * 4 * 4 * 600
-    monkeypatch.setattr(engine, "BAND_BYTES", 100 * row)
-    monkeypatch.setattr(engine, "MOST_BAND_BYTES", 100 * row)
+    monkeypatch.setattr(tiles, "BAND_BYTES", 100 * row)
+    monkeypatch.setattr(tiles, "MOST_BAND_BYTES", 100 * row)
     network = Toy(ToyConfig(scale=4))
     lr = picture(300, 600)
     strips = list(run(network, lr))
@@ -316,7 +316,7 @@ def test_a_wide_picture_has_low_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_row_of_tiles_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     source = Recorded(picture(20, 5000))
-    monkeypatch.setattr(engine, "free_memory", lambda _: 2 << 20)
+    monkeypatch.setattr(tiles, "free_memory", lambda _: 2 << 20)
     with pytest.raises(OutOfMemoryError, match="10000 x 40 pixels"):
         next(run(Toy(), source))
     assert not source.asked, "before anything is read"
@@ -335,10 +335,10 @@ def test_pictures_run_together_whatever_the_overlap(
 
 
 def test_a_tile_beyond_the_memory_of_the_cpu_is_lowered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "free_memory", lambda _: 256 << 20)
+    monkeypatch.setattr(tiles, "free_memory", lambda _: 256 << 20)
     report = RunReport()
     list(run(Toy(), picture(200, 200), tile="off", report=report))
-    assert report.tile in engine.SIDES
+    assert report.tile in tiles.SIDES
     assert report.out_of_memory == 1
 
 

@@ -67,7 +67,7 @@ def test_a_description_needs_no_network(tmp_path: Path) -> None:
 
 def test_the_main_job_imports_what_it_uses(tmp_path: Path) -> None:
     found = modules_after(small(tmp_path), "-o", tmp_path / "big.png")
-    assert {"torch", "pyvips", "upscale.models", "upscale.inference.engine"} <= found
+    assert {"torch", "pyvips", "upscale.models", "upscale.inference.runner"} <= found
     assert not found & UNUSED
 
 

@@ -106,7 +106,7 @@ def default_overlap(halo: int, multiple_of: int, *, exact: bool) -> int:
 
     Where the halo is exact both tiles agree in between, and no ramp is needed.
     """
-    return _round_up(2 * halo + (0 if exact else BLEND), multiple_of)
+    return round_up(2 * halo + (0 if exact else BLEND), multiple_of)
 
 
 def plan(
@@ -149,13 +149,13 @@ def plan_axis(
     check(tile, overlap)
     # 1. What the network reads of one span: all of the axis, or a tile and its context.
     tile = max(multiple_of, tile // multiple_of * multiple_of)
-    overlap = _round_up(overlap, multiple_of)
+    overlap = round_up(overlap, multiple_of)
     if length <= tile + overlap:
         return (Span(0, length, 0, length, 0, 0),)
     # 2. As few spans as cover the axis, all of the smallest size with which so many do, the first
     # at its start, the last at its end, those between at even distances.
     count = -((overlap - length) // tile)
-    useful = _round_up(-((overlap - length) // count), multiple_of)
+    useful = round_up(-((overlap - length) // count), multiple_of)
     size = useful + overlap
     starts = [i * (length - size) // (count - 1) // multiple_of * multiple_of for i in range(count)]
     # 3. Two neighbours share at least ``overlap`` pixels. The ramp lies in the middle of them, off
@@ -237,5 +237,6 @@ def _ramp(length: int) -> Tensor:
     return (centres * _STEPS).round().div(_STEPS).to(torch.float32)
 
 
-def _round_up(value: int, multiple: int) -> int:
+def round_up(value: int, multiple: int) -> int:
+    """The least multiple of ``multiple`` that is no less."""
     return -(-value // multiple) * multiple

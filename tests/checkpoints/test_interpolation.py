@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.checkpoints.nets import ESRGAN_CONFIG, assert_same, esrgan, srcnn
 from upscale import checkpoints
-from upscale.checkpoints import Checkpoint, Metadata, Source, blend, interpolate
+from upscale.checkpoints import Checkpoint, Metadata, SourceFile, blend, interpolate
 from upscale.checkpoints.interpolation import shares
 from upscale.errors import ArchitectureError, UsageError
 from upscale.models import Network
@@ -22,7 +22,7 @@ from upscale.models import Network
 
 def held(network: Network, name: str, **more: str) -> Checkpoint:
     state = {k: v.detach().clone() for k, v in network.state_dict().items()}
-    source = Source(name, name * 8)
+    source = SourceFile(name, name * 8)
     return Checkpoint(
         network.architecture, network.config, state, Metadata(**more), name, (source,)
     )

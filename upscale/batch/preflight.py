@@ -20,7 +20,7 @@ from upscale.batch.work import assumed_profile, describe, most_pixels
 from upscale.device import free_memory
 from upscale.errors import ImageError
 from upscale.image import FORMATS, Encoding, Info, check_input, create
-from upscale.inference.engine import LARGEST_AUTO, MOST_BAND_BYTES, pixel_bytes
+from upscale.inference.tiles import LARGEST_AUTO, MOST_BAND_BYTES, pixel_bytes
 from upscale.settings import Settings
 from upscale.upscaler import Upscaler, same_format
 from upscale.upscaler.processing import AT_ONCE

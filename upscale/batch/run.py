@@ -25,7 +25,7 @@ from upscale.batch.task import Task
 from upscale.batch.work import Outcome, Stopped, Work, failed, settled
 from upscale.image import Reader
 from upscale.inference import Progress
-from upscale.inference.engine import BATCH_PIXELS, LARGEST_AUTO, MAX_BATCH
+from upscale.inference.tiles import BATCH_PIXELS, LARGEST_AUTO, MAX_BATCH
 from upscale.settings import RunOptions, Settings
 from upscale.upscaler import Result, Target, Upscaler, process, process_together
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
         Checkpoint,
         Metadata,
         Saved,
-        Source,
+        SourceFile,
         build,
         save,
     )
@@ -52,7 +52,7 @@ __all__ = [
     "Metadata",
     "Official",
     "Saved",
-    "Source",
+    "SourceFile",
     "blend",
     "build",
     "cache_folder",
@@ -88,7 +88,9 @@ _HOMES = {
         ),
         "interpolation",
     ),
-    **dict.fromkeys(("Checkpoint", "Metadata", "Saved", "Source", "build", "save"), "checkpoint"),
+    **dict.fromkeys(
+        ("Checkpoint", "Metadata", "Saved", "SourceFile", "build", "save"), "checkpoint"
+    ),
     "convert": "conversion",
     "export_onnx": "export",
     **dict.fromkeys(

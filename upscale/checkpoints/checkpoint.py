@@ -104,7 +104,7 @@ def _header_key(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceFile:
     """A file that a checkpoint consists of.
 
     Attributes:
@@ -141,7 +141,7 @@ class Checkpoint:
     state: dict[str, Tensor]
     metadata: Metadata = Metadata()
     name: str = ""
-    sources: tuple[Source, ...] = ()
+    sources: tuple[SourceFile, ...] = ()
     path: Path | None = None
     layout: str = NATIVE
     rules: tuple[str, ...] = ()
@@ -193,7 +193,7 @@ def load_safetensors(entry: Entry, hints: Hints | None = None) -> Checkpoint:
         found,
         metadata=Metadata.from_header(header.metadata),
         name=entry.name,
-        sources=(Source(entry.name, sha256),),
+        sources=(SourceFile(entry.name, sha256),),
         path=entry.path,
     )
 

@@ -27,7 +27,7 @@ from upscale.checkpoints.checkpoint import (
     Checkpoint,
     Metadata,
     Saved,
-    Source,
+    SourceFile,
     load_safetensors,
     save,
     with_name,
@@ -131,7 +131,7 @@ def converted(file: Path, hints: Hints | None = None) -> Checkpoint:
         except (OSError, OutputError):
             return read_foreign(file, hints)
         found = load_safetensors(entry)
-    return replace(found, name=file.stem, sources=(Source(file.stem, sha256),), path=file)
+    return replace(found, name=file.stem, sources=(SourceFile(file.stem, sha256),), path=file)
 
 
 def _described(checkpoint: Checkpoint, metadata: Metadata | None) -> Metadata:
@@ -164,7 +164,7 @@ def read_foreign(path: str | os.PathLike[str], hints: Hints | None = None) -> Ch
         found.config,
         found.state,
         name=file.stem,
-        sources=(Source(file.stem, digest(file)),),
+        sources=(SourceFile(file.stem, digest(file)),),
         path=file,
         layout=found.layout,
         rules=found.rules,

@@ -17,7 +17,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from upscale.checkpoints.checkpoint import Checkpoint, Metadata, Source, load_safetensors
+from upscale.checkpoints.checkpoint import Checkpoint, Metadata, SourceFile, load_safetensors
 from upscale.checkpoints.files import to_convert
 from upscale.checkpoints.index import Entry, find, select
 from upscale.checkpoints.layouts.form import Hints
@@ -107,7 +107,7 @@ def blend(checkpoints: Sequence[Checkpoint], weights: Sequence[float]) -> Checkp
         return parts[0][0]
     first = parts[0][0]
     state = {key: _mean(key, [(c.state[key], w) for c, w in parts]) for key in first.state}
-    sources = tuple(Source(s.name, s.sha256, s.weight * w) for c, w in parts for s in c.sources)
+    sources = tuple(SourceFile(s.name, s.sha256, s.weight * w) for c, w in parts for s in c.sources)
     return Checkpoint(
         first.architecture,
         first.config,
@@ -163,7 +163,7 @@ def _mean(key: str, parts: Sequence[tuple[Tensor, float]]) -> Tensor:
     return total.to(first.dtype)
 
 
-def _metadata(parts: Sequence[tuple[Checkpoint, float]], sources: Sequence[Source]) -> Metadata:
+def _metadata(parts: Sequence[tuple[Checkpoint, float]], sources: Sequence[SourceFile]) -> Metadata:
     listed = [{"name": s.name, "sha256": s.sha256, "weight": s.weight} for s in sources]
     metadatas = [c.metadata for c, _ in parts]
 

@@ -34,7 +34,7 @@ class ProgressBar:
         self._pixels = 0
         self._bar = _Bar(self._todo) if Console.is_terminal() and not console.quiet else None
         self._lines = self._bar is None or self._total == 1 or console.verbose
-        self._weights = {task.source.location: _weight(task) for task in self._todo}
+        self._sizes = {task.source.location: _bytes_of(task) for task in self._todo}
 
     def __enter__(self) -> Self:
         if self._bar is not None:
@@ -57,12 +57,12 @@ class ProgressBar:
 
     def record(self, record: Record) -> None:
         """Note a finished picture."""
-        if record.input not in self._weights or record.error == "done before":
+        if record.input not in self._sizes or record.error == "done before":
             return
         self._done += 1
         self._pixels += (record.width or 0) * (record.height or 0)
         if self._bar is not None:
-            self._bar.advance(self._weights[record.input], self._done, self._pixels)
+            self._bar.advance(self._sizes[record.input], self._done, self._pixels)
         if self._lines:
             count = f"[{self._done}/{self._total}] " if self._total > 1 else ""
             if self._total > 1 or record.status == "ok":
@@ -77,7 +77,7 @@ def describe(record: Record) -> str:
     return f"{record.input} -> {record.output} ({sizes}, {record.seconds:.1f} s)"
 
 
-def _weight(task: Task) -> int:
+def _bytes_of(task: Task) -> int:
     return max(1, task.source.stat.size if task.source.stat is not None else 1)
 
 
@@ -101,7 +101,7 @@ class _Bar:
         self._count = len(tasks)
         self._all = self._progress.add_task(
             "",
-            total=sum(_weight(task) for task in tasks),
+            total=sum(_bytes_of(task) for task in tasks),
             visible=not self._single,
             name="pictures",
             count=f"0/{len(tasks)}",
@@ -130,7 +130,7 @@ class _Bar:
         count = "writing" if done == 1 else f"{int(100 * done)} %"
         self._progress.update(self._one, completed=done, count=count)
 
-    def advance(self, weight: int, done: int, pixels: int) -> None:
+    def advance(self, size: int, done: int, pixels: int) -> None:
         count = f"{done}/{self._count}, {pixels / 1e6:.1f} MP"
-        self._progress.update(self._all, advance=weight, count=count)
+        self._progress.update(self._all, advance=size, count=count)
         self._progress.update(self._one, visible=False)

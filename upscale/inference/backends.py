@@ -23,9 +23,10 @@ from torch import Tensor
 from upscale.checkpoints import Checkpoint, build, resolve
 from upscale.device import computes_in, dtype_name, keep_large_blocks
 from upscale.errors import UpscaleError, UsageError
-from upscale.inference.engine import RunReport, run
 from upscale.inference.noise import Noise
 from upscale.inference.prepared import prepare
+from upscale.inference.runner import run
+from upscale.inference.tiles import RunReport
 from upscale.models import MODELS, Network, config_from_dict
 from upscale.settings import TileOption
 

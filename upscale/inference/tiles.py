@@ -1,4 +1,4 @@
-"""Run a network over a picture: tiles, batches, precision, memory.
+"""The tiles of a run: their size, batches, precision, memory, and what they are put together to.
 
 Picture and result stay on the CPU, tiles go to the device and back. Rows are read when their tiles
 are due, finished rows leave as strips: of picture and result, only those in work exist here.
@@ -6,7 +6,6 @@ are due, finished rows leave as strips: of picture and result, only those in wor
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -16,14 +15,14 @@ import torch
 from torch import Tensor
 
 from upscale.device import dtype_name, free_memory, is_out_of_memory, release
-from upscale.errors import ImageError, OutOfMemoryError, UpscaleError, UsageError
+from upscale.errors import OutOfMemoryError, UpscaleError
 from upscale.inference.noise import Noise
-from upscale.inference.prepared import Prepared, prepare
+from upscale.inference.prepared import Prepared
 from upscale.inference.progress import Count, Progress, measured
-from upscale.inference.source import Padded, Source, TensorSource, check_finite
+from upscale.inference.source import Source, TensorSource
 from upscale.models import Network
 from upscale.settings import TileOption
-from upscale.tiling import MIN_TILE, Plan, Tile, check, crop, default_overlap, plan
+from upscale.tiling import MIN_TILE, Plan, Tile, plan, round_up
 
 logger = logging.getLogger(__name__)
 
@@ -68,118 +67,6 @@ class RunReport:
         return self.out_of_memory + self.not_finite
 
 
-def run(
-    network: Network | Prepared,
-    lr: Tensor | Source,
-    *,
-    device: torch.device | None = None,
-    dtype: torch.dtype = torch.float32,
-    tile: TileOption = "auto",
-    overlap: int | None = None,
-    tta: bool = False,
-    noise: Noise | None = None,
-    progress: Progress | None = None,
-    report: RunReport | None = None,
-) -> Iterator[Strip]:
-    """Enlarge a picture and hand out its finished rows.
-
-    Args:
-        network: A :class:`Prepared` network, or a plain one: it is copied and prepared for
-            ``device`` (default: the CPU) and ``dtype``, which are ignored otherwise.
-        lr: (1, channels, H, W) float32 in [0, 1] on the CPU, any H and W from 1: whole, or a
-            :class:`Source` of its rows.
-        device: See ``network``.
-        dtype: See ``network``.
-        tile: Useful side of a tile in LR pixels, at least 16; ``"off"``: the picture whole;
-            ``"auto"``: as large as pays and free memory allows.
-        overlap: LR pixels that neighbouring tiles share; None: what the network's halo needs.
-        tta: Mean over the eight flips and turns of each tile.
-        noise: For networks with noise channels; None: ``Noise()``.
-        progress: Called with the tiles done and all tiles, after each tile and, on a CPU, within
-            large ones, which count in part then. What it raises ends the run.
-        report: Filled in while the strips are taken.
-
-    Returns:
-        Strips (y0, y1, rows), top to bottom without gaps, rows (1, channels, y1 - y0, scale*W)
-        float32 on the CPU, not clipped to [0, 1]; two channels more with ``noise.spread``.
-
-    Raises:
-        ImageError: ``lr`` has another shape or holds NaN or infinity (rows of a source: while
-            strips are taken).
-        OutOfMemoryError: Not even the smallest tile fits (while strips are taken).
-        UpscaleError: The network's result is not finite in float32 (while strips are taken).
-        UsageError: ``tile`` or ``overlap`` cannot be used.
-    """
-    if isinstance(network, Prepared):
-        prepared = network
-    else:
-        prepared = prepare(copy.deepcopy(network), device, dtype)
-    check_options(tile, overlap)
-    _check_shape(tuple(lr.shape), prepared.network.channels)
-    if isinstance(lr, Tensor):
-        check_finite(lr)
-    source = TensorSource(lr) if isinstance(lr, Tensor) else lr
-    report = RunReport() if report is None else report
-    drawn = noise or Noise()
-    job = _Tiles(prepared, _overlap(prepared.network, overlap), tta=tta, report=report, noise=drawn)
-    job.choose_tile(tile, source.shape[-2], source.shape[-1])
-    return _crop(job, source, progress)
-
-
-def run_together(
-    prepared: Prepared,
-    pictures: Sequence[Source],
-    *,
-    overlap: int | None = None,
-    tta: bool = False,
-    noise: Noise | None = None,
-    report: RunReport | None = None,
-) -> Iterator[Tensor]:
-    """Enlarge small pictures of one size in batches: on a GPU that is faster than one by one.
-
-    Args:
-        prepared: The network.
-        pictures: (1, channels, H, W) each, all of one shape, to be run as one tile each.
-        overlap: See :func:`run`; it matters only where memory runs out.
-        tta: See :func:`run`.
-        noise: See :func:`run`.
-        report: What happened to all of them.
-
-    Returns:
-        Their results in turn, (1, channels, scale*H, scale*W) float32 on the CPU.
-
-    Raises:
-        ImageError: A picture has another shape, or holds NaN or infinity.
-        OutOfMemoryError: Not even the smallest tile fits.
-    """
-    network = prepared.network
-    shapes = {tuple(picture.shape) for picture in pictures}
-    if len(shapes) != 1:
-        raise ImageError(f"pictures of shapes {sorted(shapes)} do not run together: give one shape")
-    shape = shapes.pop()
-    _check_shape(shape, network.channels)
-    report = RunReport() if report is None else report
-    job = _Tiles(prepared, _overlap(network, overlap), tta=tta, report=report)
-    job.noise = noise or job.noise
-    job.tile = max(MIN_TILE, *(_padded(side, network.multiple_of) for side in shape[-2:]))
-    job.batch = max(1, min(MAX_BATCH, BATCH_PIXELS // (shape[-2] * shape[-1])))
-    return _together(job, pictures)
-
-
-def _together(job: _Tiles, pictures: Sequence[Source]) -> Iterator[Tensor]:
-    network = job.prepared.network
-    height, width = (side * network.scale for side in pictures[0].shape[-2:])
-    for start in range(0, len(pictures), MAX_BATCH):
-        pieces = []
-        for picture in pictures[start : start + MAX_BATCH]:
-            padded = Padded(picture, network)
-            rows, cols = padded.shape[-2:]
-            _, (tile,) = next(plan(rows, cols, tile=job.tile + job.overlap, overlap=0).bands())
-            pieces.append((tile, padded.rows(0, rows)))
-        for _, sr in job.results(pieces):
-            yield crop(sr, height, width).clone()  # as a tensor that may be changed
-
-
 def pixel_bytes(prepared: Prepared) -> int:
     """Bytes that one LR pixel of a tile takes on the device while the network runs, roughly.
 
@@ -188,47 +75,8 @@ def pixel_bytes(prepared: Prepared) -> int:
     return int(PIXEL_BYTES * max(1.0, prepared.network.scale**2 / 16) * prepared.dtype.itemsize / 4)
 
 
-def check_options(tile: object, overlap: int | None) -> None:
-    """Refuse tile options that no picture can be run with (:class:`UsageError`)."""
-    if tile not in ("auto", "off") and (isinstance(tile, bool) or not isinstance(tile, int)):
-        raise UsageError(f"tile {tile!r} is unknown: use auto, off, or a number of pixels")
-    check(tile if isinstance(tile, int) else MIN_TILE, overlap or 0)
-
-
-def _crop(job: _Tiles, lr: Source, progress: Progress | None) -> Iterator[Strip]:
-    """Pad, run, and crop the strips again."""
-    network = job.prepared.network
-    height, width = lr.shape[-2] * network.scale, lr.shape[-1] * network.scale
-
-    def count(done: float, total: int) -> None:
-        job.report.tiles = int(done)
-        if progress is not None:
-            progress(done, total)
-
-    for y0, y1, rows in job.strips(Padded(lr, network), count):
-        yield y0, min(y1, height), crop(rows, height - y0, width)
-
-
-def _check_shape(shape: tuple[int, ...], channels: int) -> None:
-    if len(shape) != 4 or shape[:2] != (1, channels) or 0 in shape:
-        raise ImageError(
-            f"a tensor of shape {shape} is no picture for this network; give (1, {channels}, H, W)"
-        )
-
-
-def _overlap(network: Network, overlap: int | None) -> int:
-    multiple = network.multiple_of
-    if overlap is None:
-        return default_overlap(network.halo, multiple, exact=network.halo_is_exact)
-    return _padded(overlap, multiple)
-
-
-def _padded(length: int, multiple: int) -> int:
-    return -(-length // multiple) * multiple
-
-
 @dataclass
-class _Tiles:
+class Tiles:
     """One run: the network, and the tile and batch sizes that have proved to fit so far."""
 
     prepared: Prepared
@@ -411,7 +259,7 @@ class _Tiles:
         tiles = [tile for tile, _ in group]
         network = self.prepared.network
         with self._telling(count, batch):
-            sr = self._forward(network, batch.to(self.prepared.dtype), _Draw(self, tiles, corner))
+            sr = self._forward(network, batch.to(self.prepared.dtype), Draw(self, tiles, corner))
         sums = sr.sum((1, 2, 3), dtype=torch.float32)
         results = []
         for k, (tile, finite) in enumerate(zip(tiles, sums.isfinite().tolist(), strict=True)):
@@ -431,7 +279,7 @@ class _Tiles:
 
     @property
     def _least_side(self) -> int:
-        return _padded(MIN_TILE, self.prepared.network.multiple_of)
+        return round_up(MIN_TILE, self.prepared.network.multiple_of)
 
     def _work_per_pixel(self) -> float:
         """What the layers of the network do for one LR pixel, measured on the smallest tile."""
@@ -441,7 +289,7 @@ class _Tiles:
             _, tiles = next(plan(side, side, tile=side, overlap=0).bands())
             lr = torch.zeros(1, network.channels, side, side, dtype=self.prepared.dtype)
             with measured() as found:
-                self._forward(network, lr, _Draw(self, list(tiles), (0, 0)))
+                self._forward(network, lr, Draw(self, list(tiles), (0, 0)))
             self.prepared.work[kind] = sum(found) / side**2
         return self.prepared.work[kind]
 
@@ -452,7 +300,7 @@ class _Tiles:
             logger.warning(
                 "a tile was not finite in %s; redone in fp32", dtype_name(self.prepared.dtype)
             )
-            sr = self._forward(self.prepared.fallback, lr, _Draw(self, [tile], corner))
+            sr = self._forward(self.prepared.fallback, lr, Draw(self, [tile], corner))
             if bool(torch.isfinite(sr.sum())):
                 return sr
         raise UpscaleError(
@@ -460,7 +308,7 @@ class _Tiles:
             f"{tile.cols.first}: its weights are damaged or the picture is far outside [0, 1]"
         )
 
-    def _forward(self, network: Network, lr: Tensor, draw: _Draw) -> Tensor:
+    def _forward(self, network: Network, lr: Tensor, draw: Draw) -> Tensor:
         """(N, channels, H, W) to (N, C, scale*H, scale*W), with or without TTA."""
         if not self.tta:
             return self._mean(network, lr.contiguous(memory_format=torch.channels_last), draw)
@@ -473,7 +321,7 @@ class _Tiles:
                 total = total + (y.transpose(-2, -1) if turned else y)
         return total / 8
 
-    def _mean(self, network: Network, lr: Tensor, draw: _Draw) -> Tensor:
+    def _mean(self, network: Network, lr: Tensor, draw: Draw) -> Tensor:
         """The network's result, or the mean of its draws, with their variances where asked for.
 
         Mean and variance are kept up to date draw by draw (Welford 1962): no draw is held.
@@ -496,16 +344,17 @@ class _Tiles:
 
 
 @dataclass(frozen=True)
-class _Draw:
+class Draw:
     """Noise for a batch of tiles: call it with the number of the draw."""
 
-    job: _Tiles
+    job: Tiles
     tiles: list[Tile]
     corner: tuple[int, int]
     is_turned: bool = False
     flips: Sequence[int] = ()
 
     def __call__(self, sample: int) -> Tensor:
+        """The noise of draw ``sample``, (N, noise channels, H, W)."""
         channels = self.job.prepared.network.noise_channels
         noise = self.job.noise.of(sample)
         z = torch.cat(
@@ -522,6 +371,6 @@ class _Draw:
         )
         return (z.transpose(-2, -1) if self.is_turned else z).flip(list(self.flips))
 
-    def turned(self, is_turned: bool, flips: Sequence[int]) -> _Draw:
+    def turned(self, is_turned: bool, flips: Sequence[int]) -> Draw:
         """The same noise, turned and flipped with the picture."""
         return replace(self, is_turned=is_turned, flips=flips)
