@@ -16,6 +16,11 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny pictures; other processes may want cores
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # else threads spin where cores are shared
 
+if "UPSCALE_TEST_KERNELS" in os.environ:  # a library built in another way: with a sanitizer
+    from upscale.fast import native
+
+    native.LIBRARY = Path(os.environ["UPSCALE_TEST_KERNELS"])
+
 
 @dataclass(frozen=True)
 class Finished:

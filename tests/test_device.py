@@ -24,7 +24,9 @@ from upscale.errors import DeviceError
 
 CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda", 0), torch.device("mps")
 HALVES = (torch.float32, torch.float16, torch.bfloat16)
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+needs_cuda = pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="PyTorch finds no CUDA GPU here"
+)
 
 
 @pytest.fixture
@@ -157,7 +159,7 @@ def test_a_cgroup_limit_counts_and_its_file_cache_does_not(
     assert free_memory(CPU) > 104857600
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="RLIMIT_AS counts on Linux")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux counts RLIMIT_AS")
 def test_a_limit_of_the_address_space_counts() -> None:
     code = (
         "import resource, torch; from upscale.device import free_memory;"
@@ -180,7 +182,7 @@ def test_real_exhaustion_of_memory_is_recognised() -> None:
     assert not is_out_of_memory(ValueError("out of memory"))
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only glibc has mallopt")
 def test_the_allocator_is_left_alone_where_the_user_has_set_it() -> None:
     code = "from upscale.device import keep_large_blocks as k; print(k(), k())"
     for variable, expected in (("UNRELATED", None), ("MALLOC_TRIM_THRESHOLD_", "False False")):

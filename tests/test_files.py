@@ -63,7 +63,7 @@ def test_folders_are_refused(tmp_path: Path) -> None:
         write_bytes(tmp_path / "none" / "a", [b""], overwrite=False)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no POSIX permissions")
 def test_permissions_follow_the_umask(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:

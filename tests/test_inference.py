@@ -230,7 +230,7 @@ def test_the_automatic_tile_follows_free_memory(monkeypatch: pytest.MonkeyPatch)
     assert set(tiles[1:]) <= {*engine.SIDES, 250}
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="RLIMIT_AS counts on Linux")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux counts RLIMIT_AS")
 @pytest.mark.parametrize("network", ["SRCNN(SRCNNConfig())", "ESRGAN(ESRGANConfig(num_block=1))"])
 def test_a_picture_is_done_under_a_limit_of_memory(network: str) -> None:
     """Whatever the network: the tile is bounded by what is free, and halved where that is wrong."""
@@ -483,7 +483,7 @@ def test_the_float_result_never_exists_whole() -> None:
 
 
 @pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch finds no CUDA GPU here")
 @pytest.mark.parametrize(
     "network",
     [
@@ -506,7 +506,7 @@ def test_half_precision_on_cuda_agrees_to_50_db(network: object) -> None:
 
 
 @pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch finds no CUDA GPU here")
 def test_cuda_batches_equal_the_cpu() -> None:
     lr = picture(150, 300)
     got = joined(run(Toy(), lr, tile=32, device=torch.device("cuda")))

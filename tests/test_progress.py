@@ -41,7 +41,7 @@ NETWORKS = {
 @pytest.fixture(autouse=True)
 def as_trained(monkeypatch: pytest.MonkeyPatch) -> None:
     """Networks run layer by layer in PyTorch, the way that GPUs and half precision go."""
-    monkeypatch.setattr("upscale.inference.prepared.optimized", lambda network: network)
+    monkeypatch.setattr("upscale.inference.prepared.optimized", lambda network, device: network)
 
 
 class Layers:

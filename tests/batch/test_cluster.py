@@ -16,7 +16,9 @@ import pytest
 
 from tests.conftest import Finished, only_pictures, png
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs Ray")
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("ray") is None, reason="Ray, of the extra ray, is not installed"
+)
 
 
 @pytest.fixture
@@ -58,7 +60,7 @@ def test_a_full_disk_ends_the_run(
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)]
     if os.geteuid() or subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("needs root to mount a small disk")
+        pytest.skip("only root can mount a small disk")
     try:
         (tmp_path / "in").mkdir()
         for index in range(40):
@@ -135,7 +137,7 @@ def test_a_worker_keeps_to_its_threads(ray: Any) -> None:
     assert ray.get(remote.remote(1)) == (1, 1)
 
 
-@pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a terminal of POSIX")
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="this system has no terminals of POSIX")
 def test_the_bar_follows_a_worker_and_sigterm_ends_it(
     command: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
 ) -> None:

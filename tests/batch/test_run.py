@@ -248,8 +248,8 @@ def test_object_store_in_and_out(tiny: str) -> None:
 
 def test_s3(tiny: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A bucket of a server that speaks S3, started here."""
-    pytest.importorskip("s3fs")
-    pytest.importorskip("moto")
+    pytest.importorskip("s3fs", reason="s3fs, of the extra s3, is not installed")
+    pytest.importorskip("moto", reason="moto, of the extra test, is not installed")
     import socket
 
     with socket.socket() as probe_socket:

@@ -25,7 +25,9 @@ from upscale.settings import Settings, TileOption
 from upscale.upscaler import InMemory, process_together
 
 Cli = Callable[..., Finished]
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+needs_cuda = pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="PyTorch finds no CUDA GPU here"
+)
 
 
 def close(a: np.ndarray, b: np.ndarray) -> bool:

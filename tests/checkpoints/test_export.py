@@ -15,8 +15,10 @@ from upscale import checkpoints
 from upscale.checkpoints import Checkpoint, Metadata, Source
 from upscale.errors import OutputError, UsageError
 
-onnx = pytest.importorskip("onnx", reason="needs the extra onnx")
-runtime = pytest.importorskip("onnxruntime", reason="needs onnxruntime, of the extra test")
+onnx = pytest.importorskip("onnx", reason="onnx, of the extra onnx, is not installed")
+runtime = pytest.importorskip(
+    "onnxruntime", reason="onnxruntime, of the extra test, is not installed"
+)
 
 SIZES = [(2, 19, 22), (1, 16, 24), (1, 13, 18), (3, 31, 7), (1, 3, 50), (1, 50, 3), (1, 1, 1)]
 TOLERANCE = 1e-5

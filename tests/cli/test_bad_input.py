@@ -208,7 +208,7 @@ def test_failures_of_several(cli: Cli, tiny: str, picture: Path) -> None:
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 256 KiB."""
     if sys.platform != "linux" or os.geteuid() != 0:
-        pytest.skip("mounting a small file system needs root on Linux")
+        pytest.skip("only root, on Linux, can mount a small disk")
     folder = tmp_path / "disk"
     folder.mkdir()
     mounted = subprocess.run(
@@ -217,7 +217,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         check=False,
     )
     if mounted.returncode:
-        pytest.skip(f"mount: {mounted.stderr.decode().strip()}")
+        pytest.skip(f"a small disk cannot be mounted: {mounted.stderr.decode().strip()}")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
 

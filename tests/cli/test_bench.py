@@ -35,7 +35,9 @@ CPU = torch.device("cpu")
 
 def needs(peer: str) -> pytest.MarkDecorator:
     missing = [name for name in ("onnx", peer) if find_spec(name) is None]
-    return pytest.mark.skipif(bool(missing), reason=f"needs {', '.join(missing)}, of extra bench")
+    return pytest.mark.skipif(
+        bool(missing), reason=f"{', '.join(missing)}, of the extra bench, is not installed"
+    )
 
 
 PEERS = [pytest.param(peer, marks=needs(peer)) for peer in backends.PEERS]
@@ -217,7 +219,7 @@ def test_the_form_that_runs_is_named(tiny: str, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch finds no CUDA GPU here")
 def test_a_gpu_has_the_plain_form_in_each_precision_and_no_peers(duo: str) -> None:
     cuda = torch.device("cuda", 0)
     rows = list(benchmark(duo, [(32, 32)], device=cuda, dtypes=("fp32", "fp16"), rounds=1))
@@ -271,7 +273,7 @@ def test_wrong_usage_is_one_line(
     assert done.text == ""
 
 
-@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="this system has no /proc")
 def test_an_interrupt_leaves_no_process(command: Callable[..., subprocess.Popen[bytes]]) -> None:
     mark = f"BENCH_TEST={os.getpid()}-{time.monotonic_ns()}".encode()
     name, value = mark.decode().split("=")

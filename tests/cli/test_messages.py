@@ -19,7 +19,9 @@ from upscale.cli.commands import COMMANDS
 
 Cli = Callable[..., Finished]
 Command = Callable[..., subprocess.Popen[bytes]]
-needs_terminal = pytest.mark.skipif(sys.platform == "win32", reason="needs a terminal of POSIX")
+needs_terminal = pytest.mark.skipif(
+    sys.platform == "win32", reason="this system has no terminals of POSIX"
+)
 
 
 def finish(process: subprocess.Popen[bytes]) -> tuple[int, str, str]:

@@ -78,7 +78,7 @@ def test_list_from_find_to_records(
     (tmp_path / "b" / "notes.txt").write_text("no picture")
     find = shutil.which("find")
     if find is None:
-        pytest.skip("needs find")
+        pytest.skip("find is not installed")
     monkeypatch.chdir(tmp_path)
     for status in ("ok", "skipped"):
         found = subprocess.run(
@@ -128,7 +128,7 @@ def test_stdout_twice_is_refused(cli: Cli, tiny: str, picture: Path) -> None:
     assert cli(picture, second, "-m", tiny, "-o", "-").code == 2
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals of POSIX")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_leave_nothing_half_done(
     command: Command, cli: Cli, tiny: str, tmp_path: Path, number: int, code: int
@@ -156,7 +156,7 @@ def test_signals_leave_nothing_half_done(
     assert len(again.out.splitlines()) == 60
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals of POSIX")
 def test_what_a_killed_run_of_one_picture_left_is_cleared(command: Command, tmp_path: Path) -> None:
     """There is nothing to resume, and so no journal: the same command does the picture."""
     (tmp_path / "a.png").write_bytes(png(120, 120))
@@ -211,7 +211,7 @@ def test_second_signal_ends_at_once(command: Command, tmp_path: Path) -> None:
         server.shutdown()
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a named pipe")
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 def test_a_named_pipe_is_read_and_one_without_a_writer_ends_with_the_first_signal(
     command: Command, tmp_path: Path
 ) -> None:

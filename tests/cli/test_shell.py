@@ -16,8 +16,8 @@ from tests.conftest import only_pictures, png
 from upscale.image import probe
 
 BASH = shutil.which("bash")
-pytestmark = pytest.mark.skipif(BASH is None, reason="needs bash")
-needs_jq = pytest.mark.skipif(shutil.which("jq") is None, reason="needs jq")
+pytestmark = pytest.mark.skipif(BASH is None, reason="bash is not installed")
+needs_jq = pytest.mark.skipif(shutil.which("jq") is None, reason="jq is not installed")
 
 ROOT = Path(__file__).parents[2]
 FIND = "find . -path ./out -prune -o -type f -print0"
@@ -215,7 +215,7 @@ def test_closed_and_empty_streams(
         assert (work / "out.png").exists() == (status == 0)
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 @pytest.mark.parametrize("options", ["-o -", "-o out.png --json", "-o out.png --report /dev/full"])
 def test_full_disk_behind_a_stream(shell: Shell, work: Path, options: str) -> None:
     (work / "in.png").write_bytes(png(6, 7))

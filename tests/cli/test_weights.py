@@ -246,7 +246,7 @@ def test_blend_refuses(cli: Cli, tmp_path: Path, duo: str) -> None:
 
 
 def test_export(cli: Cli, tmp_path: Path, quad: str) -> None:
-    onnx = pytest.importorskip("onnx", reason="needs the extra onnx")
+    onnx = pytest.importorskip("onnx", reason="onnx, of the extra onnx, is not installed")
     out = tmp_path / "net.onnx"
     done = cli("weights", "export", quad, "-o", out, "--alpha", "1", "--denoise", "0.5")
     assert (done.code, done.out) == (0, b"")

@@ -135,7 +135,7 @@ class Browser:
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     driver = shutil.which("chromedriver")
     if driver is None or not (shutil.which("chromium") or shutil.which("google-chrome")):
-        pytest.skip("chromium and chromedriver are not installed")
+        pytest.skip("chromium and chromedriver are not installed (Debian: chromium-driver)")
     log = tmp_path_factory.mktemp("driver") / "log"
     with log.open("w") as stream:
         process = subprocess.Popen([driver, "--port=0"], stdout=stream, stderr=stream)

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from upscale.checkpoints import build, entries, load
 from upscale.errors import UsageError
-from upscale.fast import native, optimized
+from upscale.fast import native
+from upscale.fast import optimized as optimized_for
 from upscale.inference import prepare, run
 from upscale.models import ESRGAN, SRCNN, VAE, Network, SwinIR
 from upscale.models.esrgan import ESRGANConfig
@@ -85,6 +86,10 @@ NETWORKS = {
     ),
     "vae": lambda: VAE(VAEConfig()),
 }
+
+
+def optimized(network: Network) -> Network:
+    return optimized_for(network, torch.device("cpu"))
 
 
 def network(name: str, seed: int = 0) -> Network:
@@ -260,8 +265,7 @@ def test_what_is_not_finite_stays_so() -> None:
 SCRIPT = """
 import sys, torch
 sys.path.insert(0, {tests!r})
-from tests.fast.test_native import network, picture
-from upscale.fast import optimized
+from tests.fast.test_native import network, optimized, picture
 for name in ("esrgan light", "swinir pixelshuffle x4", "srcnn 9-5-5"):
     plain = network(name)
     fast = optimized(plain)

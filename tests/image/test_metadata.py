@@ -44,7 +44,8 @@ RECORD = {
     "title": 'quotes " and <angles> & é',
 }
 needs_exiftool = pytest.mark.skipif(
-    shutil.which("exiftool") is None, reason="exiftool is not installed"
+    shutil.which("exiftool") is None,
+    reason="exiftool is not installed (Debian: libimage-exiftool-perl)",
 )
 
 

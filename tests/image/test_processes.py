@@ -38,7 +38,7 @@ def test_many_threads_read_and_write_at_once() -> None:
 
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver", "fork"])
-@pytest.mark.skipif(sys.platform == "win32", reason="there are no forks")
+@pytest.mark.skipif(sys.platform == "win32", reason="this system cannot fork processes")
 def test_readers_go_to_other_processes(tmp_path: Path, method: str) -> None:
     """Also by fork, after this process has read and written."""
     readers, want = [], []
@@ -73,7 +73,7 @@ encode(picture, "tiff")
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork processes")
 @pytest.mark.parametrize(
     ("when", "words"), [("before", "(300, 200, 3)"), ("after", "spawn or forkserver")]
 )

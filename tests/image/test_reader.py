@@ -468,7 +468,10 @@ for path in sys.argv[2:]:
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
+@pytest.mark.skipif(
+    not Path("/proc/self/status").exists(),
+    reason="this system has no /proc, which tells the peak of memory",
+)
 def test_headers_that_promise_much_cost_little(tmp_path: Path) -> None:
     tiny = (b"IDAT", zlib.compress(bytes(9000)))
     for i, (width, height) in enumerate(((1, 2**31 - 1), (10**6, 2**31 - 1), (60000, 60000))):

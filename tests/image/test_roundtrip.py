@@ -295,7 +295,9 @@ for name in ("avif", "jpeg", "png", "tiff", "webp"):
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs a choice of cores")
+@pytest.mark.skipif(
+    not hasattr(os, "sched_setaffinity"), reason="this system lets no process choose its cores"
+)
 def test_the_bytes_do_not_depend_on_the_machine() -> None:
     root = Path(__file__).parents[2]
     found = []

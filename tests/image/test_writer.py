@@ -228,7 +228,10 @@ def test_premultiplied_alpha_becomes_straight_in_png() -> None:
     assert (tiff.pixels == pixels).all()
 
 
-@pytest.mark.skipif(shutil.which("exiftool") is None, reason="exiftool is not installed")
+@pytest.mark.skipif(
+    shutil.which("exiftool") is None,
+    reason="exiftool is not installed (Debian: libimage-exiftool-perl)",
+)
 @pytest.mark.parametrize("name", ["tiff", "png", "jpeg"])
 @pytest.mark.usefixtures("few")
 def test_exiftool_finds_nothing_wrong(tmp_path: Path, name: str) -> None:
@@ -308,7 +311,10 @@ print(count, wrote, peak() - before)
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
+@pytest.mark.skipif(
+    not Path("/proc/self/status").exists(),
+    reason="this system has no /proc, which tells the peak of memory",
+)
 @pytest.mark.parametrize(("name", "most"), [("tiff", 60), ("png", 60), ("strip", 60), ("jpeg", 80)])
 def test_memory_does_not_grow_with_the_picture(tmp_path: Path, name: str, most: int) -> None:
     command = [sys.executable, "-c", MEMORY, str(tmp_path), name]

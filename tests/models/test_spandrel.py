@@ -44,7 +44,9 @@ def _imported() -> types.ModuleType:
         for name in ("InterpolationMode", "rotate", "normalize"):
             setattr(sys.modules[TORCHVISION[-1]], name, object)
     try:
-        found: types.ModuleType = pytest.importorskip("spandrel", reason="needs extra spandrel")
+        found: types.ModuleType = pytest.importorskip(
+            "spandrel", reason="spandrel, of the extra spandrel, is not installed"
+        )
         return found
     finally:
         for name in TORCHVISION if stands_in else []:

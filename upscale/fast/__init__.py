@@ -1,7 +1,7 @@
 """Forms of the networks for inference: the same numbers, faster.
 
 Each is derived from the network that trains, and keeps the same contract. On a CPU in float32 they
-run compiled kernels (``kernels/``), where those are built.
+run compiled kernels (``kernels/``), where those are built; on a GPU, SwinIR's attention is fused.
 """
 
 from __future__ import annotations
@@ -9,13 +9,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
+    import torch
+
     from upscale.models import ESRGAN, SRCNN, VAE, Network, SwinIR
 
 __all__ = ["optimized"]
 
 
-def optimized(network: Network) -> Network:
-    """The form of a float32 network on the CPU; the network itself where there is none."""
+def optimized(network: Network, device: torch.device) -> Network:
+    """The form of a float32 network for a device, on which it is already.
+
+    The network itself where there is none. A form for a GPU may be brought to half precision.
+    """
+    if device.type == "cuda" and network.architecture == "swinir":
+        from upscale.fast.windowed import WindowedSwinIR
+
+        return WindowedSwinIR(cast("SwinIR", network))
+    if device.type != "cpu" or network.backend != "torch":
+        return network
     from upscale.fast.native import load
 
     kernels = load()

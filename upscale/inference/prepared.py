@@ -39,15 +39,15 @@ def prepare(
 ) -> Prepared:
     """Take ``network`` (float32) over for inference: it is moved, and no longer trains.
 
-    On a CPU in float32 it takes the form of :func:`upscale.fast.optimized`. Otherwise feature maps
-    go channels last, which the convolutions of CPUs and GPUs like better.
+    It takes the form of :func:`upscale.fast.optimized`, in half precision on a GPU alone; feature
+    maps go channels last, which the convolutions of CPUs and GPUs like better.
     """
     device = device or torch.device("cpu")
     network = network.eval().requires_grad_(False)
     network.to(device=device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    fallback = optimized(network) if device.type == "cpu" else network
+    fallback = optimized(network, device)
     if dtype == torch.float32:
         return Prepared(fallback, fallback, device, dtype)
-    half = copy.deepcopy(network).to(dtype=dtype)
+    half = copy.deepcopy(network if device.type == "cpu" else fallback).to(dtype=dtype)
     return Prepared(half, fallback, device, dtype)
