@@ -75,11 +75,11 @@ class _LogLines(logging.Handler):
 
 def dry_run(job: Job, command: CommandOptions) -> int:
     """``--dry-run``: show what would be done, and what would fail; return the exit status."""
-    from upscale.batch.preflight import preflight
-    from upscale.cli.dry_run import write_preflight
-
     sources = job.discover()
     upscalers = _load(job, command.console)
+    from upscale.batch.preflight import preflight  # with PyTorch, which _load imports quicker
+    from upscale.cli.dry_run import write_preflight
+
     plan = job.plan(sources, upscalers[0])
     found = preflight(plan, job.settings, upscalers[0], max_pixels=job.options.max_pixels)
     return write_preflight(found, command)
