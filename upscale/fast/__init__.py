@@ -46,7 +46,7 @@ def optimized(network: Network, device: torch.device) -> Network:
 
             return NativeSwinIR(cast("SwinIR", network), kernels)
         case "vae":
-            from upscale.fast.vae import native_vae
+            from upscale.fast.vae import NativeVAE
 
-            return native_vae(cast("VAE", network), kernels)
+            return NativeVAE(cast("VAE", network), kernels)
     return network

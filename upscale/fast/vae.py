@@ -1,18 +1,37 @@
-"""The VAE's form for inference: its RRDB network's; what reads the latent stays as it is."""
+"""The VAE's form for inference on a CPU: its RRDB network, and what reads the latent, compiled."""
 
 from __future__ import annotations
 
-import copy
+from torch import Tensor, nn
 
 from upscale.fast.esrgan import NativeESRGAN
-from upscale.fast.native import Kernels
+from upscale.fast.native import Kernels, Place, Program, convolve, each, take_contract
+from upscale.models.esrgan import SLOPE
 from upscale.models.vae import VAE
 
 
-def native_vae(network: VAE, kernels: Kernels) -> VAE:
-    """A VAE that shares all of ``network`` but its base."""
-    fast = copy.copy(network)
-    fast._modules = dict(network._modules)  # a module's copy shares the dict
-    fast.base = NativeESRGAN(network.base, kernels)
-    fast.backend = fast.base.backend
-    return fast
+class NativeVAE(VAE):
+    """The same numbers; what runs once for all draws beside the RRDB network stays in PyTorch."""
+
+    def __init__(self, network: VAE, kernels: Kernels) -> None:
+        nn.Module.__init__(self)
+        take_contract(self, network)
+        self.config = network.config
+        self.base = NativeESRGAN(network.base, kernels)
+        self.conv_spread, self.conv_sigma = network.conv_spread, network.conv_sigma
+        self.program, self.out = _program(network, kernels)
+        self.backend = self.base.backend
+
+    def detail(self, seen: Tensor) -> Tensor:
+        """See :meth:`VAE.detail`."""
+        return each(self.program, seen, self.out)
+
+
+def _program(network: VAE, kernels: Kernels) -> tuple[Program, Place]:
+    config, layers = network.config, (network.conv_latent, network.conv_hidden)
+    program = Program(kernels, config.num_feat + config.latent, tight=False)
+    at = program.input
+    for layer in layers:
+        at = convolve(program, layer, at, program.buffer(config.num_hidden), slope=SLOPE)
+    out = program.buffer(network.conv_detail.out_channels)
+    return program, convolve(program, network.conv_detail, at, out)

@@ -132,12 +132,17 @@ class VAE(Network):
 
     def mean(self, y: Tensor, given: Given, z: Tensor) -> Tensor:
         """mu(z, y): (N, channels, scale*H, scale*W) of z (N, latent, H, W)."""
-        x = F.leaky_relu(self.conv_latent(torch.cat((given.features, z), 1)), SLOPE)
-        x = self.conv_detail(F.leaky_relu(self.conv_hidden(x), SLOPE))
-        sr = given.picture + given.log_std.detach().exp() * F.pixel_shuffle(x, self.scale)
+        detail = F.pixel_shuffle(self.detail(torch.cat((given.features, z), 1)), self.scale)
+        sr = given.picture + given.log_std.detach().exp() * detail
         for _ in range(PROJECTIONS * self.config.projected):
             sr = _consistent_traced(sr, y, self.scale) if is_traced() else consistent(sr, y)
         return sr
+
+    def detail(self, seen: Tensor) -> Tensor:
+        """What z adds, in units of s(y), before the shuffle: of features and z, (N, .., H, W)."""
+        x = F.leaky_relu(self.conv_latent(seen), SLOPE)
+        out: Tensor = self.conv_detail(F.leaky_relu(self.conv_hidden(x), SLOPE))
+        return out
 
     def distribution(self, lr: Tensor) -> tuple[Tensor, Tensor]:
         """Mean mu(z, y) and standard deviation s(y) at every pixel.
