@@ -16,6 +16,10 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny pictures; other processes may want cores
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # else threads spin where cores are shared
 
+# The installed package is tested, with the kernels built for it; only ``tests`` comes from here.
+_ROOT = Path(__file__).parents[1]
+sys.path[:] = [*(entry for entry in sys.path if Path(entry).resolve() != _ROOT), str(_ROOT)]
+
 if "UPSCALE_TEST_KERNELS" in os.environ:  # a library built in another way: with a sanitizer
     from upscale.fast import native
 

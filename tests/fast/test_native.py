@@ -303,6 +303,7 @@ def test_instruction_sets(wanted: str) -> None:
         assert float(error) <= 2 * CLOSE  # the plain network rounds too
 
 
+@needs_kernels
 def test_an_unknown_instruction_set_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UPSCALE_KERNELS", "mmx")
     native.load.cache_clear()
