@@ -176,8 +176,9 @@ static void winograd(const Step& s, const Grid& g, int64_t item, float* scratch)
   }
   // 2. a matrix product for each of the 36 points
   for (int64_t p = 0; p < SQUARE; p++)
-    product(count, {v + p * wide, s.channels, s.channels}, s.weight + p * s.channels * s.features,
-            nullptr, products + p * narrow, s.features, s.features);
+    product(count, {v + p * wide, s.channels, s.channels},
+            Panels(s.weight + p * s.channels * s.features, s.channels), nullptr, products + p * narrow,
+            s.features, s.features);
   // 3. points to pixels
   for (int64_t t = 0; t < count; t++) {
     const int64_t ty = (first + t) / across, tx = (first + t) % across;
@@ -218,7 +219,8 @@ static void direct(const Step& s, const Grid& g, int64_t item, float* scratch) {
   const int64_t line = (count + s.kernel - 1) * s.channels;
   float* result = scratch + s.kernel * line;  // count, features
   gather(s, g, y, x, count, scratch);
-  product(count, {scratch, s.channels, s.kernel * s.channels, s.kernel, line}, s.weight, s.bias, result,
+  const Panels weight(s.weight, s.kernel * s.kernel * s.channels);
+  product(count, {scratch, s.channels, s.kernel * s.channels, s.kernel, line}, weight, s.bias, result,
           s.features, s.features);
   for (int64_t i = 0; i < count; i++)
     for (int64_t c = 0; c < s.features; c += LANES)

@@ -71,66 +71,99 @@ struct Rows {
   int64_t parts = 1, jump = 0;
 };
 
-// ROWS x PANELS * 16 of `a` times packed `b`, from `bias` (or 0), to c. The innermost loop of all.
-template <int R, int PANELS>
-static inline void multiply(const Rows& a, const float* b, const float* bias, float* c, int64_t ldc) {
-  constexpr int V = PANEL / LANES;
-  const int64_t depth = a.length * a.parts * PANEL;  // from panel to panel
-  vec total[R][PANELS * V];
+// A matrix to multiply by: row k of panel p (16 columns) at data + k * row + p * panel.
+struct Panels {
+  const float* data;
+  int64_t row, panel;
+
+  // Packed by upscale_pack_matrix.
+  Panels(const float* packed, int64_t depth) : data(packed), row(PANEL), panel(depth * PANEL) {}
+  // As it lies in memory, rows `stride` floats apart.
+  static Panels unpacked(const float* data, int64_t stride) {
+    Panels found(data, 0);
+    found.row = stride;
+    found.panel = PANEL;
+    return found;
+  }
+  const float* at(int64_t column) const { return data + column / PANEL * panel; }
+};
+
+constexpr int VECTORS = PANEL / LANES;  // of a panel
+
+// R rows of `a` times NV vectors of columns of `b`, from `bias` (or 0), to c. The innermost loop of all.
+template <int R, int NV>
+static inline void multiply(const Rows& a, const float* b, const Panels& shape, const float* bias,
+                            float* c, int64_t ldc) {
+  vec total[R][NV];
 #pragma GCC unroll 4
-  for (int v = 0; v < PANELS * V; v++) {
+  for (int v = 0; v < NV; v++) {
     const vec start = bias ? load(bias + v * LANES) : vec{};
 #pragma GCC unroll 12
     for (int r = 0; r < R; r++) total[r][v] = start;
   }
   const float* part = a.data;
   for (int64_t i = 0; i < a.parts; i++, part += a.jump) {
-    for (int64_t k = 0; k < a.length; k++, b += PANEL) {
-      vec column[PANELS * V];
+    for (int64_t k = 0; k < a.length; k++, b += shape.row) {
+      vec column[NV];
 #pragma GCC unroll 4
-      for (int v = 0; v < PANELS * V; v++)
-        column[v] = load(b + (v / V) * depth + (v % V) * LANES);
+      for (int v = 0; v < NV; v++)
+        column[v] = load(b + v / VECTORS * shape.panel + v % VECTORS * LANES);
 #pragma GCC unroll 12
       for (int r = 0; r < R; r++) {
         const vec x = splat(part[r * a.stride + k]);
 #pragma GCC unroll 4
-        for (int v = 0; v < PANELS * V; v++) total[r][v] += x * column[v];
+        for (int v = 0; v < NV; v++) total[r][v] += x * column[v];
       }
     }
   }
 #pragma GCC unroll 12
   for (int r = 0; r < R; r++)
 #pragma GCC unroll 4
-    for (int v = 0; v < PANELS * V; v++) store(c + r * ldc + v * LANES, total[r][v]);
+    for (int v = 0; v < NV; v++) store(c + r * ldc + v * LANES, total[r][v]);
 }
 
-template <int R, int PANELS>
-static void some_rows(int64_t rows, const Rows& a, const float* b, const float* bias, float* c,
-                      int64_t ldc) {
+template <int R, int NV>
+static void some_rows(int64_t rows, const Rows& a, const float* b, const Panels& shape,
+                      const float* bias, float* c, int64_t ldc) {
   if constexpr (R > 0) {
     if (rows == R)
-      multiply<R, PANELS>(a, b, bias, c, ldc);
+      multiply<R, NV>(a, b, shape, bias, c, ldc);
     else
-      some_rows<R - 1, PANELS>(rows, a, b, bias, c, ldc);
+      some_rows<R - 1, NV>(rows, a, b, shape, bias, c, ldc);
   }
 }
 
-template <int PANELS>
-static void columns(int64_t rows, Rows a, const float* b, const float* bias, float* c, int64_t ldc) {
+template <int NV>
+static void columns(int64_t rows, Rows a, const float* b, const Panels& shape, const float* bias,
+                    float* c, int64_t ldc) {
   for (; rows >= ROWS; rows -= ROWS, a.data += ROWS * a.stride, c += ROWS * ldc)
-    multiply<ROWS, PANELS>(a, b, bias, c, ldc);
-  some_rows<ROWS - 1, PANELS>(rows, a, b, bias, c, ldc);
+    multiply<ROWS, NV>(a, b, shape, bias, c, ldc);
+  some_rows<ROWS - 1, NV>(rows, a, b, shape, bias, c, ldc);
 }
 
-// c (rows, features) = a (rows, depth) b + bias; b packed by pack_matrix, features a multiple of 16.
-static inline void product(int64_t rows, const Rows& a, const float* b, const float* bias, float* c,
+// The columns that remain of a panel, a multiple of LANES.
+template <int NV>
+static void last_columns(int64_t vectors, int64_t rows, const Rows& a, const float* b,
+                         const Panels& shape, const float* bias, float* c, int64_t ldc) {
+  if constexpr (NV > 0) {
+    if (vectors == NV)
+      columns<NV>(rows, a, b, shape, bias, c, ldc);
+    else
+      last_columns<NV - 1>(vectors, rows, a, b, shape, bias, c, ldc);
+  }
+}
+
+// c (rows, features) = a (rows, depth) b + bias; features a multiple of LANES.
+static inline void product(int64_t rows, const Rows& a, const Panels& b, const float* bias, float* c,
                            int64_t ldc, int64_t features) {
-  const int64_t depth = a.length * a.parts;
+  constexpr int64_t WIDE = PANELS_AT_ONCE * PANEL;
+  auto from = [bias](int64_t j) { return bias ? bias + j : nullptr; };
   int64_t j = 0;
-  for (; j + PANELS_AT_ONCE * PANEL <= features; j += PANELS_AT_ONCE * PANEL)
-    columns<PANELS_AT_ONCE>(rows, a, b + j * depth, bias ? bias + j : nullptr, c + j, ldc);
-  for (; j < features; j += PANEL)
-    columns<1>(rows, a, b + j * depth, bias ? bias + j : nullptr, c + j, ldc);
+  for (; j + WIDE <= features; j += WIDE)
+    columns<PANELS_AT_ONCE * VECTORS>(rows, a, b.at(j), b, from(j), c + j, ldc);
+  for (; j + PANEL <= features; j += PANEL)
+    columns<VECTORS>(rows, a, b.at(j), b, from(j), c + j, ldc);
+  last_columns<VECTORS - 1>((features - j) / LANES, rows, a, b.at(j), b, from(j), c + j, ldc);
 }
 
 }  // namespace ISA

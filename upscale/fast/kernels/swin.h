@@ -14,6 +14,7 @@ namespace ISA {
 constexpr float EPSILON = 1e-5f;  // of LayerNorm
 
 static inline int64_t padded(int64_t n) { return (n + PANEL - 1) / PANEL * PANEL; }
+static inline int64_t in_vectors(int64_t n) { return (n + LANES - 1) / LANES * LANES; }
 
 // (x - mean) / sqrt(variance + epsilon) of `count` channels, two passes; what follows stays as it is.
 static inline void normalise(const float* x, int64_t count, float* out) {
@@ -46,8 +47,8 @@ static void norm(const Step& s, const Grid& g, int64_t y) {
 
 // Where a window's intermediate results lie.
 struct Desk {
-  int64_t tokens, wide, stream, qkv_width, hidden;
-  float *normed, *qkv, *keys, *values, *logits, *mixed, *attended, *second, *expanded;
+  int64_t tokens, wide, stream, used, qkv_width, hidden;  // used: of stream, the rest is zero
+  float *normed, *qkv, *keys, *logits, *mixed, *attended, *second, *expanded;
   int64_t size;
 
   Desk(const Step& s, float* scratch) {
@@ -55,17 +56,16 @@ struct Desk {
     tokens = a.window * a.window;
     wide = padded(tokens);
     stream = s.features;
+    used = in_vectors(s.channels);
     qkv_width = padded(3 * a.heads * a.head_features);
     hidden = padded(a.hidden);
-    const int64_t head = padded(a.head_features);
     float* next = scratch;
     auto take = [&](int64_t count) { float* p = next; next += padded(count); return p; };
     normed = take(tokens * stream);
     qkv = take(tokens * qkv_width);
     keys = take(wide * a.head_features);
-    values = take(tokens * head);
     logits = take(ROWS * wide);
-    mixed = take(ROWS * head);
+    mixed = take(ROWS * in_vectors(a.head_features));
     attended = take(tokens * stream);
     second = take(tokens * stream);
     expanded = take(tokens * hidden);
@@ -89,23 +89,20 @@ static inline float softmax_row(float* row, int64_t count) {
 
 // softmax(q k^T + position + mask) v for one head, into its columns of `attended`.
 static void attend(const Attention& a, const Desk& d, int64_t head, const float* mask) {
-  const int64_t n = a.head_features, width = a.heads * n, panels = padded(n);
+  const int64_t n = a.head_features, width = a.heads * n, columns = in_vectors(n);
   const float* q = d.qkv + head * n;
-  // 1. keys and values in panels of 16: keys (wide / 16, n, 16), values (n / 16, tokens, 16)
+  // 1. keys in panels of 16: (wide / 16, n, 16)
   for (int64_t t = 0; t < d.wide; t++)
     for (int64_t c = 0; c < n; c++)
       d.keys[(t / PANEL * n + c) * PANEL + t % PANEL] =
           t < d.tokens ? q[width + t * d.qkv_width + c] : 0.0f;
-  for (int64_t t = 0; t < d.tokens; t++)
-    for (int64_t c = 0; c < panels; c++)
-      d.values[(c / PANEL * d.tokens + t) * PANEL + c % PANEL] =
-          c < n ? q[2 * width + t * d.qkv_width + c] : 0.0f;
   const float* position = a.position + head * d.tokens * d.wide;
   for (int64_t t = 0; t < d.tokens; t += ROWS) {
     // 2. logits of some rows, and their softmax; columns beyond the window weigh nothing
     const int64_t rows = std::min<int64_t>(ROWS, d.tokens - t);
     float scale[ROWS];
-    product(rows, {q + t * d.qkv_width, d.qkv_width, n}, d.keys, nullptr, d.logits, d.wide, d.wide);
+    product(rows, {q + t * d.qkv_width, d.qkv_width, n}, Panels(d.keys, n), nullptr, d.logits, d.wide,
+            d.wide);
     for (int64_t r = 0; r < rows; r++) {
       float* row = d.logits + r * d.wide;
       const float *bias = position + (t + r) * d.wide, *hide = mask ? mask + (t + r) * d.wide : nullptr;
@@ -116,11 +113,12 @@ static void attend(const Attention& a, const Desk& d, int64_t head, const float*
       }
       scale[r] = 1.0f / softmax_row(row, d.wide);
     }
-    // 3. the mean of the values
-    product(rows, {d.logits, d.wide, d.tokens}, d.values, nullptr, d.mixed, panels, panels);
+    // 3. the mean of the values; columns beyond the head's are another's, and nobody reads them
+    product(rows, {d.logits, d.wide, d.tokens}, Panels::unpacked(q + 2 * width, d.qkv_width), nullptr,
+            d.mixed, columns, columns);
     for (int64_t r = 0; r < rows; r++)
       for (int64_t c = 0; c < n; c++)
-        d.attended[(t + r) * d.stream + head * n + c] = d.mixed[r * panels + c] * scale[r];
+        d.attended[(t + r) * d.stream + head * n + c] = d.mixed[r * columns + c] * scale[r];
   }
 }
 
@@ -143,33 +141,39 @@ static void swin(const Step& s, const Grid& g, int64_t item, float* scratch) {
   auto add_to = [&](float* rows, const float* other, int64_t stride, bool by_pixel) {
     for (int64_t t = 0; t < d.tokens; t++) {
       const float* from = other + (by_pixel ? at(t) : t) * stride;
-      for (int64_t c = 0; c < d.stream; c += LANES)
+      for (int64_t c = 0; c < d.used; c += LANES)
         store(rows + t * d.stream + c, load(rows + t * d.stream + c) + load(from + c));
     }
   };
   // 1. norm and q, k, v
   for (int64_t t = 0; t < d.tokens; t++)
     normalise(g.in + at(t) * s.in.stride, s.channels, d.normed + t * d.stream);
-  product(d.tokens, {d.normed, d.stream, s.channels}, a.qkv, a.qkv_bias, d.qkv, d.qkv_width,
-          d.qkv_width);
+  product(d.tokens, {d.normed, d.stream, s.channels}, Panels(a.qkv, s.channels), a.qkv_bias, d.qkv,
+          d.qkv_width, d.qkv_width);
   // 2. attention of each head; windows at the right and lower edge hold regions that do not meet
   const int64_t edge = 2 * (wy == down - 1) + (wx == across - 1);
   const float* mask = a.shift && edge ? a.mask + edge * d.tokens * d.wide : nullptr;
   for (int64_t h = 0; h < a.heads; h++) attend(a, d, h, mask);
   // 3. projection, first residual
-  product(d.tokens, {d.attended, d.stream, s.channels}, a.proj, a.proj_bias, d.second, d.stream,
-          d.stream);
+  product(d.tokens, {d.attended, d.stream, s.channels}, Panels(a.proj, s.channels), a.proj_bias,
+          d.second, d.stream, d.used);
   add_to(d.second, g.in, s.in.stride, true);
   // 4. norm, MLP, second residual
   for (int64_t t = 0; t < d.tokens; t++)
     normalise(d.second + t * d.stream, s.channels, d.normed + t * d.stream);
-  product(d.tokens, {d.normed, d.stream, s.channels}, a.fc1, a.fc1_bias, d.expanded, d.hidden, d.hidden);
-  for (int64_t i = 0; i < d.tokens * d.hidden; i += LANES)
-    store(d.expanded + i, gelu(load(d.expanded + i)));
-  product(d.tokens, {d.expanded, d.hidden, a.hidden}, a.fc2, a.fc2_bias, d.normed, d.stream, d.stream);
-  add_to(d.normed, d.second, d.stream, false);
+  product(d.tokens, {d.normed, d.stream, s.channels}, Panels(a.fc1, s.channels), a.fc1_bias, d.expanded,
+          d.hidden, in_vectors(a.hidden));
   for (int64_t t = 0; t < d.tokens; t++)
-    std::copy_n(d.normed + t * d.stream, d.stream, g.out + at(t) * s.out.stride);
+    for (float *x = d.expanded + t * d.hidden, *end = x + a.hidden; x < end; x += LANES)
+      store(x, gelu(load(x)));
+  product(d.tokens, {d.expanded, d.hidden, a.hidden}, Panels(a.fc2, a.hidden), a.fc2_bias, d.normed,
+          d.stream, d.used);
+  add_to(d.normed, d.second, d.stream, false);
+  for (int64_t t = 0; t < d.tokens; t++) {
+    float* out = g.out + at(t) * s.out.stride;
+    std::copy_n(d.normed + t * d.stream, d.used, out);
+    std::fill(out + d.used, out + d.stream, 0.0f);
+  }
 }
 
 }  // namespace ISA
