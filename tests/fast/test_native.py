@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import multiprocessing
 import os
+import pickle
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +33,7 @@ KERNELS = native.load()
 needs_kernels = pytest.mark.skipif(
     KERNELS is None, reason="the kernels were not built: no C++ compiler when the package was"
 )
+ROOT = Path(__file__).parents[2]
 CLOSE = 2e-6  # of the largest value of the result
 
 NETWORKS = {
@@ -73,6 +75,9 @@ NETWORKS = {
             embed_dim=180,
             img_range=255.0,
         )
+    ),
+    "swinir six colours": lambda: SwinIR(
+        SwinIRConfig(scale=1, upsampler="", channels=6, depths=(2,), num_heads=(6,), mlp_ratio=1.7)
     ),
     "swinir 3conv": lambda: SwinIR(
         SwinIRConfig(
@@ -160,7 +165,10 @@ def test_any_size(name: str, height: int, width: int) -> None:
     replicate=st.booleans(),
     slope=st.sampled_from([0.0, 0.2, 1.0]),
     residual=st.booleans(),
-    size=st.tuples(st.integers(1, 12), st.integers(1, 12)),
+    size=st.one_of(
+        st.tuples(st.integers(1, 12), st.integers(1, 12)),
+        st.tuples(st.integers(1, 2), st.integers(180, 230)),  # a row in several runs
+    ),
 )
 @settings(max_examples=60, deadline=None)
 def test_a_convolution(
@@ -250,21 +258,96 @@ def test_nothing_is_read_before_it_is_written(name: str, monkeypatch: pytest.Mon
     fast = optimized(network(name))
     x = picture(fast, 16, 23)
     expected = fast(x)
-    monkeypatch.setattr(native.torch, "empty", lambda *size: torch.full(size, float("nan")))
+    monkeypatch.setattr(native, "floats", lambda *size: torch.full(size, float("nan")))
     assert torch.equal(fast(x), expected)
 
 
 @needs_kernels
-def test_what_is_not_finite_stays_so() -> None:
-    fast = optimized(network("esrgan light"))
+@pytest.mark.parametrize("name", ["esrgan light", "swinir pixelshuffle x4", "srcnn 9-5-5"])
+def test_what_is_not_finite_stays_so(name: str) -> None:
+    fast = optimized(network(name))
     x = picture(fast, 16, 16)
     x[0, 0, 8, 8] = float("nan")
     assert fast(x).isnan().any()
 
 
+@needs_kernels
+def test_a_logit_that_is_not_a_number_is_seen() -> None:
+    plain = network("swinir pixelshuffle x4")
+    query = dict(plain.named_parameters())["layers.0.residual_group.blocks.0.attn.qkv.weight"]
+    query[0, 0] = float("nan")
+    assert optimized(plain)(picture(plain, 16, 16)).isnan().any()
+
+
+@needs_kernels
+@pytest.mark.parametrize("kind", [torch.float64, torch.bfloat16])
+def test_the_default_dtype_does_not_matter(kind: torch.dtype) -> None:
+    plain = network("swinir pixelshuffle x4")
+    x = picture(plain, 16, 20)
+    expected = optimized(plain)(x)
+    torch.set_default_dtype(kind)
+    try:
+        assert torch.equal(optimized(plain)(x), expected)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@needs_kernels
+def test_a_compiled_form_is_shared_by_copies_and_not_sent() -> None:
+    fast = optimized(network("esrgan light"))
+    x = picture(fast, 16, 16)
+    assert torch.equal(copy.deepcopy(fast)(x), fast(x))
+    with pytest.raises(TypeError, match="send the network"):
+        pickle.dumps(fast)
+
+
+@needs_kernels
+def test_input_of_another_shape_or_order() -> None:
+    fast = optimized(network("esrgan light"))
+    x = picture(fast, 16, 18)
+    turned = x.transpose(-2, -1).contiguous().transpose(-2, -1)
+    assert torch.equal(fast(turned), fast(x))
+    with pytest.raises(ValueError, match=r"\(1, 3, H, W\)"):
+        fast(x[:, :2])
+
+
+@needs_kernels
+def test_threads_that_cannot_be_had_leave_the_work_to_the_others() -> None:
+    script = """
+import resource, torch
+from tests.fast.test_native import network, optimized, picture
+fast = optimized(network("esrgan light"))
+x = picture(fast, 64, 64)
+torch.set_num_threads(1)
+expected = fast(x)
+torch.get_num_threads = lambda: 64
+resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+import os
+if os.getuid() == 0:  # the limit does not hold for root
+    os.setuid(65534)
+assert torch.equal(fast(x), expected)
+print("same")
+"""
+    if sys.platform != "linux":
+        pytest.skip("the limit of threads is Linux's")
+    found = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.append({str(ROOT)!r})\n" + script],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.stdout == "same\n", found.stderr
+
+
+@needs_kernels
+def test_a_library_of_other_sources_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "INTERFACE", 99)
+    assert "install upscale again" in native.trouble()
+
+
 SCRIPT = """
 import sys, torch
-sys.path.insert(0, {tests!r})
+sys.path.append({tests!r})
 from tests.fast.test_native import network, optimized, picture
 for name in ("esrgan light", "swinir pixelshuffle x4", "srcnn 9-5-5"):
     plain = network(name)
@@ -288,9 +371,8 @@ def has(name: str) -> bool:
 def test_instruction_sets(wanted: str) -> None:
     if wanted != "off" and not has(wanted):
         pytest.skip(f"this machine's kernels or CPU have no {wanted}")
-    root = Path(__file__).parents[2]
     finished = subprocess.run(
-        [sys.executable, "-c", SCRIPT.format(tests=str(root))],
+        [sys.executable, "-c", SCRIPT.format(tests=str(ROOT))],
         env={**os.environ, "UPSCALE_KERNELS": wanted},
         capture_output=True,
         text=True,

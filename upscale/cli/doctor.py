@@ -124,12 +124,12 @@ def _devices() -> Iterator[Check]:
 
 
 def _kernels() -> Check:
-    from upscale.fast.native import load
+    from upscale.fast.native import load, trouble
 
     kernels = load()
     if kernels is None:
-        reason = "not built (no C++ compiler at install) or off: CPUs run PyTorch, slower"
-        return Check("devices", "kernels", "missing", reason)
+        reason = trouble() or "switched off by UPSCALE_KERNELS"
+        return Check("devices", "kernels", "missing", f"{reason}; CPUs run PyTorch, slower")
     return Check("devices", "kernels", "ok", f"compiled, running {kernels.name}")
 
 

@@ -21,11 +21,13 @@ def optimized(network: Network, device: torch.device) -> Network:
 
     The network itself where there is none. A form for a GPU may be brought to half precision.
     """
+    if network.backend != "torch":
+        return network
     if device.type == "cuda" and network.architecture == "swinir":
         from upscale.fast.windowed import WindowedSwinIR
 
         return WindowedSwinIR(cast("SwinIR", network))
-    if device.type != "cpu" or network.backend != "torch":
+    if device.type != "cpu":
         return network
     from upscale.fast.native import load
 
@@ -41,7 +43,7 @@ def optimized(network: Network, device: torch.device) -> Network:
             from upscale.fast.srcnn import NativeSRCNN
 
             return NativeSRCNN(cast("SRCNN", network), kernels)
-        case "swinir":
+        case "swinir" if all(cast("SwinIR", network).config.depths):  # no group is empty
             from upscale.fast.swinir import NativeSwinIR
 
             return NativeSwinIR(cast("SwinIR", network), kernels)

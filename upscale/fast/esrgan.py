@@ -5,13 +5,12 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from upscale.fast.native import (
-    MOST_NARROW,
     NOWHERE,
     Kernels,
     Place,
     Program,
     convolve,
-    each,
+    run_each,
     take_contract,
 )
 from upscale.models.esrgan import ESRGAN, RESIDUAL_SCALING, RRDB, SLOPE, DenseBlock
@@ -30,11 +29,11 @@ class NativeESRGAN(ESRGAN):
 
     def features(self, lr: Tensor) -> Tensor:
         """See :meth:`ESRGAN.features`."""
-        return each(self.trunk, self.unshuffled(lr), self.trunk_out)
+        return run_each(self.trunk, self.unshuffled(lr), self.trunk_out)
 
     def enlarge(self, features: Tensor) -> Tensor:
         """See :meth:`ESRGAN.enlarge`."""
-        return each(self.head, features, self.head_out)
+        return run_each(self.head, features, self.head_out)
 
 
 def _trunk(network: ESRGAN, kernels: Kernels) -> tuple[Program, Place]:
@@ -48,7 +47,7 @@ def _trunk(network: ESRGAN, kernels: Kernels) -> tuple[Program, Place]:
     features = program.buffer(config.num_feat)
     turns = [program.buffer(config.num_feat, *(config.num_grow,) * 4) for _ in range(3)]
     convolve(program, network.conv_first, program.input, features)
-    convolve(program, network.conv_first, program.input, turns[0][:1])
+    convolve(program, network.conv_first, program.input, turns[0][:1])  # cheaper than a copy step
     for block in network.body.modules():
         if isinstance(block, RRDB):
             _dense(program, block.rdb1, turns[0], turns[1][:1])
@@ -86,5 +85,5 @@ def _head(network: ESRGAN, kernels: Kernels) -> tuple[Program, Place]:
         at = convolve(program, layer, at, larger, slope=SLOPE, nearest=factor)
     at = convolve(program, network.conv_hr, at, program.buffer(nf, rate=rate), slope=SLOPE)
     colours = network.conv_last.out_channels
-    out = program.buffer(colours, rate=rate, tight=colours <= MOST_NARROW)
+    out = program.picture(colours, rate)
     return program, convolve(program, network.conv_last, at, out)

@@ -14,7 +14,7 @@ from ctypes import POINTER, Array, Structure, c_char_p, c_float, c_int32, c_int6
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +27,7 @@ from upscale.models.steps import step
 LIBRARY = Path(__file__).parent / "kernels" / "upscale_kernels.so"
 PANEL = 16  # channels that a step writes are a multiple of it
 MOST_NARROW = 4  # outputs of a convolution that runs along its inputs
-WORTH_TELLING = 1e9  # products after which a run says how far it is: some 20 ms
+WORTH_TELLING = 1e9  # products of a thread after which a run says how far it is: some 20 ms
 WINOGRAD, DIRECT, NARROW, NORM, SWIN = range(5)
 
 
@@ -52,7 +52,7 @@ class _Step(Structure):
     _fields_ = [
         ("kind", c_int64),
         ("rate", c_int64),
-        *((name, _Place) for name in ("source", "out", "add", "base")),
+        *((name, _Place) for name in ("source", "out", "add", "base")),  # "in" is Python's
         *(
             (name, c_int64)
             for name in (*("channels", "features", "kernel", "nearest", "shuffle", "replicate"),)
@@ -63,6 +63,10 @@ class _Step(Structure):
         ("beta", c_float),
         ("attention", POINTER(_Attention)),
     ]
+
+
+INTERFACE = 1  # upscale_interface() of kernels.h, changed with every change there
+SIZES = (ctypes.sizeof(_Step), ctypes.sizeof(_Attention))
 
 
 @dataclass(frozen=True)
@@ -81,12 +85,34 @@ def load() -> Kernels | None:
         UsageError: ``UPSCALE_KERNELS`` names what this build or this CPU does not have.
     """
     wanted = os.environ.get("UPSCALE_KERNELS", "")
-    if wanted == "off" or not LIBRARY.exists():
+    if wanted == "off" or (trouble() and not wanted):
         return None
+    name = None if trouble() else _library().upscale_select(wanted.encode())
+    if not name:
+        raise UsageError(
+            f"UPSCALE_KERNELS={wanted}: neither off nor an instruction set of this build and CPU; "
+            "unset it for the best there is"
+        )
+    return Kernels(_library(), name.decode())
+
+
+def trouble() -> str:
+    """Why there are no kernels here; empty where there are."""
+    if not LIBRARY.exists():
+        return "not built: no C++ compiler (GCC 11 or Clang) when upscale was installed"
     try:
-        library = ctypes.CDLL(str(LIBRARY))
-    except OSError:  # built for another machine
-        return None
+        library = _library()
+    except (OSError, AttributeError) as error:  # of another machine, or too old for a symbol
+        return f"cannot be loaded: {error}"
+    sizes = (c_int64 * 2)()
+    if library.upscale_interface(sizes) != INTERFACE or tuple(sizes) != SIZES:
+        return "built from other sources: install upscale again"
+    return ""
+
+
+def _library() -> ctypes.CDLL:
+    library = ctypes.CDLL(str(LIBRARY))
+    library.upscale_interface.argtypes = [POINTER(c_int64)]
     library.upscale_select.restype = c_char_p
     library.upscale_select.argtypes = [c_char_p]
     library.upscale_run.restype = c_int32
@@ -97,13 +123,12 @@ def load() -> Kernels | None:
     library.upscale_pack_matrix.restype = None
     library.upscale_pack_winograd.argtypes = [c_void_p, c_int64, c_int64, c_int64, c_void_p]
     library.upscale_pack_winograd.restype = None
-    name = library.upscale_select(wanted.encode())
-    if not name:
-        raise UsageError(
-            f"UPSCALE_KERNELS={wanted}: neither off nor an instruction set of this build and CPU; "
-            "unset it for the best there is"
-        )
-    return Kernels(library, name.decode())
+    return library
+
+
+def floats(*size: int) -> Tensor:
+    """Memory for the library, whatever PyTorch's default dtype and device are."""
+    return torch.empty(size, dtype=torch.float32, device="cpu")
 
 
 def padded(channels: int) -> int:
@@ -146,15 +171,25 @@ class Program:
     gives, and the last step's output is the result.
     """
 
-    def __init__(
-        self, kernels: Kernels, channels: int, rate: int = 1, *, tight: bool = True
-    ) -> None:
+    def __init__(self, kernels: Kernels, channels: int, *, tight: bool = True) -> None:
         self.kernels = kernels
         self.buffers: list[tuple[int, int]] = []  # rate, stride
         self.steps: list[_Step] = []
         self.work: list[float] = []  # of each step: products for a pixel of the program's input
         self.kept: list[object] = []  # what the steps point to
-        self.input = self.buffer(channels, rate=rate, tight=tight)
+        self.input = self.buffer(channels, tight=tight)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Program:
+        """Itself: nothing changes after it was made."""
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled: it points into memory."""
+        raise TypeError("a network's compiled form cannot be sent: send the network and prepare it")
+
+    def picture(self, channels: int, rate: int) -> Place:
+        """A buffer for a result, without padding where a convolution can leave it out."""
+        return self.buffer(channels, rate=rate, tight=channels <= MOST_NARROW)
 
     def buffer(self, *parts: int, rate: int = 1, tight: bool = False) -> Place:
         """A new buffer for channels in ``parts``; ``tight``: without padding."""
@@ -194,7 +229,7 @@ class Program:
         """
         weight = weight.detach().float()
         outputs, channels, side, _ = weight.shape
-        bias = torch.zeros(outputs) if bias is None else bias.detach().float()
+        bias = weight.new_zeros(outputs) if bias is None else bias.detach().float()
         if shuffle > 1:
             weight, bias = _by_phase(weight, shuffle), _by_phase(bias, shuffle)
         tight = self.buffers[source.buffer][1] == channels  # nothing between its pixels
@@ -202,8 +237,8 @@ class Program:
             weight = _spread(weight, source.parts)
         narrow = out.stride == outputs <= MOST_NARROW and weight.shape[1] % PANEL == 0
         if not narrow:
-            if out.stride % PANEL:
-                raise ValueError(f"a buffer of {out.stride} channels cannot take this convolution")
+            if any(place.stride % PANEL for place in (out, add, base)):
+                raise ValueError("a convolution of many outputs writes and adds padded buffers")
             weight, bias = _grow(weight), _grow(bias)
         outputs, channels = weight.shape[:2]
         if narrow:
@@ -216,43 +251,60 @@ class Program:
         self.work.append(float(rate**2 * outputs * channels * side**2))
         self.steps.append(
             _Step(
-                *(kind, rate, source.struct(), out.struct(), add.struct(), base.struct()),
-                *(channels, outputs, side, nearest, shuffle, int(replicate)),
-                *(self._keep(packed), self._keep(bias), slope, beta, None),
+                kind=kind,
+                rate=rate,
+                source=source.struct(),
+                out=out.struct(),
+                add=add.struct(),
+                base=base.struct(),
+                channels=channels,
+                features=outputs,
+                kernel=side,
+                nearest=nearest,
+                shuffle=shuffle,
+                replicate=int(replicate),
+                weight=self._keep(packed),
+                bias=self._keep(bias),
+                slope=slope,
+                beta=beta,
             )
         )
         return out
 
     def norm(self, source: Place, out: Place, weight: Tensor, bias: Tensor) -> Place:
         """LayerNorm over the channels, which are one part; gives ``out``."""
-        self._pixelwise(NORM, source, out, self._keep(weight), self._keep(bias), None)
+        values = {"weight": self._keep(weight), "bias": self._keep(bias)}
+        self._same_size(NORM, source, out, 0.0, values)
         return out
 
     def swin(self, source: Place, out: Place, attention: dict[str, int | Tensor | None]) -> Place:
         """A Swin layer; ``attention`` has the fields of ``Attention`` in ``kernels.h``."""
-        matrices = [
-            v for k, v in attention.items() if isinstance(v, Tensor) and f"{k}_bias" in attention
-        ]
-        values = {
-            name: self._keep(value) if isinstance(value, Tensor) else value
-            for name, value in attention.items()
-        }
+        products, values = 0, {}
+        for name, value in attention.items():
+            values[name] = self._keep(value) if isinstance(value, Tensor) else value
+            if isinstance(value, Tensor) and f"{name}_bias" in attention:
+                products += value.numel()
         struct = _Attention(**values)
         self.kept.append(struct)
-        self._pixelwise(SWIN, source, out, None, None, ctypes.pointer(struct))
-        self.work[-1] = float(sum(matrix.numel() for matrix in matrices))
+        self._same_size(SWIN, source, out, products, {"attention": ctypes.pointer(struct)})
         return out
 
-    def _pixelwise(
-        self, kind: int, source: Place, out: Place, weight: int | None, bias: int | None, more: Any
+    def _same_size(
+        self, kind: int, source: Place, out: Place, work: float, values: dict[str, Any]
     ) -> None:
-        nowhere = NOWHERE.struct()
-        self.work.append(0.0)
-        rate = self.buffers[source.buffer][0]
+        self.work.append(work)
         self.steps.append(
             _Step(
-                *(kind, rate, source.struct(), out.struct(), nowhere, nowhere),
-                *(source.parts[0], out.channels, 1, 1, 1, 0, weight, bias, 1.0, 1.0, more),
+                kind=kind,
+                rate=self.buffers[source.buffer][0],
+                source=source.struct(),
+                out=out.struct(),
+                add=NOWHERE.struct(),
+                base=NOWHERE.struct(),
+                channels=source.parts[0],
+                features=out.channels,
+                **{"kernel": 1, "nearest": 1, "shuffle": 1, "slope": 1.0, "beta": 1.0},
+                **values,
             )
         )
 
@@ -267,37 +319,42 @@ class Program:
             (1, channels of ``out``, H', W') in channels-last order.
 
         Raises:
-            MemoryError: A thread's working memory could not be had.
+            MemoryError: No thread could have its working memory.
+            ValueError: ``picture`` has another shape or is elsewhere.
         """
-        rate, stride = self.buffers[0]
-        height, width = picture.shape[-2] // rate, picture.shape[-1] // rate
-        first = _with_channels(picture[0].permute(1, 2, 0), stride)
-        tensors = [first] + [torch.empty(height * r, width * r, s) for r, s in self.buffers[1:]]
+        channels, (height, width) = self.input.parts[0], picture.shape[-2:]
+        if picture.shape[:2] != (1, channels) or picture.device.type != "cpu":
+            raise ValueError(
+                f"{tuple(picture.shape)} on {picture.device} is no (1, {channels}, H, W) on the CPU"
+            )
+        first = grow(picture[0].permute(1, 2, 0).float(), self.input.stride, 2).contiguous()
+        tensors = [first] + [floats(height * r, width * r, s) for r, s in self.buffers[1:]]
         pointers = (c_void_p * len(tensors))(*(t.data_ptr() for t in tensors))
-        for steps, work in self._calls(height * width):
+        threads = torch.get_num_threads()
+        for steps, work in self._calls(height * width, threads):
             if self.kernels.library.upscale_run(
-                steps, len(steps), pointers, height, width, torch.get_num_threads()
+                steps, len(steps), pointers, height, width, threads
             ):
                 raise MemoryError("no memory for the kernels' work")
             step(work)
         channels = out.parts[0]
         return tensors[out.buffer][..., out.offset : out.offset + channels].permute(2, 0, 1)[None]
 
-    def _calls(self, pixels: int) -> Iterator[tuple[Array[_Step], float]]:
+    def _calls(self, pixels: int, threads: int) -> Iterator[tuple[Array[_Step], float]]:
         """The steps in groups, each worth telling that it is done, with their work."""
         group: list[_Step] = []
         work = 0.0
         for at, (part, each_pixel) in enumerate(zip(self.steps, self.work, strict=True), 1):
             group.append(part)
             work += each_pixel * pixels
-            if work >= WORTH_TELLING or at == len(self.steps):
+            if work >= WORTH_TELLING * threads or at == len(self.steps):
                 yield (_Step * len(group))(*group), work
                 group, work = [], 0.0
 
     def pack(self, weight: Tensor) -> Tensor:
         """(outputs, inputs) for the library's product; outputs a multiple of ``PANEL``."""
         weight = weight.detach().float().contiguous()
-        packed = torch.empty(weight.numel())
+        packed = floats(weight.numel())
         self.kernels.library.upscale_pack_matrix(
             weight.data_ptr(), *weight.shape, packed.data_ptr()
         )
@@ -306,7 +363,7 @@ class Program:
     def _pack_winograd(self, weight: Tensor) -> Tensor:
         weight = weight.contiguous()
         outputs, channels, side, _ = weight.shape
-        packed = torch.empty(36 * outputs * channels)
+        packed = floats(36 * outputs * channels)
         self.kernels.library.upscale_pack_winograd(
             weight.data_ptr(), outputs, channels, side, packed.data_ptr()
         )
@@ -325,7 +382,7 @@ def take_contract(fast: Network, network: Network) -> None:
     fast.halo, fast.halo_is_exact = network.halo, network.halo_is_exact
 
 
-def each(program: Program, pictures: Tensor, out: Place) -> Tensor:
+def run_each(program: Program, pictures: Tensor, out: Place) -> Tensor:
     """Run a program over (N, C, H, W), picture by picture."""
     results = [program.run(picture, out) for picture in torch.split(pictures, 1)]
     return results[0] if len(results) == 1 else torch.cat(results)
@@ -342,6 +399,8 @@ def convolve(
 def grow(tensor: Tensor, size: int, axis: int = 0) -> Tensor:
     """Zeros appended along an axis up to ``size``."""
     missing = size - tensor.shape[axis]
+    if missing == 0:
+        return tensor
     pads = [0, 0] * (tensor.ndim - 1 - axis) + [0, missing]
     return F.pad(tensor, pads)
 
@@ -360,8 +419,3 @@ def _by_phase(tensor: Tensor, factor: int) -> Tensor:
     """Outputs of a pixel shuffle, (C * r * r, ...) to (r * r * padded C, ...)."""
     each = tensor.reshape(-1, factor**2, *tensor.shape[1:]).transpose(0, 1)  # r*r, C, ...
     return grow(each, padded(each.shape[1]), 1).flatten(0, 1)
-
-
-def _with_channels(picture: Tensor, channels: int) -> Tensor:
-    """(H, W, C) contiguous float32 with zeros behind the channels that it has."""
-    return grow(picture.float(), channels, 2).contiguous()

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from upscale.fast.native import MOST_NARROW, Kernels, Place, Program, convolve, each, take_contract
+from upscale.fast.native import (
+    Kernels,
+    Place,
+    Program,
+    convolve,
+    run_each,
+    take_contract,
+)
 from upscale.models.srcnn import SRCNN
 
 
@@ -19,8 +26,10 @@ class NativeSRCNN(SRCNN):
         self.backend = f"native {kernels.name}"
 
     def refine(self, enlarged: Tensor, *, padded: bool = True) -> Tensor:
-        """See :meth:`SRCNN.refine`; always padded."""
-        return each(self.program, enlarged, self.out)
+        """See :meth:`SRCNN.refine`; the unpadded form only trains."""
+        if not padded:
+            raise ValueError("the compiled form pads")
+        return run_each(self.program, enlarged, self.out)
 
 
 def _program(network: SRCNN, kernels: Kernels) -> tuple[Program, Place]:
@@ -28,7 +37,7 @@ def _program(network: SRCNN, kernels: Kernels) -> tuple[Program, Place]:
     (n1, n2), channels = network.config.filters, network.config.channels
     program = Program(kernels, channels)
     first, second = program.buffer(n1), program.buffer(n2)
-    out = program.buffer(channels, tight=channels <= MOST_NARROW)
+    out = program.picture(channels, 1)
     convolve(program, network.conv1, program.input, first, slope=0.0, replicate=True)
     convolve(program, network.conv2, first, second, slope=0.0, replicate=True)
     convolve(program, network.conv3, second, out, replicate=True)

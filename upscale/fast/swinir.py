@@ -14,16 +14,16 @@ from upscale.fast.native import (
     Place,
     Program,
     convolve,
-    each,
     grow,
     padded,
+    run_each,
     take_contract,
 )
 from upscale.models.layers import upsample_factors
 from upscale.models.swinir import HEAD_FEATURES, SLOPE, SwinIR, shift_mask
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from upscale.models.swinir import RSTB, SwinLayer
 
@@ -42,7 +42,7 @@ class NativeSwinIR(SwinIR):
         self.backend = f"native {kernels.name}"
 
     def _reconstruct(self, x: Tensor) -> Tensor:
-        out = each(self.program, x, self.out)
+        out = run_each(self.program, x, self.out)
         if self.config.upsampler == "pixelshuffledirect":
             return F.pixel_shuffle(out, self.scale)
         return out
@@ -50,30 +50,37 @@ class NativeSwinIR(SwinIR):
 
 def _program(network: SwinIR, kernels: Kernels) -> tuple[Program, Place]:
     """From pixels, padded and centred, to pixels (before the shuffle of the light head)."""
-    dim = network.config.embed_dim
-    program = Program(kernels, network.config.channels)
-    shallow, at, inner = (program.buffer(dim) for _ in range(3))
+    dim, colours = network.config.embed_dim, network.config.channels
+    program = Program(kernels, colours, tight=colours <= MOST_NARROW)
+    shallow, at, inside = (program.buffer(dim) for _ in range(3))
+    is_three = network.config.resi_connection == "3conv"
+    inner = [program.buffer(dim // 4) for _ in range(2 * is_three)]
     convolve(program, network.conv_first, program.input, shallow)
     embed = network.patch_embed.norm
     program.norm(shallow, at, embed.weight, embed.bias)
     for group in cast("Iterable[RSTB]", network.layers):
         source = at
         for layer in cast("Iterable[SwinLayer]", group.residual_group.blocks):
-            source = program.swin(source, inner, _attention(program, layer))
-        _residual(program, group.conv, inner, at, add=at)
-    program.norm(at, inner, network.norm.weight, network.norm.bias)
-    _residual(program, network.conv_after_body, inner, shallow, add=shallow)
+            source = program.swin(source, inside, _attention(program, layer))
+        _residual(program, group.conv, inside, at, add=at, inner=inner)
+    program.norm(at, inside, network.norm.weight, network.norm.bias)
+    _residual(program, network.conv_after_body, inside, shallow, add=shallow, inner=inner)
     return program, _head(program, network, shallow)
 
 
-def _residual(program: Program, layers: nn.Module, source: Place, out: Place, add: Place) -> None:
-    """See :func:`upscale.models.swinir.residual_convolution`."""
-    if isinstance(layers, nn.Conv2d):
-        convolve(program, layers, source, out, add=add)
-        return
-    first, middle, last = (layer for layer in layers.children() if isinstance(layer, nn.Conv2d))
-    source = convolve(program, first, source, program.buffer(first.out_channels), slope=SLOPE)
-    source = convolve(program, middle, source, program.buffer(middle.out_channels), slope=SLOPE)
+def _residual(
+    program: Program,
+    layers: nn.Module,
+    source: Place,
+    out: Place,
+    *,
+    add: Place,
+    inner: Sequence[Place],
+) -> None:
+    """See :func:`upscale.models.swinir.residual_convolution`; ``inner`` lies between its three."""
+    *first, last = [layer for layer in layers.modules() if isinstance(layer, nn.Conv2d)]
+    for layer, place in zip(first, inner, strict=True):
+        source = convolve(program, layer, source, place, slope=SLOPE)
     convolve(program, last, source, out, add=add)
 
 
@@ -99,7 +106,7 @@ def _head(program: Program, network: SwinIR, at: Place) -> Place:
     if kind == "nearest+conv":
         larger = program.buffer(HEAD_FEATURES, rate=rate)
         at = convolve(program, network.conv_hr, at, larger, slope=SLOPE)
-    out = program.buffer(colours, rate=rate, tight=colours <= MOST_NARROW)
+    out = program.picture(colours, rate)
     if kind == "":
         return convolve(program, network.conv_last, at, out, add=program.input)
     return convolve(program, network.conv_last, at, out)
@@ -113,7 +120,7 @@ def _attention(program: Program, layer: SwinLayer) -> dict[str, int | Tensor | N
     attention, mlp, tokens = layer.attn, layer.mlp, layer.window**2
     dim = attention.proj.in_features
     qkv, qkv_bias = _folded(attention.qkv, layer.norm1)
-    scale = torch.ones(3 * dim)
+    scale = torch.ones_like(qkv_bias)
     scale[:dim] = attention.scale
     fc1, fc1_bias = _folded(mlp.fc1, layer.norm2)
     mask = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from upscale.fast.esrgan import NativeESRGAN
-from upscale.fast.native import Kernels, Place, Program, convolve, each, take_contract
+from upscale.fast.native import Kernels, Place, Program, convolve, run_each, take_contract
 from upscale.models.esrgan import SLOPE
 from upscale.models.vae import VAE
 
@@ -24,7 +24,7 @@ class NativeVAE(VAE):
 
     def detail(self, seen: Tensor) -> Tensor:
         """See :meth:`VAE.detail`."""
-        return each(self.program, seen, self.out)
+        return run_each(self.program, seen, self.out)
 
 
 def _program(network: VAE, kernels: Kernels) -> tuple[Program, Place]:

@@ -158,10 +158,10 @@ static void winograd(const Step& s, const Grid& g, int64_t item, float* scratch)
   const int64_t across = tiles_across(s, g.width);
   const int64_t first = item * block;
   const int64_t count = std::min(block, across * tiles_across(s, g.height) - first);
-  const int64_t wide = block * s.channels + SKEW, narrow = block * s.features + SKEW;
+  const int64_t wide = block * s.channels + SKEW, thin = block * s.features + SKEW;
   float* v = scratch;                   // 36, block, channels
   float* products = v + SQUARE * wide;  // 36, block, features
-  float* zeros = products + SQUARE * narrow;
+  float* zeros = products + SQUARE * thin;
   std::fill_n(zeros, s.channels, 0.0f);
   // 1. pixels to points
   Window windows[2];
@@ -177,13 +177,13 @@ static void winograd(const Step& s, const Grid& g, int64_t item, float* scratch)
   // 2. a matrix product for each of the 36 points
   for (int64_t p = 0; p < SQUARE; p++)
     product(count, {v + p * wide, s.channels, s.channels},
-            Panels(s.weight + p * s.channels * s.features, s.channels), nullptr, products + p * narrow,
+            Panels(s.weight + p * s.channels * s.features, s.channels), nullptr, products + p * thin,
             s.features, s.features);
   // 3. points to pixels
   for (int64_t t = 0; t < count; t++) {
     const int64_t ty = (first + t) / across, tx = (first + t) % across;
     auto out = m == 4 ? winograd_tile_out<4> : winograd_tile_out<2>;
-    out(s, g, ty, tx, products + t * s.features, narrow);
+    out(s, g, ty, tx, products + t * s.features, thin);
   }
 }
 

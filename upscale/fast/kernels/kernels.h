@@ -16,11 +16,11 @@ struct Place {  // channels of a buffer; buffer -1: none
   int64_t buffer, stride, offset;
 };
 
-struct Attention {  // one Swin layer; every matrix packed, see pack_matrix
+struct Attention {  // one Swin layer; every matrix packed, see upscale_pack_matrix
   int64_t heads, head_features, window, shift, hidden;
   const float *qkv, *qkv_bias;    // features -> 3 * heads * head_features; LayerNorm and scale folded
-  const float *position;          // (heads, window^2, tokens): relative position bias
-  const float *mask;              // (4, window^2, tokens): inside, right, bottom, corner; shift > 0
+  const float *position;          // (heads, window^2, window^2 padded to 16): relative position bias
+  const float *mask;              // (4, T, T padded to 16): inside, right, bottom, corner; with a shift
   const float *proj, *proj_bias;  // heads * head_features -> features
   const float *fc1, *fc1_bias;    // features -> hidden; LayerNorm folded
   const float *fc2, *fc2_bias;    // hidden -> features
@@ -35,7 +35,7 @@ struct Step {
   int64_t nearest;             // enlargement of the input in front of the convolution
   int64_t shuffle;             // pixel shuffle of the result; its channels are phase by phase
   int64_t replicate;           // pad by the edge pixel; otherwise by zero
-  const float *weight, *bias;  // packed by pack_winograd, pack_matrix, or (features, k, k, channels)
+  const float *weight, *bias;  // packed, or (features, kernel, kernel, channels) for NARROW
   float slope, beta;           // of LeakyReLU: 1 for none, 0 for ReLU
   const Attention* attention;
 };
@@ -51,12 +51,14 @@ struct Kernels {
 
 #pragma GCC visibility push(default)
 extern "C" {
+// A number that changes whenever this file does, and the sizes of Step and Attention.
+int32_t upscale_interface(int64_t* sizes);
 // Pack (outputs, inputs) for the product: panels of 16 outputs, (outputs / 16, inputs, 16).
 void upscale_pack_matrix(const float* weight, int64_t outputs, int64_t inputs, float* packed);
 // (outputs, inputs, side, side) to the Winograd domain: 36 packed matrices; side 3 or 5.
 void upscale_pack_winograd(const float* weight, int64_t outputs, int64_t inputs, int64_t side,
                            float* packed);
-// Run steps in order on `threads` threads. 0, or 1 where there was no memory.
+// Run steps in order on up to `threads` threads. 0, or 1 where there was no memory.
 int32_t upscale_run(const Step* steps, int64_t count, float* const* buffers, int64_t height,
                     int64_t width, int64_t threads);
 // The instruction set in use; `wanted` picks a lesser one ("" for the best). Null: not there.

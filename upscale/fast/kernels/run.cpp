@@ -6,7 +6,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
-#include <system_error>
+#include <new>
 #include <thread>
 #include <vector>
 
@@ -94,18 +94,27 @@ void upscale_pack_winograd(const float* weight, int64_t outputs, int64_t inputs,
     }
 }
 
+int32_t upscale_interface(int64_t* sizes) {
+  sizes[0] = sizeof(Step);
+  sizes[1] = sizeof(Attention);
+  return 1;
+}
+
 int32_t upscale_run(const Step* steps, int64_t count, float* const* buffers, int64_t height,
-                    int64_t width, int64_t threads) {
+                    int64_t width, int64_t threads) try {
   const Kernels& kernels = current();
-  int64_t scratch = 0;
-  for (int64_t i = 0; i < count; i++)
+  int64_t scratch = 0, most = 1;
+  for (int64_t i = 0; i < count; i++) {
     scratch = std::max(scratch, kernels.scratch(steps[i], height, width));
+    most = std::max(most, kernels.items(steps[i], height, width));
+  }
+  threads = std::clamp<int64_t>(threads, 1, most);
   std::vector<std::atomic<int64_t>> next(count);  // of each step: the first item that nobody has
   std::barrier finished(threads);
-  std::atomic<bool> short_of_memory{false};
-  auto work = [&] {
+  std::atomic<int64_t> at_work{0};
+  auto work = [&]() noexcept {
     const Floats own = aligned(scratch);
-    if (!own) short_of_memory = true;
+    if (own) at_work++;  // one without memory leaves its share to the others
     for (int64_t i = 0; i < count; i++) {
       const int64_t items = kernels.items(steps[i], height, width);
       for (int64_t item; own && (item = next[i]++) < items;)
@@ -114,16 +123,19 @@ int32_t upscale_run(const Step* steps, int64_t count, float* const* buffers, int
     }
   };
   std::vector<std::thread> others;
+  others.reserve(threads);
   for (int64_t i = 1; i < threads; i++) {
     try {
       others.emplace_back(work);
-    } catch (const std::system_error&) {  // no more threads: those that are there do the work
+    } catch (...) {  // no more threads: those that are there do the work
       finished.arrive_and_drop();
     }
   }
   work();
   for (std::thread& thread : others) thread.join();
-  return short_of_memory ? 1 : 0;
+  return at_work ? 0 : 1;
+} catch (const std::bad_alloc&) {  // before any thread began
+  return 1;
 }
 
 const char* upscale_select(const char* wanted) {

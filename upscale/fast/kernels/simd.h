@@ -31,8 +31,9 @@ static inline float largest(vec v) {
 }
 
 // exp(x) to 1e-7 for x <= 0: 2^n e^r with |r| <= log(2) / 2; minimax polynomial of degree 6 for e^r.
+// What is below e^-80 weighs nothing, and its products would be subnormal. NaN stays NaN.
 static inline vec exponential(vec x) {
-  x = larger(x, splat(-87.0f));
+  x = larger(splat(-80.0f), x);
   const vec n = __builtin_convertvector(
       __builtin_convertvector(x * 1.44269504f - 0.5f, ivec), vec);  // rounds x / log 2, x <= 0
   vec r = x - n * 0.693359375f;
@@ -46,7 +47,7 @@ static inline vec exponential(vec x) {
   return p * (vec)exponent;  // the bits
 }
 
-// x * Phi(x) (GELU, arXiv 1606.08415): erf as a rational function of degree 11 / 10, to 4e-7.
+// x * Phi(x) (GELU, arXiv 1606.08415) to 1e-6; erf as a rational function of degree 11 / 10.
 static inline vec gelu(vec x) {
   const vec z = larger(smaller(x * 0.70710678f, splat(3.95f)), splat(-3.95f));
   const vec t = z * z;
@@ -85,15 +86,18 @@ struct Panels {
     found.panel = PANEL;
     return found;
   }
-  const float* at(int64_t column) const { return data + column / PANEL * panel; }
+  Panels from(int64_t column) const {
+    Panels rest = *this;
+    rest.data += column / PANEL * panel;
+    return rest;
+  }
 };
 
 constexpr int VECTORS = PANEL / LANES;  // of a panel
 
 // R rows of `a` times NV vectors of columns of `b`, from `bias` (or 0), to c. The innermost loop of all.
 template <int R, int NV>
-static inline void multiply(const Rows& a, const float* b, const Panels& shape, const float* bias,
-                            float* c, int64_t ldc) {
+static inline void multiply(const Rows& a, const Panels& b, const float* bias, float* c, int64_t ldc) {
   vec total[R][NV];
 #pragma GCC unroll 4
   for (int v = 0; v < NV; v++) {
@@ -101,13 +105,13 @@ static inline void multiply(const Rows& a, const float* b, const Panels& shape, 
 #pragma GCC unroll 12
     for (int r = 0; r < R; r++) total[r][v] = start;
   }
-  const float* part = a.data;
+  const float *part = a.data, *row = b.data;
   for (int64_t i = 0; i < a.parts; i++, part += a.jump) {
-    for (int64_t k = 0; k < a.length; k++, b += shape.row) {
+    for (int64_t k = 0; k < a.length; k++, row += b.row) {
       vec column[NV];
 #pragma GCC unroll 4
       for (int v = 0; v < NV; v++)
-        column[v] = load(b + v / VECTORS * shape.panel + v % VECTORS * LANES);
+        column[v] = load(row + v / VECTORS * b.panel + v % VECTORS * LANES);
 #pragma GCC unroll 12
       for (int r = 0; r < R; r++) {
         const vec x = splat(part[r * a.stride + k]);
@@ -123,33 +127,32 @@ static inline void multiply(const Rows& a, const float* b, const Panels& shape, 
 }
 
 template <int R, int NV>
-static void some_rows(int64_t rows, const Rows& a, const float* b, const Panels& shape,
-                      const float* bias, float* c, int64_t ldc) {
+static void some_rows(int64_t rows, const Rows& a, const Panels& b, const float* bias, float* c,
+                      int64_t ldc) {
   if constexpr (R > 0) {
     if (rows == R)
-      multiply<R, NV>(a, b, shape, bias, c, ldc);
+      multiply<R, NV>(a, b, bias, c, ldc);
     else
-      some_rows<R - 1, NV>(rows, a, b, shape, bias, c, ldc);
+      some_rows<R - 1, NV>(rows, a, b, bias, c, ldc);
   }
 }
 
 template <int NV>
-static void columns(int64_t rows, Rows a, const float* b, const Panels& shape, const float* bias,
-                    float* c, int64_t ldc) {
+static void columns(int64_t rows, Rows a, const Panels& b, const float* bias, float* c, int64_t ldc) {
   for (; rows >= ROWS; rows -= ROWS, a.data += ROWS * a.stride, c += ROWS * ldc)
-    multiply<ROWS, NV>(a, b, shape, bias, c, ldc);
-  some_rows<ROWS - 1, NV>(rows, a, b, shape, bias, c, ldc);
+    multiply<ROWS, NV>(a, b, bias, c, ldc);
+  some_rows<ROWS - 1, NV>(rows, a, b, bias, c, ldc);
 }
 
 // The columns that remain of a panel, a multiple of LANES.
 template <int NV>
-static void last_columns(int64_t vectors, int64_t rows, const Rows& a, const float* b,
-                         const Panels& shape, const float* bias, float* c, int64_t ldc) {
+static void last_columns(int64_t vectors, int64_t rows, const Rows& a, const Panels& b,
+                         const float* bias, float* c, int64_t ldc) {
   if constexpr (NV > 0) {
     if (vectors == NV)
-      columns<NV>(rows, a, b, shape, bias, c, ldc);
+      columns<NV>(rows, a, b, bias, c, ldc);
     else
-      last_columns<NV - 1>(vectors, rows, a, b, shape, bias, c, ldc);
+      last_columns<NV - 1>(vectors, rows, a, b, bias, c, ldc);
   }
 }
 
@@ -157,13 +160,13 @@ static void last_columns(int64_t vectors, int64_t rows, const Rows& a, const flo
 static inline void product(int64_t rows, const Rows& a, const Panels& b, const float* bias, float* c,
                            int64_t ldc, int64_t features) {
   constexpr int64_t WIDE = PANELS_AT_ONCE * PANEL;
-  auto from = [bias](int64_t j) { return bias ? bias + j : nullptr; };
+  auto start = [bias](int64_t j) { return bias ? bias + j : nullptr; };
   int64_t j = 0;
   for (; j + WIDE <= features; j += WIDE)
-    columns<PANELS_AT_ONCE * VECTORS>(rows, a, b.at(j), b, from(j), c + j, ldc);
+    columns<PANELS_AT_ONCE * VECTORS>(rows, a, b.from(j), start(j), c + j, ldc);
   for (; j + PANEL <= features; j += PANEL)
-    columns<VECTORS>(rows, a, b.at(j), b, from(j), c + j, ldc);
-  last_columns<VECTORS - 1>((features - j) / LANES, rows, a, b.at(j), b, from(j), c + j, ldc);
+    columns<VECTORS>(rows, a, b.from(j), start(j), c + j, ldc);
+  last_columns<VECTORS - 1>((features - j) / LANES, rows, a, b.from(j), start(j), c + j, ldc);
 }
 
 }  // namespace ISA

@@ -47,7 +47,7 @@ static void norm(const Step& s, const Grid& g, int64_t y) {
 
 // Where a window's intermediate results lie.
 struct Desk {
-  int64_t tokens, wide, stream, used, qkv_width, hidden;  // used: of stream, the rest is zero
+  int64_t tokens, wide, stream, used, qkv_width, hidden;  // used: of stream, in whole vectors
   float *normed, *qkv, *keys, *logits, *mixed, *attended, *second, *expanded;
   int64_t size;
 
@@ -62,7 +62,7 @@ struct Desk {
     float* next = scratch;
     auto take = [&](int64_t count) { float* p = next; next += padded(count); return p; };
     normed = take(tokens * stream);
-    qkv = take(tokens * qkv_width);
+    qkv = take(tokens * qkv_width + LANES);  // the last head's vectors end behind it
     keys = take(wide * a.head_features);
     logits = take(ROWS * wide);
     mixed = take(ROWS * in_vectors(a.head_features));
@@ -89,7 +89,7 @@ static inline float softmax_row(float* row, int64_t count) {
 
 // softmax(q k^T + position + mask) v for one head, into its columns of `attended`.
 static void attend(const Attention& a, const Desk& d, int64_t head, const float* mask) {
-  const int64_t n = a.head_features, width = a.heads * n, columns = in_vectors(n);
+  const int64_t n = a.head_features, width = a.heads * n, across = in_vectors(n);
   const float* q = d.qkv + head * n;
   // 1. keys in panels of 16: (wide / 16, n, 16)
   for (int64_t t = 0; t < d.wide; t++)
@@ -115,10 +115,10 @@ static void attend(const Attention& a, const Desk& d, int64_t head, const float*
     }
     // 3. the mean of the values; columns beyond the head's are another's, and nobody reads them
     product(rows, {d.logits, d.wide, d.tokens}, Panels::unpacked(q + 2 * width, d.qkv_width), nullptr,
-            d.mixed, columns, columns);
+            d.mixed, across, across);
     for (int64_t r = 0; r < rows; r++)
       for (int64_t c = 0; c < n; c++)
-        d.attended[(t + r) * d.stream + head * n + c] = d.mixed[r * columns + c] * scale[r];
+        d.attended[(t + r) * d.stream + head * n + c] = d.mixed[r * across + c] * scale[r];
   }
 }
 
