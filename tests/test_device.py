@@ -18,6 +18,7 @@ from upscale.device import (
     dtype_name,
     free_memory,
     is_out_of_memory,
+    to_host,
     total_memory,
 )
 from upscale.errors import DeviceError
@@ -203,3 +204,19 @@ def test_cuda_is_chosen_and_has_memory() -> None:
     device = choose_device("auto")
     assert device.type == "cuda"
     assert 2**20 < free_memory(device) <= total_memory(device)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_to_the_host(dtype: torch.dtype) -> None:
+    tensor = torch.rand(2, 3, 5, 7).to(dtype)
+    assert torch.equal(to_host(tensor), tensor)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch finds no CUDA GPU here")
+def test_from_a_gpu_to_the_host() -> None:
+    tensor = torch.rand(2, 3, 500, 700)
+    for scale in (1, 2, 3):  # work on the stream that the copy must wait for
+        moved = to_host(tensor.cuda().mul(scale)[:, :, ::2].transpose(-2, -1))
+        assert moved.device.type == "cpu"
+        assert torch.equal(moved, (tensor * scale)[:, :, ::2].transpose(-2, -1))

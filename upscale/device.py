@@ -290,6 +290,16 @@ def keep_large_blocks() -> bool:
     return bool(kept and mallopt(arena_max, 1))
 
 
+def to_host(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor on the CPU; from CUDA through pinned memory, which spares a copy."""
+    if tensor.device.type != "cuda":
+        return tensor.cpu()
+    host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    host.copy_(tensor, non_blocking=True)
+    torch.cuda.current_stream(tensor.device).synchronize()
+    return host
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error means that memory ran out, on any device."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from upscale.device import dtype_name, free_memory, is_out_of_memory, release
+from upscale.device import dtype_name, free_memory, is_out_of_memory, release, to_host
 from upscale.errors import OutOfMemoryError, UpscaleError
 from upscale.inference.noise import Noise
 from upscale.inference.prepared import Prepared
@@ -264,7 +264,7 @@ class Tiles:
         results = []
         for k, (tile, finite) in enumerate(zip(tiles, sums.isfinite().tolist(), strict=True)):
             result = sr[k : k + 1] if finite else self._again(batch[k : k + 1], tile, corner)
-            results.append((tile, tile.weigh(result, self.scale).float().cpu()))
+            results.append((tile, to_host(tile.weigh(result, self.scale)).float()))
         return results
 
     def _telling(self, count: Count | None, batch: Tensor) -> AbstractContextManager[None]:
