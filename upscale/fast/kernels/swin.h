@@ -47,7 +47,7 @@ static void norm(const Step& s, const Grid& g, int64_t y) {
 
 // Where a window's intermediate results lie.
 struct Desk {
-  int64_t tokens, wide, stream, used, qkv_width, hidden;  // used: of stream, in whole vectors
+  int64_t tokens, wide, stream, used, seen, qkv_width, hidden;  // used: of stream, in whole vectors
   float *normed, *qkv, *keys, *logits, *mixed, *attended, *second, *expanded;
   int64_t size;
 
@@ -57,6 +57,7 @@ struct Desk {
     wide = padded(tokens);
     stream = s.features;
     used = in_vectors(s.channels);
+    seen = stream + LANES;  // the last head's vectors end behind it
     qkv_width = padded(3 * a.heads * a.head_features);
     hidden = padded(a.hidden);
     float* next = scratch;
@@ -66,19 +67,23 @@ struct Desk {
     keys = take(wide * a.head_features);
     logits = take(ROWS * wide);
     mixed = take(ROWS * in_vectors(a.head_features));
-    attended = take(tokens * stream);
+    attended = take(tokens * seen);
     second = take(tokens * stream);
     expanded = take(tokens * hidden);
     size = next - scratch;
   }
 };
 
-// exp(x - largest x) in place over a row; the sum of it.
-static inline float softmax_row(float* row, int64_t count) {
-  vec most = load(row);
-  for (int64_t i = LANES; i < count; i += LANES) most = larger(most, load(row + i));
+// A row of logits plus `bias` and, where given, `mask`, to exp(x - largest x) in place; their sum.
+static inline float softmax_row(float* row, const float* bias, const float* mask, int64_t count) {
+  vec most = splat(-INFINITY), total = {};
+  for (int64_t i = 0; i < count; i += LANES) {
+    vec v = load(row + i) + load(bias + i);
+    if (mask) v += load(mask + i);
+    store(row + i, v);
+    most = larger(most, v);
+  }
   const float top = largest(most);
-  vec total = {};
   for (int64_t i = 0; i < count; i += LANES) {
     const vec e = exponential(load(row + i) - top);
     store(row + i, e);
@@ -104,21 +109,16 @@ static void attend(const Attention& a, const Desk& d, int64_t head, const float*
     product(rows, {q + t * d.qkv_width, d.qkv_width, n}, Panels(d.keys, n), nullptr, d.logits, d.wide,
             d.wide);
     for (int64_t r = 0; r < rows; r++) {
-      float* row = d.logits + r * d.wide;
-      const float *bias = position + (t + r) * d.wide, *hide = mask ? mask + (t + r) * d.wide : nullptr;
-      for (int64_t i = 0; i < d.wide; i += LANES) {
-        vec v = load(row + i) + load(bias + i);
-        if (hide) v += load(hide + i);
-        store(row + i, v);
-      }
-      scale[r] = 1.0f / softmax_row(row, d.wide);
+      const int64_t at = (t + r) * d.wide;
+      scale[r] = 1.0f / softmax_row(d.logits + r * d.wide, position + at, mask ? mask + at : nullptr, d.wide);
     }
-    // 3. the mean of the values; columns beyond the head's are another's, and nobody reads them
+    // 3. the mean of the values; columns beyond the head's are another's, which overwrites them
     product(rows, {d.logits, d.wide, d.tokens}, Panels::unpacked(q + 2 * width, d.qkv_width), nullptr,
             d.mixed, across, across);
-    for (int64_t r = 0; r < rows; r++)
-      for (int64_t c = 0; c < n; c++)
-        d.attended[(t + r) * d.stream + head * n + c] = d.mixed[r * across + c] * scale[r];
+    for (int64_t r = 0; r < rows; r++) {
+      float* to = d.attended + (t + r) * d.seen + head * n;
+      for (int64_t c = 0; c < across; c += LANES) store(to + c, load(d.mixed + r * across + c) * scale[r]);
+    }
   }
 }
 
@@ -155,7 +155,7 @@ static void swin(const Step& s, const Grid& g, int64_t item, float* scratch) {
   const float* mask = a.shift && edge ? a.mask + edge * d.tokens * d.wide : nullptr;
   for (int64_t h = 0; h < a.heads; h++) attend(a, d, h, mask);
   // 3. projection, first residual
-  product(d.tokens, {d.attended, d.stream, s.channels}, Panels(a.proj, s.channels), a.proj_bias,
+  product(d.tokens, {d.attended, d.seen, s.channels}, Panels(a.proj, s.channels), a.proj_bias,
           d.second, d.stream, d.used);
   add_to(d.second, g.in, s.in.stride, true);
   // 4. norm, MLP, second residual
