@@ -331,7 +331,7 @@ print("same")
     if sys.platform != "linux":
         pytest.skip("the limit of threads is Linux's")
     found = subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path.append({str(ROOT)!r})\n" + script],
+        [sys.executable, "-P", "-c", f"import sys; sys.path.append({str(ROOT)!r})\n" + script],
         capture_output=True,
         text=True,
         check=False,
@@ -372,7 +372,7 @@ def test_instruction_sets(wanted: str) -> None:
     if wanted != "off" and not has(wanted):
         pytest.skip(f"this machine's kernels or CPU have no {wanted}")
     finished = subprocess.run(
-        [sys.executable, "-c", SCRIPT.format(tests=str(ROOT))],
+        [sys.executable, "-P", "-c", SCRIPT.format(tests=str(ROOT))],
         env={**os.environ, "UPSCALE_KERNELS": wanted},
         capture_output=True,
         text=True,
