@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from upscale.fast.native import (
     NOWHERE,
     Kernels,
     Place,
     Program,
+    begin,
     convolve,
     run_each,
-    take_contract,
 )
 from upscale.models.esrgan import ESRGAN, RESIDUAL_SCALING, RRDB, SLOPE, DenseBlock
 
@@ -20,12 +20,9 @@ class NativeESRGAN(ESRGAN):
     """The same numbers from two programs, trunk and head; the weights lie packed in them."""
 
     def __init__(self, network: ESRGAN, kernels: Kernels) -> None:
-        nn.Module.__init__(self)
-        take_contract(self, network)
-        self.config = network.config
+        begin(self, network, kernels)
         self.trunk, self.trunk_out = _trunk(network, kernels)
         self.head, self.head_out = _head(network, kernels)
-        self.backend = f"native {kernels.name}"
 
     def features(self, lr: Tensor) -> Tensor:
         """See :meth:`ESRGAN.features`."""

@@ -38,13 +38,9 @@ class _Place(Structure):
 class _Attention(Structure):
     _fields_ = [
         *((name, c_int64) for name in ("heads", "head_features", "window", "shift", "hidden")),
-        *(
-            (name, c_void_p)
-            for name in (
-                *("qkv", "qkv_bias", "position", "mask", "proj", "proj_bias"),
-                *("fc1", "fc1_bias", "fc2", "fc2_bias"),
-            )
-        ),
+        *((name, c_void_p) for name in ("qkv", "qkv_bias", "position", "mask")),
+        *((name, c_void_p) for name in ("proj", "proj_bias", "fc1", "fc1_bias")),
+        *((name, c_void_p) for name in ("fc2", "fc2_bias")),
     ]
 
 
@@ -53,10 +49,8 @@ class _Step(Structure):
         ("kind", c_int64),
         ("rate", c_int64),
         *((name, _Place) for name in ("source", "out", "add", "base")),  # "in" is Python's
-        *(
-            (name, c_int64)
-            for name in (*("channels", "features", "kernel", "nearest", "shuffle", "replicate"),)
-        ),
+        *((name, c_int64) for name in ("channels", "features", "kernel")),
+        *((name, c_int64) for name in ("nearest", "shuffle", "replicate")),
         ("weight", c_void_p),
         ("bias", c_void_p),
         ("slope", c_float),
@@ -85,9 +79,10 @@ def load() -> Kernels | None:
         UsageError: ``UPSCALE_KERNELS`` names what this build or this CPU does not have.
     """
     wanted = os.environ.get("UPSCALE_KERNELS", "")
-    if wanted == "off" or (trouble() and not wanted):
+    reason = trouble()
+    if wanted == "off" or (reason and not wanted):
         return None
-    name = None if trouble() else _library().upscale_select(wanted.encode())
+    name = None if reason else _library().upscale_select(wanted.encode())
     if not name:
         raise UsageError(
             f"UPSCALE_KERNELS={wanted}: neither off nor an instruction set of this build and CPU; "
@@ -375,8 +370,10 @@ class Program:
         return tensor.data_ptr()
 
 
-def take_contract(fast: Network, network: Network) -> None:
-    """Give a form for inference what every network says of itself."""
+def begin(fast: Network, network: Network, kernels: Kernels) -> None:
+    """Make ``fast``, which has no parameters yet, say of itself what ``network`` does."""
+    nn.Module.__init__(fast)
+    fast.config, fast.backend = network.config, f"native {kernels.name}"
     fast.scale, fast.channels = network.scale, network.channels
     fast.noise_channels, fast.multiple_of = network.noise_channels, network.multiple_of
     fast.halo, fast.halo_is_exact = network.halo, network.halo_is_exact

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from upscale.fast.native import (
     Kernels,
     Place,
     Program,
+    begin,
     convolve,
     run_each,
-    take_contract,
 )
 from upscale.models.srcnn import SRCNN
 
@@ -19,11 +19,8 @@ class NativeSRCNN(SRCNN):
     """The same numbers from one program; the weights lie packed in it."""
 
     def __init__(self, network: SRCNN, kernels: Kernels) -> None:
-        nn.Module.__init__(self)
-        take_contract(self, network)
-        self.config = network.config
+        begin(self, network, kernels)
         self.program, self.out = _program(network, kernels)
-        self.backend = f"native {kernels.name}"
 
     def refine(self, enlarged: Tensor, *, padded: bool = True) -> Tensor:
         """See :meth:`SRCNN.refine`; the unpadded form only trains."""

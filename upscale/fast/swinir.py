@@ -13,11 +13,11 @@ from upscale.fast.native import (
     Kernels,
     Place,
     Program,
+    begin,
     convolve,
     grow,
     padded,
     run_each,
-    take_contract,
 )
 from upscale.models.layers import upsample_factors
 from upscale.models.swinir import HEAD_FEATURES, SLOPE, SwinIR, shift_mask
@@ -34,12 +34,9 @@ class NativeSwinIR(SwinIR):
     """The same numbers from one program; the weights lie packed in it."""
 
     def __init__(self, network: SwinIR, kernels: Kernels) -> None:
-        nn.Module.__init__(self)
-        take_contract(self, network)
-        self.config = network.config
+        begin(self, network, kernels)
         self.register_buffer("mean", network.mean, persistent=False)
         self.program, self.out = _program(network, kernels)
-        self.backend = f"native {kernels.name}"
 
     def _reconstruct(self, x: Tensor) -> Tensor:
         out = run_each(self.program, x, self.out)
@@ -119,10 +116,10 @@ def _attention(program: Program, layer: SwinLayer) -> dict[str, int | Tensor | N
     """
     attention, mlp, tokens = layer.attn, layer.mlp, layer.window**2
     dim = attention.proj.in_features
-    qkv, qkv_bias = _folded(attention.qkv, layer.norm1)
+    qkv, qkv_bias = folded(attention.qkv, layer.norm1)
     scale = torch.ones_like(qkv_bias)
     scale[:dim] = attention.scale
-    fc1, fc1_bias = _folded(mlp.fc1, layer.norm2)
+    fc1, fc1_bias = folded(mlp.fc1, layer.norm2)
     mask = None
     if layer.shift:
         kinds = shift_mask(2 * layer.window, 2 * layer.window, layer.window, layer.shift)
@@ -148,7 +145,7 @@ def _attention(program: Program, layer: SwinLayer) -> dict[str, int | Tensor | N
     }
 
 
-def _folded(linear: nn.Linear, norm: nn.LayerNorm) -> tuple[Tensor, Tensor]:
+def folded(linear: nn.Linear, norm: nn.LayerNorm) -> tuple[Tensor, Tensor]:
     """``linear(norm(x))`` as a matrix and bias for the normalised x alone."""
     weight = linear.weight.double()
     bias = linear.bias.double() + weight @ norm.bias.double()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from upscale.fast.esrgan import NativeESRGAN
-from upscale.fast.native import Kernels, Place, Program, convolve, run_each, take_contract
+from upscale.fast.native import Kernels, Place, Program, begin, convolve, run_each
 from upscale.models.esrgan import SLOPE
 from upscale.models.vae import VAE
 
@@ -14,13 +14,10 @@ class NativeVAE(VAE):
     """The same numbers; what runs once for all draws beside the RRDB network stays in PyTorch."""
 
     def __init__(self, network: VAE, kernels: Kernels) -> None:
-        nn.Module.__init__(self)
-        take_contract(self, network)
-        self.config = network.config
+        begin(self, network, kernels)
         self.base = NativeESRGAN(network.base, kernels)
         self.conv_spread, self.conv_sigma = network.conv_spread, network.conv_sigma
         self.program, self.out = _program(network, kernels)
-        self.backend = self.base.backend
 
     def detail(self, seen: Tensor) -> Tensor:
         """See :meth:`VAE.detail`."""

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from upscale.fast.swinir import folded
 from upscale.models.swinir import SwinIR, partition, shift_mask
 
 if TYPE_CHECKING:
@@ -36,16 +37,16 @@ class WindowedLayer(nn.Module):
         self.heads, self.shift = attention.heads, layer.shift
         tokens, dim = layer.window**2, attention.proj.in_features
         self.width = -(-dim // self.heads // HEAD_MULTIPLE) * HEAD_MULTIPLE  # of a head
-        qkv = folded(attention.qkv, layer.norm1)
-        scale = torch.ones(3 * dim, 1, device=qkv.weight.device)
+        weight, bias = folded(attention.qkv, layer.norm1)
+        scale = torch.ones_like(bias)[:, None]
         scale[:dim] = attention.scale
         self.qkv = linear(
-            _widened(qkv.weight * scale, 3 * self.heads, self.width),
-            _widened(qkv.bias[:, None] * scale, 3 * self.heads, self.width)[:, 0],
+            _widened(weight * scale, 3 * self.heads, self.width),
+            _widened(bias[:, None] * scale, 3 * self.heads, self.width)[:, 0],
         )
         proj = _widened(attention.proj.weight.T, self.heads, self.width).T
         self.proj = linear(proj, attention.proj.bias)
-        self.fc1, self.fc2 = folded(layer.mlp.fc1, layer.norm2), layer.mlp.fc2
+        self.fc1, self.fc2 = linear(*folded(layer.mlp.fc1, layer.norm2)), layer.mlp.fc2
         kinds = attention.bias(tokens)[None]  # 1 or 4, heads, T, T
         if self.shift:
             mask = shift_mask(2 * layer.window, 2 * layer.window, layer.window, self.shift)
@@ -144,13 +145,6 @@ def _inverse(order: Tensor) -> Tensor:
 def _between(order: Tensor, wanted: Tensor) -> Tensor:
     """Where tokens in one order lie in another."""
     return _inverse(order)[wanted]
-
-
-def folded(layer: nn.Linear, norm: nn.LayerNorm) -> nn.Linear:
-    """``layer(norm(x))`` as a layer for the normalised x alone."""
-    weight = layer.weight.double()
-    bias = layer.bias.double() + weight @ norm.bias.double()
-    return linear((weight * norm.weight.double()).to(layer.weight), bias.to(layer.weight))
 
 
 def linear(weight: Tensor, bias: Tensor) -> nn.Linear:
