@@ -18,8 +18,6 @@ from upscale.models import (
     ESRGAN,
     SRCNN,
     VAE,
-    Bicubic,
-    BicubicConfig,
     ESRGANConfig,
     Network,
     SRCNNConfig,
@@ -27,6 +25,7 @@ from upscale.models import (
     SwinIRConfig,
     VAEConfig,
 )
+from upscale.models.bicubic import Bicubic, BicubicConfig
 from upscale.models.steps import step
 
 SIDE = 130  # LR pixels: one tile, and large enough to be told of

@@ -15,6 +15,7 @@ from upscale.models import (
     SRCNNConfig,
     SwinIRConfig,
     VAEConfig,
+    network_class,
 )
 from upscale.models import config_from_dict as from_dict
 
@@ -52,13 +53,15 @@ CONFIGS: dict[str, Config] = {
 
 def build(config: Config) -> Network:
     torch.manual_seed(0)
-    (kind,) = [m for m in MODELS.values() if m.config_type is type(config)]
+    (kind,) = [m for m in map(network_class, MODELS) if m.config_type is type(config)]
     return kind(config).eval()
 
 
 def test_every_network_is_tried() -> None:
-    assert {type(c) for c in CONFIGS.values()} == {m.config_type for m in MODELS.values()}
-    assert all(name == kind.architecture for name, kind in MODELS.items())
+    assert {type(c) for c in CONFIGS.values()} == {
+        network_class(name).config_type for name in MODELS
+    }
+    assert all(name == network_class(name).architecture for name in MODELS)
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())

@@ -9,7 +9,15 @@ import pytest
 import torch
 
 from tests.training.tiny import picture
-from upscale.models import MODELS, Config, ESRGANConfig, SRCNNConfig, SwinIRConfig, VAEConfig
+from upscale.models import (
+    MODELS,
+    Config,
+    ESRGANConfig,
+    SRCNNConfig,
+    SwinIRConfig,
+    VAEConfig,
+    network_class,
+)
 from upscale.resample import resize, taps
 from upscale.training.initialise import (
     bicubic_taps,
@@ -63,8 +71,8 @@ CASES = [
 @pytest.mark.parametrize(("config", "least"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
 def test_step_0_is_bicubic(config: Config, least: float) -> None:
     torch.manual_seed(5)
-    kind = next(k for k, v in MODELS.items() if isinstance(config, v.config_type))
-    network = MODELS[kind](config).eval()
+    (kind,) = [k for k in map(network_class, MODELS) if isinstance(config, k.config_type)]
+    network = kind(config).eval()
     from_interpolation(network)
     lr = smooth(40, 32, network.channels)
     with torch.no_grad():
@@ -112,6 +120,6 @@ def test_nearest_kernel_is_exact_in_the_middle(factor: int) -> None:
 
 
 def test_too_few_features_are_refused() -> None:
-    network = MODELS["esrgan"](ESRGANConfig(scale=2, num_feat=16, num_block=1, num_grow=8))
+    network = network_class("esrgan")(ESRGANConfig(scale=2, num_feat=16, num_block=1, num_grow=8))
     with pytest.raises(ValueError, match="16 features cannot hold 27"):
         from_interpolation(network)

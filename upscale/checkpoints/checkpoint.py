@@ -22,7 +22,7 @@ from upscale.checkpoints.index import Entry
 from upscale.checkpoints.layouts.form import Hints, as_float32, check_state
 from upscale.checkpoints.tensors import read_tensors, write_tensors
 from upscale.errors import ArchitectureError, CheckpointError, UsageError
-from upscale.models import MODELS, OTHERS, Config, Network, config_from_dict
+from upscale.models import MODELS, OTHERS, Config, Network, config_from_dict, network_class
 
 NATIVE = "native"
 IMPLEMENTATION = "upscale"
@@ -214,14 +214,13 @@ def _from_header(
     architecture = header.get("upscale.architecture")
     if architecture is None:
         return None
-    kind = MODELS.get(architecture) or OTHERS.get(architecture)
-    if kind is None:
+    if architecture not in MODELS | OTHERS:
         raise ArchitectureError(
             f"its header names the network {architecture!r}; this version runs {', '.join(MODELS)}"
         )
     try:
         values: dict[str, Any] = json.loads(header.get("upscale.config", ""))
-        config = config_from_dict(kind.config_type, values)
+        config = config_from_dict(network_class(architecture).config_type, values)
         given = {k: v for k, v in asdict(hints or Hints()).items() if v is not None}
         config = replace(config, **{k: v for k, v in given.items() if hasattr(config, k)})
     except (ValueError, TypeError, AttributeError) as error:
@@ -247,9 +246,10 @@ def build(checkpoint: Checkpoint) -> Network:
 
     The state of the random generators is left as it was.
     """
-    kind = MODELS.get(checkpoint.architecture) or OTHERS[checkpoint.architecture]
     with torch.random.fork_rng(devices=[]):
-        network = kind.from_state(checkpoint.config, checkpoint.state)
+        network = network_class(checkpoint.architecture).from_state(
+            checkpoint.config, checkpoint.state
+        )
     return network.eval().requires_grad_(False)
 
 

@@ -24,7 +24,7 @@ from upscale.checkpoints.layouts.form import Hints
 from upscale.checkpoints.names import normal
 from upscale.damage import LEAST
 from upscale.errors import ArchitectureError, UsageError
-from upscale.models import BicubicConfig
+from upscale.models import network_class
 
 DEFAULT_ALPHA = 0.8
 DEFAULT_DENOISE = LEAST  # where no picture is at hand to choose by
@@ -246,7 +246,9 @@ def resolve(
                 f"a PSNR and a GAN net such as esrgan"
             )
         return (
-            Checkpoint(BICUBIC, BicubicConfig(), {}, name=BICUBIC) if bicubic else load(chosen[0])
+            Checkpoint(BICUBIC, network_class(BICUBIC).config_type(), {}, name=BICUBIC)
+            if bicubic
+            else load(chosen[0])
         )
     share = DEFAULT_ALPHA if alpha is None else alpha
     real = None if len(chosen) < 4 else DEFAULT_DENOISE if denoise is None else denoise

@@ -27,7 +27,7 @@ from upscale.inference.noise import Noise
 from upscale.inference.prepared import prepare
 from upscale.inference.runner import run
 from upscale.inference.tiles import RunReport
-from upscale.models import MODELS, Network, config_from_dict
+from upscale.models import Network, config_from_dict, network_class
 from upscale.settings import TileOption
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def load(model: str) -> Checkpoint:
     if model not in PAPER:
         return resolve(model)
     architecture, values = PAPER[model]
-    kind = MODELS[architecture]
+    kind = network_class(architecture)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = kind(config_from_dict(kind.config_type, values))

@@ -23,7 +23,7 @@ from upscale.device import keep_large_blocks
 from upscale.errors import CheckpointError, OutputError
 from upscale.inference.noise import Noise
 from upscale.metrics import psnr
-from upscale.models import MODELS, Network
+from upscale.models import Network, network_class
 from upscale.resample import resize_uint8
 from upscale.training.adversarial import AdversarialObjective
 from upscale.training.data import PIECE, crop_side, load_pictures, prefetch
@@ -108,7 +108,7 @@ def build_network(recipe: Recipe, weights: dict[str, Tensor] | None = None) -> N
         CheckpointError: Nothing in ``weights`` fits.
     """
     torch.manual_seed(recipe.seed)
-    network = MODELS[recipe.architecture](recipe.network)
+    network = network_class(recipe.architecture)(recipe.network)
     if recipe.initialise == "interpolation":
         from_interpolation(network)
     if weights is not None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from upscale.errors import ArchitectureError, CheckpointError
-from upscale.models import MODELS, OTHERS, Config
+from upscale.models import OTHERS, Config, network_class
 
 MAX_SIZE = 1 << 14  # no channel count, depth or kernel of a real network comes near
 
@@ -142,7 +142,7 @@ def _check_layout(architecture: str, config: Config, state: Mapping[str, Tensor]
 def _shapes(architecture: str, config: Config) -> dict[str, torch.Size]:
     """The keys of a network and the shapes of their tensors."""
     with torch.device("meta"):
-        network = MODELS[architecture](config)
+        network = network_class(architecture)(config)
     return {key: tensor.shape for key, tensor in network.state_dict().items()}
 
 
