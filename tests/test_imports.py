@@ -31,6 +31,7 @@ ORDER = [
     ),
     *(
         "metrics",
+        "perceptual",
         "fast",
         "inference",
         "upscaler",

@@ -9,8 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from skimage.color import rgb2ycbcr
+from skimage.io import imread
+from skimage.metrics import peak_signal_noise_ratio
 
 from tests.known import known_models_fixture, photo_fixture, write_fixture  # noqa: F401
+from upscale import perceptual
+from upscale.evaluate import bicubic_candidate
 
 Writer = Callable[..., Path]
 Cli = Callable[..., Any]
@@ -167,3 +172,92 @@ def test_a_picture_that_is_too_small_stops_before_the_others(
     assert (done.code, done.out) == (1, b"")
     assert "z.png" in done.err
     assert "12x12" in done.err
+
+
+# --- another program's results --------------------------------------------------------------------
+
+LIKENESS = """
+    set picture model weights scale alpha denoise against psnr_rgb psnr_y ssim_y gradient
+    perceptual near pictures seconds megapixels
+"""
+
+
+@pytest.fixture
+def theirs(write: Writer, photo: np.ndarray, known_models: Path) -> Path:
+    """Results at x2 of two pictures, both alike: of nine tenths of the contrast, and of half."""
+    small = np.ascontiguousarray(photo[::2, ::2])
+    large = bicubic_candidate(2).rgb(small).astype(float)
+    for name, contrast in (("a.png", 0.9), ("b_out.png", 0.5)):
+        write(f"small/{name[0]}.png", small)
+        write(f"theirs/{name}", (large * contrast + 128 * (1 - contrast)).astype(np.uint8))
+    return write("theirs/of_none.png", small).parent
+
+
+def test_against_compares_with_the_other_results_alone(
+    cli: Cli, theirs: Path, photo: np.ndarray
+) -> None:
+    small = theirs.parent / "small"
+    done = cli("evaluate", small, "--against", theirs, "-m", "known-srcnn", "--json")
+    records = [json.loads(line) for line in done.text.splitlines()]
+    assert all(list(record) == LIKENESS.split() for record in records)
+    assert [(r["model"], r["picture"]) for r in records] == [
+        (model, name) for model in ("bicubic", "known-srcnn") for name in ("a.png", "b.png", None)
+    ]
+    sr = bicubic_candidate(2).rgb(np.ascontiguousarray(photo[::2, ::2]))
+    inner = slice(2, -2)
+    for record, name in zip(records[:2], ("a.png", "b_out.png"), strict=True):
+        a, b = (x[inner, inner] for x in (sr, imread(theirs / name)))
+        want = peak_signal_noise_ratio(b, a, data_range=255)
+        assert record["psnr_rgb"] == pytest.approx(want, abs=1e-6)
+        a, b = (rgb2ycbcr(x)[..., 0] for x in (a, b))
+        edges = [np.hypot(np.diff(x, axis=1)[:-1], np.diff(x, axis=0)[:, :-1]) for x in (a, b)]
+        assert record["gradient"] == pytest.approx(edges[0].mean() / edges[1].mean(), rel=1e-4)
+        assert record["psnr_y"] == pytest.approx(peak_signal_noise_ratio(b, a, data_range=255))
+    a, b, mean = records[:3]
+    assert [r["near"] for r in (a, b, mean)] == [1, 0, 1]  # of half the contrast
+    assert (mean["pictures"], mean["psnr_y"]) == (2, pytest.approx((a["psnr_y"] + b["psnr_y"]) / 2))
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_the_table_has_a_column_for_the_perceptual_distance_where_it_can(
+    cli: Cli, theirs: Path, monkeypatch: pytest.MonkeyPatch, installed: bool
+) -> None:
+    monkeypatch.setattr(perceptual, "is_installed", lambda: installed)
+    monkeypatch.setattr(perceptual, "distance", lambda a, b: ((a - b) ** 2).mean())
+    small = theirs.parent / "small"
+    done = cli("evaluate", small, "--against", theirs, "-m", "known-srcnn", "-v")
+    head, *rows = done.text.splitlines()
+    assert ("perceptual" in head) == installed
+    assert any("pip install 'upscale[perceptual]'" in line for line in done.lines) == (
+        not installed
+    )
+    assert [row.split()[1] for row in rows] == ["bicubic"] * 3 + ["known-srcnn-x2"] * 3
+    assert "1 of 2" in rows[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("--against", "nowhere"), 2, "'nowhere' is no folder"),
+        (("--against", "empty"), 1, "holds no result for 'a.png'"),
+        (("--against", "theirs", "-s", "4"), 1, "62x60 pixels where 124x120"),
+        (("--against", "theirs", "--paper"), 2, "--paper goes with ground truth"),
+        (("--against", "theirs", "--lr-dir", "small"), 2, "--lr-dir goes with"),
+        (("--against", "theirs", "--degrade", "jpeg:50"), 2, "--degrade goes with"),
+        (("--against", "theirs", "--protocol", "srcnn"), 2, "--protocol goes with"),
+    ],
+)
+def test_bad_input_of_against(
+    cli: Cli,
+    theirs: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    code: int,
+    words: str,
+) -> None:
+    (theirs.parent / "empty").mkdir()
+    monkeypatch.chdir(theirs.parent)
+    done = cli("evaluate", "small", "-m", "bicubic", "-s", "2", *arguments)
+    assert (done.code, done.out) == (code, b"")
+    assert len(done.lines) == 1
+    assert words in done.lines[0]

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -17,8 +17,11 @@ from upscale.errors import UsageError
 from upscale.options import option
 
 if TYPE_CHECKING:
-    from upscale.evaluate import Candidate, Score
+    from upscale.evaluate import Candidate, Likeness, Score
+    from upscale.settings import Settings
     from upscale.training.variational import Bound
+
+Scored = TypeVar("Scored", "Score", "Likeness")
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,14 @@ class Evaluation:
         shown="made from the ground truth",
         help="Low-resolution pictures to start from: baby.png, babyx4.png, X4/baby.png, ...",
     )
+    against: Path | None = option(
+        None,
+        metavar="DIR",
+        shown=False,
+        help="Another program's results, under the names of the inputs: compared with them instead "
+        "of with the truth, beside bicubic. HR_DIR then holds the low-resolution pictures, which "
+        "are enlarged as they are.",
+    )
     degrade: list[str] | None = option(
         None,
         metavar="KIND,KIND,...",
@@ -75,7 +86,11 @@ class Evaluation:
 def evaluate(
     hr_dir: Annotated[
         list[Path],
-        typer.Argument(metavar="HR_DIR", help="Folders of ground truth, each a set of its own."),
+        typer.Argument(
+            metavar="HR_DIR",
+            help="Folders of ground truth, each a set of its own. With --against: folders of "
+            "low-resolution pictures.",
+        ),
     ],
     *,
     wanted: Evaluation,
@@ -86,6 +101,8 @@ def evaluate(
     ] = False,
 ) -> int:
     """Score models on folders of pictures: PSNR and SSIM on Y, beside bicubic."""
+    if wanted.against is not None:
+        return _against(hr_dir, wanted.against, wanted, computing, verbose)
     scores = _scores(hr_dir, wanted, computing)
     if wanted.json:
         for score in scores:  # each line leaves as soon as it is known
@@ -96,6 +113,47 @@ def evaluate(
     return 0
 
 
+def _against(
+    folders: list[Path], theirs: Path, wanted: Evaluation, computing: o.Computing, verbose: bool
+) -> int:
+    """``--against``: how near the results come to another program's."""
+    from upscale import evaluate as e
+    from upscale import perceptual
+
+    _check_against(theirs, wanted)
+    sets, choice = e.find_sets(folders), _choice(wanted, computing)
+    console = Console(computing.quiet)
+    candidates = (e.load_candidate(one, computing.device) for one in choice)
+    count = (len(choice) + 1) * sum(len(s.pictures) for s in sets)
+    compared = _counted(console, e.against(sets, candidates, theirs), count)
+    if wanted.json:
+        for likeness in compared:
+            print(json.dumps(likeness.as_dict()), flush=True)
+    else:
+        show_table(LIKENESS, [s for s in compared if verbose or s.picture is None])
+    if not perceptual.is_installed():
+        console.note(
+            "The perceptual distance is left out: pip install 'upscale[perceptual]' adds it."
+        )
+    return 0
+
+
+def _check_against(theirs: Path, wanted: Evaluation) -> None:
+    if not theirs.is_dir():
+        raise UsageError(f"--against {str(theirs)!r} is no folder: give another program's results")
+    for option_name, given in {
+        "--lr-dir": wanted.lr_dir,
+        "--degrade": wanted.degrade,
+        "--bound": wanted.bound,
+        "--paper": wanted.paper,
+        "--protocol": wanted.protocol != "edsr",
+    }.items():
+        if given:
+            raise UsageError(
+                f"{option_name} goes with ground truth, which --against has none of: leave one out"
+            )
+
+
 def _scores(folders: list[Path], wanted: Evaluation, computing: o.Computing) -> Iterator[Score]:
     """Load, run and score, with a bar on a terminal; what is refused is refused at once."""
     from upscale import evaluate as e
@@ -104,13 +162,7 @@ def _scores(folders: list[Path], wanted: Evaluation, computing: o.Computing) -> 
     sets, lr_dir = e.find_sets(folders), wanted.lr_dir
     if lr_dir is not None and not lr_dir.is_dir():
         raise UsageError(f"--lr-dir {str(lr_dir)!r} is no folder: give the low-resolution pictures")
-    choice = e.combinations(
-        wanted.model or ["esrgan"],
-        e.parse_scales(wanted.scale) if wanted.scale else [None],
-        e.parse_alphas(wanted.alpha) if wanted.alpha else [],
-        e.parse_denoises(wanted.denoise) if wanted.denoise else [],
-        computing.settings,
-    )
+    choice = _choice(wanted, computing)
     bits = _bound(wanted, computing)
     candidates = (_with_bound(e.load_candidate(one, computing.device), bits) for one in choice)
     count = len(choice) * len(damage) * sum(len(s.pictures) for s in sets)
@@ -118,6 +170,19 @@ def _scores(folders: list[Path], wanted: Evaluation, computing: o.Computing) -> 
         sets, candidates, protocol=wanted.protocol, lr_dir=lr_dir, degradations=damage
     )
     return _counted(Console(computing.quiet), scores, count)
+
+
+def _choice(wanted: Evaluation, computing: o.Computing) -> list[Settings]:
+    """Every combination of model, scale, alpha and denoise that is asked for."""
+    from upscale import evaluate as e
+
+    return e.combinations(
+        wanted.model or ["esrgan"],
+        e.parse_scales(wanted.scale) if wanted.scale else [None],
+        e.parse_alphas(wanted.alpha) if wanted.alpha else [],
+        e.parse_denoises(wanted.denoise) if wanted.denoise else [],
+        computing.settings,
+    )
 
 
 def _bound(wanted: Evaluation, computing: o.Computing) -> Bound | None:
@@ -132,14 +197,14 @@ def _bound(wanted: Evaluation, computing: o.Computing) -> Bound | None:
     return Bound(wanted.bound, computing.samples, computing.seed)
 
 
-def _counted(console: Console, scores: Iterator[Score], count: int) -> Iterator[Score]:
+def _counted(console: Console, scores: Iterator[Scored], count: int) -> Iterator[Scored]:
     """The scores as they come, with a bar on a terminal."""
     from upscale.cli.bar import counting
 
     with counting(console, count, "pictures") as step:
         for score in scores:
             if score.picture is not None:
-                step(f"{score.model} x{score.scale} {score.degrade or ''} {score.picture}")
+                step(f"{score.model} x{score.scale} {score.picture}")
             yield score
 
 
@@ -214,3 +279,19 @@ def _columns(paper: bool, damaged: bool) -> list[Column]:
         Column("MP/s", _speed, "right", rank=4),
         Column("protocol", lambda s: s.protocol, rank=5),
     ]
+
+
+LIKENESS = (
+    Column("set", lambda s: "/".join(filter(None, (s.set, s.picture))), wrap=True),
+    Column("model", lambda s: ", ".join(s.weights) or s.model, wrap=True),
+    Column("scale", lambda s: f"x{s.scale}", "right", rank=2),
+    Column("alpha", lambda s: _number(s.alpha, "g"), "right"),
+    Column("denoise", lambda s: _number(s.denoise, "g"), "right"),
+    Column("RGB PSNR", lambda s: f"{s.psnr_rgb:.2f}", "right"),
+    Column("PSNR", lambda s: f"{s.psnr_y:.2f}", "right"),
+    Column("SSIM", lambda s: f"{s.ssim_y:.4f}", "right"),
+    Column("gradient", lambda s: f"{s.gradient:.2f}", "right"),
+    Column("in 0.8-1.2", lambda s: f"{s.near} of {s.pictures}", "right"),
+    Column("perceptual", lambda s: _number(s.perceptual), "right"),
+    Column("MP/s", _speed, "right", rank=4),
+)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from upscale.evaluate.against import Likeness, against
 from upscale.evaluate.candidates import (
     BICUBIC,
     MAP,
@@ -28,9 +29,11 @@ __all__ = [
     "PROTOCOLS",
     "Candidate",
     "Degradation",
+    "Likeness",
     "Pair",
     "PictureSet",
     "Score",
+    "against",
     "bicubic_candidate",
     "candidate_of",
     "combinations",

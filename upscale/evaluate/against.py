@@ -1,0 +1,194 @@
+"""Results beside those of another program: how near they come to it, where there is no truth.
+
+Inputs are low-resolution pictures, enlarged as they are; the other program's results stand in a
+folder under the same names. Nothing is rounded twice: both are 8-bit RGB.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from upscale import metrics, perceptual
+from upscale.errors import DataError, ImageError
+from upscale.evaluate.candidates import BICUBIC, Candidate, bicubic_candidate
+from upscale.evaluate.pictures import PictureSet, named, pictures_called, read, read_8bit
+from upscale.evaluate.protocol import Pixels, border_of, to_tensor
+from upscale.image import probe
+
+NEAR = (0.8, 1.2)  # gradients over theirs that count as near
+_TAILS = ("", "_out", "-out", "_x{scale}", "-x{scale}", "x{scale}")  # of the other program's names
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """How near the result of one picture comes to theirs, or (``picture`` None) the means of a set.
+
+    PSNR in dB and SSIM of the result to theirs, without a border of ``scale`` pixels. ``gradient``
+    is the mean gradient of the result over that of theirs (see ``metrics``). ``perceptual`` is the
+    distance of their features, None where its network is not installed. Over a set ``pictures`` and
+    ``near``, the pictures whose ``gradient`` is within :data:`NEAR`, are counts, and ``seconds``
+    and ``megapixels`` are sums.
+    """
+
+    set: str
+    picture: str | None
+    model: str
+    weights: dict[str, str]
+    scale: int
+    alpha: float | None
+    denoise: float | str | None
+    against: str
+    psnr_rgb: float
+    psnr_y: float
+    ssim_y: float
+    gradient: float
+    perceptual: float | None
+    near: int
+    pictures: int
+    seconds: float
+    megapixels: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields for JSON, where an infinite PSNR (equal pictures) is null."""
+
+        def plain(value: Any) -> Any:
+            if isinstance(value, float):
+                return round(value, 6) if math.isfinite(value) else None
+            return value
+
+        return {key: plain(value) for key, value in asdict(self).items()}
+
+
+def against(
+    sets: Sequence[PictureSet], candidates: Iterable[Candidate], theirs: Path
+) -> Iterator[Likeness]:
+    """Enlarge the pictures of each set and compare them with another program's results.
+
+    Args:
+        sets: Low-resolution pictures, from ``find_sets``.
+        candidates: Taken one after another, so that a generator holds one network at a time.
+        theirs: The folder of the other program's results, ``scale`` times as large.
+
+    Yields:
+        For bicubic, each candidate and set: a comparison per picture as soon as it is known, then
+        the means with ``picture`` None.
+
+    Raises:
+        ImageError: A file cannot be decoded.
+        DataError: A result is missing or has another size; before the work of its candidate.
+    """
+    for candidate in _with_bicubic(candidates):
+        partners = {p: _partner(theirs, p, candidate.scale) for s in sets for p in s.pictures}
+        for group in sets:
+            found = []
+            for path in group.pictures:
+                try:
+                    lr, reference = _rgb(path), _rgb(partners[path])
+                    one = compare_with(candidate, lr, reference)
+                except (DataError, ImageError) as error:
+                    raise named(path, error) from error
+                one = replace(one, set=group.name, picture=path.name, against=str(theirs))
+                found.append(one)
+                yield one
+            yield mean_likeness(found)
+
+
+def _with_bicubic(candidates: Iterable[Candidate]) -> Iterator[Candidate]:
+    """The candidates, bicubic before the first of each scale."""
+    seen = set()
+    for candidate in candidates:
+        if candidate.scale not in seen:
+            seen.add(candidate.scale)
+            yield bicubic_candidate(candidate.scale)
+        if candidate.model != BICUBIC:
+            yield candidate
+
+
+def compare_with(candidate: Candidate, lr: Pixels, reference: Pixels) -> Likeness:
+    """Enlarge one picture, (h, w, 3) uint8, and compare it; the names are left empty."""
+    start = time.perf_counter()
+    sr = candidate.rgb(lr)
+    seconds = time.perf_counter() - start
+    ours, theirs, border = to_tensor(sr), to_tensor(reference), border_of(candidate.scale)
+    edges = [metrics.mean_gradient(picture, crop_border=border) for picture in (ours, theirs)]
+    gradient = edges[0] / edges[1] if edges[1] else math.nan
+    return Likeness(
+        set="",
+        picture="",
+        model=candidate.model,
+        weights=candidate.weights,
+        scale=candidate.scale,
+        alpha=candidate.alpha,
+        denoise=candidate.denoise,
+        against="",
+        psnr_rgb=metrics.psnr(ours, theirs, crop_border=border, luma=False),
+        psnr_y=metrics.psnr(ours, theirs, crop_border=border),
+        ssim_y=metrics.ssim(ours, theirs, crop_border=border),
+        gradient=gradient,
+        perceptual=_perceptual(sr, reference) if perceptual.is_installed() else None,
+        near=int(NEAR[0] <= gradient <= NEAR[1]),
+        pictures=1,
+        seconds=seconds,
+        megapixels=sr.shape[0] * sr.shape[1] / 1e6,
+    )
+
+
+def mean_likeness(found: Sequence[Likeness]) -> Likeness:
+    """The means over one set; counts, seconds and megapixels are added up."""
+    values: dict[str, Any] = {}
+    for name in ("psnr_rgb", "psnr_y", "ssim_y", "gradient", "perceptual"):
+        column = [getattr(one, name) for one in found]
+        values[name] = None if None in column else float(np.mean(column))
+    for name in ("near", "pictures", "seconds", "megapixels"):
+        values[name] = sum(getattr(one, name) for one in found)
+    return replace(found[0], picture=None, **values)
+
+
+def _perceptual(sr: Pixels, reference: Pixels) -> float:
+    with torch.inference_mode():
+        a, b = (to_tensor(picture).float() / 255 for picture in (sr, reference))
+        return float(perceptual.distance(a, b))
+
+
+def _rgb(path: Path) -> Pixels:
+    pixels = read_8bit(path)
+    return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
+
+
+def _partner(theirs: Path, path: Path, scale: int) -> Path:
+    """Their result of ``path``, whose header says that it is ``scale`` times as large.
+
+    Raises:
+        ImageError: One of the two is no picture.
+        DataError: It is missing, has another size, or is too small.
+    """
+    stems = [path.stem + tail.format(scale=scale) for tail in _TAILS]
+    found = next((p for p in pictures_called(theirs, stems, path.suffix)), None)
+    if found is None:
+        raise DataError(
+            f"{str(theirs)!r} holds no result for {path.name!r}: name it {path.stem}.png"
+        )
+    sizes = []
+    for picture in (path, found):
+        try:
+            info = probe(read(picture))
+        except ImageError as error:
+            raise named(picture, error) from error
+        sizes.append((info.width, info.height))
+    (width, height), got = sizes
+    if sorted(got) != sorted((width * scale, height * scale)):  # EXIF may turn one of the two
+        raise DataError(
+            f"{str(found)!r} has {got[0]}x{got[1]} pixels where {width * scale}x{height * scale} "
+            f"are {str(path)!r} at x{scale}: give results of the same scale, or --scale"
+        )
+    if min(got) - 2 * border_of(scale) < metrics.SSIM_WINDOW:
+        raise DataError(f"{str(path)!r} has {width}x{height} pixels, too few to be compared")
+    return found
