@@ -88,7 +88,7 @@ def test_holes_are_filled_alike_whatever_the_cut(
     monkeypatch.setattr("upscale.color.rows.PIXELS_HOLES", 64 * size[1])
     image = holes(*size)
     lr, rest = split(file_of(image, tall), 3)
-    assert rest.facts.fill is not None
+    assert rest.statistics.fill is not None
     whole, _ = split_image(image, 3)
     assert torch.equal(lr.rows(0, size[0]), whole)
     monkeypatch.undo()
@@ -111,7 +111,7 @@ def test_far_from_all_colour_is_the_mean() -> None:
 def test_a_wide_picture_is_taken_apart_in_parts(
     kind: str, pixels: int, tiny: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    image = sample(3, 8, 150, 40) if kind == "rgb" else holes(300, 90)
+    image = sample(3, 8, 150, 40) if kind == "rgb" else holes(200, 30)
     up = load(tiny, device="cpu", tile=32, overlap=20)
     want = up.enlarge(image)[0].pixels
     monkeypatch.setattr("upscale.color.rows.PIXELS", pixels)
@@ -173,8 +173,8 @@ def test_a_picture_in_memory_is_decoded_once(tiny: str) -> None:
 def test_what_is_known_of_a_whole_picture() -> None:
     def facts(pixels: Pixels, **metadata: Any) -> Any:
         image = Image(pixels, Metadata(**metadata))
-        found = split(file_of(image, 3), 3)[1].facts
-        assert found.neutral == split_image(image, 3)[1].facts.neutral
+        found = split(file_of(image, 3), 3)[1].statistics
+        assert found.neutral == split_image(image, 3)[1].statistics.neutral
         return found
 
     gray = np.full((10, 8, 4), 90, np.uint8)

@@ -1,15 +1,26 @@
-"""Colour: a picture taken apart into what a network sees and the rest, and put together again."""
+"""Colour: rows of a picture to what a network sees, and back.
+
+In comes a ``Reader``; :func:`split` gives its rows as tensors (gray, luma or RGB in sRGB, alpha
+apart). Out go rows of pixels: :func:`merge` puts chroma, alpha, profile and range back. Open
+``rows`` first: both stand there; the other files are its steps.
+"""
 
 from upscale.color.alpha import bleed
 from upscale.color.drift import fix_drift
-from upscale.color.gray import luma_in
+from upscale.color.luma import (
+    Luma,
+    gray_to_luma,
+    luma_in,
+    luma_to_gray,
+    rgb_to_ycbcr,
+    ycbcr_to_rgb,
+)
 from upscale.color.pixels import to_pixels, to_tensor
-from upscale.color.rows import Rest, merge, split
-from upscale.color.ycbcr import Luma, gray_to_luma, luma_to_gray, rgb_to_ycbcr, ycbcr_to_rgb
+from upscale.color.rows import Split, merge, split
 
 __all__ = [
     "Luma",
-    "Rest",
+    "Split",
     "bleed",
     "fix_drift",
     "gray_to_luma",

@@ -17,8 +17,8 @@ CELL = 16  # LR pixels a side of a cell: what varies more slowly is the input's
 def fix_drift(
     strips: Iterable[Tensor],
     lr: Iterable[Tensor],
-    lr_size: tuple[int, int],
-    size: tuple[int, int],
+    lr_shape: tuple[int, int],
+    shape: tuple[int, int],
     *,
     cell: int = CELL,
 ) -> Iterator[Tensor]:
@@ -31,17 +31,17 @@ def fix_drift(
     Args:
         strips: Rows of the result, (1, C, h, W'), top to bottom, without gaps.
         lr: Rows of what the network was given, (1, C, h, W), top to bottom, without gaps.
-        lr_size: Height and width of that.
-        size: Height and width of the whole result.
+        lr_shape: Height and width of that.
+        shape: Height and width of the whole result.
         cell: LR pixels a side of a cell.
 
     Yields:
         The same strips, corrected; values may leave [0, 1].
     """
-    coarse = (max(1, -(-lr_size[0] // cell)), max(1, -(-lr_size[1] // cell)))
-    wanted = Window(resize_strips(lr, lr_size, coarse), ())
-    held, above = [], 0  # the differences from row ``above`` on
-    waiting: deque[Tensor] = deque()
+    coarse = (max(1, -(-lr_shape[0] // cell)), max(1, -(-lr_shape[1] // cell)))
+    wanted = Window(resize_strips(lr, lr_shape, coarse), ())
+    held, above = [], 0  # the differences from row ``above`` of cells on
+    waiting: deque[Tensor] = deque()  # strips that are not yet corrected
 
     def passing() -> Iterator[Tensor]:
         for strip in strips:
@@ -49,14 +49,16 @@ def fix_drift(
             yield strip
 
     done = top = 0
-    for part in resize_strips(passing(), size, coarse):
-        held.append(wanted.rows(done, done + part.shape[2]) - part)
-        done += part.shape[2]
+    # 1. As strips come, rows of cells are complete: how far each is from the input's.
+    for cells in resize_strips(passing(), shape, coarse):
+        held.append(wanted.rows(done, done + cells.shape[2]) - cells)
+        done += cells.shape[2]
+        # 2. A strip leaves once all cells that the kernel reads for it are there.
         while waiting:
             rows = (top, top + waiting[0].shape[2])
-            first, last = source_rows(coarse[0], size[0], *rows)
+            first, last = source_rows(coarse[0], shape[0], *rows)
             if last > done:
                 break
             held, above = [torch.cat(held, 2)[:, :, first - above :]], first
-            yield waiting.popleft() + resize(held[0], size, rows=rows, part=(above, coarse[0]))
+            yield waiting.popleft() + resize(held[0], shape, rows=rows, part=(above, coarse[0]))
             top = rows[1]

@@ -27,8 +27,8 @@ def to_pixels(x: Tensor, dtype: np.dtype[Any]) -> Pixels:
     if dtype == np.float32:
         return np.ascontiguousarray(x[0].permute(1, 2, 0).numpy())
     whole = x[0].clamp(0, 1).mul_(float(np.iinfo(dtype).max)).add_(0.5)
-    kind = torch.uint8 if dtype == np.uint8 else torch.int32  # conversion cuts the fraction off
-    turned = whole.to(kind).permute(1, 2, 0).contiguous().numpy()
+    integer = torch.uint8 if dtype == np.uint8 else torch.int32  # the fraction is cut off
+    turned = whole.to(integer).permute(1, 2, 0).contiguous().numpy()
     return turned if dtype == np.uint8 else turned.astype(dtype)
 
 

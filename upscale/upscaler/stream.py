@@ -98,7 +98,7 @@ class Stream:
         if self.aside is not None:
             strips = self._set_aside(strips, self.aside)
         if self._settings.color_fix:
-            strips = color.fix_drift(strips, rest.lr(), rest.size, full)
+            strips = color.fix_drift(strips, rest.lr(), rest.shape, full)
         alphas, still = None, Noise(temperature=0)  # of transparency nothing is guessed
         if alpha is not None:
             alphas = self._enlarged(alpha, progress[count:], self._reports[1], still)
@@ -185,7 +185,7 @@ class Stream:
     @property
     def result(self) -> Result:
         """How the picture is enlarged; tile, retries and seconds once the last strip is out."""
-        (height, width), last = self.rest.size, self.stages[-1]
+        (height, width), last = self.rest.shape, self.stages[-1]
         alphas = [stage.alpha for stage in self.stages if stage.alpha is not None]
         denoises = [stage.denoise for stage in self.stages if stage.denoise is not None]
         weights = {name: digest for stage in self.stages for name, digest in stage.weights.items()}

@@ -1,8 +1,9 @@
-"""BT.601 YCbCr in studio range, as MATLAB's ``rgb2ycbcr`` gives it, in floating point.
+"""Luma and chroma of BT.601, and gray as networks take it.
 
-Y runs from 16 / 255 to 235 / 255, Cb and Cr from 16 / 255 to 240 / 255. No rounding takes place.
-Sums are taken channel by channel, each product and each sum rounded by itself: rows give what the
-whole picture gives, to the last bit, on every CPU. (A matrix product does not promise that.)
+Studio range, as MATLAB's ``rgb2ycbcr`` gives it, in floating point and without rounding: Y runs
+from 16 / 255 to 235 / 255, Cb and Cr from 16 / 255 to 240 / 255. Sums are taken channel by channel,
+each product and each sum rounded by itself: rows give what the whole picture gives, to the last
+bit, on every CPU. (A matrix product does not promise that.)
 """
 
 from __future__ import annotations
@@ -55,3 +56,28 @@ def gray_to_luma(gray: Tensor) -> Tensor:
 def luma_to_gray(luma: Tensor) -> Tensor:
     """The inverse of ``gray_to_luma``."""
     return (luma * 255 - 16) / 219
+
+
+def luma_in(studio: Tensor, luma: Luma) -> Tensor:
+    """Studio Y (1, 1, H, W) as a network of one channel takes it."""
+    return studio if luma == "studio" else luma_to_gray(studio)
+
+
+def luma_out(y: Tensor, luma: Luma) -> Tensor:
+    """The inverse of ``luma_in``."""
+    return y if luma == "studio" else gray_to_luma(y)
+
+
+def gray_in(gray: Tensor, channels: int, luma: Luma) -> Tensor:
+    """Gray (1, 1, H, W) as a network takes it: luma (1), or three equal channels (3)."""
+    if channels == 1:
+        return gray_to_luma(gray) if luma == "studio" else gray
+    return gray.expand(-1, 3, -1, -1).contiguous()
+
+
+def gray_out(x: Tensor, luma: Luma) -> Tensor:
+    """The inverse of ``gray_in``; three channels are weighed as in luma (BT.601)."""
+    if x.shape[1] == 1:
+        return luma_to_gray(x) if luma == "studio" else x
+    red = x[:, :1]  # so written, three equal channels give exactly their value
+    return red + 0.587 * (x[:, 1:2] - red) + 0.114 * (x[:, 2:] - red)
