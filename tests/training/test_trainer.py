@@ -16,7 +16,7 @@ import torch
 from tests.training.tiny import TINY, recipe, write_pictures
 from upscale.errors import CheckpointError, DataError, OutputError
 from upscale.training import trainer
-from upscale.training.trainer import Progress, Run, build_network, rate_at, train
+from upscale.training.trainer import LogLine, RunSettings, build_network, rate_at, train
 
 
 def differing(a: torch.nn.Module, b: torch.nn.Module) -> list[str]:
@@ -28,8 +28,8 @@ def differing(a: torch.nn.Module, b: torch.nn.Module) -> list[str]:
 def test_same_seed_same_weights(kind: str, pictures: Path, tmp_path: Path) -> None:
     steps = 50 if kind == "esrgan" else 6
     settings = replace(TINY[kind], steps=steps)
-    first = train(settings, Run(pictures, tmp_path / "a"))
-    second = train(settings, Run(pictures, tmp_path / "b"))
+    first = train(settings, RunSettings(pictures, tmp_path / "a"))
+    second = train(settings, RunSettings(pictures, tmp_path / "b"))
     assert first.step == second.step == steps
     assert first.finished
     assert differing(first.network, second.network) == []
@@ -39,11 +39,11 @@ def test_same_seed_same_weights(kind: str, pictures: Path, tmp_path: Path) -> No
 def test_resume_is_exact(kind: str, pictures: Path, tmp_path: Path) -> None:
     steps = 50 if kind == "esrgan" else 6
     settings = replace(TINY[kind], steps=steps)
-    straight = train(settings, Run(pictures, tmp_path / "straight"))
-    half = train(settings, Run(pictures, tmp_path / "halves"), stop_at(steps // 2))
+    straight = train(settings, RunSettings(pictures, tmp_path / "straight"))
+    half = train(settings, RunSettings(pictures, tmp_path / "halves"), stop_at(steps // 2))
     assert half.step == steps // 2
     assert not half.finished
-    resumed = train(settings, Run(pictures, tmp_path / "halves", resume=True))
+    resumed = train(settings, RunSettings(pictures, tmp_path / "halves", resume=True))
     assert resumed.step == steps
     assert differing(straight.network, resumed.network) == []
 
@@ -51,7 +51,7 @@ def test_resume_is_exact(kind: str, pictures: Path, tmp_path: Path) -> None:
 def stop_at(step: int):  # noqa: ANN201
     """A report that asks for the end as a scheduler does, by SIGTERM during step ``step``."""
 
-    def report(progress: Progress) -> None:
+    def report(progress: LogLine) -> None:
         if progress.step == step - 1:
             signal.raise_signal(signal.SIGTERM)
 
@@ -59,8 +59,8 @@ def stop_at(step: int):  # noqa: ANN201
 
 
 def test_training_helps_and_is_logged(pictures: Path, tmp_path: Path) -> None:
-    seen: list[Progress] = []
-    run = Run(pictures, tmp_path / "run", watch=pictures, watch_every=20)
+    seen: list[LogLine] = []
+    run = RunSettings(pictures, tmp_path / "run", watch=pictures, watch_every=20)
     outcome = train(replace(TINY["esrgan"], steps=60, ema=0.9), run, seen.append)
     curve = [p.psnr for p in seen if p.psnr is not None]
     print("dB:", curve)
@@ -74,57 +74,57 @@ def test_training_helps_and_is_logged(pictures: Path, tmp_path: Path) -> None:
 
 
 def test_minutes_end_a_run_with_a_checkpoint(pictures: Path, tmp_path: Path) -> None:
-    outcome = train(TINY["esrgan"], Run(pictures, tmp_path, minutes=0.0))
+    outcome = train(TINY["esrgan"], RunSettings(pictures, tmp_path, minutes=0.0))
     assert outcome.step == 1
     assert (tmp_path / trainer.CHECKPOINT).exists()
 
 
 def test_no_folder_of_pictures(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"nowhere: no such folder"):
-        train(TINY["esrgan"], Run(tmp_path / "nowhere", tmp_path / "run"))
+        train(TINY["esrgan"], RunSettings(tmp_path / "nowhere", tmp_path / "run"))
 
 
 def test_an_empty_folder(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds no pictures"):
-        train(TINY["esrgan"], Run(tmp_path / "empty", tmp_path / "run"))
+        train(TINY["esrgan"], RunSettings(tmp_path / "empty", tmp_path / "run"))
 
 
 def test_pictures_smaller_than_a_patch(tmp_path: Path) -> None:
     small = write_pictures(tmp_path / "small", 2, 30, 30)
     with pytest.raises(DataError, match="none of the 2 pictures is 48 pixels"):
-        train(TINY["esrgan"], Run(small, tmp_path / "run"))
+        train(TINY["esrgan"], RunSettings(small, tmp_path / "run"))
 
 
 def test_a_run_is_not_overwritten(pictures: Path, tmp_path: Path) -> None:
-    train(recipe(steps=1), Run(pictures, tmp_path))
+    train(recipe(steps=1), RunSettings(pictures, tmp_path))
     with pytest.raises(OutputError, match="--resume"):
-        train(recipe(steps=1), Run(pictures, tmp_path))
+        train(recipe(steps=1), RunSettings(pictures, tmp_path))
 
 
 def test_resume_without_a_checkpoint(pictures: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no checkpoint to resume"):
-        train(recipe(), Run(pictures, tmp_path, resume=True))
+        train(recipe(), RunSettings(pictures, tmp_path, resume=True))
 
 
 def test_resume_of_another_recipe(pictures: Path, tmp_path: Path) -> None:
-    train(recipe(steps=1), Run(pictures, tmp_path))
+    train(recipe(steps=1), RunSettings(pictures, tmp_path))
     with pytest.raises(CheckpointError, match="other settings"):
-        train(recipe(steps=2), Run(pictures, tmp_path, resume=True))
+        train(recipe(steps=2), RunSettings(pictures, tmp_path, resume=True))
 
 
 def test_a_damaged_checkpoint(pictures: Path, tmp_path: Path) -> None:
-    train(recipe(steps=1), Run(pictures, tmp_path))
+    train(recipe(steps=1), RunSettings(pictures, tmp_path))
     checkpoint = tmp_path / trainer.CHECKPOINT
     checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
     with pytest.raises(CheckpointError, match="cannot be read"):
-        train(recipe(steps=1), Run(pictures, tmp_path, resume=True))
+        train(recipe(steps=1), RunSettings(pictures, tmp_path, resume=True))
 
 
 def test_a_full_disk_keeps_the_checkpoint_before(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train(recipe(steps=4), Run(pictures, tmp_path), stop_at(2))
+    train(recipe(steps=4), RunSettings(pictures, tmp_path), stop_at(2))
     before = (tmp_path / trainer.CHECKPOINT).read_bytes()
 
     def full(state: object, file: object) -> None:
@@ -132,7 +132,7 @@ def test_a_full_disk_keeps_the_checkpoint_before(
 
     monkeypatch.setattr(trainer.torch, "save", full)
     with pytest.raises(OutputError, match="No space left"):
-        train(recipe(steps=4), Run(pictures, tmp_path, resume=True))
+        train(recipe(steps=4), RunSettings(pictures, tmp_path, resume=True))
     assert (tmp_path / trainer.CHECKPOINT).read_bytes() == before
     assert sorted(p.name for p in tmp_path.iterdir()) == [trainer.CHECKPOINT]
 
@@ -141,10 +141,11 @@ SLOW = """
 import sys
 from pathlib import Path
 from tests.training.tiny import recipe
-from upscale.training.trainer import Run, train
+from upscale.training.trainer import RunSettings, train
 def report(progress):
     print(progress.step, flush=True)
-train(recipe(steps=100000), Run(Path(sys.argv[1]), Path(sys.argv[2]), save_every=0.0), report)
+run = RunSettings(Path(sys.argv[1]), Path(sys.argv[2]), save_every=0.0)
+train(recipe(steps=100000), run, report)
 """
 
 
@@ -160,7 +161,9 @@ def test_sigkill_leaves_a_whole_checkpoint(pictures: Path, tmp_path: Path) -> No
     state = torch.load(tmp_path / trainer.CHECKPOINT, weights_only=True)
     assert state["step"] >= 7
     outcome = train(
-        recipe(steps=100000), Run(pictures, tmp_path, resume=True), stop_at(state["step"] + 2)
+        recipe(steps=100000),
+        RunSettings(pictures, tmp_path, resume=True),
+        stop_at(state["step"] + 2),
     )
     assert outcome.step == state["step"] + 2
 

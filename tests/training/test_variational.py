@@ -14,7 +14,7 @@ from upscale.errors import CheckpointError, UsageError
 from upscale.models import VAE
 from upscale.training.data import Batch, load_pictures, make_batch
 from upscale.training.recipes import RECIPES, Recipe, Variational
-from upscale.training.trainer import Run, build_network, mean_of_draws, train
+from upscale.training.trainer import RunSettings, build_network, mean_of_draws, train
 from upscale.training.variational import Bound, VariationalObjective, latent_use
 
 CPU = torch.device("cpu")
@@ -132,7 +132,7 @@ def test_the_weight_of_the_kl_warms_up() -> None:
 def test_training_uses_z_and_lowers_the_loss(pictures: Path, tmp_path: Path) -> None:
     seen: list[dict[str, float]] = []
     longer = replace(VAE_TINY, steps=80, ema=0.9)
-    outcome = train(longer, Run(pictures, tmp_path), lambda p: seen.append(p.losses))
+    outcome = train(longer, RunSettings(pictures, tmp_path), lambda p: seen.append(p.losses))
     first, last = seen[0], seen[-1]
     print(first, last, sep="\n")
     assert last["spread"] < first["spread"]
@@ -178,7 +178,7 @@ def test_the_bound_of_a_run(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(RECIPES, "tiny", VAE_TINY)
-    outcome = train(replace(VAE_TINY, steps=3), Run(pictures, tmp_path))
+    outcome = train(replace(VAE_TINY, steps=3), RunSettings(pictures, tmp_path))
     state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     batch = batch_of(pictures)
     lr, hr = batch.lr[:1] * 255, batch.hr[:1] * 255

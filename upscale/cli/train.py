@@ -13,7 +13,7 @@ from upscale.cli.console import Console
 from upscale.errors import UsageError
 
 if TYPE_CHECKING:
-    from upscale.training.trainer import Progress
+    from upscale.training.trainer import LogLine
 
 
 def train(
@@ -26,6 +26,14 @@ def train(
     data: Annotated[
         Path | None, typer.Option(help="Folder of training pictures, searched recursively.")
     ] = None,
+    pairs: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(
+            metavar="LR_DIR HR_DIR",
+            help="Damaged pictures and the same ones as they should be, in place of --data.",
+        ),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps, instead of the recipe's.")] = None,
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="Folder of the run.  [default: runs/RECIPE]")
     ] = None,
@@ -63,9 +71,10 @@ def train(
     """Train a network by a recipe; Ctrl-C or SIGTERM leaves a checkpoint for --resume."""
     if list_recipes:
         return _list()
-    if recipe is None or data is None:
+    if recipe is None or (data is None) == (pairs is None):
         raise UsageError(
-            "name a recipe and its pictures: upscale train RECIPE --data DIR (or --list)"
+            "name a recipe and its pictures: upscale train RECIPE --data DIR, or --pairs LR_DIR "
+            "HR_DIR (--list shows the recipes)"
         )
     from upscale.training.release import prepare, run_recipe
 
@@ -73,6 +82,8 @@ def train(
         recipe,
         data=data,
         out=out,
+        steps=steps,
+        pairs=pairs,
         device=_device(device, threads),
         resume=resume,
         minutes=minutes,
@@ -154,7 +165,7 @@ class _Bar:
         if self.progress is not None:
             self.progress.stop()
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, progress: LogLine) -> None:
         if progress.psnr is not None:
             self.psnr = f"{progress.psnr:.2f} dB"
         if self.progress is not None:

@@ -20,10 +20,10 @@ from upscale.models import Network
 from upscale.resample import consistent, resize
 from upscale.training import losses
 from upscale.training.data import Batch
-from upscale.training.discriminator import VGGDiscriminator
-from upscale.training.objective import autocast, make_optimiser, set_rate
-from upscale.training.perceptual import VGGFeatures, feature_distance, load_perceptual
-from upscale.training.recipes import Adversarial, Recipe
+from upscale.training.discriminator import PatchDiscriminator, VGGDiscriminator
+from upscale.training.objective import autocast, make_optimiser, pixel_loss, set_rate, targets
+from upscale.training.perceptual import feature_distance, load_perceptual
+from upscale.training.recipes import Recipe
 
 
 class AdversarialObjective:
@@ -41,10 +41,15 @@ class AdversarialObjective:
             raise UsageError(f"recipe {recipe.name!r} has no adversarial stage")
         self.recipe, self.settings = recipe, recipe.adversarial
         self.network, self.ema, self.device = network, ema, device
-        self.perceptual = _perceptual(self.settings, perceptual_weights, device)
-        self.discriminator = VGGDiscriminator(
-            recipe.patch * recipe.scale, self.settings.discriminator_features
-        ).to(device)
+        name, features = self.settings.perceptual, self.settings.discriminator_features
+        self.perceptual: nn.Module | None = None
+        if name != "discriminator":
+            self.perceptual = load_perceptual(name, perceptual_weights).to(device)
+        self.discriminator: PatchDiscriminator | VGGDiscriminator
+        if self.settings.discriminator == "patch":
+            self.discriminator = PatchDiscriminator(features).to(device)
+        else:
+            self.discriminator = VGGDiscriminator(recipe.patch * recipe.scale, features).to(device)
         self.optimiser = make_optimiser(network.parameters(), recipe)
         self.optimiser_d = make_optimiser(
             self.discriminator.parameters(), recipe, self.settings.discriminator_rate
@@ -53,10 +58,13 @@ class AdversarialObjective:
 
     def step(self, batch: Batch, rate: float) -> dict[str, float]:
         """One step of the generator (once the discriminator is warm), one of the other."""
-        lr, hr = batch.lr.to(self.device), batch.hr.to(self.device)
-        clean = (
-            lr if self.recipe.degradation == "bicubic" else resize(hr, (lr.shape[-2], lr.shape[-1]))
-        )
+        lr = batch.lr.to(self.device)
+        aims = [(share, aim.to(self.device)) for share, aim in targets(self.recipe, batch)]
+        hr = aims[0][1]  # the real one: the teacher's where the recipe has one
+        clean = lr
+        compared = self.settings.projected or self.settings.consistency_weight
+        if compared and self.recipe.degradation != "bicubic":
+            clean = resize(hr, (lr.shape[-2], lr.shape[-1]))
         set_rate(self.optimiser, rate, self.recipe.learning_rate)
         set_rate(self.optimiser_d, rate, self.settings.discriminator_rate)
         warm = self.steps >= self.settings.discriminator_warmup
@@ -64,7 +72,7 @@ class AdversarialObjective:
             sr = self.network(lr)
         parts: dict[str, Tensor] = {}
         if warm:
-            parts = self._generator_losses(lr, sr.float(), hr, clean)
+            parts = self._generator_losses(lr, sr.float(), aims, clean)
             total = torch.stack(list(parts.values())).sum()
             self._update(total, self.optimiser, self.network)
         loss_d = self._discriminator_loss(self._seen(sr.detach().float(), clean), hr)
@@ -81,14 +89,14 @@ class AdversarialObjective:
         optimiser.step()
 
     def _generator_losses(
-        self, lr: Tensor, sr: Tensor, hr: Tensor, clean: Tensor
+        self, lr: Tensor, sr: Tensor, aims: list[tuple[float, Tensor]], clean: Tensor
     ) -> dict[str, Tensor]:
         """The terms of L_G, each with its weight; those with weight 0 are left out.
 
         Consistency is with the undamaged input ``clean``: with ``lr`` it would ask for the noise
         and the blocks back.
         """
-        s = self.settings
+        s, hr = self.settings, aims[0][1]
         self.discriminator.requires_grad_(False)
         with autocast(self.recipe, self.device):
             fake = self.discriminator.features(self._seen(sr, clean))
@@ -100,14 +108,16 @@ class AdversarialObjective:
         parts = {
             "relativistic": s.relativistic_weight
             * losses.relativistic_generator(real_logits, fake_logits),
-            "pixel": s.pixel_weight * F.l1_loss(sr, hr),
+            "pixel": s.pixel_weight * pixel_loss(self.recipe, sr, aims),
         }
         if s.perceptual_weight:
-            distance = (
-                feature_distance(self.perceptual, sr, hr)
-                if self.perceptual is not None
-                else losses.feature_matching([f.float() for f in fake], [r.float() for r in real])
-            )
+            if self.perceptual is None:
+                distance = losses.feature_matching(
+                    [f.float() for f in fake], [r.float() for r in real]
+                )
+            else:
+                with autocast(self.recipe, self.device):
+                    distance = feature_distance(self.perceptual, sr, hr).float()
             parts["perceptual"] = s.perceptual_weight * distance
         if s.detail_weight:
             parts["detail"] = s.detail_weight * losses.laplacian_detail(sr, hr)
@@ -145,16 +155,3 @@ class AdversarialObjective:
         self.optimiser.load_state_dict(state["optimiser"])
         self.optimiser_d.load_state_dict(state["optimiser_d"])
         self.steps = int(state["steps"])
-
-
-def _perceptual(
-    settings: Adversarial, weights: Path | None, device: torch.device
-) -> VGGFeatures | None:
-    if settings.perceptual == "discriminator":
-        return None
-    if weights is None:
-        raise UsageError(
-            f"this recipe compares features of {settings.perceptual}; name its weights with "
-            "--perceptual-weights FILE.safetensors"
-        )
-    return load_perceptual(settings.perceptual, weights).to(device)

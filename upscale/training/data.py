@@ -1,4 +1,4 @@
-"""Training pictures in memory, and batches cut from them.
+"""Where batches come from: pictures that are damaged on the fly, pairs, or a teacher's patches.
 
 The batch of a step depends on the seed and the step's number alone, so that a resumed run sees the
 same data as one that never stopped.
@@ -6,14 +6,16 @@ same data as one that never stopped.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from upscale.errors import DataError, ImageError
@@ -21,18 +23,25 @@ from upscale.image import decode
 from upscale.training.degradations import DEGRADATIONS
 
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
+SHARDS = "patches-*.safetensors"
 PIECE = 384  # pixels; larger pictures are cut so that each piece is drawn equally often
+
+Pixels = NDArray[np.uint8]  # (H, W, 3) RGB
 
 
 @dataclass(frozen=True)
 class Batch:
-    """``lr`` (N, 3, H, W) and ``hr`` (N, 3, s*H, s*W), float32 in [0, 1]."""
+    """``lr`` (N, 3, H, W) and ``hr`` (N, 3, s*H, s*W), float32 in [0, 1].
+
+    ``teacher`` is what another network made of ``lr``, of the size of ``hr``, where there is one.
+    """
 
     lr: Tensor
     hr: Tensor
+    teacher: Tensor | None = None
 
 
-def load_pictures(folder: Path, side: int, *, whole: bool = False) -> list[NDArray[np.uint8]]:
+def load_pictures(folder: Path, side: int, *, whole: bool = False) -> list[Pixels]:
     """Read every picture below ``folder`` as pieces (H, W, 3) RGB of ``side`` pixels or more.
 
     ``whole`` gives every picture uncut.
@@ -40,12 +49,8 @@ def load_pictures(folder: Path, side: int, *, whole: bool = False) -> list[NDArr
     Raises:
         DataError: No folder, no pictures, or none as large as a patch.
     """
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; --data names a folder of pictures")
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in EXTENSIONS)
-    if not files:
-        raise DataError(f"{folder}: holds no pictures ({', '.join(sorted(EXTENSIONS))})")
-    pieces: list[NDArray[np.uint8]] = []
+    files = picture_files(folder, "--data")
+    pieces: list[Pixels] = []
     for file in files:
         picture = _read_rgb(file)
         pieces += [picture] if whole else _pieces(picture, side)
@@ -57,7 +62,21 @@ def load_pictures(folder: Path, side: int, *, whole: bool = False) -> list[NDArr
     return pieces
 
 
-def _read_rgb(file: Path) -> NDArray[np.uint8]:
+def picture_files(folder: Path, option: str) -> list[Path]:
+    """Every picture below ``folder``, in order.
+
+    Raises:
+        DataError: No such folder, or no picture in it.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; {option} names a folder of pictures")
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in EXTENSIONS)
+    if not files:
+        raise DataError(f"{folder}: holds no pictures ({', '.join(sorted(EXTENSIONS))})")
+    return files
+
+
+def _read_rgb(file: Path) -> Pixels:
     try:
         pixels = decode(file.read_bytes()).pixels
     except ImageError as error:
@@ -71,7 +90,7 @@ def _read_rgb(file: Path) -> NDArray[np.uint8]:
     return np.ascontiguousarray(pixels[:, :, :3])
 
 
-def _pieces(picture: NDArray[np.uint8], side: int) -> list[NDArray[np.uint8]]:
+def _pieces(picture: Pixels, side: int) -> list[Pixels]:
     height, width = picture.shape[:2]
     if min(height, width) < side:
         return []
@@ -84,7 +103,7 @@ def _pieces(picture: NDArray[np.uint8], side: int) -> list[NDArray[np.uint8]]:
 
 
 def make_batch(
-    pieces: Sequence[NDArray[np.uint8]],
+    pieces: Sequence[Pixels],
     *,
     scale: int,
     patch: int,
@@ -110,7 +129,7 @@ def make_batch(
     crops = np.stack(
         [_crop(pieces[int(rng.integers(len(pieces)))], side, rng) for _ in range(batch)]
     )
-    hr = torch.from_numpy(crops).permute(0, 3, 1, 2).float().div_(255)
+    hr = _tensor(crops)
     lr = damage.apply(hr, scale, rng)
     starts = np.full((batch, 2), damage.margin)
     if damage.shift:
@@ -130,37 +149,15 @@ def crop_side(scale: int, patch: int, degradation: str = "bicubic") -> int:
     return (patch + 2 * damage.margin + damage.shift) * scale
 
 
-def _crop(piece: NDArray[np.uint8], side: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+def _crop(piece: Pixels, side: int, rng: np.random.Generator) -> Pixels:
     y = rng.integers(piece.shape[0] - side + 1)
     x = rng.integers(piece.shape[1] - side + 1)
-    turned: NDArray[np.uint8] = np.rot90(piece[y : y + side, x : x + side], int(rng.integers(4)))
+    turned: Pixels = np.rot90(piece[y : y + side, x : x + side], int(rng.integers(4)))
     return turned[:, ::-1] if rng.integers(2) else turned
 
 
-def prefetch(
-    pieces: Sequence[NDArray[np.uint8]],
-    first: int,
-    last: int,
-    *,
-    scale: int,
-    patch: int,
-    batch: int,
-    degradation: str,
-    seed: int,
-) -> Iterator[Batch]:
+def prefetch(make: Callable[[int], Batch], first: int, last: int) -> Iterator[Batch]:
     """Batches of steps first .. last - 1, each made in a thread while the step before it runs."""
-
-    def make(step: int) -> Batch:
-        return make_batch(
-            pieces,
-            scale=scale,
-            patch=patch,
-            batch=batch,
-            degradation=degradation,
-            seed=seed,
-            step=step,
-        )
-
     with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
         ahead = pool.submit(make, first) if first < last else None
         for step in range(first, last):
@@ -168,3 +165,114 @@ def prefetch(
             ready = ahead.result()
             ahead = pool.submit(make, step + 1) if step + 1 < last else None
             yield ready
+
+
+class Shards(Sequence[tuple[Pixels, ...]]):
+    """The patches of a folder made by :mod:`upscale.training.teacher`: (lr, hr, teacher's).
+
+    They stay on the disk until they are asked for.
+
+    Raises:
+        DataError: There is no shard, or one is damaged or of another scale.
+    """
+
+    def __init__(self, folder: Path, scale: int) -> None:
+        self.files = []
+        self.starts = [0]
+        for path in sorted(folder.glob(SHARDS)):
+            try:
+                file = safe_open(path, "numpy")
+                shapes = {name: _slice(file, name).get_shape() for name in ("lr", "hr", "sr")}
+            except (OSError, SafetensorError) as error:
+                raise DataError(f"{path}: no shard of patches ({error}); make it anew") from error
+            enlarged = [n * scale for n in shapes["lr"][1:3]]
+            if any(shapes[name][1:3] != enlarged for name in ("hr", "sr")):
+                raise DataError(f"{path}: its patches are not of scale {scale}")
+            self.files.append(file)
+            self.starts.append(self.starts[-1] + shapes["lr"][0])
+        if not self.files:
+            raise DataError(
+                f"{folder}: holds no {SHARDS}; make them with upscale train patches, "
+                "or name their folder with --data"
+            )
+
+    def __len__(self) -> int:
+        return self.starts[-1]
+
+    def __getitem__(self, number: int) -> tuple[Pixels, ...]:  # type: ignore[override]
+        shard = int(np.searchsorted(self.starts, number, side="right")) - 1
+        row = number - self.starts[shard]
+        file = self.files[shard]
+        return tuple(_slice(file, name)[row : row + 1][0] for name in ("lr", "hr", "sr"))
+
+
+def _slice(file: safe_open, name: str) -> Any:
+    return file.get_slice(name)  # type: ignore[no-untyped-call]
+
+
+def load_pairs(lr_folder: Path, hr_folder: Path, scale: int, side: int) -> list[tuple[Pixels, ...]]:
+    """Pictures of two folders that go together by name: (lr, hr), (H, W, 3) RGB.
+
+    Args:
+        lr_folder: Damaged pictures.
+        hr_folder: The same ones as they should be, ``scale`` times as large.
+        scale: Enlargement.
+        side: LR pixels that each has to have at least.
+
+    Raises:
+        DataError: A folder is empty, a picture has no partner, or their sizes do not fit.
+    """
+    low, high = _by_name(lr_folder), _by_name(hr_folder)
+    alone = sorted(set(low) ^ set(high))
+    if alone:
+        file = low.get(alone[0]) or high[alone[0]]
+        raise DataError(f"{file}: has no partner of that name in the other folder of --pairs")
+    pairs: list[tuple[Pixels, ...]] = []
+    for name, path in low.items():
+        lr, hr = _read_rgb(path), _read_rgb(high[name])
+        if hr.shape != (lr.shape[0] * scale, lr.shape[1] * scale, 3):
+            raise DataError(
+                f"{high[name]}: {hr.shape[1]}x{hr.shape[0]} pixels where {scale} times "
+                f"{lr.shape[1]}x{lr.shape[0]} go with {path}"
+            )
+        if min(lr.shape[:2]) < side:
+            raise DataError(f"{path}: smaller than a patch of {side}x{side} pixels; leave it out")
+        pairs.append((lr, hr))
+    return pairs
+
+
+def _by_name(folder: Path) -> dict[str, Path]:
+    return {str(p.relative_to(folder).with_suffix("")): p for p in picture_files(folder, "--pairs")}
+
+
+def cut_batch(
+    sets: Sequence[tuple[Pixels, ...]], *, scale: int, patch: int, batch: int, seed: int, step: int
+) -> Batch:
+    """The batch of one step from pictures whose damaged form is given, flipped and turned.
+
+    Args:
+        sets: (lr, hr) or (lr, hr, teacher's) each.
+        scale: Enlargement.
+        patch: Side of an LR patch in pixels.
+        batch: Number of patches.
+        seed: Seed of the run.
+        step: Number of the step.
+    """
+    rng = np.random.default_rng((seed, step))
+    cut = []
+    for _ in range(batch):
+        lr, *large = sets[int(rng.integers(len(sets)))]
+        y = int(rng.integers(lr.shape[0] - patch + 1))
+        x = int(rng.integers(lr.shape[1] - patch + 1))
+        turns, flip = int(rng.integers(4)), bool(rng.integers(2))
+        crops = [lr[y : y + patch, x : x + patch]]
+        rows, columns = slice(y * scale, (y + patch) * scale), slice(x * scale, (x + patch) * scale)
+        crops += [picture[rows, columns] for picture in large]
+        turned = [np.rot90(crop, turns) for crop in crops]
+        cut.append([crop[:, ::-1] if flip else crop for crop in turned])
+    return Batch(*(_tensor(np.stack(crops)) for crops in zip(*cut, strict=True)))
+
+
+def _tensor(pixels: Pixels) -> Tensor:
+    """(N, H, W, 3) uint8 to (N, 3, H, W) float32 in [0, 1]."""
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div_(255)

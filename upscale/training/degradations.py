@@ -9,20 +9,26 @@ the restoration tasks of SwinIR. Codecs are the real ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from upscale.degradations import (
+    Array,
+    Step,
+    coded,
+    filtered,
+    gaussian_kernel,
+    sinc_kernel,
+)
 from upscale.resample import resize
+from upscale.training.second_order import second_order
 
 Apply = Callable[[Tensor, int, np.random.Generator], Tensor]
-Array = NDArray[np.float32]  # (h, w, 3), 0 to 255, not rounded
-Step = Callable[[Array, np.random.Generator], Array]
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,12 @@ def noise(hr: Tensor, scale: int, rng: np.random.Generator) -> Tensor:
     noisy = clean + torch.where(gray, drawn[:, :1], drawn) * sigma / 255
     rounded = torch.from_numpy(rng.random((len(hr), 1, 1, 1)) < 0.5)
     return torch.where(rounded, to_8_bit(noisy.clone()), noisy)
+
+
+def real(hr: Tensor, scale: int, rng: np.random.Generator) -> Tensor:
+    """The second-order chain of :mod:`upscale.training.second_order`."""
+    size = hr.shape[-2] // scale, hr.shape[-1] // scale
+    return to_8_bit(_each(hr, lambda x: second_order(x, size, rng)))
 
 
 def jpeg(hr: Tensor, scale: int, rng: np.random.Generator) -> Tensor:
@@ -139,41 +151,12 @@ def blurred(x: Array, rng: np.random.Generator) -> Array:
     sigma = rng.uniform(0.3, 3.5)
     other = sigma if kind < 0.6 else rng.uniform(0.3, 3.5)
     beta = 1.0 if kind < 0.8 else float(rng.choice([rng.uniform(0.5, 1), rng.uniform(1, 4)]))
-    return _filtered(x, gaussian_kernel((sigma, other), rng.uniform(0, np.pi), beta))
-
-
-def gaussian_kernel(sigma: tuple[float, float], angle: float, beta: float = 1.0) -> Array:
-    """Generalised Gaussian exp(-(d' S^-1 d / 2)^beta), turned by ``angle`` (BSRGAN, eq. 4).
-
-    Returns:
-        (21, 21) whose sum is 1.
-    """
-    y, x = np.mgrid[-10:11, -10:11].astype(np.float64)
-    along = (x * np.cos(angle) + y * np.sin(angle)) / sigma[0]
-    across = (-x * np.sin(angle) + y * np.cos(angle)) / sigma[1]
-    kernel = np.exp(-(((along**2 + across**2) / 2) ** beta))
-    return np.asarray(kernel / kernel.sum(), np.float32)
+    return filtered(x, gaussian_kernel((sigma, other), rng.uniform(0, np.pi), beta))
 
 
 def ringing(x: Array, rng: np.random.Generator) -> Array:
     """An ideal low-pass filter cut off at pi / 2.5 to pi, whose edges ring (Real-ESRGAN, 3.3)."""
-    return _filtered(x, sinc_kernel(rng.uniform(np.pi / 2.5, np.pi)))
-
-
-def sinc_kernel(cutoff: float) -> Array:
-    """The separable ideal low-pass filter of angular frequency ``cutoff``, under a Hann window.
-
-    Returns:
-        (21, 21) whose sum is 1.
-    """
-    place = np.arange(-10, 11)
-    line = np.sinc(place * cutoff / np.pi) * np.hanning(23)[1:-1]
-    kernel = np.outer(line, line)
-    return np.asarray(kernel / kernel.sum(), np.float32)
-
-
-def _filtered(x: Array, kernel: Array) -> Array:
-    return np.asarray(cv2.filter2D(x, -1, kernel, borderType=cv2.BORDER_REFLECT), np.float32)
+    return filtered(x, sinc_kernel(rng.uniform(np.pi / 2.5, np.pi)))
 
 
 def resized(x: Array, rng: np.random.Generator) -> Array:
@@ -206,30 +189,10 @@ def noisy(x: Array, rng: np.random.Generator, most: float) -> Array:
     return x + sigma * drawn
 
 
-def coded(x: Array, rng: np.random.Generator, extension: str, quality: int) -> Array:
-    """Through a real codec: JPEG with 4:2:0 (7 of 10) or 4:4:4 colour, or WebP."""
-    options = [cv2.IMWRITE_WEBP_QUALITY, quality]
-    if extension == ".jpg":
-        sampling = (
-            cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420
-            if rng.random() < 0.7
-            else cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444
-        )
-        options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling]
-    return through_codec(x, extension, options)
-
-
-def through_codec(x: Array, extension: str, options: Sequence[int]) -> Array:
-    """Round to 8 bit, encode and decode; ``options`` are OpenCV's, RGB stays RGB."""
-    pixels = np.clip(x + 0.5, 0, 255).astype(np.uint8)
-    data = cv2.imencode(extension, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), options)[1]
-    decoded = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
-    return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB).astype(np.float32)
-
-
 DEGRADATIONS: dict[str, Degradation] = {
     "bicubic": Degradation(bicubic, margin=4),  # the antialiased kernel reads 2 LR pixels
     "blind": Degradation(blind, margin=8, shift=7),
+    "second-order": Degradation(real, margin=4),
     "noise": Degradation(noise, margin=4),
     "jpeg": Degradation(jpeg, margin=8, shift=7),
 }

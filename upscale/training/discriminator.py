@@ -1,14 +1,18 @@
-"""The discriminator of ESRGAN's second stage: VGG style, with BatchNorm.
+"""Discriminators of a GAN stage: VGG style with BatchNorm, and of patches with spectral norm.
 
-Architecture of SRGAN (Ledig 2017, arXiv 1609.04802, fig. 4) as ESRGAN uses it on patches of 128
-pixels: ten convolutions, 3x3 with stride 1 and 4x4 with stride 2 in turn, then two linear layers.
-No pixel range is assumed but [0, 1].
+:class:`VGGDiscriminator`, one answer a picture, is that of SRGAN (Ledig 2017, arXiv 1609.04802,
+fig. 4) as ESRGAN uses it on patches of 128 pixels: ten convolutions, 3x3 with stride 1 and 4x4 with
+stride 2 in turn, then two linear layers.
+:class:`PatchDiscriminator` answers for every fourth pixel (Isola 2017, arXiv 1611.07004); its
+weights are kept at norm 1 (Miyato 2018, arXiv 1802.05957). Both have ``features`` and ``judge``
+and take pictures in [0, 1].
 """
 
 from __future__ import annotations
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 SLOPE = 0.2
 STAGES = 5  # halvings
@@ -83,3 +87,37 @@ def _stage(before: int, width: int, *, first: bool) -> nn.Sequential:
         nn.LeakyReLU(SLOPE),
     ]
     return nn.Sequential(*parts)
+
+
+class PatchDiscriminator(nn.Module):
+    """Realness around every fourth pixel: (N, 3, H, W) to (N, 1, H / 4, W / 4) logits.
+
+    Args:
+        features: Channels of the first layer; they grow to four times that.
+    """
+
+    def __init__(self, features: int = 32) -> None:
+        super().__init__()
+        shapes = ((1, 2, 4, 2), (2, 4, 4, 2), (4, 4, 3, 1), (4, 4, 3, 1))  # in, out, kernel, stride
+        self.first = nn.Conv2d(3, features, 3, padding=1)
+        self.stages = nn.ModuleList(
+            spectral_norm(nn.Conv2d(a * features, b * features, kernel, stride, padding=1))
+            for a, b, kernel, stride in shapes
+        )
+        self.last = nn.Conv2d(4 * features, 1, 3, padding=1)
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """Features after each convolution but the last."""
+        out = [F.leaky_relu(self.first(x * 2 - 1), SLOPE)]
+        for stage in self.stages:
+            out.append(F.leaky_relu(stage(out[-1]), SLOPE))
+        return out
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, 3, H, W) to logits; larger is more real."""
+        return self.judge(self.features(x)[-1])
+
+    def judge(self, last: Tensor) -> Tensor:
+        """Logits from the last of :meth:`features`."""
+        out: Tensor = self.last(last)
+        return out

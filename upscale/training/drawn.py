@@ -22,8 +22,14 @@ LETTERS = np.array(
 )
 
 
-def drawn_pictures(count: int, side: int) -> list[Pixels]:
+def drawn_pictures(count: int, side: int, first: int = 0, kinds: int = 4) -> list[Pixels]:
     """``count`` pictures of ``side`` pixels: text, line art, patterns and gradients in turn.
+
+    Args:
+        count: How many.
+        side: Width and height.
+        first: Number of the first one.
+        kinds: 4, or 6 to add comics and screenshots.
 
     Raises:
         UsageError: matplotlib, whose package carries the free fonts, is not installed.
@@ -32,7 +38,8 @@ def drawn_pictures(count: int, side: int) -> list[Pixels]:
         return []
     fonts = _fonts()
     return [
-        _drawn(np.random.default_rng((1, number)), number, side, fonts) for number in range(count)
+        _drawn(np.random.default_rng((1, number)), number % kinds, side, fonts)
+        for number in range(first, first + count)
     ]
 
 
@@ -47,16 +54,20 @@ def _fonts() -> list[Path]:
     return [folder / f"{name}.ttf" for name in FONTS]
 
 
-def _drawn(rng: np.random.Generator, number: int, side: int, fonts: list[Path]) -> Pixels:
+def _drawn(rng: np.random.Generator, kind: int, side: int, fonts: list[Path]) -> Pixels:
     canvas = Image.fromarray(_ground(rng, 2 * side))
     draw = ImageDraw.Draw(canvas)
-    kind = number % 4
     if kind == 0:
         _text(draw, rng, 2 * side, fonts)
     elif kind == 1:
         _lines(draw, rng, 2 * side)
     elif kind == 2:
         canvas = Image.fromarray(_pattern(rng, 2 * side))
+    elif kind == 4:
+        _comic(draw, rng, 2 * side)
+        _text(draw, rng, 2 * side, fonts, lines=int(rng.integers(0, 3)))
+    elif kind == 5:
+        _screenshot(draw, rng, 2 * side, fonts)
     else:
         _shapes(draw, rng, 2 * side)
         _text(ImageDraw.Draw(canvas), rng, 2 * side, fonts, lines=2)
@@ -149,3 +160,72 @@ def _pattern(rng: np.random.Generator, side: int) -> Pixels:
     share = np.clip(0.5 + wave * rng.choice([0.5, 4.0]), 0, 1)[:, :, None]  # soft or hard edges
     mixed = _colour(rng, 0, 120) * share + _colour(rng, 120, 256) * (1 - share)
     return np.asarray(mixed, np.uint8)
+
+
+def _comic(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> None:
+    """Flat fills with dark outlines, overlapping curved shapes, hatching and halftone dots."""
+    outline = _ink(rng) if rng.random() < 0.3 else (0, 0, 0)
+    width = int(rng.integers(2, 11))
+    for _ in range(int(rng.integers(8, 26))):
+        fill = tuple(int(v) for v in _colour(rng, 20, 256))
+        centre, radius = rng.integers(0, side, 2), side * rng.uniform(0.05, 0.35)
+        turns = np.sort(rng.uniform(0, 2 * np.pi, int(rng.integers(5, 12))))
+        wave = 1 + rng.uniform(0, 0.5) * np.sin(turns[:, None] * rng.integers(1, 5) + rng.random())
+        ring = centre + radius * wave * np.stack([np.cos(turns), np.sin(turns)], 1)
+        path = [(float(x), float(y)) for x, y in _smooth(ring)]
+        draw.polygon(path, fill=fill)
+        draw.line([*path, path[0]], fill=outline, width=width, joint="curve")
+        if rng.random() < 0.4:
+            _hatching(draw, rng, (int(centre[0]), int(centre[1])), int(radius), outline)
+
+
+def _smooth(ring: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Corners of a closed path cut twice (Chaikin), which rounds them."""
+    for _ in range(2):
+        after = np.roll(ring, -1, 0)
+        ring = np.stack([0.75 * ring + 0.25 * after, 0.25 * ring + 0.75 * after], 1).reshape(-1, 2)
+    return ring
+
+
+def _hatching(
+    draw: ImageDraw.ImageDraw,
+    rng: np.random.Generator,
+    centre: tuple[int, int],
+    radius: int,
+    ink: tuple[int, int, int],
+) -> None:
+    """Parallel strokes or dots over a square around ``centre``."""
+    pitch, dots = int(rng.integers(8, 22)), rng.random() < 0.4
+    x, y = centre
+    for at in range(-radius, radius, pitch):
+        if dots:
+            for down in range(-radius, radius, pitch):
+                size = pitch / 4
+                box = (x + at - size, y + down - size, x + at + size, y + down + size)
+                draw.ellipse(box, fill=ink)
+        else:
+            draw.line((x + at, y - radius, x + at + radius // 2, y + radius), fill=ink, width=3)
+
+
+def _screenshot(
+    draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int, fonts: list[Path]
+) -> None:
+    """Windows, buttons and icons of flat colours with small type, edges on whole pixels."""
+    dark = rng.random() < 0.3
+    low, high = (20, 70) if dark else (215, 256)
+    draw.rectangle((0, 0, side, side), fill=tuple(int(v) for v in _colour(rng, low, high)))
+    for _ in range(int(rng.integers(4, 14))):
+        x, y = (int(v) // 4 * 4 for v in rng.integers(0, side, 2))
+        width, height = (int(v) // 4 * 4 for v in rng.integers(40, side // 2, 2))
+        fill = tuple(int(v) for v in _colour(rng, 30, 256))
+        edge = tuple(int(v) for v in _colour(rng, 60, 200))
+        draw.rounded_rectangle(
+            (x, y, x + width, y + height), int(rng.integers(0, 24)), fill, edge, width=2
+        )
+        size = int(rng.integers(16, 36))
+        font = ImageFont.truetype(fonts[int(rng.integers(2)) if rng.random() < 0.8 else 4], size)
+        ink = (240, 240, 240) if sum(fill) < 380 else (20, 20, 20)
+        for row in range(y + 8, y + height - size, int(size * 1.5)):
+            words = ["".join(rng.choice(LETTERS, int(rng.integers(1, 9)))) for _ in range(8)]
+            room = max(1, int(width / (size * 0.62)))
+            draw.text((x + 12, row), " ".join(words)[:room], font=font, fill=ink)

@@ -25,12 +25,18 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
+def gradients(sr: Tensor, hr: Tensor) -> Tensor:
+    """L1 between differences of neighbours, along rows and along columns: edges and texture."""
+    along = F.l1_loss(sr[..., 1:] - sr[..., :-1], hr[..., 1:] - hr[..., :-1])
+    return along + F.l1_loss(sr[..., 1:, :] - sr[..., :-1, :], hr[..., 1:, :] - hr[..., :-1, :])
+
+
 def relativistic_discriminator(real: Tensor, fake: Tensor) -> Tensor:
     """L_D of the relativistic average GAN (ESRGAN, eq. 1; Jolicoeur-Martineau, arXiv 1807.00734).
 
     Args:
-        real: Logits of real pictures, (N, 1).
-        fake: Logits of generated ones, (N, 1).
+        real: Logits of real pictures, (N, 1), or (N, 1, H, W) where each judges a patch.
+        fake: Logits of generated ones, of the same shape.
     """
     return _relativistic(real, fake)
 

@@ -12,6 +12,8 @@ RECIPE_NAMES = (
     "esrgan-light-gan-x4",
     "esrgan-light-real-psnr-x4",
     "esrgan-light-real-gan-x4",
+    "esrgan-medium-real-psnr-x4",
+    "esrgan-medium-real-gan-x4",
     "swinir-light-denoise",
     "swinir-light-jpeg",
     "swinir-light-real-x4",

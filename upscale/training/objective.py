@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from upscale.color import luma_in, rgb_to_ycbcr
 from upscale.device import computes_in
+from upscale.errors import DataError
 from upscale.models import SRCNN, Network
 from upscale.resample import resize
 from upscale.training.data import Batch
-from upscale.training.losses import LOSSES
+from upscale.training.losses import LOSSES, gradients
 from upscale.training.recipes import Recipe
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -61,22 +62,50 @@ def for_network(network: Network, rgb: Tensor) -> Tensor:
     return luma_in(rgb_to_ycbcr(rgb)[:, :1], network.luma) if network.channels == 1 else rgb
 
 
+def targets(recipe: Recipe, batch: Batch) -> list[tuple[float, Tensor]]:
+    """What a result is compared with, each with its share: the truth, the teacher's, or both.
+
+    Raises:
+        DataError: The recipe learns from a teacher and the data have none.
+    """
+    if recipe.truth == 1:
+        return [(1.0, batch.hr)]
+    if batch.teacher is None:
+        raise DataError(
+            f"recipe {recipe.name!r} learns from a teacher's pictures: give --data a folder of "
+            "patches, as upscale train patches makes it"
+        )
+    both = [(1 - recipe.truth, batch.teacher), (recipe.truth, batch.hr)]
+    return [(share, picture) for share, picture in both if share]
+
+
+def pixel_loss(recipe: Recipe, sr: Tensor, aims: list[tuple[float, Tensor]]) -> Tensor:
+    """The recipe's loss and its loss on gradients, over what :func:`targets` gave."""
+    parts = [share * LOSSES[recipe.loss](sr, aim) for share, aim in aims]
+    if recipe.gradient_weight:
+        parts += [share * recipe.gradient_weight * gradients(sr, aim) for share, aim in aims]
+    return torch.stack(parts).sum() if len(parts) > 1 else parts[0]
+
+
 class PixelObjective:
     """One network, one pixel loss."""
 
     def __init__(self, recipe: Recipe, network: Network, device: torch.device) -> None:
         self.recipe, self.network, self.device = recipe, network, device
-        self.loss = LOSSES[recipe.loss]
         self.optimiser = make_optimiser(_groups(recipe, network), recipe)
 
     def step(self, batch: Batch, rate: float) -> dict[str, float]:
         """One step of the optimiser."""
         set_rate(self.optimiser, rate, self.recipe.learning_rate)
         lr = for_network(self.network, batch.lr.to(self.device))
-        hr = for_network(self.network, batch.hr.to(self.device))
+        aims = [
+            (share, for_network(self.network, aim.to(self.device)))
+            for share, aim in targets(self.recipe, batch)
+        ]
         with autocast(self.recipe, self.device):
-            sr, hr = self._forward(lr, hr)
-        loss = self.loss(sr.float(), hr)
+            sr = self._forward(lr)
+        aims = [(share, _middle(aim, sr)) for share, aim in aims]
+        loss = pixel_loss(self.recipe, sr.float(), aims)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         if self.recipe.clip:
@@ -84,14 +113,13 @@ class PixelObjective:
         self.optimiser.step()
         return {"loss": float(loss.detach())}
 
-    def _forward(self, lr: Tensor, hr: Tensor) -> tuple[Tensor, Tensor]:
-        if not (self.recipe.valid and isinstance(self.network, SRCNN)):
-            if lr.is_floating_point() and self.device.type == "cpu":
-                lr = lr.contiguous(memory_format=torch.channels_last)
-            return self.network(lr), hr
-        sr = self.network.refine(resize(lr, (hr.shape[-2], hr.shape[-1])), padded=False)
-        lost = (hr.shape[-1] - sr.shape[-1]) // 2
-        return sr, hr[..., lost : hr.shape[-2] - lost, lost : hr.shape[-1] - lost]
+    def _forward(self, lr: Tensor) -> Tensor:
+        if self.recipe.valid and isinstance(self.network, SRCNN):
+            size = lr.shape[-2] * self.network.scale, lr.shape[-1] * self.network.scale
+            return self.network.refine(resize(lr, size), padded=False)
+        if self.device.type == "cpu":
+            lr = lr.contiguous(memory_format=torch.channels_last)
+        return self.network(lr)
 
     def state(self) -> dict[str, Any]:
         """The optimiser's state."""
@@ -100,6 +128,12 @@ class PixelObjective:
     def load_state(self, state: dict[str, Any]) -> None:
         """Take back the optimiser's state."""
         self.optimiser.load_state_dict(state["optimiser"])
+
+
+def _middle(picture: Tensor, inner: Tensor) -> Tensor:
+    """The part of ``picture`` that ``inner``, which lost as much at every border, covers."""
+    lost = (picture.shape[-1] - inner.shape[-1]) // 2
+    return picture[..., lost : picture.shape[-2] - lost, lost : picture.shape[-1] - lost]
 
 
 def _groups(recipe: Recipe, network: Network) -> list[dict[str, Any]]:

@@ -1,8 +1,9 @@
-"""Feature networks of a perceptual loss: VGG19-54 and MINC-VGG16-53, before activation.
+"""Feature networks of a perceptual loss.
 
-ESRGAN (arXiv 1809.00219, section 3.3) compares features before the activation, which are denser and
-keep brightness: ``54`` means the fourth convolution of the fifth block, before its ReLU. The
-weights are the user's own; keys are those of torchvision's VGG (``features.N.weight``).
+``vgg19`` and ``minc``: VGG19-54 and MINC-VGG16-53 before activation (ESRGAN, arXiv 1809.00219,
+section 3.3): ``54`` means the fourth convolution of the fifth block, before its ReLU, where
+features are denser and keep brightness. The weights are the user's own, under torchvision's names.
+``lite0``: stem and blocks 2 and 4 of EfficientNet-Lite0 (:mod:`upscale.perceptual`).
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from upscale.errors import CheckpointError
+from upscale import perceptual
+from upscale.errors import CheckpointError, UsageError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 BLOCKS = {"vgg19": (2, 2, 4, 4, 4), "minc": (2, 2, 3, 3, 3)}
 WIDTHS = (64, 128, 256, 512, 512)
+LITE0_STAGES = (perceptual.STEM, 2, 4)
 
 
 class VGGFeatures(nn.Module):
@@ -29,17 +32,17 @@ class VGGFeatures(nn.Module):
     Simonyan & Zisserman, arXiv 1409.1556; MINC: Bell et al., arXiv 1412.0623.
 
     Args:
-        kind: "vgg19" or "minc".
+        name: "vgg19" or "minc".
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, kind: str = "vgg19") -> None:
+    def __init__(self, name: str = "vgg19") -> None:
         super().__init__()
         layers: list[nn.Module] = []
         before = 3
-        for convolutions, width in zip(BLOCKS[kind], WIDTHS, strict=True):
+        for convolutions, width in zip(BLOCKS[name], WIDTHS, strict=True):
             for _ in range(convolutions):
                 layers += [nn.Conv2d(before, width, 3, padding=1), nn.ReLU()]
                 before = width
@@ -48,40 +51,55 @@ class VGGFeatures(nn.Module):
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """RGB (N, 3, H, W) in [0, 1] to (N, 512, H / 16, W / 16)."""
-        out: Tensor = self.features((x - self.mean) / self.std)
-        return out
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """RGB (N, 3, H, W) in [0, 1] to one tensor, (N, 512, H / 16, W / 16)."""
+        return [self.features((x - self.mean) / self.std)]
 
 
-def load_perceptual(kind: str, path: Path) -> VGGFeatures:
-    """Build a feature network with the user's weights, frozen.
+def load_perceptual(name: str, path: Path | None = None) -> nn.Module:
+    """A frozen feature network: pictures (N, 3, H, W) in [0, 1] to a list of features.
+
+    Args:
+        name: "lite0", or "vgg19" or "minc" with the user's weights.
+        path: safetensors file of those.
 
     Raises:
         CheckpointError: The file is missing, damaged, or not of this network.
+        UsageError: No file for a network that asks for one, or a package that is not installed.
     """
+    if name == "lite0":
+        return perceptual.load_features("cpu", LITE0_STAGES, unit=False)
+    if path is None:
+        raise UsageError(
+            f"this recipe compares features of {name}; name its weights with "
+            "--perceptual-weights FILE.safetensors"
+        )
     try:
         weights = load_file(path)
     except FileNotFoundError as error:
         raise CheckpointError(
-            f"{path}: no such file; it should hold the weights of {kind}"
+            f"{path}: no such file; it should hold the weights of {name}"
         ) from error
     except (OSError, safetensors.SafetensorError) as error:
         raise CheckpointError(f"{path}: cannot be read as safetensors ({error})") from error
-    network = VGGFeatures(kind)
+    network = VGGFeatures(name)
     own = network.state_dict()
     for key, value in own.items():
         if key not in weights or weights[key].shape != value.shape:
             raise CheckpointError(
-                f"{path}: {key} of {kind}, shape {tuple(value.shape)}, is not in the file; "
+                f"{path}: {key} of {name}, shape {tuple(value.shape)}, is not in the file; "
                 "use torchvision's key names"
             )
     network.load_state_dict({k: weights[k] for k in own})
     return network.requires_grad_(False).eval()
 
 
-def feature_distance(network: VGGFeatures, sr: Tensor, hr: Tensor) -> Tensor:
-    """L1 between features of pictures (N, 3, H, W) in [0, 1]; gradients reach ``sr`` alone."""
+def feature_distance(network: nn.Module, sr: Tensor, hr: Tensor) -> Tensor:
+    """L1 between features of pictures (N, 3, H, W) in [0, 1], summed over the network's stages.
+
+    Gradients reach ``sr`` alone.
+    """
     with torch.no_grad():
-        target = network(hr)
-    return F.l1_loss(network(sr), target)
+        truth = network(hr)
+    parts = [F.l1_loss(a, b) for a, b in zip(network(sr), truth, strict=True)]
+    return torch.stack(parts).sum()

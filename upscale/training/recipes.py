@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from upscale.errors import UsageError
@@ -26,6 +26,10 @@ class Recipe:
         milestones: Shares of ``steps`` at which "halve" halves.
         warmup: Steps of linear warm-up.
         loss: Key of ``LOSSES``.
+        gradient_weight: Of the L1 between gradients, added to the loss.
+        data: "pictures" are damaged on the fly; "patches" were made with a teacher's answers.
+        truth: Share of the truth in what the result is compared with; the rest is the teacher's
+            picture. 1 without a teacher. A GAN takes the teacher's as the real ones if below 1.
         degradation: Key of ``DEGRADATIONS``.
         optimiser: "adam", or "sgd" with momentum 0.9 (SRCNN's paper).
         betas: Of Adam.
@@ -57,6 +61,9 @@ class Recipe:
     milestones: tuple[float, ...] = ()
     warmup: int = 200
     loss: str = "l1"
+    gradient_weight: float = 0.0
+    data: Literal["pictures", "patches"] = "pictures"
+    truth: float = 1.0
     degradation: str = "bicubic"
     optimiser: Literal["adam", "sgd"] = "adam"
     betas: tuple[float, float] = (0.9, 0.99)
@@ -84,15 +91,16 @@ class Adversarial:
     """Second stage of ESRGAN (section 3.2-3.4): L_G = L_percep + lambda L_Ra + eta L_1.
 
     Attributes:
-        perceptual: Where L_percep comes from: "vgg19" or "minc" (the user's weights), or
-            "discriminator" (its own features, which need no pretrained network).
+        perceptual: Where L_percep comes from: "vgg19" or "minc" (the user's weights), "lite0"
+            (EfficientNet-Lite0 of the extra ``train``), or "discriminator" (its own features).
         perceptual_weight: Weight of L_percep.
         relativistic_weight: lambda.
         pixel_weight: eta.
         detail_weight: Of the loss on Laplacian detail, which keeps edges where they are.
         artefact_weight: Of the penalty on residuals that the moving average would not draw.
         consistency_weight: Of the L1 between the downsampled output and the input.
-        discriminator_features: Features of the first layer of the VGG-style discriminator.
+        discriminator: "vgg" judges a picture, "patch" every fourth pixel, with spectral norm.
+        discriminator_features: Of its first layer.
         discriminator_rate: Learning rate of the discriminator.
         discriminator_warmup: Steps in which the discriminator alone learns.
         discriminator_floor: The discriminator rests while its loss is below this; 2 log 2 = 1.39 is
@@ -101,13 +109,14 @@ class Adversarial:
             cannot ask for other colours or low frequencies.
     """
 
-    perceptual: Literal["vgg19", "minc", "discriminator"] = "discriminator"
+    perceptual: Literal["vgg19", "minc", "lite0", "discriminator"] = "discriminator"
     perceptual_weight: float = 1.0
     relativistic_weight: float = 5e-3
     pixel_weight: float = 1e-2
     detail_weight: float = 0.0
     artefact_weight: float = 0.0
     consistency_weight: float = 0.0
+    discriminator: Literal["vgg", "patch"] = "vgg"
     discriminator_features: int = 64
     discriminator_rate: float = 1e-4
     discriminator_warmup: int = 0
@@ -194,7 +203,41 @@ def _swinir_restoration(name: str, degradation: str, window: int, patch: int) ->
     )
 
 
+def _distilled(
+    name: str, network: ESRGANConfig, steps: int, start_from: str = "", truth: float = 0.3
+) -> Recipe:
+    """Real-ESRGAN's answers and the truth, by L1 and gradients."""
+    return Recipe(
+        name=name,
+        network=network,
+        architecture="esrgan",
+        steps=steps,
+        patch=40,
+        batch=12,
+        learning_rate=6e-4,
+        warmup=50,
+        gradient_weight=0.5,
+        data="patches",
+        truth=truth,
+        degradation="second-order",
+        start_from=start_from,
+    )
+
+
+def _distilled_gan(name: str, network: ESRGANConfig, steps: int, start_from: str) -> Recipe:
+    """The teacher's pictures are the real ones."""
+    return replace(
+        _distilled(name, network, steps, start_from, truth=0.0),
+        patch=32,
+        batch=8,
+        learning_rate=1e-4,
+        ema=0.998,
+        adversarial=GAN_DISTILLED,
+    )
+
+
 LIGHT = ESRGANConfig(scale=4, num_feat=32, num_block=4, num_grow=16)
+MEDIUM = ESRGANConfig(scale=4, num_feat=64, num_block=6, num_grow=32)
 
 # Without a pretrained network; docs/training.md says what each term is for.
 GAN_LIGHT = Adversarial(
@@ -210,6 +253,17 @@ GAN_LIGHT = Adversarial(
     discriminator_warmup=30,
     discriminator_floor=0.6,
     projected=True,
+)
+
+GAN_DISTILLED = Adversarial(
+    perceptual="lite0",
+    perceptual_weight=0.1,
+    relativistic_weight=0.02,
+    pixel_weight=1.0,
+    discriminator="patch",
+    discriminator_features=32,
+    discriminator_rate=2e-4,
+    discriminator_warmup=50,
 )
 
 _ALL = (
@@ -262,36 +316,11 @@ _ALL = (
         mix=0.7,
         adversarial=GAN_LIGHT,
     ),
-    # The same layout for pictures as people have them: fine-tuned on the blind chain.
-    Recipe(
-        name="esrgan-light-real-psnr-x4",
-        network=LIGHT,
-        architecture="esrgan",
-        steps=2_600,
-        patch=32,
-        batch=12,
-        learning_rate=4e-4,
-        warmup=50,
-        degradation="blind",
-        start_from="esrgan-light-psnr-x4",
-        drawn=160,
-    ),
-    Recipe(
-        name="esrgan-light-real-gan-x4",
-        network=LIGHT,
-        architecture="esrgan",
-        steps=450,
-        patch=32,
-        batch=8,
-        learning_rate=1e-4,
-        warmup=30,
-        degradation="blind",
-        start_from="esrgan-light-real-psnr-x4",
-        drawn=160,
-        betas=(0.9, 0.999),
-        ema=0.998,
-        adversarial=GAN_LIGHT,
-    ),
+    # The same layout for pictures as people have them: distilled from a teacher's patches.
+    _distilled("esrgan-light-real-psnr-x4", LIGHT, 20_000, start_from="esrgan-light-psnr-x4"),
+    _distilled_gan("esrgan-light-real-gan-x4", LIGHT, 5_000, "esrgan-light-real-psnr-x4"),
+    _distilled("esrgan-medium-real-psnr-x4", MEDIUM, 20_000),
+    _distilled_gan("esrgan-medium-real-gan-x4", MEDIUM, 5_000, "esrgan-medium-real-psnr-x4"),
     _swinir_restoration("swinir-light-denoise", "noise", 8, 64),
     _swinir_restoration("swinir-light-jpeg", "jpeg", 7, 63),
     Recipe(
@@ -304,14 +333,16 @@ _ALL = (
             upsampler="nearest+conv",
         ),
         architecture="swinir",
-        steps=250,
-        patch=32,
+        steps=6_000,
+        patch=40,
         batch=8,
         learning_rate=6e-4,
         warmup=50,
-        degradation="blind",
+        gradient_weight=0.5,
+        data="patches",
+        truth=0.3,
+        degradation="second-order",
         start_from="swinir-light-x4",
-        drawn=160,
     ),
     Recipe(
         name="vae-light-x4",

@@ -21,7 +21,7 @@ from upscale.errors import CheckpointError, UsageError
 from upscale.files import write_bytes
 from upscale.models import Network
 from upscale.training.recipes import Recipe, find_recipe
-from upscale.training.trainer import Outcome, Progress, Run, load_watched, train, watch
+from upscale.training.trainer import LogLine, RunSettings, Trained, load_watched, train, watch
 
 LICENSE = "Apache-2.0, research data"
 CARDS = "README.md"
@@ -55,7 +55,7 @@ class Released:
     """
 
     saved: Saved | None
-    outcome: Outcome
+    outcome: Trained
     psnr: float | None
     reason: str = ""
 
@@ -74,11 +74,11 @@ def starting_weights(recipe: Recipe, start_from: str | None) -> dict[str, torch.
 
 def run_recipe(
     recipe: Recipe,
-    run: Run,
+    run: RunSettings,
     *,
     folder: Path | None = None,
     data_note: str = "",
-    report: Callable[[Progress], None] = lambda progress: None,
+    report: Callable[[LogLine], None] = lambda progress: None,
 ) -> Released:
     """Train, and when the recipe is finished write its files into ``folder`` (None: the run's own).
 
@@ -112,7 +112,9 @@ def mixed(network: Network, start: dict[str, torch.Tensor], share: float) -> Net
     return result
 
 
-def release(recipe: Recipe, run: Run, outcome: Outcome, folder: Path, data_note: str) -> Released:
+def release(
+    recipe: Recipe, run: RunSettings, outcome: Trained, folder: Path, data_note: str
+) -> Released:
     """Write checkpoint, index row and card of a finished run.
 
     Raises:
@@ -141,7 +143,7 @@ def release(recipe: Recipe, run: Run, outcome: Outcome, folder: Path, data_note:
     return Released(saved, outcome, score)
 
 
-def copy_in_half(outcome: Outcome) -> Outcome:
+def copy_in_half(outcome: Trained) -> Trained:
     """The outcome with weights rounded to float16, as they are stored."""
     network = build(
         Checkpoint(
@@ -155,14 +157,14 @@ def copy_in_half(outcome: Outcome) -> Outcome:
     return replace(outcome, network=network)
 
 
-def _score(outcome: Outcome, recipe: Recipe, run: Run) -> float | None:
+def _score(outcome: Trained, recipe: Recipe, run: RunSettings) -> float | None:
     if run.watch is None:
         return None
     pairs = load_watched(run.watch, recipe.scale, recipe.degradation)
     return watch(outcome.network.to(run.device), pairs, run.device)
 
 
-def _metadata(recipe: Recipe, outcome: Outcome, score: float | None, data_note: str) -> Metadata:
+def _metadata(recipe: Recipe, outcome: Trained, score: float | None, data_note: str) -> Metadata:
     training = {
         "steps": outcome.step,
         "seconds": round(outcome.seconds),
@@ -208,7 +210,7 @@ def _task(recipe: Recipe) -> str:
 
 
 def _entry(
-    recipe: Recipe, saved: Saved, outcome: Outcome, scores: dict[str, float], data_note: str
+    recipe: Recipe, saved: Saved, outcome: Trained, scores: dict[str, float], data_note: str
 ) -> Entry:
     return Entry(
         name=recipe.name,
@@ -242,7 +244,7 @@ def hardware() -> str:
     return f"{model}, {torch.get_num_threads()} thread(s)"
 
 
-def card(recipe: Recipe, outcome: Outcome, score: float | None, data_note: str) -> str:
+def card(recipe: Recipe, outcome: Trained, score: float | None, data_note: str) -> str:
     """The measured part of a model card, as Markdown."""
     parameters = sum(p.numel() for p in outcome.network.parameters())
     patch = f"{recipe.patch}x{recipe.patch}"
@@ -288,15 +290,17 @@ def write_card(path: Path, name: str, text: str) -> None:
 def prepare(
     name: str,
     *,
-    data: Path,
+    data: Path | None,
     out: Path | None,
+    steps: int | None = None,
+    pairs: tuple[Path, Path] | None = None,
     device: torch.device,
     resume: bool,
     minutes: float | None,
     watch_folder: Path | None,
     start_from: str | None,
     perceptual_weights: Path | None,
-) -> tuple[Recipe, Run]:
+) -> tuple[Recipe, RunSettings]:
     """A recipe by name and the run that the options describe.
 
     Raises:
@@ -306,12 +310,17 @@ def prepare(
     recipe = find_recipe(name)
     if minutes is not None and minutes <= 0:
         raise UsageError(f"--minutes {minutes:g} is not positive; leave it out to run to the end")
-    run = Run(
+    if steps is not None:
+        if steps < 1:
+            raise UsageError(f"--steps {steps} is not positive; leave it out for the recipe's own")
+        recipe = replace(recipe, steps=steps)
+    run = RunSettings(
         data=data,
         out=out or Path("runs") / name,
         device=device,
         resume=resume,
         minutes=minutes,
+        pairs=pairs,
         watch=watch_folder,
         weights=None if resume else starting_weights(recipe, start_from),
         perceptual_weights=perceptual_weights,
@@ -319,7 +328,7 @@ def prepare(
     return recipe, run
 
 
-def describe(progress: Progress) -> str:
+def describe(progress: LogLine) -> str:
     """One line of progress for logs."""
     losses = ", ".join(f"{k} {v:.4g}" for k, v in progress.losses.items())
     score = "" if progress.psnr is None else f", {progress.psnr:.2f} dB"

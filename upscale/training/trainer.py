@@ -20,13 +20,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from upscale.device import keep_large_blocks
-from upscale.errors import CheckpointError, OutputError
+from upscale.errors import CheckpointError, DataError, OutputError
 from upscale.inference.noise import Noise
 from upscale.metrics import psnr
 from upscale.models import Network, network_class
 from upscale.resample import resize_uint8
 from upscale.training.adversarial import AdversarialObjective
-from upscale.training.data import PIECE, crop_side, load_pictures, prefetch
+from upscale.training.data import (
+    PIECE,
+    SHARDS,
+    Batch,
+    Shards,
+    crop_side,
+    cut_batch,
+    load_pairs,
+    load_pictures,
+    make_batch,
+    prefetch,
+)
 from upscale.training.degradations import DEGRADATIONS
 from upscale.training.drawn import drawn_pictures
 from upscale.training.initialise import from_interpolation
@@ -41,27 +52,31 @@ FLOOR = 0.02  # share of the learning rate that the cosine ends at
 
 
 @dataclass(frozen=True)
-class Run:
+class RunSettings:
     """Where and how long a recipe runs.
 
     Attributes:
-        data: Folder of training pictures.
+        data: Folder of training pictures, or of patches where the recipe takes those.
         out: Folder of the run: checkpoint and log.
         device: Where it runs.
         resume: Go on from the checkpoint in ``out``.
         minutes: Stop (with a checkpoint) after so many; None runs to the end.
-        watch: Folder of pictures (Set5) whose Y PSNR is logged; None: no watching.
+        pairs: Folders of damaged pictures and of the same ones as they should be, in place of
+            ``data``; or None.
+        watch: Folder of pictures (Set5), or of patches that ``data`` has not, whose Y PSNR is
+            logged; None: no watching.
         watch_every: Steps between two looks at them.
         save_every: Seconds between two checkpoints.
         weights: State dict to start from, or None for the recipe's initialisation.
         perceptual_weights: safetensors file of the feature network that a GAN recipe asks for.
     """
 
-    data: Path
+    data: Path | None
     out: Path
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     resume: bool = False
     minutes: float | None = None
+    pairs: tuple[Path, Path] | None = None
     watch: Path | None = None
     watch_every: int = 500
     save_every: float = 120.0
@@ -70,7 +85,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Progress:
+class LogLine:
     """One report of a running recipe: ``losses`` by name, ``psnr`` in dB where it was measured."""
 
     step: int
@@ -81,7 +96,7 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Trained:
     """What a run left: the moving average, the step reached, seconds of training so far."""
 
     network: Network
@@ -125,7 +140,7 @@ def _fits(name: str, value: Tensor, own: dict[str, Tensor]) -> bool:
     return name in own and own[name].shape == value.shape
 
 
-def make_objective(recipe: Recipe, run: Run, network: Network, ema: Network) -> Objective:
+def make_objective(recipe: Recipe, run: RunSettings, network: Network, ema: Network) -> Objective:
     """The objective that the recipe asks for."""
     if recipe.adversarial is not None:
         return AdversarialObjective(recipe, network, ema, run.device, run.perceptual_weights)
@@ -146,8 +161,8 @@ def rate_at(recipe: Recipe, step: int) -> float:
 
 
 def train(
-    recipe: Recipe, run: Run, report: Callable[[Progress], None] = lambda progress: None
-) -> Outcome:
+    recipe: Recipe, run: RunSettings, report: Callable[[LogLine], None] = lambda progress: None
+) -> Trained:
     """Run a recipe to its end, to ``run.minutes``, or to a signal; always leave a checkpoint.
 
     Raises:
@@ -169,39 +184,48 @@ def train(
     step, seconds = 0, 0.0
     if run.resume:
         step, seconds = _restore(run.out / CHECKPOINT, recipe, network, ema, objective)
+    make = batch_maker(recipe, run)
+    watched = load_watched(run.watch, recipe.scale, recipe.degradation) if run.watch else []
+    return _loop(recipe, run, report, (network, ema, objective), make, watched, step, seconds)
+
+
+def batch_maker(recipe: Recipe, run: RunSettings) -> Callable[[int], Batch]:
+    """The function from a step's number to its batch.
+
+    Raises:
+        DataError: The data folder is missing, empty, or its pictures are too small.
+    """
+    cut = {"patch": recipe.patch, "batch": recipe.batch, "scale": recipe.scale, "seed": recipe.seed}
+    if run.pairs is not None:
+        pairs = load_pairs(*run.pairs, recipe.scale, recipe.patch)
+        return lambda step: cut_batch(pairs, step=step, **cut)
+    if run.data is None:
+        raise DataError(f"recipe {recipe.name!r} needs --data or --pairs")
+    if recipe.data == "patches":
+        shards = Shards(run.data, recipe.scale)
+        return lambda step: cut_batch(shards, step=step, **cut)
     side = crop_side(recipe.scale, recipe.patch, recipe.degradation)
     pieces = [*load_pictures(run.data, side), *drawn_pictures(recipe.drawn, max(side, PIECE))]
-    watched = load_watched(run.watch, recipe.scale, recipe.degradation) if run.watch else []
-    return _loop(recipe, run, report, (network, ema, objective), pieces, watched, step, seconds)
+    return lambda step: make_batch(pieces, degradation=recipe.degradation, step=step, **cut)
 
 
 def _loop(
     recipe: Recipe,
-    run: Run,
-    report: Callable[[Progress], None],
+    run: RunSettings,
+    report: Callable[[LogLine], None],
     parts: tuple[Network, Network, Objective],
-    pieces: Sequence[NDArray[np.uint8]],
+    make: Callable[[int], Batch],
     watched: Sequence[tuple[Tensor, Tensor]],
     first: int,
     before: float,
-) -> Outcome:
+) -> Trained:
     network, ema, objective = parts
     started = saved = time.monotonic()
     step = first
     stop = _Stop()
     previous = {s: signal.signal(s, stop) for s in (signal.SIGTERM, signal.SIGINT)}
-    batches = prefetch(
-        pieces,
-        first,
-        recipe.steps,
-        scale=recipe.scale,
-        patch=recipe.patch,
-        batch=recipe.batch,
-        degradation=recipe.degradation,
-        seed=recipe.seed,
-    )
     try:
-        for batch in batches:
+        for batch in prefetch(make, first, recipe.steps):
             losses = objective.step(batch, rate_at(recipe, step))
             _average(ema, network, recipe.ema, step)
             step += 1
@@ -210,7 +234,7 @@ def _loop(
             ending = step == recipe.steps or stop.asked or late
             look = bool(watched) and (step % run.watch_every == 0 or ending)
             value = watch(ema, watched, run.device) if look else None
-            progress = Progress(step, recipe.steps, losses, value, before + now - started)
+            progress = LogLine(step, recipe.steps, losses, value, before + now - started)
             report(progress)
             if look or step % 100 == 0:
                 _log(run.out / LOG, progress)
@@ -222,7 +246,7 @@ def _loop(
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-    return Outcome(ema, step, step == recipe.steps, before + time.monotonic() - started)
+    return Trained(ema, step, step == recipe.steps, before + time.monotonic() - started)
 
 
 @torch.no_grad()
@@ -238,12 +262,16 @@ def load_watched(
 ) -> list[tuple[Tensor, Tensor]]:
     """Pairs (lr, hr), (1, 3, H, W) in levels 0..255, of a folder of ground truth.
 
-    What is not only downsampled is damaged as in training, always in the same way.
+    What is not only downsampled is damaged as in training, always in the same way. Of a folder of
+    patches (lr, the teacher's).
     """
+    if any(folder.glob(SHARDS)):
+        shards = Shards(folder, scale)
+        return [(_levels(lr), _levels(sr)) for lr, _, sr in (shards[k] for k in range(len(shards)))]
     pairs = []
     for number, hr in enumerate(load_pictures_whole(folder)):
         height, width = hr.shape[0] // scale * scale, hr.shape[1] // scale * scale
-        truth = torch.from_numpy(hr[:height, :width].copy()).permute(2, 0, 1)[None].float()
+        truth = _levels(hr[:height, :width])
         if degradation == "bicubic":
             lr = resize_uint8(truth, (height // scale, width // scale))
         else:
@@ -251,6 +279,11 @@ def load_watched(
             lr = DEGRADATIONS[degradation].apply(truth / 255, scale, rng) * 255
         pairs.append((lr, truth))
     return pairs
+
+
+def _levels(pixels: NDArray[np.uint8]) -> Tensor:
+    """(H, W, 3) to (1, 3, H, W) float32, the same values."""
+    return torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float()
 
 
 def load_pictures_whole(folder: Path) -> list[NDArray[np.uint8]]:
@@ -286,7 +319,7 @@ def psnr_of(sr: Tensor, hr: Tensor, border: int, channels: int) -> float:
     return psnr(rounded, hr * 255, crop_border=border)
 
 
-def _log(path: Path, progress: Progress) -> None:
+def _log(path: Path, progress: LogLine) -> None:
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(asdict(progress)) + "\n")
 
@@ -297,7 +330,7 @@ def _save(
     network: Network,
     ema: Network,
     objective: Objective,
-    progress: Progress,
+    progress: LogLine,
 ) -> None:
     """Write the checkpoint under a temporary name, flush, rename: there is always a whole one."""
     state = {

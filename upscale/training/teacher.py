@@ -1,0 +1,114 @@
+"""Patches for distillation: damaged input, what a teacher makes of it, and the truth.
+
+A large network for real pictures (Real-ESRGAN's ``x4plus``, arXiv 2107.10833) enlarges patches that
+went through :mod:`upscale.training.second_order`; small networks learn from its answers. The data
+set is a folder of shards, each decided by the seed and its number alone, so that a run that was
+stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import save
+
+from upscale import files
+from upscale.models import Network
+from upscale.training.drawn import drawn_pictures
+from upscale.training.second_order import second_order
+
+SIDE = 64  # LR pixels of a patch
+MARGIN = 4  # LR pixels around it that the damage and the teacher see, and that are cut off
+SHARD = 64  # patches of a file
+BATCH = 4  # patches that the teacher enlarges together
+DRAWN = 0.25  # share of drawn pictures
+
+Pixels = NDArray[np.uint8]
+
+
+def make_shards(
+    pictures: Sequence[Pixels],
+    teacher: Network,
+    folder: Path,
+    *,
+    shards: Sequence[int],
+    seed: int,
+    report: Callable[[int], None] = lambda shard: None,
+) -> None:
+    """Write the shards that ``folder`` lacks: ``lr`` (N, 64, 64, 3), ``sr`` and ``hr``, uint8.
+
+    Args:
+        pictures: (H, W, 3) RGB, each as large as :func:`truth_side` at least.
+        teacher: Enlarges (N, 3, H, W) in [0, 1].
+        folder: Where they go, as ``patches-00000.safetensors``.
+        shards: Their numbers.
+        seed: Of the data set.
+        report: Called after each shard.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for shard in shards:
+        path = folder / f"patches-{shard:05}.safetensors"
+        if not path.exists():
+            arrays = _shard(pictures, teacher, np.random.default_rng((seed, shard)), shard)
+            note = {"scale": str(teacher.scale), "seed": str(seed), "shard": str(shard)}
+            files.write_bytes(path, [save(arrays, {"patches": json.dumps(note)})], overwrite=False)
+        report(shard)
+
+
+def truth_side(scale: int) -> int:
+    """HR pixels of a patch with its margin."""
+    return (SIDE + 2 * MARGIN) * scale
+
+
+def _shard(
+    pictures: Sequence[Pixels], teacher: Network, rng: np.random.Generator, shard: int
+) -> dict[str, Pixels]:
+    side, scale = truth_side(teacher.scale), teacher.scale
+    weights = np.array([p.shape[0] * p.shape[1] for p in pictures], float) ** 0.5
+    weights /= weights.sum()
+    truths = []
+    for k in range(SHARD):
+        if rng.random() < DRAWN:
+            truths += drawn_pictures(1, side, first=10_000 + shard * SHARD + k, kinds=6)
+        else:
+            truths.append(_crop(pictures[int(rng.choice(len(pictures), p=weights))], side, rng))
+    lows = []
+    for truth in truths:
+        low = second_order(truth.astype(np.float32), (side // scale, side // scale), rng)
+        lows.append(np.clip(low + 0.5, 0, 255).astype(np.uint8))
+    lr, hr = np.stack(lows), np.stack(truths)
+    sr = np.concatenate([_enlarge(teacher, lr[k : k + BATCH]) for k in range(0, SHARD, BATCH)])
+    wide = MARGIN * scale
+    return {
+        "lr": np.ascontiguousarray(lr[:, MARGIN:-MARGIN, MARGIN:-MARGIN]),
+        "sr": np.ascontiguousarray(sr[:, wide:-wide, wide:-wide]),
+        "hr": np.ascontiguousarray(hr[:, wide:-wide, wide:-wide]),
+    }
+
+
+def _crop(picture: Pixels, side: int, rng: np.random.Generator) -> Pixels:
+    """A square of ``side``, flipped and turned; large pictures are shrunk first, at random."""
+    least = side / min(picture.shape[:2])
+    if least < 1 / 1.6 and rng.random() < 0.6:
+        factor = rng.uniform(max(least * 1.02, 0.35), 1)
+        picture = np.asarray(
+            cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA), np.uint8
+        )
+    y = int(rng.integers(picture.shape[0] - side + 1))
+    x = int(rng.integers(picture.shape[1] - side + 1))
+    turned = np.rot90(picture[y : y + side, x : x + side], int(rng.integers(4)))
+    return np.ascontiguousarray(turned[:, ::-1] if rng.random() < 0.5 else turned)
+
+
+def _enlarge(teacher: Network, lr: Pixels) -> Pixels:
+    x = torch.from_numpy(lr).permute(0, 3, 1, 2).float().div_(255)
+    with torch.inference_mode():
+        sr = teacher(x.contiguous(memory_format=torch.channels_last)).float()
+        rounded = sr.clamp(0, 1).mul(255).add(0.5).to(torch.uint8)
+    return np.ascontiguousarray(rounded.permute(0, 2, 3, 1).numpy())
