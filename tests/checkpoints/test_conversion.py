@@ -120,47 +120,23 @@ def evil(target: Path) -> list[Evil]:
     ]
 
 
-def test_a_pth_is_loaded_and_converted_once(
-    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_pth_is_loaded(tmp_path: Path) -> None:
     source = written(tmp_path / "net.pth", {"params": to_old(STATE)})
     first = checkpoints.resolve(source)
     assert_same(first.state, STATE)
     assert [(s.name, s.sha256) for s in first.sources] == [("net", digest(source))]
     assert (first.name, first.path) == ("net", source)
-    (kept,) = (cache / "converted").iterdir()
-    times = kept.stat()
-    with monkeypatch.context() as patch:
-        patch.setattr("upscale.checkpoints.conversion.read_pickle", None)  # not read again
-        again = checkpoints.load(source)
-    assert_same(again.state, STATE)
-    assert (again.sources, kept.stat()) == (first.sources, times)
-    kept.write_bytes(kept.read_bytes()[:-1] + b"!")  # damage is mended
-    assert_same(checkpoints.load(source).state, STATE)
-    assert_same(checkpoints.load(source).state, STATE)
     other = {key: value + 1 for key, value in STATE.items()}
     written(source, {"params": to_old(other)})  # another file of that name is another network
     assert_same(checkpoints.load(source).state, other)
 
 
-def test_the_name_of_a_pth_tells_the_scale_each_time(tmp_path: Path, cache: Path) -> None:
+def test_the_name_of_a_pth_tells_the_scale_each_time(tmp_path: Path) -> None:
     state = dict(srcnn().state_dict())
     for scale in (2, 3):
         source = written(tmp_path / f"best_x{scale}.pth", state)
         assert checkpoints.load(source).scale == scale
     assert checkpoints.load(tmp_path / "best_x2.pth", Hints(scale=4)).scale == 4
-
-
-def test_a_pth_loads_where_the_cache_cannot_be_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    blocked = tmp_path / "a file"
-    blocked.write_bytes(b"")
-    monkeypatch.setenv("UPSCALE_CACHE", str(blocked))
-    source = written(tmp_path / "net.pth", STATE)
-    found = checkpoints.load(source)
-    assert_same(found.state, STATE)
-    assert found.sha256 == digest(source)
 
 
 @pytest.mark.parametrize("which", range(5))

@@ -106,7 +106,7 @@ def test_what_spandrel_recognises_runs(kind: str, tmp_path: Path) -> None:
     network = random(kind)
     path = tmp_path / "community.pth"
     torch.save({"params_ema": network.state_dict()}, path)
-    for _ in range(2):  # converted, then out of the cache
+    for _ in range(2):
         before = torch.random.get_rng_state()
         found = checkpoints.load(path)
         assert (found.architecture, found.config.network) == ("spandrel", kind)  # type: ignore[attr-defined]

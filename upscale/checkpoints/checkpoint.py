@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from upscale.checkpoints.files import refuse_values
 from upscale.checkpoints.index import Entry
 from upscale.checkpoints.layouts.form import Hints, as_float32, check_state
 from upscale.checkpoints.tensors import read_tensors, write_tensors
@@ -177,6 +178,7 @@ def load_safetensors(entry: Entry, hints: Hints | None = None) -> Checkpoint:
         ArchitectureError: Another network, or tensors that do not fit the header.
         CheckpointError: No such file; empty, truncated, damaged.
     """
+    refuse_values(entry.path)
     header, tensors, sha256 = read_tensors(entry.path, entry.sha256, entry.remedy)
     try:
         found = _from_header(header.metadata, tensors, hints) or _from_keys(

@@ -1,4 +1,4 @@
-"""Foreign checkpoints to safetensors: PyTorch's, MATLAB's, and safetensors in foreign layouts.
+"""Foreign checkpoints: PyTorch's, MATLAB's, ncnn's, and safetensors in foreign layouts.
 
 A pickle is a program. It is read by ``torch.load(weights_only=True)``, which knows tensors and
 plain containers and runs nothing else; a file that needs more is refused.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import os
 import pickle
 import re
@@ -22,7 +21,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from upscale import __version__
 from upscale.checkpoints.checkpoint import (
     Checkpoint,
     Metadata,
@@ -33,16 +31,17 @@ from upscale.checkpoints.checkpoint import (
     with_name,
 )
 from upscale.checkpoints.files import (
+    NCNN,
     PICKLES,
-    digest,
     looks_foreign,
     read_bytes,
     to_convert,
 )
-from upscale.checkpoints.index import Entry, by_path, cache_folder
-from upscale.checkpoints.layouts.form import Hints
+from upscale.checkpoints.index import by_path
+from upscale.checkpoints.layouts.form import Hints, Recognised
+from upscale.checkpoints.layouts.ncnn import read_ncnn
 from upscale.checkpoints.layouts.recognition import recognise
-from upscale.errors import ArchitectureError, CheckpointError, OutputError, UsageError
+from upscale.errors import ArchitectureError, CheckpointError, UsageError
 from upscale.files import refuse_existing
 
 WRAPPERS = (
@@ -82,7 +81,8 @@ def convert(
     """Write a foreign checkpoint as self-describing safetensors under native keys.
 
     Args:
-        src: ``.pth``, ``.pt``, ``.pth.tar``, ``.ckpt``, ``.bin``, ``.mat``, or ``.safetensors``.
+        src: ``.pth``, ``.pt``, ``.pth.tar``, ``.ckpt``, ``.bin``, ``.mat``, ``.safetensors``, or
+            ncnn's ``.param`` with its ``.bin`` beside it.
         dst: The ``.safetensors`` file to write.
         hints: What the file cannot tell. The scale of an SRCNN may also stand in its name (``x3``).
         metadata: What the header is to say; origin, layout and rules are added.
@@ -108,32 +108,6 @@ def convert(
     return Converted(checkpoint, save(dst, checkpoint, half=half, overwrite=overwrite))
 
 
-def converted(file: Path, hints: Hints | None = None) -> Checkpoint:
-    """A ``.pth`` or ``.mat`` by way of its conversion, which is kept in the cache.
-
-    The kept file is known by the content and the name of this one (the name may tell a scale), the
-    hints and this version. Where the cache cannot be written, nothing is kept.
-
-    Raises:
-        CheckpointError: As :func:`read_foreign`.
-    """
-    sha256 = digest(file)
-    what = json.dumps([__version__, sha256, file.name, repr(hints or Hints())])
-    key = hashlib.sha256(what.encode()).hexdigest()
-    kept = cache_folder() / "converted" / f"{key}.safetensors"
-    entry = Entry(file.stem, kept.name, "", 0, architecture="", scale=0, path=kept)
-    try:
-        found = load_safetensors(entry)
-    except CheckpointError:  # not there yet, or damaged since
-        try:
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            convert(file, kept, hints=hints, overwrite=True)
-        except (OSError, OutputError):
-            return read_foreign(file, hints)
-        found = load_safetensors(entry)
-    return replace(found, name=file.stem, sources=(SourceFile(file.stem, sha256),), path=file)
-
-
 def _described(checkpoint: Checkpoint, metadata: Metadata | None) -> Metadata:
     described = metadata or checkpoint.metadata
     name = checkpoint.path.name if checkpoint.path else checkpoint.name
@@ -151,24 +125,44 @@ def read_foreign(path: str | os.PathLike[str], hints: Hints | None = None) -> Ch
     if not to_convert(file):
         return load_safetensors(by_path(file), hints)
     data = read_bytes(file)
+    contents, values = looks_foreign(data[:16]), b""
     try:
-        tensors = (
-            unwrap(read_pickle(data)) if looks_foreign(data[:16]) in PICKLES else read_mat(data)
-        )
-        found = recognise(tensors, with_name(hints, file, tensors))
+        if contents == NCNN or file.suffix.lower() == ".param":
+            values = _values_of(file)
+            found = _from_ncnn(data, values, hints)
+        else:
+            tensors = unwrap(read_pickle(data)) if contents in PICKLES else read_mat(data)
+            found = recognise(tensors, with_name(hints, file, tensors))
     except CheckpointError as error:
         shown = str(error) if str(error).startswith(f"{file}: ") else f"{file}: {error}"
         raise type(error)(shown) from error
+    sha256 = hashlib.sha256(data + values).hexdigest()
     return Checkpoint(
         found.architecture,
         found.config,
         found.state,
         name=file.stem,
-        sources=(SourceFile(file.stem, digest(file)),),
+        sources=(SourceFile(file.stem, sha256),),
         path=file,
         layout=found.layout,
         rules=found.rules,
     )
+
+
+def _values_of(graph: Path) -> bytes:
+    """The ``.bin`` that belongs to the graph of an ncnn model."""
+    path = graph.with_suffix(".bin")
+    if not path.is_file():
+        raise CheckpointError(f"its values, {path.name}, are not beside it; put them there")
+    return read_bytes(path)
+
+
+def _from_ncnn(graph: bytes, values: bytes, hints: Hints | None) -> Recognised:
+    """The network of an ncnn model, whose graph tells its scale."""
+    network = read_ncnn(graph, values)
+    scale = network.scale if hints is None or hints.scale is None else hints.scale
+    found = recognise(network.tensors, Hints(scale))
+    return replace(found, layout="ncnn", rules=network.rules)
 
 
 def read_pickle(data: bytes) -> Any:

@@ -22,6 +22,8 @@ MAX_HEADER = 100 << 20  # bytes; the limit of the safetensors library
 CHUNK = 1 << 20
 PICKLES = ("a PyTorch (zip) file", "a pickle file")
 MATLAB = "a MATLAB file"
+NCNN = "an ncnn model"
+NCNN_VALUES = "the values of an ncnn model"
 CONTENT_HASH = "modelspec.hash_sha256"  # of what follows the header, 0x before it
 ITEM_BYTES = {
     **dict.fromkeys(("BOOL", "U8", "I8"), 1),
@@ -152,6 +154,10 @@ def looks_foreign(first: bytes) -> str:
         return "a web page"
     if first.startswith(b"MATLAB"):
         return MATLAB
+    if first.startswith(b"7767517"):
+        return NCNN
+    if first.startswith(b"\x47\x6b\x30\x01"):  # the mark of float16 before the first weights
+        return NCNN_VALUES
     if start.startswith(b"version"):
         return "a Git LFS pointer"
     return ""
@@ -165,12 +171,26 @@ def to_convert(path: Path) -> bool:
     """
     with open_checkpoint(path) as file, _reading(path):
         kind = looks_foreign(file.read(16))
-    return kind in (*PICKLES, MATLAB) or path.suffix.lower() == ".mat"
+    return kind in (*PICKLES, MATLAB, NCNN) or path.suffix.lower() in (".mat", ".param")
+
+
+def refuse_values(path: Path) -> None:
+    """Refuse the ``.bin`` of an ncnn model, which is nothing without its graph.
+
+    Raises:
+        CheckpointError: It is one.
+    """
+    graph = path.with_suffix(".param")
+    with open_checkpoint(path) as file, _reading(path):
+        first = file.read(16)
+    beside = path.suffix.lower() == ".bin" and looks_foreign(first) == "" and graph.is_file()
+    if beside or looks_foreign(first) == NCNN_VALUES:
+        raise CheckpointError(f"{path}: {NCNN_VALUES}; give its graph, {graph.name}")
 
 
 def _not_safetensors(path: Path, first: bytes) -> CheckpointError:
     kind = looks_foreign(first)
-    if kind in (*PICKLES, MATLAB):
+    if kind in (*PICKLES, MATLAB, NCNN):
         target = path.with_suffix(".safetensors").name
         remedy = f"convert it: upscale weights convert {path.name} {target}"
         return CheckpointError(f"{path}: {kind}, no safetensors file; {remedy}")

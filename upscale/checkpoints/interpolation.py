@@ -184,8 +184,7 @@ def _metadata(parts: Sequence[tuple[Checkpoint, float]], sources: Sequence[Sourc
 def load(what: str | os.PathLike[str] | Entry, hints: Hints | None = None) -> Checkpoint:
     """Load a checkpoint by weights name, path, or entry; check it against the index and its keys.
 
-    A ``.pth`` or ``.mat`` is converted once into the cache, nothing of it is run, and loaded from
-    there under its own name and SHA-256.
+    A ``.pth``, ``.mat`` or ncnn's ``.param`` is read as it is; nothing of it is run.
 
     Args:
         what: A weights name, the path of a checkpoint file, or an entry of the index.
@@ -198,9 +197,9 @@ def load(what: str | os.PathLike[str] | Entry, hints: Hints | None = None) -> Ch
     """
     entry = what if isinstance(what, Entry) else find(what)
     if not entry.sha256 and to_convert(entry.path):
-        from upscale.checkpoints.conversion import converted  # other files do without
+        from upscale.checkpoints.conversion import read_foreign  # other files do without
 
-        return converted(entry.path, hints)
+        return read_foreign(entry.path, hints)
     return load_safetensors(entry, hints)
 
 

@@ -204,7 +204,9 @@ def _announcement(wanted: Official) -> str:
 
 @app.command()
 def convert(
-    src: Annotated[Path, typer.Argument(help=".pth, .pt, .pth.tar, .ckpt, .mat, .safetensors.")],
+    src: Annotated[
+        Path, typer.Argument(help=".pth, .pt, .tar, .ckpt, .mat, .param, .safetensors.")
+    ],
     dst: Annotated[Path, typer.Argument(help="The .safetensors file to write.")],
     scale: Scale = None,
     img_range: ImgRange = None,
