@@ -11,7 +11,7 @@ import torch
 from upscale.inference import Noise, run
 from upscale.metrics import psnr
 from upscale.models import VAE, VAEConfig
-from upscale.models.vae import LEAST_VARIANCE, TYPICAL, Given, Posterior, log_contrast
+from upscale.models.vae import LEAST_VARIANCE, TYPICAL, Condition, Posterior, log_contrast
 from upscale.resample import consistent, resize
 from upscale.training.initialise import from_interpolation
 
@@ -41,8 +41,9 @@ def draw(network: VAE, y: torch.Tensor, seed: int, temperature: float = 1.0) -> 
 def test_the_mean_of_the_distribution_is_the_forward_pass() -> None:
     network, lr = vae(), torch.rand(2, 6, 12, 10)
     with torch.no_grad():
-        mu, sigma = network.distribution(lr)
-        assert torch.equal(mu, network(lr))
+        condition = network.condition(lr[:, :3])
+        assert torch.equal(network.mean(lr[:, :3], condition, lr[:, 3:]), network(lr))
+        sigma = condition.log_std.exp()
     assert sigma.shape == (2, 1, 48, 40)
     assert bool((sigma > 0).all())
 
@@ -50,10 +51,10 @@ def test_the_mean_of_the_distribution_is_the_forward_pass() -> None:
 def test_what_draws_share_is_computed_once_and_gives_the_same() -> None:
     network, y = vae(), smooth(16, 20)
     with torch.no_grad():
-        given = network.given(y)
+        condition = network.condition(y)
         for seed in (0, 1):
             z = Noise(seed, 1.0).draw(3, 16, 20)
-            assert torch.equal(network.mean(y, given, z), network(torch.cat((y, z), 1)))
+            assert torch.equal(network.mean(y, condition, z), network(torch.cat((y, z), 1)))
 
 
 def test_seeds_differ_and_one_seed_is_the_same_to_the_bit() -> None:
@@ -89,7 +90,7 @@ def test_the_error_of_back_projection_falls_with_every_step() -> None:
 
 def test_sigma_moves_neither_features_nor_picture() -> None:
     network, y = vae(), smooth(12, 12)
-    network.given(y).log_std.sum().backward()
+    network.condition(y).log_std.sum().backward()
     moved = {n.split(".")[0] for n, p in network.named_parameters() if p.grad is not None}
     assert moved == {"conv_spread", "conv_sigma"}
 
@@ -105,10 +106,10 @@ def test_detail_is_in_units_of_sigma() -> None:
     network = vae(VAEConfig(**(vars(SMALL) | {"projected": False})))
     y, z = smooth(8, 8), torch.randn(1, 3, 8, 8)
     with torch.no_grad():
-        given = network.given(y)
-        once = network.mean(y, given, z) - given.picture
-        wider = Given(given.features, given.picture, given.log_std + math.log(2))
-        twice = network.mean(y, wider, z) - given.picture
+        condition = network.condition(y)
+        once = network.mean(y, condition, z) - condition.picture
+        wider = Condition(condition.features, condition.picture, condition.log_std + math.log(2))
+        twice = network.mean(y, wider, z) - condition.picture
     torch.testing.assert_close(twice, 2 * once, atol=1e-6, rtol=1e-5)
 
 
@@ -131,12 +132,12 @@ def test_the_posterior_reads_the_true_picture() -> None:
     torch.manual_seed(1)
     posterior = Posterior(SMALL)
     with torch.no_grad():
-        given = network.given(y)
-        mean, log_std = posterior(x, given)
-        other, _ = posterior(x.flip(-1), given)
+        condition = network.condition(y)
+        mean, log_std = posterior(x, condition)
+        other, _ = posterior(x.flip(-1), condition)
     assert mean.shape == log_std.shape == (1, 3, 8, 8)
     assert (mean - other).abs().max() > 1e-3
-    posterior(x, network.given(y))[0].sum().backward()
+    posterior(x, network.condition(y))[0].sum().backward()
     assert all(p.grad is None for p in network.parameters())
 
 

@@ -63,12 +63,16 @@ def trained(data: Path, latent: Literal["posterior", "prior"], steps: int) -> di
         pieces, scale=4, patch=PATCH, batch=16, degradation="bicubic", seed=1, step=0
     )
     with torch.no_grad():
-        given = made.network.given(batch.lr)
-        mean, log_std = made.posterior(batch.hr, given)
+        condition = made.network.condition(batch.lr)
+        mean, log_std = made.posterior(batch.hr, condition)
         if latent == "prior":
             mean, log_std = torch.zeros_like(mean), torch.zeros_like(log_std)
-        draws = [made.network.mean(batch.lr, given, torch.randn_like(mean)) for _ in range(SAMPLES)]
-        weights = [made._bound(batch.hr, batch.lr, given, mean, log_std)[0] for _ in range(SAMPLES)]
+        draws = [
+            made.network.mean(batch.lr, condition, torch.randn_like(mean)) for _ in range(SAMPLES)
+        ]
+        weights = [
+            made._bound(batch.hr, batch.lr, condition, mean, log_std)[0] for _ in range(SAMPLES)
+        ]
     per_value = torch.stack(weights) / batch.hr[0].numel()
     return {
         "bound": np.array(bounds) / np.log(2),

@@ -79,11 +79,13 @@ def test_all_bounds_with_one_sample_agree_in_the_mean(pictures: Path) -> None:
         made, network = objective(settings(bound=bound))
         batch = batch_of(pictures)
         with torch.no_grad():
-            given = network.given(batch.lr)
-            mean, log_std = made.posterior(batch.hr, given)
+            condition = network.condition(batch.lr)
+            mean, log_std = made.posterior(batch.hr, condition)
             log_std = log_std - 1.0
             torch.manual_seed(3)
-            bounds = [made._bound(batch.hr, batch.lr, given, mean, log_std)[0] for _ in range(300)]
+            bounds = [
+                made._bound(batch.hr, batch.lr, condition, mean, log_std)[0] for _ in range(300)
+            ]
         found[bound] = torch.stack(bounds)
     gap = (found["elbo"].mean(0) - found["sample"].mean(0)).abs()
     error = 5 * found["sample"].std(0) / 300**0.5
@@ -98,11 +100,12 @@ def test_the_importance_weighted_bound_does_not_fall_with_more_samples(pictures:
         made, network = objective(settings(bound="importance", samples=k))
         batch = batch_of(pictures)
         with torch.no_grad():
-            given = network.given(batch.lr)
-            mean, log_std = made.posterior(batch.hr, given)
+            condition = network.condition(batch.lr)
+            mean, log_std = made.posterior(batch.hr, condition)
             torch.manual_seed(0)
             draws = [
-                made._bound(batch.hr, batch.lr, given, mean, log_std)[0] for _ in range(200 // k)
+                made._bound(batch.hr, batch.lr, condition, mean, log_std)[0]
+                for _ in range(200 // k)
             ]
         bounds[k] = torch.stack(draws).mean().item()
     print(bounds)
@@ -192,9 +195,9 @@ def test_the_bound_of_a_run(
     made = VariationalObjective(settings(bound="sample"), outcome.network, CPU)
     made.posterior.load_state_dict(state["objective"]["posterior"])
     with torch.no_grad():
-        given = outcome.network.given(batch.lr[:1])  # type: ignore[operator]
-        mean, log_std = made.posterior(batch.hr[:1], given)
-        bound, _ = made._bound(batch.hr[:1], batch.lr[:1], given, mean, log_std)
+        condition = outcome.network.condition(batch.lr[:1])  # type: ignore[operator]
+        mean, log_std = made.posterior(batch.hr[:1], condition)
+        bound, _ = made._bound(batch.hr[:1], batch.lr[:1], condition, mean, log_std)
     assert bits == pytest.approx(8 - bound.item() / hr.numel() / math.log(2), abs=0.05)
 
 

@@ -1,19 +1,24 @@
 """Forms of the networks for inference: the same numbers, faster.
 
-Each is derived from the network that trains, and keeps the same contract. On a CPU in float32 they
-run compiled kernels (``kernels/``), where those are built; on a GPU, SwinIR's attention is fused.
+In goes a network as it trains, out comes a form of it that keeps the same contract: on a CPU, in
+float32, programs of compiled kernels (``native``, ``kernels/``) where those are built; on a GPU
+SwinIR with fused attention (``windowed``). Open ``esrgan`` first: it reads like the paper's figure.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     import torch
 
-    from upscale.models import ESRGAN, SRCNN, VAE, Network, SwinIR
+    from upscale.models import Network, SwinIR
 
 __all__ = ["optimized"]
+
+NATIVE = {"esrgan": "NativeESRGAN", "srcnn": "NativeSRCNN", "swinir": "NativeSwinIR"}
+NATIVE |= {"vae": "NativeVAE"}
 
 
 def optimized(network: Network, device: torch.device) -> Network:
@@ -21,9 +26,10 @@ def optimized(network: Network, device: torch.device) -> Network:
 
     The network itself where there is none. A form for a GPU may be brought to half precision.
     """
+    architecture = network.architecture
     if network.backend != "torch":
         return network
-    if device.type == "cuda" and network.architecture == "swinir":
+    if device.type == "cuda" and architecture == "swinir":
         from upscale.fast.windowed import WindowedSwinIR
 
         return WindowedSwinIR(cast("SwinIR", network))
@@ -32,23 +38,9 @@ def optimized(network: Network, device: torch.device) -> Network:
     from upscale.fast.native import load
 
     kernels = load()
-    if kernels is None:
+    if kernels is None or architecture not in NATIVE:
         return network
-    match network.architecture:
-        case "esrgan":
-            from upscale.fast.esrgan import NativeESRGAN
-
-            return NativeESRGAN(cast("ESRGAN", network), kernels)
-        case "srcnn":
-            from upscale.fast.srcnn import NativeSRCNN
-
-            return NativeSRCNN(cast("SRCNN", network), kernels)
-        case "swinir" if all(cast("SwinIR", network).config.depths):  # no group is empty
-            from upscale.fast.swinir import NativeSwinIR
-
-            return NativeSwinIR(cast("SwinIR", network), kernels)
-        case "vae":
-            from upscale.fast.vae import NativeVAE
-
-            return NativeVAE(cast("VAE", network), kernels)
-    return network
+    if architecture == "swinir" and not all(cast("SwinIR", network).config.depths):
+        return network  # a group without layers
+    form: Any = getattr(import_module(f"upscale.fast.{architecture}"), NATIVE[architecture])
+    return cast("Network", form(network, kernels))

@@ -4,15 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from upscale.fast.native import (
-    NOWHERE,
-    Kernels,
-    Place,
-    Program,
-    begin,
-    convolve,
-    run_each,
-)
+from upscale.fast.native import NONE, Kernels, Program, View, begin
 from upscale.models.esrgan import ESRGAN, RESIDUAL_SCALING, RRDB, SLOPE, DenseBlock
 
 
@@ -21,19 +13,19 @@ class NativeESRGAN(ESRGAN):
 
     def __init__(self, network: ESRGAN, kernels: Kernels) -> None:
         begin(self, network, kernels)
-        self.trunk, self.trunk_out = _trunk(network, kernels)
-        self.head, self.head_out = _head(network, kernels)
+        self.trunk = _trunk(network, kernels)
+        self.head = _head(network, kernels)
 
     def features(self, lr: Tensor) -> Tensor:
         """See :meth:`ESRGAN.features`."""
-        return run_each(self.trunk, self.unshuffled(lr), self.trunk_out)
+        return self.trunk(self.unshuffled(lr))
 
     def enlarge(self, features: Tensor) -> Tensor:
         """See :meth:`ESRGAN.enlarge`."""
-        return run_each(self.head, features, self.head_out)
+        return self.head(features)
 
 
-def _trunk(network: ESRGAN, kernels: Kernels) -> tuple[Program, Place]:
+def _trunk(network: ESRGAN, kernels: Kernels) -> Program:
     """From pixels to features.
 
     The layers of a dense block write slices of one buffer, which the next layers read whole; three
@@ -43,35 +35,33 @@ def _trunk(network: ESRGAN, kernels: Kernels) -> tuple[Program, Place]:
     program = Program(kernels, network.conv_first.in_channels)
     features = program.buffer(config.num_feat)
     turns = [program.buffer(config.num_feat, *(config.num_grow,) * 4) for _ in range(3)]
-    convolve(program, network.conv_first, program.input, features)
-    convolve(program, network.conv_first, program.input, turns[0][:1])  # cheaper than a copy step
+    program.convolve(network.conv_first, program.input, features)
+    program.convolve(network.conv_first, program.input, turns[0][:1])  # cheaper than a copy step
     for block in network.body.modules():
         if isinstance(block, RRDB):
             _dense(program, block.rdb1, turns[0], turns[1][:1])
             _dense(program, block.rdb2, turns[1], turns[2][:1])
             _dense(program, block.rdb3, turns[2], turns[0][:1], base=turns[0][:1])
-    convolve(program, network.conv_body, turns[0][:1], features, add=features)
-    return program, features
+    program.convolve(network.conv_body, turns[0][:1], features, add=features)
+    return program
 
 
-def _dense(
-    program: Program, block: DenseBlock, at: Place, out: Place, base: Place = NOWHERE
-) -> None:
+def _dense(program: Program, block: DenseBlock, at: View, out: View, base: View = NONE) -> None:
     """``out = at + 0.2 * block(at)``, or ``base + 0.2 *`` that; see :meth:`DenseBlock.forward`."""
-    convolve(program, block.conv1, at[:1], at[1:2], slope=SLOPE)
-    convolve(program, block.conv2, at[:2], at[2:3], slope=SLOPE)
+    program.convolve(block.conv1, at[:1], at[1:2], slope=SLOPE)
+    program.convolve(block.conv2, at[:2], at[2:3], slope=SLOPE)
     if block.conv1x1 is not None:
-        convolve(program, block.conv1x1, at[:1], at[2:3], add=at[2:3])
-    convolve(program, block.conv3, at[:3], at[3:4], slope=SLOPE)
-    skip = NOWHERE if block.conv1x1 is None else at[2:3]
-    convolve(program, block.conv4, at[:4], at[4:5], slope=SLOPE, add=skip)
+        program.convolve(block.conv1x1, at[:1], at[2:3], add=at[2:3])
+    program.convolve(block.conv3, at[:3], at[3:4], slope=SLOPE)
+    skip = NONE if block.conv1x1 is None else at[2:3]
+    program.convolve(block.conv4, at[:4], at[4:5], slope=SLOPE, add=skip)
     last = block.conv5
     bias = None if last.bias is None else last.bias * RESIDUAL_SCALING
     weight = last.weight * RESIDUAL_SCALING
     program.convolution(at, out, weight, bias, add=at[:1], base=base, beta=RESIDUAL_SCALING)
 
 
-def _head(network: ESRGAN, kernels: Kernels) -> tuple[Program, Place]:
+def _head(network: ESRGAN, kernels: Kernels) -> Program:
     """From features to the picture."""
     nf, rate = network.config.num_feat, 1
     program = Program(kernels, nf, tight=False)
@@ -79,8 +69,8 @@ def _head(network: ESRGAN, kernels: Kernels) -> tuple[Program, Place]:
     for factor, layer in zip(network.factors, network.conv_ups, strict=True):
         rate *= factor
         larger = program.buffer(nf, rate=rate)
-        at = convolve(program, layer, at, larger, slope=SLOPE, nearest=factor)
-    at = convolve(program, network.conv_hr, at, program.buffer(nf, rate=rate), slope=SLOPE)
-    colours = network.conv_last.out_channels
-    out = program.picture(colours, rate)
-    return program, convolve(program, network.conv_last, at, out)
+        at = program.convolve(layer, at, larger, slope=SLOPE, nearest=factor)
+    at = program.convolve(network.conv_hr, at, program.buffer(nf, rate=rate), slope=SLOPE)
+    out = program.picture(network.conv_last.out_channels, rate)
+    program.convolve(network.conv_last, at, out)
+    return program

@@ -1,4 +1,7 @@
-"""Programs of compiled kernels: steps over channels-last buffers (``kernels/kernels.h``).
+"""Programs of compiled kernels: steps over channels-last buffers.
+
+``kernels/kernels.h`` is the other side of this file: the structures here mirror those there. A
+:class:`Program` is what a network's form is made of, step by step, once; it runs over any picture.
 
 The kernels are built with the package where a compiler is; :func:`load` is None where they are not,
 or where the environment sets ``UPSCALE_KERNELS=off``. ``UPSCALE_KERNELS=avx2`` (or ``avx512``,
@@ -31,11 +34,15 @@ WORTH_TELLING = 1e9  # products of a thread after which a run says how far it is
 WINOGRAD, DIRECT, NARROW, NORM, SWIN = range(5)
 
 
-class _Place(Structure):
+class KernelView(Structure):
+    """``Place`` of the header."""
+
     _fields_ = [("buffer", c_int64), ("stride", c_int64), ("offset", c_int64)]
 
 
-class _Attention(Structure):
+class KernelAttention(Structure):
+    """``Attention`` of the header."""
+
     _fields_ = [
         *((name, c_int64) for name in ("heads", "head_features", "window", "shift", "hidden")),
         *((name, c_void_p) for name in ("qkv", "qkv_bias", "position", "mask")),
@@ -44,23 +51,25 @@ class _Attention(Structure):
     ]
 
 
-class _Step(Structure):
+class KernelStep(Structure):
+    """``Step`` of the header."""
+
     _fields_ = [
         ("kind", c_int64),
         ("rate", c_int64),
-        *((name, _Place) for name in ("source", "out", "add", "base")),  # "in" is Python's
+        *((name, KernelView) for name in ("source", "out", "add", "base")),  # "in" is Python's
         *((name, c_int64) for name in ("channels", "features", "kernel")),
         *((name, c_int64) for name in ("nearest", "shuffle", "replicate")),
         ("weight", c_void_p),
         ("bias", c_void_p),
         ("slope", c_float),
         ("beta", c_float),
-        ("attention", POINTER(_Attention)),
+        ("attention", POINTER(KernelAttention)),
     ]
 
 
 INTERFACE = 1  # upscale_interface() of kernels.h, changed with every change there
-SIZES = (ctypes.sizeof(_Step), ctypes.sizeof(_Attention))
+SIZES = (ctypes.sizeof(KernelStep), ctypes.sizeof(KernelAttention))
 
 
 @dataclass(frozen=True)
@@ -112,7 +121,7 @@ def _library() -> ctypes.CDLL:
     library.upscale_select.argtypes = [c_char_p]
     library.upscale_run.restype = c_int32
     library.upscale_run.argtypes = [
-        *(POINTER(_Step), c_int64, POINTER(c_void_p), c_int64, c_int64, c_int64),
+        *(POINTER(KernelStep), c_int64, POINTER(c_void_p), c_int64, c_int64, c_int64),
     ]
     library.upscale_pack_matrix.argtypes = [c_void_p, c_int64, c_int64, c_void_p]
     library.upscale_pack_matrix.restype = None
@@ -132,7 +141,7 @@ def padded(channels: int) -> int:
 
 
 @dataclass(frozen=True)
-class Place:
+class View:
     """Channels of a buffer: ``parts`` lie one after the other, each padded to ``PANEL``."""
 
     buffer: int
@@ -145,34 +154,34 @@ class Place:
         """With their padding."""
         return sum(padded(part) for part in self.parts)
 
-    def struct(self) -> _Place:
+    def struct(self) -> KernelView:
         """For the library."""
-        return _Place(self.buffer, self.stride, self.offset)
+        return KernelView(self.buffer, self.stride, self.offset)
 
-    def __getitem__(self, index: slice) -> Place:
+    def __getitem__(self, index: slice) -> View:
         """Some of the parts."""
         start, stop, _ = index.indices(len(self.parts))
         before = sum(padded(part) for part in self.parts[:start])
-        return Place(self.buffer, self.stride, self.offset + before, self.parts[start:stop])
+        return View(self.buffer, self.stride, self.offset + before, self.parts[start:stop])
 
 
-NOWHERE = Place(-1, 0, 0, ())
+NONE = View(-1, 0, 0, ())
 
 
 class Program:
     """Steps that a network runs over one picture, and the buffers between them.
 
     A buffer is (H * rate, W * rate, channels) float32; buffer 0 is the input, which the caller
-    gives, and the last step's output is the result.
+    gives, and what the last step wrote is the result.
     """
 
     def __init__(self, kernels: Kernels, channels: int, *, tight: bool = True) -> None:
         self.kernels = kernels
         self.buffers: list[tuple[int, int]] = []  # rate, stride
-        self.steps: list[_Step] = []
+        self.steps: list[KernelStep] = []
         self.work: list[float] = []  # of each step: products for a pixel of the program's input
-        self.kept: list[object] = []  # what the steps point to
-        self.input = self.buffer(channels, tight=tight)
+        self.memory: list[object] = []  # what the steps point to
+        self.input = self.out = self.buffer(channels, tight=tight)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Program:
         """Itself: nothing changes after it was made."""
@@ -182,59 +191,67 @@ class Program:
         """Refuse to be pickled: it points into memory."""
         raise TypeError("a network's compiled form cannot be sent: send the network and prepare it")
 
-    def picture(self, channels: int, rate: int) -> Place:
-        """A buffer for a result, without padding where a convolution can leave it out."""
-        return self.buffer(channels, rate=rate, tight=channels <= MOST_NARROW)
-
-    def buffer(self, *parts: int, rate: int = 1, tight: bool = False) -> Place:
+    def buffer(self, *parts: int, rate: int = 1, tight: bool = False) -> View:
         """A new buffer for channels in ``parts``; ``tight``: without padding."""
         stride = sum(parts) if tight else sum(padded(part) for part in parts)
         self.buffers.append((rate, stride))
-        return Place(len(self.buffers) - 1, stride, 0, parts)
+        return View(len(self.buffers) - 1, stride, 0, parts)
+
+    def picture(self, channels: int, rate: int) -> View:
+        """A buffer for a result, without padding where a convolution can leave it out."""
+        return self.buffer(channels, rate=rate, tight=channels <= MOST_NARROW)
+
+    def convolve(self, layer: nn.Module | Tensor, source: View, out: View, **options: Any) -> View:
+        """A step with the weights of a layer; see :meth:`convolution`."""
+        layer = cast("nn.Conv2d", layer)
+        return self.convolution(source, out, layer.weight, layer.bias, **options)
 
     def convolution(
         self,
-        source: Place,
-        out: Place,
+        source: View,
+        out: View,
         weight: Tensor,
         bias: Tensor | None,
         *,
         slope: float = 1.0,
-        add: Place = NOWHERE,
-        base: Place = NOWHERE,
+        add: View = NONE,
+        base: View = NONE,
         beta: float = 1.0,
         nearest: int = 1,
         shuffle: int = 1,
         replicate: bool = False,
-    ) -> Place:
+    ) -> View:
         """``out = base + beta * (add + leaky(conv(source)))``; gives ``out``.
 
         Args:
-            source: Read after enlargement ``nearest``.
+            source: Read after nearest-neighbour enlargement by ``nearest``.
             out: Written; at ``shuffle`` times the size where that is a pixel shuffle.
             weight: (O, C, k, k) with C the real channels of ``source``; k odd.
             bias: (O,).
             slope: Of LeakyReLU; 1 for none, 0 for ReLU.
-            add: See above.
+            add: See above; so ``base`` and ``beta``.
             base: See above.
             beta: See above.
-            nearest: Nearest-neighbour enlargement in front.
+            nearest: Enlargement in front.
             shuffle: Pixel shuffle behind.
             replicate: Padding by the edge pixel instead of zeros.
         """
         weight = weight.detach().float()
-        outputs, channels, side, _ = weight.shape
-        bias = weight.new_zeros(outputs) if bias is None else bias.detach().float()
+        side = weight.shape[2]
+        bias = weight.new_zeros(len(weight)) if bias is None else bias.detach().float()
+        # 1. Outputs in the order of the shuffle's phases; inputs where the source has them.
         if shuffle > 1:
             weight, bias = _by_phase(weight, shuffle), _by_phase(bias, shuffle)
-        tight = self.buffers[source.buffer][1] == channels  # nothing between its pixels
-        if not tight:
+        rate, stride = self.buffers[source.buffer]
+        if stride != weight.shape[1]:  # there is something between the pixels of the source
             weight = _spread(weight, source.parts)
-        narrow = out.stride == outputs <= MOST_NARROW and weight.shape[1] % PANEL == 0
+        # 2. A few outputs run along the inputs; more of them fill whole panels.
+        narrow = out.stride == len(weight) <= MOST_NARROW and weight.shape[1] % PANEL == 0
         if not narrow:
-            if any(place.stride % PANEL for place in (out, add, base)):
+            if any(view.stride % PANEL for view in (out, add, base)):
                 raise ValueError("a convolution of many outputs writes and adds padded buffers")
-            weight, bias = _grow(weight), _grow(bias)
+            weight, bias = _whole_panels(weight), _whole_panels(bias)
+        # 3. The kind of step, and the weights as it reads them.
         outputs, channels = weight.shape[:2]
         if narrow:
             kind, packed = NARROW, weight.permute(0, 2, 3, 1).contiguous()
@@ -242,76 +259,62 @@ class Program:
             kind, packed = WINOGRAD, self._pack_winograd(weight)
         else:
             kind, packed = DIRECT, self.pack(weight.permute(0, 2, 3, 1).reshape(outputs, -1))
-        rate = self.buffers[source.buffer][0] * nearest
-        self.work.append(float(rate**2 * outputs * channels * side**2))
-        self.steps.append(
-            _Step(
-                kind=kind,
-                rate=rate,
-                source=source.struct(),
-                out=out.struct(),
-                add=add.struct(),
-                base=base.struct(),
-                channels=channels,
-                features=outputs,
-                kernel=side,
-                nearest=nearest,
-                shuffle=shuffle,
-                replicate=int(replicate),
-                weight=self._keep(packed),
-                bias=self._keep(bias),
-                slope=slope,
-                beta=beta,
-            )
+        return self._step(
+            kind,
+            source,
+            out,
+            products=float((rate * nearest) ** 2 * outputs * channels * side**2),
+            rate=rate * nearest,
+            add=add.struct(),
+            base=base.struct(),
+            channels=channels,
+            features=outputs,
+            kernel=side,
+            nearest=nearest,
+            shuffle=shuffle,
+            replicate=int(replicate),
+            weight=self._keep(packed),
+            bias=self._keep(bias),
+            slope=slope,
+            beta=beta,
         )
-        return out
 
-    def norm(self, source: Place, out: Place, weight: Tensor, bias: Tensor) -> Place:
+    def norm(self, source: View, out: View, weight: Tensor, bias: Tensor) -> View:
         """LayerNorm over the channels, which are one part; gives ``out``."""
-        values = {"weight": self._keep(weight), "bias": self._keep(bias)}
-        self._same_size(NORM, source, out, 0.0, values)
-        return out
+        memory = {"weight": self._keep(weight), "bias": self._keep(bias)}
+        return self._step(NORM, source, out, products=0.0, **memory)
 
-    def swin(self, source: Place, out: Place, attention: dict[str, int | Tensor | None]) -> Place:
+    def swin(self, source: View, out: View, attention: dict[str, int | Tensor | None]) -> View:
         """A Swin layer; ``attention`` has the fields of ``Attention`` in ``kernels.h``."""
         products, values = 0, {}
         for name, value in attention.items():
             values[name] = self._keep(value) if isinstance(value, Tensor) else value
             if isinstance(value, Tensor) and f"{name}_bias" in attention:
                 products += value.numel()
-        struct = _Attention(**values)
-        self.kept.append(struct)
-        self._same_size(SWIN, source, out, products, {"attention": ctypes.pointer(struct)})
+        struct = KernelAttention(**values)
+        self.memory.append(struct)
+        return self._step(SWIN, source, out, products=products, attention=ctypes.pointer(struct))
+
+    def _step(self, kind: int, source: View, out: View, *, products: float, **fields: Any) -> View:
+        """Append a step; ``fields`` are those that differ from the plainest step's."""
+        plain = {
+            "add": NONE.struct(),
+            "base": NONE.struct(),
+            "rate": self.buffers[source.buffer][0],
+        }
+        plain |= {"channels": source.parts[0], "features": out.channels}
+        plain |= {"kernel": 1, "nearest": 1, "shuffle": 1, "slope": 1.0, "beta": 1.0}
+        views = {"source": source.struct(), "out": out.struct()}
+        self.steps.append(KernelStep(kind, **views, **(plain | fields)))
+        self.work.append(products)
+        self.out = out
         return out
 
-    def _same_size(
-        self, kind: int, source: Place, out: Place, work: float, values: dict[str, Any]
-    ) -> None:
-        self.work.append(work)
-        self.steps.append(
-            _Step(
-                kind=kind,
-                rate=self.buffers[source.buffer][0],
-                source=source.struct(),
-                out=out.struct(),
-                add=NOWHERE.struct(),
-                base=NOWHERE.struct(),
-                channels=source.parts[0],
-                features=out.channels,
-                **{"kernel": 1, "nearest": 1, "shuffle": 1, "slope": 1.0, "beta": 1.0},
-                **values,
-            )
-        )
-
-    def run(self, picture: Tensor, out: Place) -> Tensor:
-        """Run the steps over (1, C, H, W) float32.
-
-        Args:
-            picture: What the input buffer holds; cheapest in channels-last order.
-            out: Its channels are the result.
+    def run(self, picture: Tensor) -> Tensor:
+        """Run the steps over (1, C, H, W) float32; cheapest in channels-last order.
 
         Returns:
-            (1, channels of ``out``, H', W') in channels-last order.
+            (1, C', H', W'), what the last step wrote, in channels-last order.
 
         Raises:
             MemoryError: No thread could have its working memory.
@@ -322,9 +325,11 @@ class Program:
             raise ValueError(
                 f"{tuple(picture.shape)} on {picture.device} is no (1, {channels}, H, W) on the CPU"
             )
+        # 1. Memory for every buffer: the input's is filled, the others are written by their steps.
         first = grow(picture[0].permute(1, 2, 0).float(), self.input.stride, 2).contiguous()
         tensors = [first] + [floats(height * r, width * r, s) for r, s in self.buffers[1:]]
         pointers = (c_void_p * len(tensors))(*(t.data_ptr() for t in tensors))
+        # 2. The steps, a group at a time, so that progress is told.
         threads = torch.get_num_threads()
         for steps, work in self._calls(height * width, threads):
             if self.kernels.library.upscale_run(
@@ -332,18 +337,24 @@ class Program:
             ):
                 raise MemoryError("no memory for the kernels' work")
             step(work)
-        channels = out.parts[0]
+        # 3. The result's channels, without their padding.
+        channels, out = self.out.parts[0], self.out
         return tensors[out.buffer][..., out.offset : out.offset + channels].permute(2, 0, 1)[None]
 
-    def _calls(self, pixels: int, threads: int) -> Iterator[tuple[Array[_Step], float]]:
+    def __call__(self, pictures: Tensor) -> Tensor:
+        """:meth:`run` over each picture of (N, C, H, W)."""
+        results = [self.run(picture) for picture in torch.split(pictures, 1)]
+        return results[0] if len(results) == 1 else torch.cat(results)
+
+    def _calls(self, pixels: int, threads: int) -> Iterator[tuple[Array[KernelStep], float]]:
         """The steps in groups, each worth telling that it is done, with their work."""
-        group: list[_Step] = []
+        group: list[KernelStep] = []
         work = 0.0
         for at, (part, each_pixel) in enumerate(zip(self.steps, self.work, strict=True), 1):
             group.append(part)
             work += each_pixel * pixels
             if work >= WORTH_TELLING * threads or at == len(self.steps):
-                yield (_Step * len(group))(*group), work
+                yield (KernelStep * len(group))(*group), work
                 group, work = [], 0.0
 
     def pack(self, weight: Tensor) -> Tensor:
@@ -366,7 +377,7 @@ class Program:
 
     def _keep(self, tensor: Tensor) -> int:
         tensor = tensor.detach().float().contiguous()
-        self.kept.append(tensor)
+        self.memory.append(tensor)
         return tensor.data_ptr()
 
 
@@ -379,31 +390,16 @@ def begin(fast: Network, network: Network, kernels: Kernels) -> None:
     fast.halo, fast.halo_is_exact = network.halo, network.halo_is_exact
 
 
-def run_each(program: Program, pictures: Tensor, out: Place) -> Tensor:
-    """Run a program over (N, C, H, W), picture by picture."""
-    results = [program.run(picture, out) for picture in torch.split(pictures, 1)]
-    return results[0] if len(results) == 1 else torch.cat(results)
-
-
-def convolve(
-    program: Program, layer: nn.Module | Tensor, source: Place, out: Place, **options: Any
-) -> Place:
-    """A step with the weights of a convolution."""
-    layer = cast("nn.Conv2d", layer)
-    return program.convolution(source, out, layer.weight, layer.bias, **options)
-
-
 def grow(tensor: Tensor, size: int, axis: int = 0) -> Tensor:
     """Zeros appended along an axis up to ``size``."""
     missing = size - tensor.shape[axis]
     if missing == 0:
         return tensor
-    pads = [0, 0] * (tensor.ndim - 1 - axis) + [0, missing]
-    return F.pad(tensor, pads)
+    return F.pad(tensor, [0, 0] * (tensor.ndim - 1 - axis) + [0, missing])
 
 
-def _grow(tensor: Tensor) -> Tensor:
-    return grow(tensor.contiguous(), padded(tensor.shape[0]))
+def _whole_panels(tensor: Tensor) -> Tensor:
+    return grow(tensor.contiguous(), padded(len(tensor)))
 
 
 def _spread(weight: Tensor, parts: Sequence[int]) -> Tensor:

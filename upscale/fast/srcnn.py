@@ -4,14 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from upscale.fast.native import (
-    Kernels,
-    Place,
-    Program,
-    begin,
-    convolve,
-    run_each,
-)
+from upscale.fast.native import Kernels, Program, begin
 from upscale.models.srcnn import SRCNN
 
 
@@ -20,22 +13,22 @@ class NativeSRCNN(SRCNN):
 
     def __init__(self, network: SRCNN, kernels: Kernels) -> None:
         begin(self, network, kernels)
-        self.program, self.out = _program(network, kernels)
+        self.program = _program(network, kernels)
 
     def refine(self, enlarged: Tensor, *, padded: bool = True) -> Tensor:
         """See :meth:`SRCNN.refine`; the unpadded form only trains."""
         if not padded:
             raise ValueError("the compiled form pads")
-        return run_each(self.program, enlarged, self.out)
+        return self.program(enlarged)
 
 
-def _program(network: SRCNN, kernels: Kernels) -> tuple[Program, Place]:
+def _program(network: SRCNN, kernels: Kernels) -> Program:
     """The three convolutions, each padded by the edge pixel."""
     (n1, n2), channels = network.config.filters, network.config.channels
     program = Program(kernels, channels)
     first, second = program.buffer(n1), program.buffer(n2)
     out = program.picture(channels, 1)
-    convolve(program, network.conv1, program.input, first, slope=0.0, replicate=True)
-    convolve(program, network.conv2, first, second, slope=0.0, replicate=True)
-    convolve(program, network.conv3, second, out, replicate=True)
-    return program, out
+    program.convolve(network.conv1, program.input, first, slope=0.0, replicate=True)
+    program.convolve(network.conv2, first, second, slope=0.0, replicate=True)
+    program.convolve(network.conv3, second, out, replicate=True)
+    return program

@@ -10,14 +10,13 @@ from torch import Tensor, nn
 
 from upscale.fast.native import (
     MOST_NARROW,
+    NONE,
     Kernels,
-    Place,
     Program,
+    View,
     begin,
-    convolve,
     grow,
     padded,
-    run_each,
 )
 from upscale.models.layers import upsample_factors
 from upscale.models.swinir import HEAD_FEATURES, SLOPE, SwinIR, shift_mask
@@ -36,23 +35,23 @@ class NativeSwinIR(SwinIR):
     def __init__(self, network: SwinIR, kernels: Kernels) -> None:
         begin(self, network, kernels)
         self.register_buffer("mean", network.mean, persistent=False)
-        self.program, self.out = _program(network, kernels)
+        self.program = _program(network, kernels)
 
     def _reconstruct(self, x: Tensor) -> Tensor:
-        out = run_each(self.program, x, self.out)
+        out = self.program(x)
         if self.config.upsampler == "pixelshuffledirect":
             return F.pixel_shuffle(out, self.scale)
         return out
 
 
-def _program(network: SwinIR, kernels: Kernels) -> tuple[Program, Place]:
+def _program(network: SwinIR, kernels: Kernels) -> Program:
     """From pixels, padded and centred, to pixels (before the shuffle of the light head)."""
     dim, colours = network.config.embed_dim, network.config.channels
     program = Program(kernels, colours, tight=colours <= MOST_NARROW)
     shallow, at, inside = (program.buffer(dim) for _ in range(3))
     is_three = network.config.resi_connection == "3conv"
     inner = [program.buffer(dim // 4) for _ in range(2 * is_three)]
-    convolve(program, network.conv_first, program.input, shallow)
+    program.convolve(network.conv_first, program.input, shallow)
     embed = network.patch_embed.norm
     program.norm(shallow, at, embed.weight, embed.bias)
     for group in cast("Iterable[RSTB]", network.layers):
@@ -62,51 +61,51 @@ def _program(network: SwinIR, kernels: Kernels) -> tuple[Program, Place]:
         _residual(program, group.conv, inside, at, add=at, inner=inner)
     program.norm(at, inside, network.norm.weight, network.norm.bias)
     _residual(program, network.conv_after_body, inside, shallow, add=shallow, inner=inner)
-    return program, _head(program, network, shallow)
+    _head(program, network, shallow)
+    return program
 
 
 def _residual(
     program: Program,
     layers: nn.Module,
-    source: Place,
-    out: Place,
+    source: View,
+    out: View,
     *,
-    add: Place,
-    inner: Sequence[Place],
+    add: View,
+    inner: Sequence[View],
 ) -> None:
     """See :func:`upscale.models.swinir.residual_convolution`; ``inner`` lies between its three."""
     *first, last = [layer for layer in layers.modules() if isinstance(layer, nn.Conv2d)]
     for layer, place in zip(first, inner, strict=True):
-        source = convolve(program, layer, source, place, slope=SLOPE)
-    convolve(program, last, source, out, add=add)
+        source = program.convolve(layer, source, place, slope=SLOPE)
+    program.convolve(last, source, out, add=add)
 
 
-def _head(program: Program, network: SwinIR, at: Place) -> Place:
+def _head(program: Program, network: SwinIR, at: View) -> None:
     """See :meth:`SwinIR._reconstruct`."""
-    kind, colours = network.config.upsampler, network.config.channels
-    if kind == "pixelshuffledirect":
+    head, colours = network.config.upsampler, network.config.channels
+    if head == "pixelshuffledirect":
         direct = cast("nn.Conv2d", network.upsample.get_submodule("0"))
-        return convolve(program, direct, at, program.buffer(direct.out_channels))
+        program.convolve(direct, at, program.buffer(direct.out_channels))
+        return
     rate = 1
-    if kind != "":
+    if head != "":
         first, relu = network.conv_before_upsample
-        at = convolve(program, first, at, program.buffer(HEAD_FEATURES), slope=relu.negative_slope)
+        at = program.convolve(first, at, program.buffer(HEAD_FEATURES), slope=relu.negative_slope)
         for k, factor in enumerate(upsample_factors(network.scale)):
             rate *= factor
             larger = program.buffer(HEAD_FEATURES, rate=rate)
-            if kind == "pixelshuffle":
+            if head == "pixelshuffle":
                 layer = network.upsample.get_submodule(f"{2 * k}")
-                at = convolve(program, layer, at, larger, shuffle=factor)
+                at = program.convolve(layer, at, larger, shuffle=factor)
             else:
                 layer = network.get_submodule(f"conv_up{k + 1}")
-                at = convolve(program, layer, at, larger, slope=SLOPE, nearest=factor)
-    if kind == "nearest+conv":
+                at = program.convolve(layer, at, larger, slope=SLOPE, nearest=factor)
+    if head == "nearest+conv":
         larger = program.buffer(HEAD_FEATURES, rate=rate)
-        at = convolve(program, network.conv_hr, at, larger, slope=SLOPE)
+        at = program.convolve(network.conv_hr, at, larger, slope=SLOPE)
     out = program.picture(colours, rate)
-    if kind == "":
-        return convolve(program, network.conv_last, at, out, add=program.input)
-    return convolve(program, network.conv_last, at, out)
+    program.convolve(network.conv_last, at, out, add=program.input if head == "" else NONE)
 
 
 def _attention(program: Program, layer: SwinLayer) -> dict[str, int | Tensor | None]:
@@ -122,8 +121,8 @@ def _attention(program: Program, layer: SwinLayer) -> dict[str, int | Tensor | N
     fc1, fc1_bias = folded(mlp.fc1, layer.norm2)
     mask = None
     if layer.shift:
-        kinds = shift_mask(2 * layer.window, 2 * layer.window, layer.window, layer.shift)
-        mask = grow(kinds, padded(tokens), 2)
+        masks = shift_mask(2 * layer.window, 2 * layer.window, layer.window, layer.shift)
+        mask = grow(masks, padded(tokens), 2)
 
     def packed(name: str, weight: Tensor, bias: Tensor) -> dict[str, int | Tensor | None]:
         outputs = padded(len(weight))

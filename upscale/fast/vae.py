@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from upscale.fast.esrgan import NativeESRGAN
-from upscale.fast.native import Kernels, Place, Program, begin, convolve, run_each
+from upscale.fast.native import Kernels, Program, begin
 from upscale.models.esrgan import SLOPE
 from upscale.models.vae import VAE
 
@@ -17,18 +17,19 @@ class NativeVAE(VAE):
         begin(self, network, kernels)
         self.base = NativeESRGAN(network.base, kernels)
         self.conv_spread, self.conv_sigma = network.conv_spread, network.conv_sigma
-        self.program, self.out = _program(network, kernels)
+        self.program = _program(network, kernels)
 
     def detail(self, seen: Tensor) -> Tensor:
         """See :meth:`VAE.detail`."""
-        return run_each(self.program, seen, self.out)
+        return self.program(seen)
 
 
-def _program(network: VAE, kernels: Kernels) -> tuple[Program, Place]:
+def _program(network: VAE, kernels: Kernels) -> Program:
     config, layers = network.config, (network.conv_latent, network.conv_hidden)
     program = Program(kernels, config.num_feat + config.latent, tight=False)
     at = program.input
     for layer in layers:
-        at = convolve(program, layer, at, program.buffer(config.num_hidden), slope=SLOPE)
+        at = program.convolve(layer, at, program.buffer(config.num_hidden), slope=SLOPE)
     out = program.buffer(network.conv_detail.out_channels)
-    return program, convolve(program, network.conv_detail, at, out)
+    program.convolve(network.conv_detail, at, out)
+    return program

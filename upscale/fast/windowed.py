@@ -1,7 +1,7 @@
 """SwinIR's form for inference on a GPU, in PyTorch.
 
 Tokens stay in the order of windows from layer to layer: shifting, cutting into windows and back is
-one gather where it changes. The windows of a shifted layer come in four kinds (inside, at the right
+one gather where it changes. The windows of a shifted layer come in four sorts (inside, at the right
 edge, at the bottom, in the corner), each with one sum of bias and mask, whatever the picture's
 size. Attention is one fused call; LayerNorm's weight and bias lie in the matrix behind it.
 """
@@ -29,7 +29,7 @@ HEAD_MULTIPLE = 8  # fused attention wants a head's features to be a multiple of
 class WindowedLayer(nn.Module):
     """A Swin layer over tokens in the order of its windows: (N, windows, T, C) to the same."""
 
-    kinds: Tensor
+    biases: Tensor
 
     def __init__(self, layer: SwinLayer) -> None:
         super().__init__()
@@ -47,27 +47,27 @@ class WindowedLayer(nn.Module):
         proj = _widened(attention.proj.weight.T, self.heads, self.width).T
         self.proj = linear(proj, attention.proj.bias)
         self.fc1, self.fc2 = linear(*folded(layer.mlp.fc1, layer.norm2)), layer.mlp.fc2
-        kinds = attention.bias(tokens)[None]  # 1 or 4, heads, T, T
+        biases = attention.bias(tokens)[None]  # 1 or 4, heads, T, T
         if self.shift:
             mask = shift_mask(2 * layer.window, 2 * layer.window, layer.window, self.shift)
-            kinds = kinds + mask[:, None].to(kinds)
-        self.register_buffer("kinds", kinds)
+            biases = biases + mask[:, None].to(biases)
+        self.register_buffer("biases", biases)
 
     def forward(self, x: Tensor, counts: list[int]) -> Tensor:
         """Attention and MLP, with their residuals.
 
         Args:
             x: (N, windows, T, C).
-            counts: Windows of each kind, in their order.
+            counts: Windows of each sort, in their order.
         """
         size = x.shape[-1:]
         qkv = self.qkv(F.layer_norm(x, size))
         if self.shift:
             parts = torch.split(qkv, counts, 1)
-            mixed = [self._attend(part, kind) for part, kind in zip(parts, self.kinds, strict=True)]
-            attended = torch.cat(mixed, 1)
+            pairs = zip(parts, self.biases, strict=True)
+            attended = torch.cat([self._attend(part, bias) for part, bias in pairs], 1)
         else:
-            attended = self._attend(qkv, self.kinds[0])
+            attended = self._attend(qkv, self.biases[0])
         x = x + self.proj(attended)
         out: Tensor = x + self.fc2(F.gelu(self.fc1(F.layer_norm(x, size))))
         return out
@@ -108,11 +108,14 @@ class WindowedSwinIR(SwinIR):
         for group in cast("Iterable[RSTB]", self.layers):
             order, y = None, x
             for layer in cast("Iterable[WindowedLayer]", group.residual_group):
-                wanted = shifted if layer.shift else straight
-                if wanted is not order:
-                    y = y.index_select(1, wanted if order is None else _between(order, wanted))
-                    order = wanted
+                # 1. Tokens in the order of this layer's windows.
+                needed = shifted if layer.shift else straight
+                if needed is not order:
+                    y = y.index_select(1, needed if order is None else _inverse(order)[needed])
+                    order = needed
+                # 2. The layer, window by window.
                 y = layer(y.view(n, -1, window**2, dim), counts).view(n, h * w, dim)
+            # 3. Back to rows of pixels for the group's convolution and residual.
             if order is not None:
                 y = y.index_select(1, _inverse(order))
             y = group.conv(y.view(n, h, w, dim).permute(0, 3, 1, 2))
@@ -124,27 +127,23 @@ class WindowedSwinIR(SwinIR):
 def orders(
     height: int, width: int, window: int, device: torch.device
 ) -> tuple[Tensor, Tensor, list[int]]:
-    """Pixels in the order of windows, of shifted windows by kind; windows of each kind."""
+    """Pixels in the order of windows, of shifted windows by sort; windows of each sort."""
     pixels = torch.arange(height * width, device=device).view(1, height, width, 1)
     straight = partition(pixels, window).flatten()
     half = window // 2
     rolled = partition(torch.roll(pixels, (-half, -half), (1, 2)), window).squeeze(-1)
     down, across = height // window, width // window
     grid = torch.arange(down * across, device=device).view(down, across)
-    kinds = (grid[:-1, :-1], grid[:-1, -1:], grid[-1:, :-1], grid[-1:, -1:])
-    by_kind = torch.cat([kind.flatten() for kind in kinds])
-    return straight, rolled[by_kind].flatten(), [kind.numel() for kind in kinds]
+    sorts = (grid[:-1, :-1], grid[:-1, -1:], grid[-1:, :-1], grid[-1:, -1:])
+    by_sort = torch.cat([windows.flatten() for windows in sorts])
+    return straight, rolled[by_sort].flatten(), [windows.numel() for windows in sorts]
 
 
 def _inverse(order: Tensor) -> Tensor:
+    """Where each token of a picture lies in an order."""
     back = torch.empty_like(order)
     back[order] = torch.arange(len(order), device=order.device)
     return back
-
-
-def _between(order: Tensor, wanted: Tensor) -> Tensor:
-    """Where tokens in one order lie in another."""
-    return _inverse(order)[wanted]
 
 
 def linear(weight: Tensor, bias: Tensor) -> nn.Linear:

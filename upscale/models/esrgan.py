@@ -101,9 +101,7 @@ class ESRGAN(Network):
         self.scale = config.scale
         self.channels = config.in_channels
         self.multiple_of = config.unshuffle
-        reach = (
-            15 * config.num_block + 8
-        )  # 15 trunk convolutions a block; the head's reach is below 8
+        reach = 15 * config.num_block + 8  # 15 convolutions a block; the head's reach is below 8
         self.halo = min(reach, 16) * config.unshuffle
         self.halo_is_exact = self.halo == reach * config.unshuffle
         self.factors = upsample_factors(config.scale * config.unshuffle)
@@ -121,8 +119,8 @@ class ESRGAN(Network):
     @property
     def conv_ups(self) -> list[nn.Conv2d]:
         """The upsampling convolutions, first to last."""
-        found = (self.get_submodule(f"conv_up{k + 1}") for k in range(len(self.factors)))
-        return [m for m in found if isinstance(m, nn.Conv2d)]
+        layers = (self.get_submodule(f"conv_up{k + 1}") for k in range(len(self.factors)))
+        return [layer for layer in layers if isinstance(layer, nn.Conv2d)]
 
     def unshuffled(self, lr: Tensor) -> Tensor:
         """What the first convolution reads: the picture, or its pixel-unshuffle, padded for it."""

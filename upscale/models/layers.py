@@ -46,10 +46,12 @@ def enlarge_traced(lr: Tensor, scale: int) -> Tensor:
     The weights of an output row depend on its phase, row % scale, alone: they are read off the
     middle of a long axis, and applied as ``scale`` kernels of five taps to the mirrored axis.
     """
+    # 1. One kernel for each phase.
     middle = 4
-    index, weight = (found[middle * scale : (middle + 1) * scale] for found in taps(9, 9 * scale))
+    index, weight = (t[middle * scale : (middle + 1) * scale] for t in taps(9, 9 * scale))
     kernel = torch.zeros(scale, 5, dtype=torch.float64)
     kernel.scatter_add_(1, torch.from_numpy(index - middle + 2), torch.from_numpy(weight.copy()))
+    # 2. Along each axis: all phases of all pixels, put in their order.
     for axis in (2, 3):
         lr = _mirrored(lr, axis, 2, 2)
         n, c, h, w = lr.shape
@@ -65,7 +67,7 @@ def enlarge_traced(lr: Tensor, scale: int) -> Tensor:
 def shrink_traced(hr: Tensor, scale: int) -> Tensor:
     """Antialiased bicubic to a whole part of the size, as :func:`enlarge_traced` for a graph."""
     middle = 8
-    index, weight = (found[middle] for found in taps(17 * scale, 17))
+    index, weight = (t[middle] for t in taps(17 * scale, 17))
     first, last = int(index[0]), int(index[-1])
     kernel = torch.zeros(last - first + 1, dtype=hr.dtype)  # taps of weight 0 are not in ``index``
     kernel[torch.from_numpy(index - first)] = torch.from_numpy(weight.copy()).to(hr.dtype)

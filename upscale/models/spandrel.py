@@ -108,10 +108,6 @@ def recognised(state: Mapping[str, Tensor]) -> tuple[SpandrelConfig, Any]:
 
 def _windows(model: torch.nn.Module) -> set[int]:
     """Sides of the windows that the layers of a network attend in."""
-    found: set[int] = set()
-    for module in model.modules():
-        for name in WINDOWS:
-            value = getattr(module, name, None)
-            sides = value if isinstance(value, list | tuple) else (value,)
-            found |= {side for side in sides if type(side) is int and 1 < side <= 64}
-    return found
+    values = [getattr(module, name, None) for module in model.modules() for name in WINDOWS]
+    sides = [s for v in values for s in (v if isinstance(v, list | tuple) else (v,))]
+    return {side for side in sides if type(side) is int and 1 < side <= 64}

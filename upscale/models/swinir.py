@@ -7,7 +7,6 @@ and the unused options of the Swin backbone (absolute position, patch merging) a
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar, Literal
@@ -76,17 +75,19 @@ def shift_mask(height: int, width: int, window: int, shift: int) -> Tensor:
     Returns:
         (number of windows, window**2, window**2) float32.
     """
-    # Four kinds of windows: inside, at the right edge, at the bottom, in the corner. A picture of
-    # 2 x 2 windows has one of each.
+    # 1. A picture of 2 x 2 windows has one of each sort: inside, at the right edge, at the bottom,
+    # in the corner. Nine regions come together in them.
     marks = torch.zeros(2 * window)
     marks[-window:-shift] = 1
     marks[-shift:] = 2
     region = marks[:, None] * 3 + marks[None, :]
     tokens = partition(region[None, :, :, None], window).squeeze(-1)  # 4, w*w
-    kinds = (tokens[:, None, :] != tokens[:, :, None]).float() * MASKED
+    # 2. Pairs of tokens from different regions.
+    masks = (tokens[:, None, :] != tokens[:, :, None]).float() * MASKED
+    # 3. The mask of each window by its place in the picture.
     bottom = torch.arange(height // window) == height // window - 1
     right = torch.arange(width // window) == width // window - 1
-    return kinds[(2 * bottom[:, None] + 1 * right[None, :]).flatten()]  # nW, w*w, w*w
+    return masks[(2 * bottom[:, None] + 1 * right[None, :]).flatten()]  # nW, w*w, w*w
 
 
 def partition(x: Tensor, window: int) -> Tensor:
@@ -135,9 +136,11 @@ class WindowAttention(nn.Module):
         Returns:
             (B*nW, T, C).
         """
+        # 1. Queries, keys and values of every head.
         n, t, c = x.shape
         qkv = self.qkv(x).view(n, t, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4)
         query, key, value = qkv.unbind(0)  # n, heads, T, C/heads
+        # 2. How much each token attends to each other: their product, their places, their regions.
         bias = self.bias(t).to(query.dtype)
         logits = (query * self.scale) @ key.transpose(-2, -1)
         if mask is None:
@@ -145,6 +148,7 @@ class WindowAttention(nn.Module):
         else:
             both = bias + mask[:, None].to(query.dtype)  # nW, heads, T, T
             logits = (logits.view(-1, *both.shape) + both).view(n, self.heads, t, t)
+        # 3. The values, so weighed, of all heads together.
         out = torch.softmax(logits, -1).to(value.dtype) @ value
         projected: Tensor = self.proj(out.transpose(1, 2).reshape(n, t, c))
         return projected
@@ -284,14 +288,8 @@ class SwinIR(Network):
             self.upsample: nn.Module = Upsample(config.scale, features)
             self.conv_last = nn.Conv2d(features, out, 3, padding=1)
         elif config.upsampler == "pixelshuffledirect":
-            self.upsample = nn.Sequential(
-                OrderedDict(
-                    {
-                        "0": nn.Conv2d(dim, out * config.scale**2, 3, padding=1),
-                        "1": nn.PixelShuffle(config.scale),
-                    }
-                )
-            )
+            direct = nn.Conv2d(dim, out * config.scale**2, 3, padding=1)
+            self.upsample = nn.Sequential(direct, nn.PixelShuffle(config.scale))
         elif config.upsampler == "nearest+conv":
             for k, _ in enumerate(upsample_factors(config.scale), 1):
                 self.add_module(f"conv_up{k}", nn.Conv2d(features, features, 3, padding=1))

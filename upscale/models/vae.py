@@ -2,8 +2,8 @@
 
 Kingma and Welling, "Auto-Encoding Variational Bayes", arXiv 1312.6114, with every distribution
 given the small picture y (Sohn 2015, "Learning Structured Output Representation using Deep
-Conditional Generative Models"): prior q(z) = N(0, I) on a latent of a few channels for every small
-pixel; generator q(x | z, y) = N(mu(z, y), sigma^2); posterior p(z | x, y), which only training
+Conditional Generative Models"): prior p(z) = N(0, I) on a latent of a few channels for every small
+pixel; generator p(x | z, y) = N(mu(z, y), sigma^2); posterior q(z | x, y), which only training
 needs. x is the picture as a residual over the bicubic enlargement of y, which shifts x and mu alike
 and changes no density: mu is given here with the enlargement added.
 
@@ -68,7 +68,7 @@ class VAEConfig(Config):
     projected: bool = True
 
 
-class Given(NamedTuple):
+class Condition(NamedTuple):
     """What all draws for one y share.
 
     Attributes:
@@ -83,7 +83,7 @@ class Given(NamedTuple):
 
 
 class VAE(Network):
-    """The generator q(x | z, y); the noise channels are z."""
+    """The generator p(x | z, y); the noise channels are z."""
 
     architecture: ClassVar[str] = "vae"
     config_type: ClassVar[type[Config]] = VAEConfig
@@ -117,11 +117,11 @@ class VAE(Network):
         self.halo = min(reach, 16)
         self.halo_is_exact = self.halo == reach
 
-    def given(self, y: Tensor) -> Given:
+    def condition(self, y: Tensor) -> Condition:
         """What all draws for ``y`` (N, channels, H, W) share."""
         features = self.base.features(y)
         picture = self.base.enlarge(features)
-        return Given(features, picture, self.spread(features, picture))
+        return Condition(features, picture, self.spread(features, picture))
 
     def spread(self, features: Tensor, picture: Tensor) -> Tensor:
         """Log of s(y); no gradient goes back to what it reads."""
@@ -130,10 +130,12 @@ class VAE(Network):
         x = self.conv_sigma(F.leaky_relu(self.conv_spread(seen), SLOPE))
         return (F.pixel_shuffle(x, self.scale) + math.log(TYPICAL)).clamp(*LOG_STD)
 
-    def mean(self, y: Tensor, given: Given, z: Tensor) -> Tensor:
+    def mean(self, y: Tensor, condition: Condition, z: Tensor) -> Tensor:
         """mu(z, y): (N, channels, scale*H, scale*W) of z (N, latent, H, W)."""
-        detail = F.pixel_shuffle(self.detail(torch.cat((given.features, z), 1)), self.scale)
-        sr = given.picture + given.log_std.detach().exp() * detail
+        # 1. What z adds, in units of s(y).
+        detail = F.pixel_shuffle(self.detail(torch.cat((condition.features, z), 1)), self.scale)
+        sr = condition.picture + condition.log_std.detach().exp() * detail
+        # 2. Made small again it is to be the input.
         for _ in range(PROJECTIONS * self.config.projected):
             sr = _consistent_traced(sr, y, self.scale) if is_traced() else consistent(sr, y)
         return sr
@@ -144,30 +146,17 @@ class VAE(Network):
         out: Tensor = self.conv_detail(F.leaky_relu(self.conv_hidden(x), SLOPE))
         return out
 
-    def distribution(self, lr: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean mu(z, y) and standard deviation s(y) at every pixel.
-
-        Args:
-            lr: (N, channels + latent, H, W), z last, as for :meth:`forward`.
-
-        Returns:
-            (N, channels, scale*H, scale*W) and (N, 1, scale*H, scale*W), which all channels share.
-        """
-        y, z = lr[:, : self.channels], lr[:, self.channels :]
-        given = self.given(y)
-        return self.mean(y, given, z), given.log_std.exp()
-
     def draws(self, lr: Tensor, noise: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         """mu(z, y) for each z, with s(y)^2; what the draws share is computed once."""
-        given = self.given(lr)
-        own = (2 * given.log_std.float()).exp()
+        condition = self.condition(lr)
+        own = (2 * condition.log_std.float()).exp()
         for z in noise:
-            yield self.mean(lr, given, z), own
+            yield self.mean(lr, condition, z), own
 
     def forward(self, lr: Tensor) -> Tensor:
         """mu(z, y): (N, channels + latent, H, W) to (N, channels, scale*H, scale*W)."""
         y, z = lr[:, : self.channels], lr[:, self.channels :]
-        return self.mean(y, self.given(y), z)
+        return self.mean(y, self.condition(y), z)
 
 
 def _consistent_traced(sr: Tensor, y: Tensor, scale: int) -> Tensor:
@@ -188,7 +177,7 @@ def log_contrast(picture: Tensor) -> Tensor:
 
 
 class Posterior(nn.Module):
-    """p(z | x, y) = N(m, s^2), every latent on its own: which z made this picture.
+    """q(z | x, y) = N(m, s^2), every latent on its own: which z made this picture.
 
     Only training and the bound need it. It reads what of x the generator does not get from y alone,
     in units of s(y), at every sub-pixel, and the generator's features.
@@ -202,14 +191,14 @@ class Posterior(nn.Module):
         self.conv_hidden = nn.Conv2d(config.num_hidden, config.num_hidden, 3, padding=1)
         self.conv_last = nn.Conv2d(config.num_hidden, 2 * config.latent, 3, padding=1)
 
-    def forward(self, x: Tensor, given: Given) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, condition: Condition) -> tuple[Tensor, Tensor]:
         """Mean and log of the standard deviation of z, (N, latent, H, W) each.
 
         Args:
             x: The true picture, (N, channels, scale*H, scale*W).
-            given: Of the small one; no gradient goes back to it.
+            condition: Of the small one; no gradient goes back to it.
         """
-        features, picture, log_std = (t.detach() for t in given)
+        features, picture, log_std = (t.detach() for t in condition)
         missing = F.pixel_unshuffle((x - picture) / log_std.exp(), self.scale)
         hidden = F.leaky_relu(self.conv_first(torch.cat((missing, features), 1)), SLOPE)
         hidden = F.leaky_relu(self.conv_hidden(hidden), SLOPE)

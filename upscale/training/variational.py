@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from upscale.errors import CheckpointError, UsageError
 from upscale.models import VAE, Network, VAEConfig
-from upscale.models.vae import Given, Posterior
+from upscale.models.vae import Condition, Posterior
 from upscale.training import losses
 from upscale.training.data import Batch
 from upscale.training.objective import autocast, for_network, make_optimiser, set_rate
@@ -63,11 +63,11 @@ class VariationalObjective:
         x = for_network(self.network, batch.hr.to(self.device))
         y = y.contiguous(memory_format=torch.channels_last)
         with autocast(self.recipe, self.device):
-            given = self.network.given(y)
-            mean, log_std = (t.float() for t in self.posterior(x, given))
+            condition = self.network.condition(y)
+            mean, log_std = (t.float() for t in self.posterior(x, condition))
         if self.settings.latent == "prior":
             mean, log_std = torch.zeros_like(mean), torch.zeros_like(log_std)
-        bound, parts = self._bound(x, y, given, mean, log_std)
+        bound, parts = self._bound(x, y, condition, mean, log_std)
         total = parts["spread"] - bound.mean() / x[0].numel()
         self.optimiser.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
@@ -78,14 +78,14 @@ class VariationalObjective:
         return {k: float(v.detach()) for k, v in (parts | latent_use(mean, log_std)).items()}
 
     def _bound(
-        self, x: Tensor, y: Tensor, given: Given, mean: Tensor, log_std: Tensor
+        self, x: Tensor, y: Tensor, condition: Condition, mean: Tensor, log_std: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The recipe's bound, (N,), and what is logged of it."""
         settings, weights = self.settings, []
         for _ in range(settings.samples):
             z = mean + torch.exp(log_std) * torch.randn_like(mean)
             with autocast(self.recipe, self.device):
-                mu = self.network.mean(y, given, z).float()
+                mu = self.network.mean(y, condition, z).float()
             log_x = losses.log_normal(x, mu, self.network.log_sigma)
             if settings.bound == "elbo":
                 weight = self.kl_weight()
@@ -94,7 +94,7 @@ class VariationalObjective:
                 weights.append(losses.log_weight(log_x, z, mean, log_std))
         parts = {
             "reconstruction": -log_x.mean(),
-            "spread": -losses.log_normal(x, mu.detach(), given.log_std.float()).mean(),
+            "spread": -losses.log_normal(x, mu.detach(), condition.log_std.float()).mean(),
             "rmse": (x - mu).square().mean().sqrt(),
         }
         return losses.importance_weighted_bound(torch.stack(weights)), parts
@@ -157,14 +157,14 @@ class Bound:
             hr: (1, 3, scale*H, scale*W), 0 to 255.
         """
         y, x = (lr / 255).float(), (hr / 255).float()
-        given = self.network.given(y)
-        mean, log_std = self.posterior(x, given)
+        condition = self.network.condition(y)
+        mean, log_std = self.posterior(x, condition)
         generator = torch.Generator().manual_seed(self.seed)
         weights = []
         for _ in range(self.samples):
             noise = torch.randn(mean.shape, generator=generator)
             z = mean + log_std.exp() * noise
-            log_x = losses.log_normal(x, self.network.mean(y, given, z), self.network.log_sigma)
+            log_x = losses.log_normal(x, self.network.mean(y, condition, z), self.network.log_sigma)
             weights.append(losses.log_weight(log_x, z, mean, log_std))
         bound = losses.importance_weighted_bound(torch.stack(weights)).item()
         return 8 - bound / x.numel() / math.log(2)
