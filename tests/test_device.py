@@ -11,17 +11,16 @@ import pytest
 import torch
 
 from upscale import device as devices
+from upscale import memory
 from upscale.device import (
     DTYPES,
     choose_device,
     choose_dtype,
     dtype_name,
-    free_memory,
-    is_out_of_memory,
     to_host,
-    total_memory,
 )
 from upscale.errors import DeviceError
+from upscale.memory import free_memory, is_out_of_memory, total_memory
 
 CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda", 0), torch.device("mps")
 HALVES = (torch.float32, torch.float16, torch.bfloat16)
@@ -153,7 +152,7 @@ def test_a_cgroup_limit_counts_and_its_file_cache_does_not(
     (tmp_path / "memory.max").write_text("104857600\n")
     (tmp_path / "memory.current").write_text("94371840\n")
     (tmp_path / "memory.stat").write_text("active_file 7\ninactive_file 41943040\n")
-    monkeypatch.setattr(devices, "_cgroups", lambda: [(tmp_path, "memory.max", "memory.current")])
+    monkeypatch.setattr(memory, "_cgroups", lambda: [(tmp_path, "memory.max", "memory.current")])
     assert free_memory(CPU) == 104857600 - 94371840 + 41943040
     assert total_memory(CPU) == 104857600
     (tmp_path / "memory.max").write_text("max\n")
@@ -163,7 +162,7 @@ def test_a_cgroup_limit_counts_and_its_file_cache_does_not(
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux counts RLIMIT_AS")
 def test_a_limit_of_the_address_space_counts() -> None:
     code = (
-        "import resource, torch; from upscale.device import free_memory;"
+        "import resource, torch; from upscale.memory import free_memory;"
         "used = int(open('/proc/self/statm').read().split()[0]) * 4096;"
         "resource.setrlimit(resource.RLIMIT_AS, (used + 2**28, resource.RLIM_INFINITY));"
         "print(free_memory(torch.device('cpu')))"
@@ -185,7 +184,7 @@ def test_real_exhaustion_of_memory_is_recognised() -> None:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only glibc has mallopt")
 def test_the_allocator_is_left_alone_where_the_user_has_set_it() -> None:
-    code = "from upscale.device import keep_large_blocks as k; print(k(), k())"
+    code = "from upscale.memory import keep_large_blocks as k; print(k(), k())"
     for variable, expected in (("UNRELATED", None), ("MALLOC_TRIM_THRESHOLD_", "False False")):
         done = subprocess.run(
             [sys.executable, "-c", code],

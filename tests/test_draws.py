@@ -80,11 +80,11 @@ def test_noise_of_a_part_is_a_part_of_the_noise() -> None:
 
 def test_half_done_tiles_that_are_run_in_parts_keep_their_noise() -> None:
     """A tile that turns out too large is cut: its parts draw what the whole would have drawn."""
-    from upscale.inference.tiles import RunReport, Tiles
+    from upscale.inference.engine import Engine, RunReport
     from upscale.tiling import plan
 
     prepared, lr = prepare(network()), picture(60, 64)
-    job = Tiles(prepared, 24, tta=False, report=RunReport(), noise=Noise(3, 1.0))
+    job = Engine(prepared, 24, tta=False, report=RunReport(), noise=Noise(3, 1.0))
     _, (_, tile, *_) = next(plan(60, 64, tile=32, overlap=24).bands())
     assert tile.cols.start > 0
     job.tile = 64

@@ -19,6 +19,7 @@ ORDER = [
         "storage",
         "device",
         "strips",
+        "memory",
         "resample",
         "damage",
         "icc",

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from tests.tally import peak_bytes
 from tests.toys import Greedy, Overflowing, Toy, ToyConfig
+from upscale import memory
 from upscale.checkpoints import build, load
 from upscale.checkpoints.index import embedded_folder, read_index
 from upscale.errors import ImageError, OutOfMemoryError, UpscaleError, UsageError
@@ -27,11 +28,11 @@ from upscale.inference import (
     prepare,
     run,
     run_together,
-    tiles,
 )
-from upscale.inference.source import TensorSource
+from upscale.inference.engine import Engine
 from upscale.models import ESRGAN, SRCNN, ESRGANConfig, Network, SRCNNConfig, SwinIR, SwinIRConfig
 from upscale.settings import TileOption
+from upscale.strips import Window
 
 CPU_OOM = RuntimeError(
     "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you "
@@ -195,8 +196,8 @@ def test_a_batch_is_halved_before_a_tile() -> None:
     lr = picture(40, 300)
     network = Greedy(3 * 46 * 46, CUDA_OOM)
     prepared = prepare(network)
-    job = tiles.Tiles(prepared, 6, tta=False, report=RunReport(), tile=40, batch=8)
-    got = torch.cat([rows for _, _, rows in job.strips(TensorSource(lr))], -2)
+    job = Engine(prepared, 6, tta=False, report=RunReport(), tile=40, batch=8)
+    got = torch.cat([rows for _, _, rows in job.strips(Window([lr], tuple(lr.shape)))], -2)
     assert_close(got, whole(Toy(), lr), 1e-6)
     assert job.tile == 40
     assert [shape[0] for shape in network.seen] == [8, 4, 2, 2, 2, 2]
@@ -218,7 +219,7 @@ def test_the_automatic_tile_follows_free_memory(monkeypatch: pytest.MonkeyPatch)
     prepared = prepare(Toy())
     found = []
     for mib in (4096, 1024, 512, 256, 16):
-        monkeypatch.setattr(tiles, "free_memory", lambda _, mib=mib: mib << 20)
+        monkeypatch.setattr(memory, "free_memory", lambda _, mib=mib: mib << 20)
         report = RunReport()
         strips = run(prepared, lr, report=report)
         next(strips)
@@ -227,7 +228,7 @@ def test_the_automatic_tile_follows_free_memory(monkeypatch: pytest.MonkeyPatch)
     assert found == sorted(found, reverse=True)
     assert found[0] == 250
     assert found[-1] < 100
-    assert set(found[1:]) <= {*tiles.SIDES, 250}
+    assert set(found[1:]) <= {*memory.SIDES, 250}
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux counts RLIMIT_AS")
@@ -253,12 +254,12 @@ print(rows, report.tile)
     assert int(tile) < 200
 
 
-class Recorded:
-    """A source that remembers what was asked for."""
+class Recorded(Window):
+    """A window that remembers what was asked for."""
 
     def __init__(self, lr: Tensor) -> None:
+        super().__init__((), tuple(lr.shape))
         self._lr = lr
-        self.shape = tuple(lr.shape)
         self.asked: list[tuple[int, int]] = []
 
     def rows(self, first: int, last: int) -> Tensor:
@@ -305,8 +306,8 @@ def test_rows_with_nan_are_refused() -> None:
 
 def test_a_wide_picture_has_low_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     row = 4 * 3 * 4 * 4 * 600
-    monkeypatch.setattr(tiles, "BAND_BYTES", 100 * row)
-    monkeypatch.setattr(tiles, "MOST_BAND_BYTES", 100 * row)
+    monkeypatch.setattr(memory, "BAND_BYTES", 100 * row)
+    monkeypatch.setattr(memory, "MOST_BAND_BYTES", 100 * row)
     network = Toy(ToyConfig(scale=4))
     lr = picture(300, 600)
     strips = list(run(network, lr))
@@ -316,7 +317,7 @@ def test_a_wide_picture_has_low_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_row_of_tiles_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     source = Recorded(picture(20, 5000))
-    monkeypatch.setattr(tiles, "free_memory", lambda _: 2 << 20)
+    monkeypatch.setattr(memory, "free_memory", lambda _: 2 << 20)
     with pytest.raises(OutOfMemoryError, match="10000 x 40 pixels"):
         next(run(Toy(), source))
     assert not source.asked, "before anything is read"
@@ -329,16 +330,16 @@ def test_pictures_run_together_whatever_the_overlap(
 ) -> None:
     prepared = prepare(Toy(ToyConfig(window=8)))
     pictures = [picture(*size, seed=k) for k in range(3)]
-    sources = [TensorSource(lr) for lr in pictures]
+    sources = [Window([lr], tuple(lr.shape)) for lr in pictures]
     for lr, got in zip(pictures, run_together(prepared, sources, overlap=overlap), strict=True):
         assert_close(got, joined(run(prepared, lr, tile="off")), 1e-6)
 
 
 def test_a_tile_beyond_the_memory_of_the_cpu_is_lowered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tiles, "free_memory", lambda _: 256 << 20)
+    monkeypatch.setattr(memory, "free_memory", lambda _: 256 << 20)
     report = RunReport()
     list(run(Toy(), picture(200, 200), tile="off", report=report))
-    assert report.tile in tiles.SIDES
+    assert report.tile in memory.SIDES
     assert report.out_of_memory == 1
 
 

@@ -16,7 +16,7 @@ from tests.conftest import draw
 from upscale import load
 from upscale.image import Image, of_image
 from upscale.strips import Window, ahead, cut
-from upscale.upscaler import stream
+from upscale.upscaler import enlargement
 
 
 def strips_of(picture: Tensor, tall: int) -> Iterator[Tensor]:
@@ -93,7 +93,7 @@ def test_a_picture_is_the_same_with_its_network_ahead(
     pixels = np.dstack([draw(150, 60), draw(150, 60, seed=1)[:, :, :1]])
     up = load(tiny, device="cpu", tile=32, **options)
     want, _ = up.enlarge(Image(pixels), scale=1.5)
-    monkeypatch.setattr(stream, "resize_strips", _threaded(stream.resize_strips))
+    monkeypatch.setattr(enlargement, "resize_strips", _threaded(enlargement.resize_strips))
     found = np.concatenate(list(up.stream(of_image(Image(pixels)), scale=1.5)))
     assert np.array_equal(found, want.pixels)
 

@@ -13,7 +13,7 @@ from upscale.errors import UsageError
 from upscale.tiling import (
     BLEND,
     MIN_TILE,
-    Plan,
+    Grid,
     Span,
     check,
     crop,
@@ -113,7 +113,7 @@ def test_a_plan_counts_its_tiles_and_a_small_picture_is_one() -> None:
     grid = plan(1000, 500, tile=100, overlap=10)
     assert len(grid) == sum(len(tiles) for _, tiles in grid.bands()) == 10 * 5
     whole = plan(64, 32, tile=64, overlap=0)
-    assert whole == Plan((Span(0, 64, 0, 64, 0, 0),), (Span(0, 32, 0, 32, 0, 0),))
+    assert whole == Grid((Span(0, 64, 0, 64, 0, 0),), (Span(0, 32, 0, 32, 0, 0),))
 
 
 @pytest.mark.parametrize(("tile", "overlap"), [(3, 8), (0, 0), (-1, 0), (64, -1)])

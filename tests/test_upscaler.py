@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import errno
-import hashlib
-import io
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +27,7 @@ from upscale.errors import (
 from upscale.image import Image, decode, encode, provenance
 from upscale.models import ESRGAN, SRCNN, ESRGANConfig, Network, SRCNNConfig
 from upscale.resample import resize
-from upscale.upscaler import Upscaler, load, stream
+from upscale.upscaler import Upscaler, enlargement, load
 
 TINY = {"num_feat": 8, "num_block": 1, "num_grow": 4}
 
@@ -119,7 +117,7 @@ def test_a_float_picture_with_nan_is_an_error(tiny: Upscaler) -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
-@pytest.mark.parametrize(("scale", "size"), [(None, None), (1.4, None), (None, (31, 90))])
+@pytest.mark.parametrize(("scale", "size"), [(None, None), (1.4, None), (None, (90, 31))])
 def test_strips_give_what_the_whole_picture_gives(
     channels: int, scale: float | None, size: tuple[int, int] | None
 ) -> None:
@@ -127,7 +125,7 @@ def test_strips_give_what_the_whole_picture_gives(
     up = load("tiny-x2", device="cpu", tile=32)
     image = Image(pixels(83, 70, channels))
     big, _ = up.enlarge(image, scale=scale, size=size)
-    network = up.native().prepared.network
+    network = up.native().network
     lr, rest = split_image(image, 1)
     final = up.final_size(83, 70, scale=scale, size=size)
     with torch.no_grad():
@@ -149,7 +147,7 @@ def test_the_nearest_native_scale_at_or_above_runs(tiny: Upscaler) -> None:
         assert big.pixels.shape[:2] == (int(20 * scale), int(30 * scale))
         assert set(result.weights) == {f"tiny-x{native}"}
         assert result.scale == pytest.approx(scale)
-    _, result = tiny.enlarge(Image(array), size=(21, 60))
+    _, result = tiny.enlarge(Image(array), size=(60, 21))
     assert set(result.weights) == {"tiny-x2"}
     assert (result.out_height, result.out_width) == (21, 60)
     assert load("tiny", scale=1.5, device="cpu").image(array).shape == (30, 45, 3)
@@ -272,7 +270,7 @@ def test_the_same_input_gives_the_same_bytes(duo: Upscaler) -> None:
 def test_the_tensor_is_the_network_alone(tiny: Upscaler) -> None:
     lr = torch.rand(1, 1, 20, 15)
     with torch.no_grad():
-        want = tiny.native(2).prepared.network(lr)
+        want = tiny.native(2).network(lr)
     assert torch.allclose(tiny.tensor(lr, scale=2), want, atol=1e-6)
 
 
@@ -292,7 +290,7 @@ def test_bytes_keep_their_format_unless_asked(tiny: Upscaler) -> None:
 def test_a_result_beyond_memory_is_refused_before_it_is_made(
     tiny: Upscaler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("upscale.upscaler.stream.free_memory", lambda _: 1 << 20)
+    monkeypatch.setattr("upscale.memory.free_memory", lambda _: 1 << 20)
     with pytest.raises(OutOfMemoryError, match=r"takes 2 MiB and 1 MiB are free"):
         tiny.image(pixels(300, 300, 3))
 
@@ -336,11 +334,11 @@ def test_what_the_format_cannot_hold_is_refused_before_any_work(
     (half := source.with_name("half.png")).write_bytes(data)
     out = source.with_name("out.jpg")
     with monkeypatch.context() as patch:
-        patch.setattr(stream, "run", lambda *_, **__: pytest.fail("work was done"))
+        patch.setattr(enlargement, "run", lambda *_, **__: pytest.fail("work was done"))
         with pytest.raises(ImageError, match="transparent"):
             tiny.file(half, out)
         with pytest.raises(ImageError, match="too large"):
-            tiny.file(source, out, size=(70000, 1))
+            tiny.file(source, out, size=(1, 70000))
         with pytest.raises(UsageError, match="quality 101"):
             tiny.bytes(data, format="webp", quality=101)
     tiny.file(half, out, background="white")
@@ -370,7 +368,7 @@ def test_the_input_is_never_overwritten(tiny: Upscaler, source: Path) -> None:
 def test_outputs_that_cannot_be_written_are_refused_before_any_work(
     tiny: Upscaler, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream, "run", lambda *_, **__: pytest.fail("work was done"))
+    monkeypatch.setattr(enlargement, "run", lambda *_, **__: pytest.fail("work was done"))
     with pytest.raises(OutputError, match="does not exist"):
         tiny.file(source, source.parent / "missing" / "out.png")
     folder = source.with_name("folder.png")
@@ -397,21 +395,6 @@ def test_a_failing_disk_leaves_nothing_behind(
     with pytest.raises(OutputError) as caught:
         tiny.file(source, source.with_name("out.png"))
     assert "out.png" in str(caught.value)
-    assert [p.name for p in source.parent.iterdir()] == [source.name]
-
-
-def test_what_does_not_read_back_is_no_success(
-    tiny: Upscaler, source: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    digest = hashlib.file_digest
-
-    def worn(file: BinaryIO, name: str) -> object:
-        """A disk that gives back one byte more."""
-        return digest(io.BytesIO(file.read() + b"x"), name)
-
-    monkeypatch.setattr(hashlib, "file_digest", worn)
-    with pytest.raises(OutputError, match="read back"):
-        tiny.file(source, source.with_name("out.png"))
     assert [p.name for p in source.parent.iterdir()] == [source.name]
 
 

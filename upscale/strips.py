@@ -1,12 +1,61 @@
-"""Strips: a picture that comes as rows from top to bottom, each strip (…, h, W)."""
+"""Strips: a picture that comes as rows from top to bottom, whole in no place.
+
+Strips of tensors are (…, h, W), of pixels (h, W, C). Whatever cuts rows or puts them together does
+it here.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def ranges(height: int, tall: int) -> Iterator[tuple[int, int]]:
+    """First row and row behind the last, of pieces of at most ``tall`` rows."""
+    for first in range(0, height, tall):
+        yield first, min(height, first + tall)
+
+
+def gathered(strips: Iterable[NDArray[Any]], height: int) -> NDArray[Any]:
+    """The whole picture of its strips (h, W, C), without a second copy of it in memory."""
+    whole, top = np.empty(0), 0
+    for strip in strips:
+        if len(strip) == height:
+            return strip
+        if not top:
+            whole = np.empty((height, *strip.shape[1:]), strip.dtype)
+        whole[top : top + len(strip)] = strip
+        top += len(strip)
+    return whole
+
+
+def checked(
+    strips: Iterable[NDArray[Any]], shape: tuple[int, int, int], dtype: np.dtype[Any], tall: int
+) -> Iterator[NDArray[Any]]:
+    """The same rows in strips (h, W, C) of at most ``tall`` rows each, which must be of a picture.
+
+    Raises:
+        ValueError: A strip of another width, count of channels or dtype, or not as many rows as
+            ``shape`` says.
+    """
+    (height, *rest), count = shape, 0
+    for strip in strips:
+        count += len(strip)
+        if strip.ndim != 3 or [*strip.shape[1:]] != rest or strip.dtype != dtype:
+            raise ValueError(f"a strip {strip.shape} of {strip.dtype} for {shape} of {dtype}")
+        if count > height:
+            break
+        for first, last in ranges(len(strip), tall):
+            yield strip[first:last]
+    if count != height:
+        raise ValueError(f"{count} rows, and not {height}")
 
 
 class Window:
@@ -50,14 +99,18 @@ class Window:
             if top < last and top + height > first:
                 found.append(strip[..., max(0, first - top) : last - top, :])
             top += height
-        return found[0] if len(found) == 1 else torch.cat(found, -2)
+        if len(found) == 1:
+            return found[0]
+        import torch  # pictures do without
+
+        return torch.cat(found, -2)
 
 
 def cut(strips: Iterable[Tensor], tall: int) -> Iterator[Tensor]:
     """The same rows in strips of at most ``tall`` rows each."""
     for strip in strips:
-        for top in range(0, strip.shape[-2], tall):
-            yield strip[..., top : top + tall, :]
+        for first, last in ranges(strip.shape[-2], tall):
+            yield strip[..., first:last, :]
 
 
 def ahead(strips: Iterator[Tensor]) -> Iterator[Tensor]:

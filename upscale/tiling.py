@@ -86,7 +86,7 @@ class Tile:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Grid:
     """All tiles of a picture: every row span with every column span."""
 
     rows: tuple[Span, ...]
@@ -118,7 +118,7 @@ def plan(
     multiple_of: int = 1,
     halo: int = 0,
     rows: int | None = None,
-) -> Plan:
+) -> Grid:
     """Cut a padded picture of ``height`` x ``width`` (multiples of ``multiple_of``) into tiles.
 
     Args:
@@ -139,7 +139,7 @@ def plan(
         plan_axis(length, tile=side, overlap=overlap, multiple_of=multiple_of, halo=halo)
         for length, side in ((height, tall), (width, tile))
     )
-    return Plan(down, across)
+    return Grid(down, across)
 
 
 def plan_axis(

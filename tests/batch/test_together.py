@@ -20,9 +20,9 @@ from upscale.batch.job import Job
 from upscale.batch.run import Network, _Waiting
 from upscale.errors import ImageError
 from upscale.image import Image, decode, of_image
-from upscale.inference import tiles
+from upscale.inference.engine import Engine
 from upscale.settings import Settings, TileOption
-from upscale.upscaler import InMemory, process_together
+from upscale.upscaler import process_together, to_memory
 
 Cli = Callable[..., Finished]
 needs_cuda = pytest.mark.skipif(
@@ -64,7 +64,7 @@ def test_a_batch_that_does_not_fit_is_halved(tiny: str, monkeypatch: pytest.Monk
     up = load(tiny, device="cpu")
     images = [Image(draw(20, 20, seed=k)) for k in range(6)]
     want = [up.enlarge(image)[0].pixels for image in images]
-    forward, seen = tiles.Tiles._forward, []
+    forward, seen = Engine._forward, []
 
     def greedy(self: Any, network: Any, lr: torch.Tensor, draw: Any) -> torch.Tensor:
         seen.append(len(lr))
@@ -72,7 +72,7 @@ def test_a_batch_that_does_not_fit_is_halved(tiny: str, monkeypatch: pytest.Monk
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 8.00 MiB")
         return forward(self, network, lr, draw)
 
-    monkeypatch.setattr(tiles.Tiles, "_forward", greedy)
+    monkeypatch.setattr(Engine, "_forward", greedy)
     done = up.enlarge_together(images)
     assert seen == [6, 3, 1, 1, 1, 1, 1, 1] or max(seen[2:]) <= 2
     assert all(close(big.pixels, w) for (big, _), w in zip(done, want, strict=True))
@@ -86,7 +86,7 @@ def groups(sides: list[int], together: int, tile: TileOption = "auto") -> list[l
     taker._waiting = deque(
         _Waiting(
             of_image(Image(np.zeros((side, side, 3), np.uint8))),
-            InMemory(),
+            to_memory([]),
             Settings(tile=tile),
             lambda done, total: None,
         )

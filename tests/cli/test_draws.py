@@ -95,9 +95,9 @@ def test_stdin_to_a_file(cli: Cli, tiny_vae: Path, tmp_path: Path) -> None:
 def test_large_pictures_go_by_rows(
     by_rows: bool, cli: Cli, tiny_vae: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from upscale.upscaler import processing
+    from upscale import memory
 
-    monkeypatch.setattr(processing, "AT_ONCE", 1 if by_rows else 1 << 27)
+    monkeypatch.setattr(memory, "AT_ONCE", 1 if by_rows else 1 << 27)
     (tmp_path / "in.png").write_bytes(png(60, 50))
     out, chart = tmp_path / "out.png", tmp_path / "map.png"
     options = ("-m", tiny_vae, "-o", out, "--samples", "2", "--uncertainty", chart, "--tile", "16")

@@ -37,9 +37,8 @@ BY_ROWS = """
 import os, signal, sys
 for number in (signal.SIGINT, signal.SIGTERM):  # until the command line takes them over
     signal.signal(number, lambda number, frame: os._exit(128 + number))
-from upscale import storage
-from upscale.upscaler import processing
-storage.READ_BYTES, processing.AT_ONCE = 0, 1
+from upscale import memory, storage
+storage.READ_BYTES, memory.AT_ONCE = 0, 1
 from upscale.cli import status
 sys.exit(status(sys.argv[1:]))
 """

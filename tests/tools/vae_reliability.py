@@ -57,7 +57,7 @@ def reliability(std: Array, error: Array, bins: int = 10) -> list[Bin]:
 
 def measured(folder: Path, temperature: float) -> tuple[np.ndarray, np.ndarray]:
     """Predicted deviation and error of every value of a set, in levels."""
-    prepared = load("vae", device="cpu").native().prepared
+    prepared = load("vae", device="cpu").native()
     noise = Noise(0, temperature, SAMPLES, spread=True)
     stds, errors = [], []
     for path in find_sets([folder])[0].pictures:

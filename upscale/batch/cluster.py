@@ -29,7 +29,7 @@ from upscale.errors import UsageError
 from upscale.image import Reader
 from upscale.inference import Progress
 from upscale.settings import RunOptions, Settings
-from upscale.upscaler import Result, Target, load_settings, process
+from upscale.upscaler import Result, Write, load_settings, process
 
 ATTEMPTS = 3
 ASK_SECONDS = 0.5  # between two questions to the workers how far they are
@@ -107,9 +107,9 @@ class Worker:
         except Stopped:
             return None
 
-    def run(self, reader: Reader, target: Target, settings: Settings, progress: Progress) -> Result:
+    def run(self, reader: Reader, write: Write, settings: Settings, progress: Progress) -> Result:
         """Run the network in this thread."""
-        return process(reader, target, self.upscaler, settings, progress)
+        return process(reader, write, self.upscaler, settings, progress)
 
     def ask(self, is_stopped: bool) -> tuple[str, float, int] | None:
         """The picture last in the network, its tiles done and in all; say whether to discard it."""

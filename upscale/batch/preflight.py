@@ -13,24 +13,19 @@ from dataclasses import dataclass
 
 import torch
 
-from upscale import storage
+from upscale import memory, storage
 from upscale.batch.plan import Plan
 from upscale.batch.task import STDOUT, Task
 from upscale.batch.work import assumed_profile, describe, most_pixels
-from upscale.device import free_memory
 from upscale.errors import ImageError
 from upscale.image import FORMATS, Encoding, Info, check_input, create
-from upscale.inference.tiles import LARGEST_AUTO, MOST_BAND_BYTES, pixel_bytes
 from upscale.settings import Settings
 from upscale.upscaler import Upscaler, same_format
-from upscale.upscaler.processing import AT_ONCE
 
 HEAD_BYTES = 1 << 16
 PROBE_SIDE = 96  # of the picture that the speed is measured on, LR pixels
 # Bytes of an output for each byte of its pixels: for photographs, generously.
 CODED_SHARE = {"png": 0.75, "jpeg": 0.25, "webp": 0.25, "tiff": 1.0, "bmp": 1.0}
-FLOAT_BYTES = 4
-ROWS_HELD = 1024  # rows of input and output that are in memory where a picture goes by rows
 
 
 @dataclass(frozen=True)
@@ -101,7 +96,7 @@ def preflight(
         lines=lines,
         seconds=_seconds(pixels, upscaler),
         free=dict(_free(plan)),
-        memory_free=free_memory(torch.device("cpu")),
+        memory_free=memory.free_memory(memory.CPU),
         notes=tuple(plan.notes),
     )
 
@@ -121,9 +116,11 @@ def _forecast(
     name = task.format or same_format(info.format)
     sample = info.channels * info.depth // 8
     before, after = width * height * sample, out_width * out_height * sample
-    held = before + 2 * after
-    if before + after > AT_ONCE:
-        held = ROWS_HELD * (width + out_width) * sample
+    held = memory.held_bytes(before, after, (width + out_width) * sample)
+    native = upscaler.native()
+    running = memory.running_bytes(
+        upscaler.device, width, height, native.scale, native.channels, native.dtype
+    )
     shape = (out_height, out_width, info.channels)
     return Forecast(
         task,
@@ -132,7 +129,7 @@ def _forecast(
         out_width,
         out_height,
         disk=int(after * CODED_SHARE.get(name, 1.0)),
-        memory=held + _network(upscaler, width, height),
+        memory=held + running,
         problem=_refusal(name, shape, info, settings),
         note=settings.distortion(height, width),
         doubt=_doubt(name, info, settings),
@@ -165,17 +162,6 @@ def _doubt(name: str, info: Info, settings: Settings) -> str:
             "if there are others; give -f tiff"
         )
     return "; ".join(doubts)
-
-
-def _network(upscaler: Upscaler, width: int, height: int) -> int:
-    """Bytes of a tile in the network and of a row of tiles beside it, roughly."""
-    loaded = upscaler.native()
-    side = LARGEST_AUTO.get(upscaler.device.type, LARGEST_AUTO["cpu"])
-    row = FLOAT_BYTES * loaded.channels * min(side, height) * width * (1 + loaded.scale**2)
-    if upscaler.device.type != "cpu":
-        return row
-    tile = min(side, height) * min(side, width) * pixel_bytes(loaded.prepared)
-    return min(row, MOST_BAND_BYTES) + tile
 
 
 def _look(task: Task, settings: Settings, max_pixels: int | None) -> Info:

@@ -20,14 +20,14 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from upscale import memory
 from upscale.batch.plan import Plan
 from upscale.batch.task import Task
 from upscale.batch.work import Outcome, Stopped, Work, failed, settled
 from upscale.image import Reader
 from upscale.inference import Progress
-from upscale.inference.tiles import BATCH_PIXELS, LARGEST_AUTO, MAX_BATCH
 from upscale.settings import RunOptions, Settings
-from upscale.upscaler import Result, Target, Upscaler, process, process_together
+from upscale.upscaler import Result, Upscaler, Write, process, process_together
 
 POLL_SECONDS = 0.2  # a signal's handler runs between two waits
 RETRY_SECONDS = 0.5  # until a picture that another process had in hand is asked for again
@@ -40,7 +40,7 @@ class _Waiting:
     """A picture that waits for a network."""
 
     reader: Reader
-    target: Target
+    write: Write
     settings: Settings
     progress: Progress
     result: Future[Result] = field(default_factory=Future)
@@ -53,7 +53,7 @@ class _Waiting:
 
 def together_on(upscaler: Upscaler) -> int:
     """Return how many small pictures of one size run at once on a device, at most."""
-    return MAX_BATCH if upscaler.device.type == "cuda" else 1
+    return memory.MAX_BATCH if upscaler.device.type == "cuda" else 1
 
 
 class Network:
@@ -78,10 +78,10 @@ class Network:
     def _take_device(self) -> None:
         self._own.upscaler = self._free.get()
 
-    def run(self, reader: Reader, target: Target, settings: Settings, progress: Progress) -> Result:
+    def run(self, reader: Reader, write: Write, settings: Settings, progress: Progress) -> Result:
         """Wait for a network, and for its result."""
         progress(0, 1)
-        item = _Waiting(reader, target, settings, progress)
+        item = _Waiting(reader, write, settings, progress)
         with self._lock:
             self._waiting.append(item)
         self._pool.submit(self._next)  # it may take another picture first, but each has its call
@@ -98,7 +98,7 @@ class Network:
         for item in group:
             try:
                 upscaler: Upscaler = self._own.upscaler
-                done = process(item.reader, item.target, upscaler, item.settings, item.progress)
+                done = process(item.reader, item.write, upscaler, item.settings, item.progress)
             except BaseException as error:  # noqa: BLE001 - raised again by the one who waits
                 item.result.set_exception(error)
             else:
@@ -107,8 +107,8 @@ class Network:
     def _run_together(self, group: list[_Waiting]) -> bool:
         """Run small pictures at once; ``False``: each is to be run alone, one of them is bad."""
         try:
-            readers, targets = [w.reader for w in group], [w.target for w in group]
-            results = process_together(readers, targets, self._own.upscaler, group[0].settings)
+            readers, writes = [w.reader for w in group], [w.write for w in group]
+            results = process_together(readers, writes, self._own.upscaler, group[0].settings)
             for item in group:
                 item.progress(1, 1)
         except BaseException:  # noqa: BLE001 - alone, it says what is wrong
@@ -134,10 +134,10 @@ class Network:
     def _room(self, item: _Waiting) -> int:
         """How many pictures like this one run together; those that are cut into tiles run alone."""
         tile = item.settings.tile
-        side = LARGEST_AUTO["cuda"] if isinstance(tile, str) else tile
+        side = memory.LARGEST_AUTO["cuda"] if isinstance(tile, str) else tile
         if self.together <= 1 or max(item.size) > side:
             return 1
-        return max(1, min(self.together, BATCH_PIXELS // (item.size[0] * item.size[1])))
+        return memory.at_once(item.size[0] * item.size[1], self.together)
 
 
 class Workers(Protocol):

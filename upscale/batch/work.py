@@ -11,12 +11,12 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from upscale import storage
 from upscale.batch.claims import Folders
@@ -25,26 +25,24 @@ from upscale.batch.journal import Journal, JournalLine
 from upscale.batch.plan import Plan, is_done, is_ours
 from upscale.batch.report import Record
 from upscale.batch.task import STDOUT, Task
-from upscale.device import is_out_of_memory
 from upscale.errors import ImageError, OutputError, UpscaleError
 from upscale.image import FORMATS, MAX_PIXELS, Reader
 from upscale.image import open as open_image
 from upscale.inference import Progress
+from upscale.memory import MOST_PIXELS, is_out_of_memory
 from upscale.settings import Settings
 from upscale.storage import Content
 from upscale.upscaler import (
-    Behind,
-    InFile,
     Result,
-    Target,
     Upscaler,
+    Write,
     bytes_of,
     encoded,
     goes_by_rows,
     same_format,
     save,
+    to_file,
 )
-from upscale.upscaler.processing import MOST_PIXELS
 
 if TYPE_CHECKING:
     from upscale.upscaler.uncertainty import MapRows
@@ -64,7 +62,7 @@ class Runner(Protocol):
     def upscaler(self) -> Upscaler:
         """The model, or one of several that differ in their device alone."""
 
-    def run(self, reader: Reader, target: Target, settings: Settings, progress: Progress) -> Result:
+    def run(self, reader: Reader, write: Write, settings: Settings, progress: Progress) -> Result:
         """``upscale.upscaler.process``, in this thread or in the network's own."""
 
 
@@ -227,13 +225,13 @@ class _Job:
         Raises:
             OutputError: It exists, or cannot be written.
         """
-        task, settings = self.task, self._settings()
+        task = self.task
         if task.output == STDOUT:
-            return encoded(self.format, settings, self._run)
+            return encoded(self._run)
         try:
             storage.make_folder(task.output)
             if storage.is_url(task.output):
-                data, result = encoded(self.format, settings, self._run)
+                data, result = encoded(self._run)
                 self._upload(data, journal)
                 return None, result
 
@@ -245,8 +243,6 @@ class _Job:
 
             result = save(
                 task.output,
-                self.format,
-                settings,
                 self._run,
                 by_rows=self.by_rows,
                 replace=task.replace,
@@ -265,19 +261,25 @@ class _Job:
             palette=settings.palette and kind.name == "png",
         )
 
-    def _run(self, target: InFile) -> Result:
+    def _run(self, file: BinaryIO) -> Result:
         """Enlarge the picture; encode a small one in this thread, so that the network is free."""
         settings, seed = self.work.settings, self.task.seed
         if seed is not None:  # it is one draw
             settings = replace(settings, samples=1, seed=seed)
         rows = _map_of(self.task)
-        target.aside = None if rows is None else rows.add
-        behind = None if self.by_rows else Behind(target)
+        later: list[Callable[[], None]] = []
+        write = to_file(
+            file,
+            self.format,
+            self._settings(),
+            later=None if self.by_rows else later,
+            variances=None if rows is None else rows.add,
+        )
         asked = time.perf_counter()
-        result = self.runner.run(self.reader, behind or target, settings, self.progress)
+        result = self.runner.run(self.reader, write, settings, self.progress)
         self.waited += time.perf_counter() - asked - result.seconds
-        if behind is not None:
-            behind.finish()
+        for encode in later:
+            encode()
         if rows is not None:
             write_maps(self.task, rows, result.provenance())
         return result

@@ -136,7 +136,7 @@ def _kernels() -> Check:
 def _cuda(index: int) -> Check:
     import torch
 
-    from upscale.device import free_memory
+    from upscale.memory import free_memory
 
     name = f"cuda:{index}"
     try:
@@ -155,7 +155,7 @@ def _memory() -> Iterator[Check]:
 
     import torch
 
-    from upscale.device import free_memory
+    from upscale.memory import free_memory
 
     free = free_memory(torch.device("cpu")) / 2**30
     yield Check("memory", "memory", "ok" if free > 1 else "failed", f"{free:.1f} GiB free")

@@ -158,7 +158,7 @@ def candidate_of(upscaler: Upscaler, model: str) -> Candidate:
 
     fixed = len(chain) == 1 and not upscaler.is_auto
     alone = upscaler.tensor if fixed and native.scale == scale else None
-    is_studio = native.channels == 1 and native.prepared.network.luma == "studio"
+    is_studio = native.channels == 1 and native.network.luma == "studio"
     return Candidate(
         model=model,
         scale=scale,
@@ -169,7 +169,7 @@ def candidate_of(upscaler: Upscaler, model: str) -> Candidate:
         alpha=native.alpha,
         denoise="auto" if upscaler.is_auto else chain[0].denoise,
         weights=upscaler.weights,
-        uncertainty=uncertainty if native.prepared.network.noise_channels else None,
+        uncertainty=uncertainty if native.network.noise_channels else None,
     )
 
 

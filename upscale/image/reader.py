@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -18,6 +18,7 @@ from upscale.image.source import Header, Source, data_of
 from upscale.metadata import Metadata
 from upscale.metadata.data import Data
 from upscale.metadata.settle import settled
+from upscale.strips import gathered, ranges
 
 HEAD = 4096  # bytes that tell the format
 LARGEST = 1e30  # of floating-point values
@@ -76,24 +77,11 @@ class Reader:
         return of_image(self.read())
 
 
-def gathered(strips: Iterable[Pixels], height: int) -> Pixels:
-    """The whole picture of some strips (h, W, C), without a second copy of it in memory."""
-    out, top = np.empty(0), 0
-    for strip in strips:
-        if len(strip) == height:
-            return strip
-        if not top:
-            out = np.empty((height, *strip.shape[1:]), strip.dtype)
-        out[top : top + len(strip)] = strip
-        top += len(strip)
-    return out
-
-
 def _strips(pixels: Pixels) -> Iterator[Pixels]:
     """The rows of a picture in memory."""
     tall = max(1, vips.BAND // pixels[0].nbytes)
-    for top in range(0, len(pixels), tall):
-        yield pixels[top : top + tall]
+    for first, last in ranges(len(pixels), tall):
+        yield pixels[first:last]
 
 
 def of_image(image: Image) -> Reader:

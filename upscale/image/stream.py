@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import queue
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -145,29 +145,3 @@ def _start(shape: Shape, dtype: np.dtype[Any], cmyk: bool) -> bytes:
         return head + tags.write_directory(places, 16, ORDER, big=True)
 
     return written(len(written(0)))
-
-
-def cut(rows: Iterable[Pixels], shape: Shape, dtype: np.dtype[Any], tall: int) -> Iterator[Pixels]:
-    """Yield the rows of a picture at most ``tall`` at a time.
-
-    Args:
-        rows: Strips (h, W, C) from top to bottom, in any heights.
-        shape: Height, width and channels of the picture.
-        dtype: Of the samples.
-        tall: Most rows to give at a time.
-
-    Raises:
-        ValueError: A strip of another width, count of channels or dtype, or not as many rows as
-            ``shape`` says.
-    """
-    (height, *rest), count = shape, 0
-    for strip in rows:
-        count += len(strip)
-        if strip.ndim != 3 or [*strip.shape[1:]] != rest or strip.dtype != dtype:
-            raise ValueError(f"a strip {strip.shape} of {strip.dtype} for {shape} of {dtype}")
-        if count > height:
-            break
-        for top in range(0, len(strip), tall):
-            yield strip[top : top + tall]
-    if count != height:
-        raise ValueError(f"{count} rows, and not {height}")

@@ -15,12 +15,13 @@ from upscale.icc import cmyk
 from upscale.image import jpeg, jxl, netpbm, opencv, pillow, png
 from upscale.image.fit import check_output, fit_metadata, fit_pixels, full_scale, losses
 from upscale.image.model import Encoding, Format, Image, Pixels, check_size
-from upscale.image.stream import Shape, cut, save_rows, strip_rows
+from upscale.image.stream import Shape, save_rows, strip_rows
 from upscale.image.vips import library
 from upscale.metadata import Metadata
 from upscale.metadata import jpeg as segments
 from upscale.metadata.data import FileData
 from upscale.metadata.tiff import finish
+from upscale.strips import checked
 
 BY_ROWS = frozenset({"png", "jpeg", "tiff"})  # by libvips; the others are whole in memory
 CLASSIC = 2**32 - 2**24  # bytes that a TIFF may have before it must be a BigTIFF
@@ -94,7 +95,7 @@ class Writer:
         """The rows as they are stored, few at a time."""
         tall = strip_rows(self._shape, self.fitted.pixels.dtype)
         under = self.encoding.background
-        for strip in cut(rows, self.shape, self.dtype, tall):
+        for strip in checked(rows, self.shape, self.dtype, tall):
             pixels = fit_pixels(Image(strip, self.metadata), self.kind, under).pixels
             yield cmyk.from_rgb(pixels, self.separated) if self.separated else pixels
 

@@ -21,12 +21,13 @@ import torch
 from torch import Tensor
 
 from upscale.checkpoints import Checkpoint, build, resolve
-from upscale.device import computes_in, dtype_name, keep_large_blocks
+from upscale.device import computes_in, dtype_name
 from upscale.errors import UpscaleError, UsageError
+from upscale.inference.engine import RunReport
+from upscale.inference.network import prepare
 from upscale.inference.noise import Noise
-from upscale.inference.prepared import prepare
-from upscale.inference.runner import run
-from upscale.inference.tiles import RunReport
+from upscale.inference.run import run
+from upscale.memory import keep_large_blocks
 from upscale.models import Network, config_from_dict, network_class
 from upscale.settings import TileOption
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from upscale.tiling import Tile
 
 BLOCK = 64  # columns that one generator serves, so that a tile draws no more than it needs
 
@@ -52,3 +55,44 @@ class Noise:
         offset = left - blocks.start * BLOCK
         cut = drawn.reshape(channels, height, -1)[:, :, offset : offset + width]
         return torch.from_numpy(cut * np.float32(self.temperature))[None]
+
+
+@dataclass(frozen=True)
+class TileNoise:
+    """The noise of a batch of tiles.
+
+    Attributes:
+        noise: Where it comes from.
+        channels: Noise channels of the network.
+        tiles: The batch.
+        corner: First row and column of the picture that the tiles are of, in a larger one.
+        is_turned: Rows are columns.
+        flips: Axes that are flipped then.
+    """
+
+    noise: Noise
+    channels: int
+    tiles: Sequence[Tile]
+    corner: tuple[int, int] = (0, 0)
+    is_turned: bool = False
+    flips: tuple[int, ...] = ()
+
+    def of(self, sample: int) -> Tensor:
+        """The noise of draw ``sample``, (N, noise channels, H, W)."""
+        noise = self.noise.of(sample)
+        parts = [
+            noise.draw(
+                self.channels,
+                tile.rows.size,
+                tile.cols.size,
+                first=self.corner[0] + tile.rows.start,
+                left=self.corner[1] + tile.cols.start,
+            )
+            for tile in self.tiles
+        ]
+        z = torch.cat(parts)
+        return (z.transpose(-2, -1) if self.is_turned else z).flip(self.flips)
+
+    def turned(self, is_turned: bool, flips: tuple[int, ...]) -> TileNoise:
+        """The same noise, turned and flipped with the picture."""
+        return replace(self, is_turned=is_turned, flips=flips)

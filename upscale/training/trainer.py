@@ -19,9 +19,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from upscale.device import keep_large_blocks
 from upscale.errors import CheckpointError, DataError, OutputError
 from upscale.inference.noise import Noise
+from upscale.memory import keep_large_blocks
 from upscale.metrics import psnr
 from upscale.models import Network, network_class
 from upscale.resample import resize_uint8

@@ -1,21 +1,31 @@
-"""A model, loaded and ready: picture, array, bytes or file in, the same out."""
+"""A model, loaded and ready: picture, array, bytes or file in, the same out.
 
-from upscale.upscaler.networks import Size
-from upscale.upscaler.processing import bytes_of, goes_by_rows, process, process_together
+``load`` gives an ``Upscaler`` (``upscaler.py``, open it first), which holds its networks
+(``networks.py``). Whatever is enlarged is one ``Enlargement`` (``enlargement.py``): rows of a
+Reader in, strips of the result out; ``process`` (``process.py``) writes it to memory or to a file
+and says how it went, in a ``Result``.
+"""
+
+from upscale.upscaler.enlargement import Enlargement
+from upscale.upscaler.process import (
+    Write,
+    bytes_of,
+    encoded,
+    goes_by_rows,
+    process,
+    process_together,
+    save,
+    to_file,
+    to_memory,
+)
 from upscale.upscaler.result import Result, model_label
-from upscale.upscaler.stream import Stream
-from upscale.upscaler.targets import Behind, InFile, InMemory, Target, encoded, save
 from upscale.upscaler.upscaler import Upscaler, load, load_settings, same_format
 
 __all__ = [
-    "Behind",
-    "InFile",
-    "InMemory",
+    "Enlargement",
     "Result",
-    "Size",
-    "Stream",
-    "Target",
     "Upscaler",
+    "Write",
     "bytes_of",
     "encoded",
     "goes_by_rows",
@@ -26,4 +36,6 @@ __all__ = [
     "process_together",
     "same_format",
     "save",
+    "to_file",
+    "to_memory",
 ]

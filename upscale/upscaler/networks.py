@@ -1,60 +1,58 @@
-"""The networks of a model or of a chain of models, and the streams that run them."""
+"""The networks of a model, or of a chain of models, on a device."""
 
 from __future__ import annotations
 
 import itertools
 import math
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
 from upscale.checkpoints import build, families, resolve, select
 from upscale.checkpoints.names import chain_of, normal
-from upscale.damage import MOST, Damage, denoise_for, survey
 from upscale.device import choose_dtype
 from upscale.errors import UsageError
-from upscale.image import Reader
-from upscale.inference import Prepared, Progress, prepare
+from upscale.inference import Prepared, prepare
 from upscale.settings import Settings
-from upscale.upscaler.stream import Stream
-
-Size = tuple[int, int]  # height, width
-HINT_PIXELS = 1 << 24  # a larger picture is not read once more for the sake of a hint
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """One native scale of a model on its device.
+class Stage(Prepared):
+    """A loaded network: one native scale of a model.
 
     Attributes:
-        prepared: The network.
         weights: SHA-256 of each checkpoint by its name.
         alpha: Share of the GAN net; None where the model is no pair.
         denoise: Share of the pair for real pictures; None where the model has none.
         is_for_clean: Whether it was trained on clean pictures alone.
     """
 
-    prepared: Prepared
-    weights: dict[str, str]
-    alpha: float | None
+    weights: dict[str, str] = field(default_factory=dict)
+    alpha: float | None = None
     denoise: float | None = None
     is_for_clean: bool = False
 
     @property
     def scale(self) -> int:
-        """Native enlargement of the network."""
-        return self.prepared.network.scale
+        """Native enlargement."""
+        return self.network.scale
 
     @property
     def channels(self) -> int:
         """1 luma or gray, 3 RGB."""
-        return self.prepared.network.channels
+        return self.network.channels
+
+    @property
+    def takes(self) -> str:
+        """Which colour the network takes, in words."""
+        gray = {"studio": "Y of the studio range", "full": "gray"}[self.network.luma]
+        return "RGB" if self.channels == 3 else gray
 
 
-def load_native(
+def load_stage(
     settings: Settings, device: torch.device, scale: float | None, denoise: float | None = None
-) -> Loaded:
+) -> Stage:
     """Load the network of the nearest native scale at or above ``scale`` (None: the default one).
 
     ``denoise`` is the share of the pair for real pictures where the settings leave it open.
@@ -68,10 +66,13 @@ def load_native(
     checkpoint = resolve(settings.model, alpha=settings.alpha, denoise=share, scale=scale)
     network = build(checkpoint)
     dtype = choose_dtype(settings.dtype, device, network.precisions)
-    weights = {source.name: source.sha256 for source in checkpoint.sources}
-    prepared = prepare(network, device, dtype)
-    is_for_clean = checkpoint.metadata.is_for_clean and checkpoint.denoise is None
-    return Loaded(prepared, weights, checkpoint.alpha, checkpoint.denoise, is_for_clean)
+    return Stage(
+        **vars(prepare(network, device, dtype)),
+        weights={source.name: source.sha256 for source in checkpoint.sources},
+        alpha=checkpoint.alpha,
+        denoise=checkpoint.denoise,
+        is_for_clean=checkpoint.metadata.is_for_clean and checkpoint.denoise is None,
+    )
 
 
 class Networks:
@@ -85,6 +86,7 @@ class Networks:
         device: Where the networks run.
         native_scale: Enlargement of the networks that run by default.
         scale: Final enlargement by default.
+        is_auto: Whether the share of the nets for real pictures is chosen by picture.
     """
 
     def __init__(self, settings: Settings, device: torch.device) -> None:
@@ -96,11 +98,16 @@ class Networks:
         """
         self.settings, self.device = settings, device
         self._lock = threading.Lock()
-        self._models = [_Model(part, device) for part in _parts(settings)]
-        first = self._run(settings.scale, None)
+        self._parts = _parts(settings)
+        self._scales = [
+            {entry.scale for entry in families().get(normal(part.model), ())}
+            for part in self._parts
+        ]
+        self._loaded: dict[tuple[int, int, float | None], Stage] = {}  # by part, scale, denoise
+        first = self._stages(settings.scale, None)
         _check_chain(first)
         self.native_scale = math.prod(stage.scale for stage in first)
-        defaults = (stage.prepared.network.default_scale for stage in first)
+        defaults = (stage.network.default_scale for stage in first)
         self.scale = float(settings.scale or math.prod(defaults))
         self.is_auto = first[0].denoise is not None and settings.denoise in (None, "auto")
         if settings.denoise == "auto" and not self.is_auto:
@@ -109,37 +116,17 @@ class Networks:
                 "has a pair of nets for real pictures; leave it out, or choose esrgan"
             )
 
-    def _run(self, scale: float | None, denoise: float | None) -> tuple[Loaded, ...]:
-        """One network of each model; the first ones enlarge as far as is asked for."""
-        stages: list[Loaded] = []
-        for model in self._models:
-            stages.append(model.at(scale, denoise if model is self._models[0] else None))
-            scale = None if scale is None else scale / stages[-1].scale
-        return tuple(stages)
-
-    def chain(self, scale: float | None = None, denoise: float | None = None) -> tuple[Loaded, ...]:
+    def chain(self, scale: float | None = None, denoise: float | None = None) -> tuple[Stage, ...]:
         """The networks that run, in order, for an enlargement of ``scale`` (None: the default).
 
         ``denoise`` is the share of the pair for real pictures where it is chosen by picture.
         """
         with self._lock:
-            return self._run(self.scale if scale is None else scale, denoise)
+            return self._stages(self.scale if scale is None else scale, denoise)
 
-    def native(self, scale: float | None = None) -> Loaded:
+    def native(self, scale: float | None = None) -> Stage:
         """The last network that runs for an enlargement of ``scale`` (None: the default)."""
         return self.chain(scale)[-1]
-
-    def check_draws(self, wanted: str) -> None:
-        """Refuse what needs draws of a model that has none.
-
-        Raises:
-            UsageError: With what was wanted.
-        """
-        if not self.native().prepared.network.noise_channels:
-            raise UsageError(
-                f"{wanted}: {self.settings.model} always gives the same picture; choose a model "
-                "that draws: -m vae"
-            )
 
     @property
     def weights(self) -> dict[str, str]:
@@ -147,60 +134,40 @@ class Networks:
         stages = self.chain()  # where denoise is chosen by picture, the default has all four nets
         return {name: sha256 for stage in stages for name, sha256 in stage.weights.items()}
 
-    def stream_of(
-        self, reader: Reader, settings: Settings, progress: Progress | None = None
-    ) -> Stream:
-        """Prepare to enlarge a picture; the result leaves in strips.
+    def check_draws(self, what: str) -> None:
+        """Refuse what needs draws of a model that has none.
 
         Raises:
-            ImageError: The picture is damaged.
+            UsageError: With what was asked for.
         """
-        height, width = reader.height, reader.width
-        final = settings.final_size(height, width, self.scale)
-        full = settings.full_size(height, width, self.scale)
-        scale = max(full[0] / height, full[1] / width)
-        stages, hint = self.chain(scale), settings.distortion(height, width)
-        if self.is_auto:
-            stages = self.chain(scale, denoise_for(survey(reader.rows(), height, width)))
-        elif stages[0].is_for_clean and height * width <= HINT_PIXELS:
-            hints = (hint, _hint(survey(reader.rows(), height, width)))
-            hint = "; ".join(filter(None, hints))
-        return Stream(reader, stages, settings, final, full, progress, hint)
+        if not self.native().network.noise_channels:
+            raise UsageError(
+                f"{what}: {self.settings.model} always gives the same picture; choose a model "
+                "that draws: -m vae"
+            )
 
+    def _stages(self, scale: float | None, denoise: float | None) -> tuple[Stage, ...]:
+        """One network of each model; the first ones enlarge as far as is asked for."""
+        stages: list[Stage] = []
+        for part in range(len(self._parts)):
+            stages.append(self._stage(part, scale, None if part else denoise))
+            scale = None if scale is None else scale / stages[-1].scale
+        return tuple(stages)
 
-class _Model:
-    """One model of a chain; its networks are loaded when they are first needed."""
-
-    def __init__(self, settings: Settings, device: torch.device) -> None:
-        self._settings, self._device = settings, device
-        self._loaded: dict[tuple[int, float | None], Loaded] = {}
-        self._scales = {entry.scale for entry in families().get(normal(settings.model), ())}
-
-    def at(self, scale: float | None, denoise: float | None) -> Loaded:
+    def _stage(self, part: int, scale: float | None, denoise: float | None) -> Stage:
         """The network of the nearest native scale at or above ``scale``; None: the default one."""
-        if scale is None or not self._scales:
-            return self._load(scale, denoise)
-        scales = sorted(self._scales)
-        chosen = next((s for s in scales if s >= scale), scales[-1])
-        return self._loaded.get((chosen, denoise)) or self._load(chosen, denoise)
-
-    def _load(self, scale: float | None, denoise: float | None) -> Loaded:
-        loaded = load_native(self._settings, self._device, scale, denoise)
-        self._scales.add(loaded.scale)
-        for share in (denoise, loaded.denoise):  # the default share has two names
-            self._loaded.setdefault((loaded.scale, share), loaded)
-        return self._loaded[loaded.scale, denoise]
-
-
-def _hint(damage: Damage) -> str:
-    """What to use for a picture that the networks for clean ones would make worse, or ""."""
-    if denoise_for(damage) < MOST:
-        return ""
-    return (
-        f"the picture looks compressed or noisy (blocks {damage.blockiness:.2f}, noise "
-        f"{damage.noise:.1f}) and this model knows clean ones; -m esrgan, or -m swinir-jpeg or "
-        "swinir-denoise before it (-m swinir-jpeg,MODEL), suits it better"
-    )
+        chosen = scale
+        if scale is not None and self._scales[part]:
+            scales = sorted(self._scales[part])
+            nearest = next((s for s in scales if s >= scale), scales[-1])
+            if (part, nearest, denoise) in self._loaded:
+                return self._loaded[part, nearest, denoise]
+            chosen = nearest
+        stage = load_stage(self._parts[part], self.device, chosen, denoise)
+        self._scales[part].add(stage.scale)
+        for share in (denoise, stage.denoise):  # the default share has two names
+            self._loaded.setdefault((part, stage.scale, share), stage)
+        return self._loaded[part, stage.scale, denoise]
 
 
 def _parts(settings: Settings) -> list[Settings]:
@@ -228,22 +195,16 @@ def _parts(settings: Settings) -> list[Settings]:
     ]
 
 
-def _check_chain(stages: tuple[Loaded, ...]) -> None:
+def _check_chain(stages: tuple[Stage, ...]) -> None:
     """Refuse networks of which one cannot take what the one before gives.
 
     Raises:
         UsageError: With both and what each takes.
     """
-    for one, other in itertools.pairwise(stages):
-        given, taken = (_takes(stage) for stage in (one, other))
-        if given != taken:
-            names = [" + ".join(stage.weights) or "bicubic" for stage in (one, other)]
+    for before, after in itertools.pairwise(stages):
+        if before.takes != after.takes:
+            first, second = (" + ".join(s.weights) or "bicubic" for s in (before, after))
             raise UsageError(
-                f"{names[0]} gives {given} and {names[1]} takes {taken}; "
+                f"{first} gives {before.takes} and {second} takes {after.takes}; "
                 "a chain needs networks of one kind"
             )
-
-
-def _takes(stage: Loaded) -> str:
-    luma = {"studio": "Y of the studio range", "full": "gray"}[stage.prepared.network.luma]
-    return "RGB" if stage.channels == 3 else luma

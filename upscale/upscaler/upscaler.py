@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from upscale.device import choose_device, keep_large_blocks
+from upscale import memory
+from upscale.device import choose_device
 from upscale.errors import ImageError, OutputError, UsageError
 from upscale.files import cannot_write, refuse_existing
 from upscale.image import FORMATS, MAX_PIXELS, Image, Pixels, Reader, format_of, of_image
@@ -23,11 +24,18 @@ from upscale.image import open as open_image
 from upscale.inference import Noise, Progress, run
 from upscale.options import divide, signature
 from upscale.settings import Settings
-from upscale.upscaler.networks import Networks, Size
-from upscale.upscaler.processing import goes_by_rows, process, process_together
+from upscale.upscaler.enlargement import Enlargement
+from upscale.upscaler.networks import Networks
+from upscale.upscaler.process import (
+    encoded,
+    goes_by_rows,
+    process,
+    process_together,
+    save,
+    to_file,
+    to_memory,
+)
 from upscale.upscaler.result import Result
-from upscale.upscaler.stream import Stream
-from upscale.upscaler.targets import InMemory, encoded, save
 
 if TYPE_CHECKING:
     from upscale.upscaler.uncertainty import Uncertainty
@@ -41,7 +49,7 @@ class Upscaler(Networks):
     """A loaded model; made by ``load``. It can be used from several threads at once.
 
     Where methods take ``changes``, one picture may have other settings than the model was loaded
-    with: ``scale``, ``size`` (height, width), ``quality`` and so on, but no other ``model``,
+    with: ``scale``, ``size`` (width, height), ``quality`` and so on, but no other ``model``,
     ``alpha``, ``denoise`` or ``dtype``.
     """
 
@@ -64,8 +72,8 @@ class Upscaler(Networks):
             picture: An :class:`Image`, or an array (H, W) or (H, W, C) of uint8, uint16, or float32
                 in [0, 1]; C is 1 gray, 2 gray and alpha, 3 RGB, 4 RGB and alpha.
             progress: Called with the tiles done, the one in work in part, and all tiles.
-            changes: Settings that this picture has otherwise: ``scale=1.5``, or ``size=(height,
-                width)``.
+            changes: Settings that this picture has otherwise: ``scale=1.5``, or ``size=(width,
+                height)``.
 
         Returns:
             What was given, enlarged: same type, channels, dtype, metadata.
@@ -105,12 +113,12 @@ class Upscaler(Networks):
         """
         settings = self.changed(changes)
         reader = open_image(data, max_pixels=max_pixels).in_memory()
-        kind = settings.format and format_of(settings.format)
+        name = format_of(settings.format) if settings.format else same_format(reader.format)
         return _Bytes(
             encoded(
-                kind or same_format(reader.format),
-                settings,
-                lambda target: process(reader, target, self, settings, progress),
+                lambda file: process(
+                    reader, to_file(file, name, settings), self, settings, progress
+                )
             )[0]
         )
 
@@ -141,7 +149,7 @@ class Upscaler(Networks):
         started = time.perf_counter()
         source, target = Path(src), Path(dst)
         settings = self.changed(changes)
-        kind = format_of(settings.format or target.name)
+        name = format_of(settings.format or target.name)
         _check_target(source, target, overwrite)
         reader = _opened(source, max_pixels)
         by_rows = goes_by_rows(reader, self, settings)
@@ -150,9 +158,9 @@ class Upscaler(Networks):
         try:
             result = save(
                 str(target),
-                kind,
-                settings,
-                lambda where: process(reader, where, self, settings, progress),
+                lambda file: process(
+                    reader, to_file(file, name, settings), self, settings, progress
+                ),
                 by_rows=by_rows,
                 replace=overwrite,
             )
@@ -202,8 +210,8 @@ class Upscaler(Networks):
             array = np.asarray(picture)
             picture = Image(array[:, :, None] if array.ndim == 2 else array)
         parts: list[Any] = []
-        memory = InMemory(aside=lambda rows: parts.append(rows.copy()))
-        process(of_image(picture), memory, self, self.changed({**changes, "samples": n}))
+        write = to_memory([], lambda rows: parts.append(rows.copy()))
+        process(of_image(picture), write, self, self.changed({**changes, "samples": n}))
         return joined(parts)
 
     def enlarge(
@@ -213,9 +221,10 @@ class Upscaler(Networks):
 
         Beside input and output in their own depth, memory holds some rows of tiles.
         """
-        memory = InMemory()
-        result = process(of_image(image), memory, self, self.changed(changes), progress)
-        return memory.image, result
+        images: list[Image] = []
+        settings = self.changed(changes)
+        result = process(of_image(image), to_memory(images), self, settings, progress)
+        return images[0], result
 
     def enlarge_together(
         self, images: Sequence[Image], **changes: Any
@@ -231,12 +240,14 @@ class Upscaler(Networks):
         sizes = {(image.height, image.width) for image in images}
         if len(sizes) != 1:
             raise ImageError(f"pictures of {sorted(sizes)} do not run together: give one size")
-        memories = [InMemory() for _ in images]
-        readers = [of_image(image) for image in images]
-        results = process_together(readers, memories, self, self.changed(changes))
-        return [(memory.image, r) for memory, r in zip(memories, results, strict=True)]
+        enlarged: list[Image] = []
+        readers, writes = [of_image(image) for image in images], [to_memory(enlarged)] * len(images)
+        results = process_together(readers, writes, self, self.changed(changes))
+        return list(zip(enlarged, results, strict=True))
 
-    def stream(self, reader: Reader, *, progress: Progress | None = None, **changes: Any) -> Stream:
+    def stream(
+        self, reader: Reader, *, progress: Progress | None = None, **changes: Any
+    ) -> Enlargement:
         """Prepare to enlarge a picture that comes by rows; the result leaves in strips.
 
         Neither is ever whole in memory. The picture is gone through once at the call.
@@ -249,7 +260,7 @@ class Upscaler(Networks):
         Raises:
             ImageError: A file cannot be read to its end.
         """
-        return self.stream_of(reader, self.changed(changes), progress)
+        return Enlargement(self, reader, self.changed(changes), progress)
 
     def tensor(self, lr: Tensor, *, scale: float | None = None) -> Tensor:
         """Run the native network on (1, channels, H, W) in [0, 1].
@@ -258,7 +269,7 @@ class Upscaler(Networks):
         chooses among the native scales of a family; nothing is resampled or clipped.
         """
         strips = run(
-            self.native(scale).prepared,
+            self.native(scale),
             lr,
             tile=self.settings.tile,
             overlap=self.settings.overlap,
@@ -267,7 +278,7 @@ class Upscaler(Networks):
         )
         return torch.cat([rows for _, _, rows in strips], -2)
 
-    def final_size(self, height: int, width: int, **changes: Any) -> Size:
+    def final_size(self, height: int, width: int, **changes: Any) -> tuple[int, int]:
         """Height and width of the result for an input of ``height`` x ``width``.
 
         Raises:
@@ -283,9 +294,6 @@ class Upscaler(Networks):
                 raise UsageError(f"{name} is settled when a model is loaded: load another one")
         if given.keys() & set(ENLARGEMENT):
             given = dict.fromkeys(ENLARGEMENT) | given
-        if given.get("size") is not None:
-            height, width = given["size"]
-            given["size"] = (width, height)
         try:
             return replace(self.settings, **given)
         except TypeError as error:
@@ -358,5 +366,5 @@ load.__signature__ = signature(  # type: ignore[attr-defined]
 
 def load_settings(settings: Settings, device: str = "auto") -> Upscaler:
     """Load the model that settings name; see :func:`load`."""
-    keep_large_blocks()
+    memory.keep_large_blocks()
     return Upscaler(settings, choose_device(device))

@@ -19,6 +19,8 @@ class Prepared:
     Attributes:
         network: In ``dtype`` on ``device``, for inference only.
         fallback: The same in float32 (the same object where ``dtype`` is float32).
+        device: Where it runs.
+        dtype: In which precision.
         work: For progress: what one LR pixel takes, once a run has measured it.
     """
 
@@ -26,10 +28,9 @@ class Prepared:
     fallback: Network
     device: torch.device
     dtype: torch.dtype
-    work: dict[tuple[bool, int], float] = field(default_factory=dict, compare=False)
-
-    def __post_init__(self) -> None:
-        watch(self.network)
+    work: dict[tuple[bool, int], float] = field(
+        default_factory=dict, compare=False, repr=False, kw_only=True
+    )
 
 
 def prepare(
@@ -47,7 +48,8 @@ def prepare(
     network.to(device=device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     fallback = optimized(network, device)
-    if dtype == torch.float32:
-        return Prepared(fallback, fallback, device, dtype)
-    half = copy.deepcopy(network if device.type == "cpu" else fallback).to(dtype=dtype)
-    return Prepared(half, fallback, device, dtype)
+    chosen = fallback
+    if dtype != torch.float32:
+        chosen = copy.deepcopy(network if device.type == "cpu" else fallback).to(dtype=dtype)
+    watch(chosen)
+    return Prepared(chosen, fallback, device, dtype)

@@ -1,4 +1,4 @@
-"""The tiles of a run: their size, batches, precision, memory, and what they are put together to.
+"""The engine: the tiles of one run, their size, batches, precision, memory, and their sum.
 
 Picture and result stay on the CPU, tiles go to the device and back. Rows are read when their tiles
 are due, finished rows leave as strips: of picture and result, only those in work exist here.
@@ -7,39 +7,32 @@ are due, finished rows leave as strips: of picture and result, only those in wor
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from upscale.device import dtype_name, free_memory, is_out_of_memory, release, to_host
+from upscale import memory
+from upscale.device import dtype_name, to_host
 from upscale.errors import OutOfMemoryError, UpscaleError
-from upscale.inference.noise import Noise
-from upscale.inference.prepared import Prepared
-from upscale.inference.progress import Count, Progress, measured
-from upscale.inference.source import Source, TensorSource
+from upscale.inference.network import Prepared
+from upscale.inference.noise import Noise, TileNoise
 from upscale.models import Network
+from upscale.models.steps import listening
 from upscale.settings import TileOption
-from upscale.tiling import MIN_TILE, Plan, Tile, plan, round_up
+from upscale.strips import Window
+from upscale.tiling import MIN_TILE, Grid, Tile, plan, round_up
 
 logger = logging.getLogger(__name__)
 
+# Tiles done, of which the one in work counts in part; tiles in all. Neither share falls.
+Progress = Callable[[float, int], None]
 Piece = tuple[Tile, Tensor]  # a tile with what the network reads of it, or with its result
 Strip = tuple[int, int, Tensor]  # output rows [y0, y1), (1, C, y1 - y0, W') float32 on the CPU
 
-SIDES = (1024, 768, 512, 384, 256, 192, 128, 96, 64, 48, 32, 16)  # automatic tiles, LR pixels
-LARGEST_AUTO = {"cpu": 256, "mps": 512, "cuda": 1024}  # beyond it nothing is gained
-PIXEL_BYTES = 16 << 10  # an LR pixel of a tile in float32, up to x4; the papers' networks: 7 to 16
-MEMORY_SHARE = {"cpu": 0.5, "mps": 0.5, "cuda": 0.8}  # of the free memory, for one batch of tiles
-MAX_BATCH = 16
-BATCH_PIXELS = 512 * 512  # a GPU is busy with that many LR pixels at once
-BAND_BYTES = 1 << 26  # of one row of tiles of the result, where the tiles are automatic
-MOST_BAND_BYTES = 1 << 28  # the same, where lower tiles would be more than a seventh context
-MIN_ROWS = 64  # useful height of such tiles at least, LR pixels
 MANY_LEAST = 64  # a batch as large as so many smallest tiles is worth one of them for its progress
-CPU = torch.device("cpu")
 _SMALL = 128 * 128  # LR pixels that are tried without asking for memory first
 
 
@@ -67,16 +60,42 @@ class RunReport:
         return self.out_of_memory + self.not_finite
 
 
-def pixel_bytes(prepared: Prepared) -> int:
-    """Bytes that one LR pixel of a tile takes on the device while the network runs, roughly.
+class Count:
+    """Counts the tiles of a run and tells their number; it never goes back.
 
-    The feature maps of the enlarged picture weigh most, and above x4 they alone.
+    Attributes:
+        done: Tiles that are done.
     """
-    return int(PIXEL_BYTES * max(1.0, prepared.network.scale**2 / 16) * prepared.dtype.itemsize / 4)
+
+    def __init__(self, progress: Progress, total: int) -> None:
+        """Begin with none of ``total``."""
+        self.done = 0
+        self._progress, self._total, self._told = progress, total, 0.0
+
+    def add(self) -> None:
+        """A tile is done."""
+        self.done += 1
+        self._tell(self.done)
+
+    def within(self, tiles: int, work: float) -> AbstractContextManager[None]:
+        """Tell how far a forward pass over some tiles is, whose layers do so much in all."""
+        done = 0.0
+
+        def tell(more: float) -> None:
+            nonlocal done
+            done += more
+            self._tell(self.done + tiles * min(1.0, done / work))
+
+        return listening(tell) if work > 0 else nullcontext()
+
+    def _tell(self, at: float) -> None:
+        if at >= self._told:  # a tile that did not fit in memory begins anew
+            self._told = at
+            self._progress(at, self._total)
 
 
 @dataclass
-class Tiles:
+class Engine:
     """One run: the network, and the tile and batch sizes that have proved to fit so far."""
 
     prepared: Prepared
@@ -100,64 +119,71 @@ class Tiles:
         A CPU's memory is checked even for a tile that was asked for: the system would not refuse it
         but end the process. A GPU refuses, and is asked.
         """
-        kind = self.prepared.device.type
+        device = self.prepared.device
+        # 1. The side asked for, or the largest that pays.
         if isinstance(option, int):
             self.tile = option
         elif option == "off":
             self.tile = max(height, width, MIN_TILE)
         else:
-            self.tile = LARGEST_AUTO.get(kind, LARGEST_AUTO["cpu"])
+            self.tile = memory.largest_tile(device)
         self.report.overlap = self.overlap
-        if kind == "cuda":
-            self.batch = max(1, min(MAX_BATCH, BATCH_PIXELS // self._seen(height, width)))
-        if self._seen(height, width) > _SMALL and (option == "auto" or kind != "cuda"):
+        if device.type == "cuda":
+            self.batch = memory.at_once(self._seen(self.tile, height, width))
+        # 2. Less where the memory has not room for it.
+        may_fail = self._seen(self.tile, height, width) > _SMALL
+        if may_fail and (option == "auto" or device.type != "cuda"):
             self._fit_memory(option, height, width)
+        # 3. Lower tiles where a row of them would make too large a band of a wide picture.
         if option == "auto":
-            row = 4 * self.channels * self.scale**2 * width
-            most = MOST_BAND_BYTES // row - self.overlap
-            self.tall = max(MIN_ROWS, BAND_BYTES // row - self.overlap, min(most, 6 * self.overlap))
+            self.tall = memory.band_rows(4 * self.channels * self.scale**2 * width, self.overlap)
 
-    def _seen(self, height: int, width: int) -> int:
-        """LR pixels of a picture of ``height`` x ``width`` that one tile shows the network."""
-        limit = self.tile + self.overlap
+    def _seen(self, side: int, height: int, width: int) -> int:
+        """LR pixels of a picture that one tile of a side shows the network."""
+        limit = side + self.overlap
         return min(height, limit) * min(width, limit)
 
     def _fit_memory(self, option: TileOption, height: int, width: int) -> None:
-        share = MEMORY_SHARE.get(self.prepared.device.type, MEMORY_SHARE["cpu"])
-        budget = free_memory(self.prepared.device) * (share if option == "auto" else 0.9)
-        need = pixel_bytes(self.prepared)
-        asked = self.tile
-        for side in (side for side in SIDES if side < asked):
-            if self._seen(height, width) * need <= budget:
-                break
-            self.tile, self.batch = side, 1
-        if option != "auto" and self.tile < asked:
+        need = memory.pixel_bytes(self.scale, self.prepared.dtype)
+        side = memory.fitting_tile(
+            self.prepared.device,
+            self.tile,
+            lambda side: self._seen(side, height, width) * need,
+            is_auto=option == "auto",
+        )
+        if side == self.tile:
+            return
+        self.tile, self.batch = side, 1
+        if option != "auto":
             self.report.out_of_memory += 1
             logger.warning("tile %s does not fit in memory; going on with %d", option, self.tile)
 
     def strips(
-        self, lr: Source, progress: Progress | None = None, corner: tuple[int, int] = (0, 0)
+        self, lr: Window, progress: Progress | None = None, corner: tuple[int, int] = (0, 0)
     ) -> Iterator[Strip]:
         """Rows of the result of a padded picture (1, channels, H, W), as they finish.
 
         ``corner`` is where it lies in a larger picture, for the noise.
         """
-        grid = self._plan(lr)
+        grid = self._plan(*lr.shape[-2:])
         self._check_row(grid)
         width = lr.shape[-1] * self.scale
         top = 0
         count = None if progress is None else Count(progress, len(grid))
         carried: Tensor | None = None
         for rows, tiles in grid.bands():
+            # 1. A band: the result of a row of tiles, with what the row above left of its own.
             band = torch.zeros(1, self.channels, (rows.end - rows.first) * self.scale, width)
             if carried is not None:
                 band[..., : carried.shape[-2], :] = carried
+            # 2. Its tiles are read, run, and added up, each with its weights.
             part = lr.rows(rows.start, rows.stop)
             pieces = [(tile, tile.cut(part, rows.start)) for tile in tiles]
             for tile, sr in self.results(pieces, corner, count):
                 band[..., tile.cols.first * self.scale : tile.cols.end * self.scale] += sr
                 if count is not None:
                     count.add()
+            # 3. Rows in which no other tile has a share leave; the others are carried on.
             ready = (rows.end - rows.first - rows.fall) * self.scale
             self._note(grid)
             carried = band[..., ready:, :].clone()
@@ -165,11 +191,11 @@ class Tiles:
             top += ready
             del band  # before the next one is made
 
-    def _plan(self, lr: Source) -> Plan:
+    def _plan(self, height: int, width: int) -> Grid:
         network = self.prepared.network
         return plan(
-            lr.shape[-2],
-            lr.shape[-1],
+            height,
+            width,
             tile=self.tile,
             overlap=self.overlap,
             multiple_of=network.multiple_of,
@@ -177,18 +203,17 @@ class Tiles:
             rows=self.tall,
         )
 
-    def _check_row(self, grid: Plan) -> None:
-        """Refuse a row of tiles whose result does not fit: the system would end the process."""
+    def _check_row(self, grid: Grid) -> None:
+        """Refuse a row of tiles whose result does not fit."""
         width = grid.cols[-1].end * self.scale
         height = max(rows.end - rows.first for rows in grid.rows) * self.scale
-        need, free = 4 * self.channels * width * height, free_memory(CPU)
-        if need > free:
-            raise OutOfMemoryError(
-                f"{width} x {height} pixels of the result take {need >> 20} MiB and {free >> 20} "
-                "MiB are free: use a smaller --tile, or cut or turn the picture"
-            )
+        memory.refuse_beyond(
+            4 * self.channels * width * height,
+            f"{width} x {height} pixels of the result take",
+            ": use a smaller --tile, or cut or turn the picture",
+        )
 
-    def _note(self, grid: Plan) -> None:
+    def _note(self, grid: Grid) -> None:
         whole = len(grid) == 1 and not self._too_large(next(grid.bands())[1][0])
         if not whole or self.report.tile is not None:
             self.report.tile = self.tile
@@ -209,7 +234,7 @@ class Tiles:
             try:
                 results = self._compute(group, corner, count)
             except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
+                if not memory.is_out_of_memory(error):
                     raise
                 results = None
             if results is None:  # outside of the handler: its traceback holds the tensors
@@ -224,13 +249,13 @@ class Tiles:
 
     def _in_parts(self, lr: Tensor, corner: tuple[int, int]) -> Tensor:
         """The network's result for a tile that is too large to run at once."""
-        strips = self.strips(TensorSource(lr), corner=corner)
+        strips = self.strips(Window([lr], tuple(lr.shape)), corner=corner)
         return torch.cat([rows for _, _, rows in strips], -2)
 
     def _shrink(self, group: list[Piece]) -> None:
         """After an out-of-memory: half the batch, or half the tile; finished tiles stay."""
         device = self.prepared.device
-        release(device)
+        memory.release(device)
         self.report.out_of_memory += 1
         if len(group) > 1:
             self.batch = len(group) // 2
@@ -246,8 +271,8 @@ class Tiles:
                 return
         raise OutOfMemoryError(
             f"a tile of {rows} x {cols} pixels does not fit in the "
-            f"memory of {device} ({free_memory(device) >> 20} MiB free): end other programs, or "
-            f"use a smaller --overlap, a smaller model, or another --device"
+            f"memory of {device} ({memory.free_memory(device) >> 20} MiB free): end other "
+            "programs, or use a smaller --overlap, a smaller model, or another --device"
         )
 
     @torch.inference_mode()
@@ -255,43 +280,44 @@ class Tiles:
         self, group: list[Piece], corner: tuple[int, int], count: Count | None
     ) -> list[Piece]:
         """Tiles of one size with their weighed results, (1, C, h, w) float32 on the CPU."""
+        # 1. The batch goes to the device and through the network.
         batch = torch.cat([lr for _, lr in group]).to(self.prepared.device)
-        tiles = [tile for tile, _ in group]
-        network = self.prepared.network
+        noise = self._noise([tile for tile, _ in group], corner)
         with self._telling(count, batch):
-            sr = self._forward(network, batch.to(self.prepared.dtype), Draw(self, tiles, corner))
+            sr = self._forward(self.prepared.network, batch.to(self.prepared.dtype), noise)
+        # 2. A tile that is not finite, which its sum shows, is run again in float32.
         sums = sr.sum((1, 2, 3), dtype=torch.float32)
         results = []
-        for k, (tile, finite) in enumerate(zip(tiles, sums.isfinite().tolist(), strict=True)):
+        for k, ((tile, _), finite) in enumerate(zip(group, sums.isfinite().tolist(), strict=True)):
             result = sr[k : k + 1] if finite else self._again(batch[k : k + 1], tile, corner)
+            # 3. Back come the pixels that count.
             results.append((tile, to_host(tile.weigh(result, self.scale)).float()))
         return results
+
+    def _noise(self, tiles: list[Tile], corner: tuple[int, int] = (0, 0)) -> TileNoise:
+        return TileNoise(self.noise, self.prepared.network.noise_channels, tiles, corner)
 
     def _telling(self, count: Count | None, batch: Tensor) -> AbstractContextManager[None]:
         """Tell how far the forward pass of a batch is, where that takes long enough to be seen.
 
         A GPU computes behind Python's back: there is nothing to tell.
         """
-        pixels, side = batch[:, 0].numel(), self._least_side
+        network, work, kind = (
+            self.prepared.network,
+            self.prepared.work,
+            (self.tta, self.noise.samples),
+        )
+        pixels, side = batch[:, 0].numel(), round_up(MIN_TILE, network.multiple_of)
         if count is None or batch.device.type != "cpu" or pixels < MANY_LEAST * side**2:
             return nullcontext()
-        return count.within(len(batch), pixels * self._work_per_pixel())
-
-    @property
-    def _least_side(self) -> int:
-        return round_up(MIN_TILE, self.prepared.network.multiple_of)
-
-    def _work_per_pixel(self) -> float:
-        """What the layers of the network do for one LR pixel, measured on the smallest tile."""
-        kind = (self.tta, self.noise.samples)
-        if kind not in self.prepared.work:
-            network, side = self.prepared.network, self._least_side
+        if kind not in work:  # what the layers do for one LR pixel, measured on the smallest tile
             _, tiles = next(plan(side, side, tile=side, overlap=0).bands())
             lr = torch.zeros(1, network.channels, side, side, dtype=self.prepared.dtype)
-            with measured() as found:
-                self._forward(network, lr, Draw(self, list(tiles), (0, 0)))
-            self.prepared.work[kind] = sum(found) / side**2
-        return self.prepared.work[kind]
+            parts: list[float] = []
+            with listening(parts.append):
+                self._forward(network, lr, self._noise(tiles))
+            work[kind] = sum(parts) / side**2
+        return count.within(len(batch), pixels * work[kind])
 
     def _again(self, lr: Tensor, tile: Tile, corner: tuple[int, int]) -> Tensor:
         """The result in float32 of a tile that came out not finite."""
@@ -300,7 +326,7 @@ class Tiles:
             logger.warning(
                 "a tile was not finite in %s; redone in fp32", dtype_name(self.prepared.dtype)
             )
-            sr = self._forward(self.prepared.fallback, lr, Draw(self, [tile], corner))
+            sr = self._forward(self.prepared.fallback, lr, self._noise([tile], corner))
             if bool(torch.isfinite(sr.sum())):
                 return sr
         raise UpscaleError(
@@ -308,20 +334,20 @@ class Tiles:
             f"{tile.cols.first}: its weights are damaged or the picture is far outside [0, 1]"
         )
 
-    def _forward(self, network: Network, lr: Tensor, draw: Draw) -> Tensor:
+    def _forward(self, network: Network, lr: Tensor, noise: TileNoise) -> Tensor:
         """(N, channels, H, W) to (N, C, scale*H, scale*W), with or without TTA."""
         if not self.tta:
-            return self._mean(network, lr.contiguous(memory_format=torch.channels_last), draw)
+            return self._mean(network, lr.contiguous(memory_format=torch.channels_last), noise)
         total = torch.zeros((), device=lr.device)
         for turned in (False, True):
-            for flips in ([], [-1], [-2], [-2, -1]):
+            for flips in ((), (-1,), (-2,), (-2, -1)):
                 x = (lr.transpose(-2, -1) if turned else lr).flip(flips)
                 x = x.contiguous(memory_format=torch.channels_last)
-                y = self._mean(network, x, draw.turned(turned, flips)).flip(flips).float()
+                y = self._mean(network, x, noise.turned(turned, flips)).flip(flips).float()
                 total = total + (y.transpose(-2, -1) if turned else y)
         return total / 8
 
-    def _mean(self, network: Network, lr: Tensor, draw: Draw) -> Tensor:
+    def _mean(self, network: Network, lr: Tensor, noise: TileNoise) -> Tensor:
         """The network's result, or the mean of its draws, with their variances where asked for.
 
         Mean and variance are kept up to date draw by draw (Welford 1962): no draw is held.
@@ -329,8 +355,8 @@ class Tiles:
         if not network.noise_channels:
             return network(lr)
         mean = between = inside = torch.zeros((), device=lr.device)
-        noise = (draw(sample).to(lr) for sample in range(self.noise.samples))
-        for count, (sr, own) in enumerate(network.draws(lr, noise), 1):
+        draws = (noise.of(sample).to(lr) for sample in range(self.noise.samples))
+        for count, (sr, own) in enumerate(network.draws(lr, draws), 1):
             off = sr.float() - mean
             mean = mean + off / count
             if self.noise.spread:
@@ -341,36 +367,3 @@ class Tiles:
         between = between / max(1, self.noise.samples - 1)
         inside = (inside / self.noise.samples).expand_as(between)
         return torch.cat((mean, between, inside), 1)
-
-
-@dataclass(frozen=True)
-class Draw:
-    """Noise for a batch of tiles: call it with the number of the draw."""
-
-    job: Tiles
-    tiles: list[Tile]
-    corner: tuple[int, int]
-    is_turned: bool = False
-    flips: Sequence[int] = ()
-
-    def __call__(self, sample: int) -> Tensor:
-        """The noise of draw ``sample``, (N, noise channels, H, W)."""
-        channels = self.job.prepared.network.noise_channels
-        noise = self.job.noise.of(sample)
-        z = torch.cat(
-            [
-                noise.draw(
-                    channels,
-                    tile.rows.size,
-                    tile.cols.size,
-                    first=self.corner[0] + tile.rows.start,
-                    left=self.corner[1] + tile.cols.start,
-                )
-                for tile in self.tiles
-            ]
-        )
-        return (z.transpose(-2, -1) if self.is_turned else z).flip(list(self.flips))
-
-    def turned(self, is_turned: bool, flips: Sequence[int]) -> Draw:
-        """The same noise, turned and flipped with the picture."""
-        return replace(self, is_turned=is_turned, flips=flips)

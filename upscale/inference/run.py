@@ -8,20 +8,20 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from upscale import memory
 from upscale.errors import ImageError, UsageError
+from upscale.inference.engine import Engine, Progress, RunReport, Strip
+from upscale.inference.network import Prepared, prepare
 from upscale.inference.noise import Noise
-from upscale.inference.prepared import Prepared, prepare
-from upscale.inference.progress import Progress
-from upscale.inference.source import Padded, Source, TensorSource, check_finite
-from upscale.inference.tiles import BATCH_PIXELS, MAX_BATCH, RunReport, Strip, Tiles
 from upscale.models import Network
 from upscale.settings import TileOption
-from upscale.tiling import MIN_TILE, check, crop, default_overlap, plan, round_up
+from upscale.strips import Window
+from upscale.tiling import MIN_TILE, check, crop, default_overlap, pad, plan, round_up
 
 
 def run(
     network: Network | Prepared,
-    lr: Tensor | Source,
+    lr: Tensor | Window,
     *,
     device: torch.device | None = None,
     dtype: torch.dtype = torch.float32,
@@ -38,7 +38,7 @@ def run(
         network: A :class:`Prepared` network, or a plain one: it is copied and prepared for
             ``device`` (default: the CPU) and ``dtype``, which are ignored otherwise.
         lr: (1, channels, H, W) float32 in [0, 1] on the CPU, any H and W from 1: whole, or a
-            :class:`Source` of its rows.
+            :class:`Window` on its rows.
         device: See ``network``.
         dtype: See ``network``.
         tile: Useful side of a tile in LR pixels, at least 16; ``"off"``: the picture whole;
@@ -55,7 +55,7 @@ def run(
         float32 on the CPU, not clipped to [0, 1]; two channels more with ``noise.spread``.
 
     Raises:
-        ImageError: ``lr`` has another shape or holds NaN or infinity (rows of a source: while
+        ImageError: ``lr`` has another shape or holds NaN or infinity (rows of a window: while
             strips are taken).
         OutOfMemoryError: Not even the smallest tile fits (while strips are taken).
         UpscaleError: The network's result is not finite in float32 (while strips are taken).
@@ -68,18 +68,23 @@ def run(
     check_options(tile, overlap)
     _check_shape(tuple(lr.shape), prepared.network.channels)
     if isinstance(lr, Tensor):
-        check_finite(lr)
-    source = TensorSource(lr) if isinstance(lr, Tensor) else lr
+        _check_finite(lr)
+        lr = Window([lr], tuple(lr.shape))
     report = RunReport() if report is None else report
-    drawn = noise or Noise()
-    job = Tiles(prepared, _overlap(prepared.network, overlap), tta=tta, report=report, noise=drawn)
-    job.choose_tile(tile, source.shape[-2], source.shape[-1])
-    return _crop(job, source, progress)
+    engine = Engine(
+        prepared,
+        _overlap(prepared.network, overlap),
+        tta=tta,
+        report=report,
+        noise=noise or Noise(),
+    )
+    engine.choose_tile(tile, lr.shape[-2], lr.shape[-1])
+    return _cropped(engine, lr, progress)
 
 
 def run_together(
     prepared: Prepared,
-    pictures: Sequence[Source],
+    pictures: Sequence[Window],
     *,
     overlap: int | None = None,
     tta: bool = False,
@@ -109,26 +114,87 @@ def run_together(
         raise ImageError(f"pictures of shapes {sorted(shapes)} do not run together: give one shape")
     shape = shapes.pop()
     _check_shape(shape, network.channels)
-    report = RunReport() if report is None else report
-    job = Tiles(prepared, _overlap(network, overlap), tta=tta, report=report)
-    job.noise = noise or job.noise
-    job.tile = max(MIN_TILE, *(round_up(side, network.multiple_of) for side in shape[-2:]))
-    job.batch = max(1, min(MAX_BATCH, BATCH_PIXELS // (shape[-2] * shape[-1])))
-    return _together(job, pictures)
+    height, width = shape[-2:]
+    engine = Engine(
+        prepared,
+        _overlap(network, overlap),
+        tta=tta,
+        report=RunReport() if report is None else report,
+        noise=noise or Noise(),
+        tile=max(MIN_TILE, *(round_up(side, network.multiple_of) for side in (height, width))),
+        batch=memory.at_once(height * width),
+    )
+    return _together(engine, pictures)
 
 
-def _together(job: Tiles, pictures: Sequence[Source]) -> Iterator[Tensor]:
-    network = job.prepared.network
+def _together(engine: Engine, pictures: Sequence[Window]) -> Iterator[Tensor]:
+    network = engine.prepared.network
     height, width = (side * network.scale for side in pictures[0].shape[-2:])
-    for start in range(0, len(pictures), MAX_BATCH):
+    for start in range(0, len(pictures), memory.MAX_BATCH):
         pieces = []
-        for picture in pictures[start : start + MAX_BATCH]:
-            padded = Padded(picture, network)
+        for picture in pictures[start : start + memory.MAX_BATCH]:
+            padded = Padded(picture, network.multiple_of)
             rows, cols = padded.shape[-2:]
-            _, (tile,) = next(plan(rows, cols, tile=job.tile + job.overlap, overlap=0).bands())
+            grid = plan(rows, cols, tile=engine.tile + engine.overlap, overlap=0)
+            _, (tile,) = next(grid.bands())
             pieces.append((tile, padded.rows(0, rows)))
-        for _, sr in job.results(pieces):
+        for _, sr in engine.results(pieces):
             yield crop(sr, height, width).clone()  # as a tensor that may be changed
+
+
+def _cropped(engine: Engine, lr: Window, progress: Progress | None) -> Iterator[Strip]:
+    """Pad, run, and crop the strips again."""
+    network = engine.prepared.network
+    height, width = lr.shape[-2] * network.scale, lr.shape[-1] * network.scale
+
+    def count(done: float, total: int) -> None:
+        engine.report.tiles = int(done)
+        if progress is not None:
+            progress(done, total)
+
+    for y0, y1, rows in engine.strips(Padded(lr, network.multiple_of), count):
+        yield y0, min(y1, height), crop(rows, height - y0, width)
+
+
+class Padded(Window):
+    """A picture as a network takes it: of a multiple of its window, padded row by row."""
+
+    def __init__(self, lr: Window, multiple_of: int) -> None:
+        """Prepare; ``lr`` is a picture (1, C, H, W)."""
+        _, channels, height, width = lr.shape
+        super().__init__(
+            (), (1, channels, round_up(height, multiple_of), round_up(width, multiple_of))
+        )
+        self._lr, self._multiple, self._height = lr, multiple_of, height
+
+    def rows(self, first: int, last: int) -> Tensor:
+        """Rows [first, last); ``last`` is a multiple of the window.
+
+        Raises:
+            ImageError: They hold NaN or infinity.
+        """
+        below = max(0, last - self._height)
+        begin = max(0, min(first, self._height - 1 - below))  # so much is needed to reflect
+        lr = self._lr.rows(begin, last - below).float()
+        _check_finite(lr)
+        lr = pad(lr, self._multiple, height=self._height, is_end=last >= self._height)
+        return lr[..., first - begin :, :]
+
+
+def shared(progress: Progress | None, count: int) -> list[Progress | None]:
+    """One progress for each of ``count`` runs, which tell together how far all of them are."""
+    if progress is None or count == 1:
+        return [progress] * count
+    shares = [0.0] * count
+
+    def of(index: int) -> Progress:
+        def tell(done: float, total: int) -> None:
+            shares[index] = done / total
+            progress(sum(shares) / count * total, total)
+
+        return tell
+
+    return [of(index) for index in range(count)]
 
 
 def check_options(tile: object, overlap: int | None) -> None:
@@ -138,18 +204,9 @@ def check_options(tile: object, overlap: int | None) -> None:
     check(tile if isinstance(tile, int) else MIN_TILE, overlap or 0)
 
 
-def _crop(job: Tiles, lr: Source, progress: Progress | None) -> Iterator[Strip]:
-    """Pad, run, and crop the strips again."""
-    network = job.prepared.network
-    height, width = lr.shape[-2] * network.scale, lr.shape[-1] * network.scale
-
-    def count(done: float, total: int) -> None:
-        job.report.tiles = int(done)
-        if progress is not None:
-            progress(done, total)
-
-    for y0, y1, rows in job.strips(Padded(lr, network), count):
-        yield y0, min(y1, height), crop(rows, height - y0, width)
+def _check_finite(lr: Tensor) -> None:
+    if not bool(torch.isfinite(lr.sum(dtype=torch.float64))):
+        raise ImageError("the picture holds NaN or infinite values; replace them first")
 
 
 def _check_shape(shape: tuple[int, ...], channels: int) -> None:

@@ -1,0 +1,283 @@
+"""An enlargement in progress: a picture in, strips of the result out."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from upscale import color, damage
+from upscale.device import dtype_name
+from upscale.image import Metadata, Pixels, Reader
+from upscale.inference import Noise, Progress, RunReport, run, run_together, shared
+from upscale.resample import resize_strips
+from upscale.settings import Settings
+from upscale.strips import Window, ahead
+from upscale.upscaler.networks import Networks, Stage
+from upscale.upscaler.result import Result
+
+HINT_PIXELS = 1 << 24  # a larger picture is not read once more for the sake of a hint
+Variances = Callable[[NDArray[np.float32]], None]  # takes rows of both parts, (2, h, W)
+STILL = Noise(temperature=0)  # of transparency nothing is guessed
+
+
+@dataclass
+class Tally:
+    """What the networks did with colour, or with alpha.
+
+    Attributes:
+        report: Tiles and retries.
+        seconds: In which the networks ran.
+    """
+
+    report: RunReport = field(default_factory=RunReport)
+    seconds: float = 0.0
+
+
+class Enlargement:
+    """Iterate over it, once, for the strips of the result.
+
+    The picture is gone through once when this is made, so that damage shows before any work.
+
+    Attributes:
+        shape: Height, width and channels of the result.
+        dtype: uint8, uint16 or float32, as the input's.
+        metadata: Of the result.
+        stages: The networks.
+        rest: What of the picture the network does not see.
+        lr: What it sees.
+        variances: Takes the variances of the result, where they are asked for.
+        ready: What the networks made of ``lr``, where that is known.
+    """
+
+    def __init__(
+        self,
+        upscaler: Networks,
+        reader: Reader,
+        settings: Settings,
+        progress: Progress | None = None,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            upscaler: The loaded model.
+            reader: The picture.
+            settings: Size, tiles, colour, alpha.
+            progress: Called with the tiles done and all tiles, of the run of all networks.
+
+        Raises:
+            ImageError: The picture is damaged.
+        """
+        self._settings, self._progress = settings, progress
+        # 1. Height and width of the result, and before what is over is cut off on both sides.
+        height, width = reader.height, reader.width
+        final = settings.final_size(height, width, upscaler.scale)
+        self._full = settings.full_size(height, width, upscaler.scale)
+        # 2. The networks for that, where it is asked for of the blend that suits the picture.
+        self.stages, self._hint = _chosen(upscaler, reader, settings, self._full)
+        # 3. What they see of the picture, and the rest.
+        self.lr, self.rest = color.split(
+            reader,
+            self.stages[0].channels,
+            luma=self.stages[0].network.luma,
+            alpha_mode=settings.alpha_mode,
+            icc=settings.icc,
+            tick=lambda: progress(0, 1) if progress is not None else None,
+        )
+        self.shape = (*final, reader.channels)
+        self.dtype: np.dtype[Any] = reader.dtype
+        self.metadata: Metadata = self.rest.metadata
+        self.variances: Variances | None = None
+        self.ready: Tensor | None = None
+        self._colour, self._alpha = Tally(), Tally()
+        self._started, self._seconds = time.perf_counter(), 0.0
+
+    def __iter__(self) -> Iterator[Pixels]:
+        """Yield (h, W', C) of ``dtype`` from top to bottom.
+
+        Raises:
+            ImageError: The picture holds NaN, or its file ends too early.
+            OutOfMemoryError: Not even the smallest tile fits.
+        """
+        rest, full, count = self.rest, self._full, len(self.stages)
+        alpha = rest.alpha()
+        progress = shared(self._progress, count if alpha is None else 2 * count)
+        # 1. The networks enlarge what they see, and alpha in the same way.
+        strips = self._enlarged(self.lr, progress[:count], self._colour, self._noise)
+        alphas = None
+        if alpha is not None:
+            alphas = self._enlarged(alpha, progress[count:], self._alpha, STILL)
+        # 2. Variances leave here; low frequencies of the input come back in.
+        if self.variances is not None:
+            strips = _without_variances(strips, self.variances)
+        if self._settings.color_fix:
+            strips = color.fix_drift(strips, rest.lr(), rest.shape, full)
+        # 3. With the rest they are a picture, of which what is over is cut off.
+        yield from _middle(color.merge(strips, rest, full, alphas), full, self.shape)
+        self._seconds = time.perf_counter() - self._started
+
+    @property
+    def _noise(self) -> Noise:
+        """What networks with noise draw."""
+        s = self._settings
+        return Noise(s.seed, s.temperature, s.samples, spread=self.variances is not None)
+
+    def _enlarged(
+        self, lr: Window, progress: list[Progress | None], tally: Tally, noise: Noise
+    ) -> Iterator[Tensor]:
+        """Strips (1, channels, h, W') of the networks' result at the full size."""
+        native = (lr.shape[-2] * self.native_scale, lr.shape[-1] * self.native_scale)
+        if self.ready is not None and lr is self.lr and not noise.spread:
+            strips: Iterator[Tensor] = iter((self.ready.clamp(0, 1),))
+        else:
+            strips = _timed(self._through(lr, progress, tally.report, noise), tally)
+            if self.stages[0].device.type != "cpu":
+                strips = ahead(strips)
+        return strips if native == self._full else resize_strips(strips, native, self._full)
+
+    def _through(
+        self, lr: Window, progress: list[Progress | None], report: RunReport, noise: Noise
+    ) -> Iterator[Tensor]:
+        """Strips of what the networks make, each of which reads its rows from the one before."""
+        settings = self._settings
+        strips: Iterator[Tensor] = iter(())
+        for stage, told in zip(self.stages, progress, strict=True):
+            drawn = noise if stage is self.stages[-1] else replace(noise, spread=False)
+            results = run(
+                stage,
+                lr,
+                tile=settings.tile,
+                overlap=settings.overlap,
+                tta=settings.tta,
+                noise=drawn,
+                progress=told,
+                report=report,
+            )
+            strips = (rows.clamp_(0, 1) for _, _, rows in results)
+            height, width = (side * stage.scale for side in lr.shape[-2:])
+            lr = Window(strips, (1, stage.channels + 2 * drawn.spread, height, width))
+        return strips
+
+    @property
+    def native_scale(self) -> int:
+        """Enlargement by the networks, before the result is brought to its final size."""
+        return math.prod(stage.scale for stage in self.stages)
+
+    @property
+    def result(self) -> Result:
+        """How the picture is enlarged; tile, retries and seconds once the last strip is out."""
+        (height, width), last = self.rest.shape, self.stages[-1]
+        noise = self._noise
+        is_drawn = any(stage.network.noise_channels for stage in self.stages)
+        return Result(
+            model=self._settings.model,
+            weights={name: sha for stage in self.stages for name, sha in stage.weights.items()},
+            alpha=next((s.alpha for s in self.stages if s.alpha is not None), None),
+            denoise=next((s.denoise for s in self.stages if s.denoise is not None), None),
+            scale=max(self._full[0] / height, self._full[1] / width),
+            device=str(last.device),
+            dtype=dtype_name(last.dtype),
+            tile=self._colour.report.tile,
+            retries=self._colour.report.retries + self._alpha.report.retries,
+            width=width,
+            height=height,
+            out_width=self.shape[1],
+            out_height=self.shape[0],
+            seconds=self._seconds,
+            network_seconds=self._colour.seconds + self._alpha.seconds,
+            hint=self._hint,
+            samples=noise.samples if is_drawn else None,
+            seed=noise.seed if is_drawn else None,
+            temperature=noise.temperature if is_drawn else None,
+        )
+
+    @staticmethod
+    def run_together(pictures: Sequence[Enlargement]) -> None:
+        """Run those that one and the same network enlarges at once; each keeps what is its own."""
+        groups: dict[int, list[Enlargement]] = {}
+        for picture in pictures:
+            if len(picture.stages) == 1:  # those that a chain enlarges run alone
+                groups.setdefault(id(picture.stages[0]), []).append(picture)
+        for alike in groups.values():
+            first, report, started = alike[0], RunReport(), time.perf_counter()
+            results = run_together(
+                first.stages[0],
+                [picture.lr for picture in alike],
+                overlap=first._settings.overlap,
+                tta=first._settings.tta,
+                noise=replace(first._noise, spread=False),
+                report=report,
+            )
+            for picture, sr in zip(alike, results, strict=True):
+                picture.ready = sr
+            for picture in alike:
+                picture._colour.report.out_of_memory = report.retries
+                picture._colour.seconds = (time.perf_counter() - started) / len(alike)
+
+
+def _chosen(
+    upscaler: Networks, reader: Reader, settings: Settings, full: tuple[int, int]
+) -> tuple[tuple[Stage, ...], str]:
+    """The networks for a picture, and a hint which others suit it better, or ""."""
+    height, width = reader.height, reader.width
+    scale = max(full[0] / height, full[1] / width)
+    hint = settings.distortion(height, width)
+    if upscaler.is_auto:
+        found = damage.survey(reader.rows(), height, width)
+        return upscaler.chain(scale, damage.denoise_for(found)), hint
+    stages = upscaler.chain(scale)
+    if stages[0].is_for_clean and height * width <= HINT_PIXELS:
+        other = _hint(damage.survey(reader.rows(), height, width))
+        hint = "; ".join(filter(None, (hint, other)))
+    return stages, hint
+
+
+def _hint(found: damage.Damage) -> str:
+    """What to use for a picture that the networks for clean ones would make worse, or ""."""
+    if damage.denoise_for(found) < damage.MOST:
+        return ""
+    return (
+        f"the picture looks compressed or noisy (blocks {found.blockiness:.2f}, noise "
+        f"{found.noise:.1f}) and this model knows clean ones; -m esrgan, or -m swinir-jpeg or "
+        "swinir-denoise before it (-m swinir-jpeg,MODEL), suits it better"
+    )
+
+
+def _timed(strips: Iterator[Tensor], tally: Tally) -> Iterator[Tensor]:
+    """Add up the seconds that it takes to get the strips."""
+    while True:
+        started = time.perf_counter()
+        strip = next(strips, None)
+        tally.seconds += time.perf_counter() - started
+        if strip is None:
+            return
+        yield strip
+
+
+def _without_variances(strips: Iterable[Tensor], variances: Variances) -> Iterator[Tensor]:
+    """The strips without their two channels of variance, which ``variances`` takes."""
+    for rows in strips:
+        variances(rows[0, -2:].clamp_min(0).numpy())
+        yield rows[:, :-2]
+
+
+def _middle(
+    strips: Iterable[Pixels], full: tuple[int, int], shape: tuple[int, int, int]
+) -> Iterator[Pixels]:
+    """The middle of a picture of ``full`` height and width that comes as strips (h, W, C)."""
+    height, width, _ = shape
+    if (height, width) == full:
+        yield from strips
+        return
+    left, row = (full[1] - width) // 2, -((full[0] - height) // 2)
+    for strip in strips:
+        part = strip[max(0, -row) : max(0, height - row), left : left + width]
+        row += len(strip)
+        if len(part):
+            yield np.ascontiguousarray(part)

@@ -1,0 +1,217 @@
+"""The one job: all that is ever done to a picture, and where its result goes."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace as changed
+from typing import BinaryIO
+
+from upscale import files, memory
+from upscale.errors import OutputError
+from upscale.image import (
+    Encoding,
+    Image,
+    Reader,
+    create,
+    probe,
+    strip_metadata,
+    with_provenance,
+)
+from upscale.inference import Progress
+from upscale.settings import Settings
+from upscale.upscaler.enlargement import Enlargement, Variances
+from upscale.upscaler.networks import Networks
+from upscale.upscaler.result import Result
+
+# Takes all strips of a result; what it cannot hold is refused before the first, or is what it gives
+# back, one sentence each.
+Write = Callable[[Enlargement], tuple[str, ...]]
+
+
+def process(
+    reader: Reader,
+    write: Write,
+    upscaler: Networks,
+    settings: Settings,
+    progress: Progress | None = None,
+) -> Result:
+    """Enlarge the picture that a reader gives and write it.
+
+    Files, folders, stdin, watched folders, the workers of a cluster and ``Upscaler``'s own methods
+    differ only in who calls this and in what opens its two ends.
+
+    Args:
+        reader: The picture; of a large one, only the rows in work are in memory.
+        write: Where the result goes: :func:`to_file` or :func:`to_memory`.
+        upscaler: The loaded model.
+        settings: As the model was loaded with, but for what one picture may have otherwise.
+        progress: Called with the tiles done, the one in work in part, and all tiles.
+
+    Raises:
+        ImageError: The picture is damaged, or its format cannot hold the result.
+        OutOfMemoryError: Not even the smallest tile fits.
+        UsageError: Options do not fit the format.
+    """
+    started = time.perf_counter()
+    result = _written(Enlargement(upscaler, reader, settings, progress), write)
+    return changed(result, seconds=time.perf_counter() - started)
+
+
+def process_together(
+    readers: Sequence[Reader], writes: Sequence[Write], upscaler: Networks, settings: Settings
+) -> list[Result]:
+    """:func:`process` for small pictures of one height and width, run through the network at once.
+
+    A GPU is not busy with one small picture. On the same device in the same company the results
+    are the same; in another, their last bit may differ. Each result has its share of the seconds.
+    """
+    started = time.perf_counter()
+    pictures = [Enlargement(upscaler, reader, settings) for reader in readers]
+    Enlargement.run_together(pictures)
+    results = [_written(picture, write) for picture, write in zip(pictures, writes, strict=True)]
+    share = (time.perf_counter() - started) / len(pictures)
+    return [changed(result, seconds=share) for result in results]
+
+
+def _written(picture: Enlargement, write: Write) -> Result:
+    losses = write(picture)
+    return changed(picture.result, losses=(*picture.metadata.notes, *losses))
+
+
+def to_memory(images: list[Image], variances: Variances | None = None) -> Write:
+    """Append a result to ``images``; ``variances`` takes those of its rows."""
+
+    def write(picture: Enlargement) -> tuple[str, ...]:
+        picture.variances = variances
+        pixels = memory.whole(picture, picture.shape, picture.dtype)
+        images.append(Image(pixels, picture.metadata))
+        return ()
+
+    return write
+
+
+def to_file(
+    file: BinaryIO,
+    format: str,  # noqa: A002 - the name of the option
+    settings: Settings,
+    *,
+    later: list[Callable[[], None]] | None = None,
+    variances: Variances | None = None,
+) -> Write:
+    """Encode a result into a file.
+
+    Args:
+        file: Empty, opened for reading and writing in binary.
+        format: A key of ``FORMATS``.
+        settings: Quality and so on.
+        later: The result is held in memory, and what encodes it is appended here: to be called in
+            another thread, while the network goes on.
+        variances: Takes those of the rows of the result.
+    """
+
+    def write(picture: Enlargement) -> tuple[str, ...]:
+        picture.variances = variances
+        # The record of how it was made holds nothing that changes from run to run: the same
+        # settings give the same bytes.
+        if settings.strip_metadata:
+            metadata = strip_metadata(picture.metadata)
+        else:
+            metadata = with_provenance(picture.metadata, picture.result.provenance())
+        writer = create(
+            file,
+            format,
+            picture.shape,
+            picture.dtype,
+            metadata,
+            Encoding(settings.quality, settings.lossless, settings.background, settings.palette),
+            has_alpha=picture.rest.is_transparent,
+        )
+        if later is None:
+            writer.write(picture)
+        else:
+            pixels = memory.whole(picture, picture.shape, picture.dtype)
+            later.append(lambda: writer.write([pixels]))
+        return writer.losses
+
+    return write
+
+
+def encoded(work: Callable[[BinaryIO], Result]) -> tuple[memoryview, Result]:
+    """The bytes of a picture file, which ``work`` writes to the file that it is given.
+
+    Raises:
+        OutputError: The encoder gave a picture of another size.
+    """
+    buffer = io.BytesIO()
+    result = work(buffer)
+    _check_header(buffer.getvalue(), result)
+    return buffer.getbuffer(), result
+
+
+def save(
+    path: str,
+    work: Callable[[BinaryIO], Result],
+    *,
+    by_rows: bool,
+    replace: bool,
+    finished: Callable[[str, str], None] | None = None,
+) -> Result:
+    """Write a picture file whole, and flushed to the disk, or not at all.
+
+    Args:
+        path: Its final name.
+        work: Writes the picture to the file that it is given.
+        by_rows: Whether it is too large to be encoded in memory.
+        replace: Whether an existing file may be replaced.
+        finished: Called with the temporary name and the SHA-256 of the file, just before it is
+            renamed.
+
+    Raises:
+        OutputError: It exists and may not be replaced, or the encoder failed.
+        OSError: The disk is full, the folder read-only, ...
+    """
+    if not by_rows:
+        data, result = encoded(work)
+        files.write(path, [data], replace=replace, finished=finished)
+        return result
+    with files.temporary(path) as name:
+        with open(name, "x+b") as file:
+            result = work(file)
+            file.flush()
+            os.fsync(file.fileno())
+            file.seek(0)
+            digest = hashlib.file_digest(file, "sha256").hexdigest() if finished else ""
+        _check_header(name, result)
+        if finished is not None:
+            finished(name, digest)
+        files.publish(name, path, replace=replace)
+    return result
+
+
+def _check_header(source: bytes | str, result: Result) -> None:
+    """Refuse a file whose header says another size than the result has."""
+    info = probe(source)
+    if (info.width, info.height) != (result.out_width, result.out_height):
+        raise OutputError(
+            f"the encoder gave {info.width} x {info.height} instead of {result.out_width} x "
+            f"{result.out_height} pixels"
+        )
+
+
+def bytes_of(reader: Reader, upscaler: Networks, settings: Settings) -> tuple[int, int]:
+    """Bytes that a picture and its result take, decoded."""
+    height, width = settings.final_size(reader.height, reader.width, upscaler.scale)
+    sizes = ((reader.width, reader.height), (width, height))
+    before, after = (
+        memory.picture_bytes(*size, reader.channels, reader.dtype.itemsize) for size in sizes
+    )
+    return before, after
+
+
+def goes_by_rows(reader: Reader, upscaler: Networks, settings: Settings) -> bool:
+    """Whether a picture is too large to be held in memory with its result."""
+    return memory.goes_by_rows(*bytes_of(reader, upscaler, settings))
