@@ -18,7 +18,7 @@ from upscale.batch import preflight
 from upscale.cli.commands import load, readable
 from upscale.cli.startup import quick_imports
 from upscale.image import Image, encode, vips
-from upscale.upscaler import process
+from upscale.upscaler import job
 
 TRACE = Path(__file__).parent / "tools" / "trace.py"
 MODULES, FUNCTIONS = 72, 480  # of one small picture, at most; 71 and 470 when this was written
@@ -67,7 +67,7 @@ def test_a_description_needs_no_network(tmp_path: Path) -> None:
 
 def test_the_main_job_imports_what_it_uses(tmp_path: Path) -> None:
     found = modules_after(small(tmp_path), "-o", tmp_path / "big.png")
-    assert {"torch", "pyvips", "upscale.models", "upscale.inference.run"} <= found
+    assert {"torch", "pyvips", "upscale.models", "upscale.inference.runner"} <= found
     assert not found & UNUSED
 
 
@@ -195,7 +195,7 @@ def test_a_picture_is_decoded_once_and_read_back_once(
         monkeypatch.setattr(module, name, call)
 
     counted(vips, "rows")
-    counted(process, "probe")
+    counted(job, "probe")
     counted(hashlib, "file_digest")
     assert cli(picture, "-m", tiny, "-o", picture.with_name("big.png")).code == 0
     assert calls == ["rows", "probe", "file_digest"]  # decoded; then looked at, and read back

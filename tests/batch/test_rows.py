@@ -21,7 +21,7 @@ from tests.conftest import Finished, draw
 from upscale import icc, load, memory, storage
 from upscale.image import Image, Metadata, decode, encode, provenance
 from upscale.image.writer import Writer
-from upscale.upscaler import process
+from upscale.upscaler import job
 
 WHOLE = memory.whole
 Cli = Callable[..., Finished]
@@ -164,7 +164,7 @@ def test_no_memory_is_one_failure_with_a_remedy(
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9")
 
     save(tmp_path / "in.tif", pictures()["rgb"])
-    monkeypatch.setattr(process, "create", greedy)
+    monkeypatch.setattr(job, "create", greedy)
     result = cli(tmp_path / "in.tif", "-m", tiny, "-o", f"{tmp_path}/out/")
     assert result.code == 1
     assert "out of memory; give a smaller --tile" in result.err

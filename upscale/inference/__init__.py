@@ -1,7 +1,7 @@
 """Run a network over a picture: tiles, batches, precision, memory.
 
 In goes a network (``prepare``) and a picture in [0, 1], whole or by rows; out come strips of the
-result, or whole results of small pictures of one size. Begin with ``run.py`` (``run``, what a
+result, or whole results of small pictures of one size. Begin with ``runner.py`` (``run``, what a
 caller may ask for); ``engine.py`` has the loop over the tiles, ``network.py`` a network on its
 device, ``noise.py`` what networks draw from.
 """
@@ -9,7 +9,7 @@ device, ``noise.py`` what networks draw from.
 from upscale.inference.engine import Progress, RunReport, Strip
 from upscale.inference.network import Prepared, prepare
 from upscale.inference.noise import Noise
-from upscale.inference.run import check_options, run, run_together, shared
+from upscale.inference.runner import check_options, run, run_together, shared
 
 __all__ = [
     "Noise",

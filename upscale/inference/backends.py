@@ -26,7 +26,7 @@ from upscale.errors import UpscaleError, UsageError
 from upscale.inference.engine import RunReport
 from upscale.inference.network import prepare
 from upscale.inference.noise import Noise
-from upscale.inference.run import run
+from upscale.inference.runner import run
 from upscale.memory import keep_large_blocks
 from upscale.models import Network, config_from_dict, network_class
 from upscale.settings import TileOption

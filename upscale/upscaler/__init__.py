@@ -2,12 +2,12 @@
 
 ``load`` gives an ``Upscaler`` (``upscaler.py``, open it first), which holds its networks
 (``networks.py``). Whatever is enlarged is one ``Enlargement`` (``enlargement.py``): rows of a
-Reader in, strips of the result out; ``process`` (``process.py``) writes it to memory or to a file
+Reader in, strips of the result out; ``process`` (``job.py``) writes it to memory or to a file
 and says how it went, in a ``Result``.
 """
 
 from upscale.upscaler.enlargement import Enlargement
-from upscale.upscaler.process import (
+from upscale.upscaler.job import (
     Write,
     bytes_of,
     encoded,

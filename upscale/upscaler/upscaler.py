@@ -25,8 +25,7 @@ from upscale.inference import Noise, Progress, run
 from upscale.options import divide, signature
 from upscale.settings import Settings
 from upscale.upscaler.enlargement import Enlargement
-from upscale.upscaler.networks import Networks
-from upscale.upscaler.process import (
+from upscale.upscaler.job import (
     encoded,
     goes_by_rows,
     process,
@@ -35,6 +34,7 @@ from upscale.upscaler.process import (
     to_file,
     to_memory,
 )
+from upscale.upscaler.networks import Networks
 from upscale.upscaler.result import Result
 
 if TYPE_CHECKING:
