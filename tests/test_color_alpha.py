@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.whole import alpha_of, merge_image, split_image
+from upscale import load
 from upscale.color import bleed
-from upscale.image import Image, decode
+from upscale.image import Image, Metadata, decode
 from upscale.resample import resize
 
 PICTURES = Path(__file__).parent / "data" / "pictures"
@@ -112,3 +113,22 @@ def test_a_binary_alpha_has_no_holes_under_a_ringing_network() -> None:
     radius = np.hypot(*(np.mgrid[:160, :160] - 81.5)) / 4
     assert (out[radius < 12] == 255).all()
     assert (out[radius > 16] == 0).all()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("model", ["tiny", "duo"])
+def test_alpha_that_holds_data_is_a_picture_of_its_own(
+    model: str, dtype: type, tiny: str, duo: str
+) -> None:
+    """Colour under alpha 0 and alpha itself are enlarged as if they came in files of their own."""
+    pixels = np.random.default_rng(4).integers(0, 256, (21, 18, 4)).astype(np.uint8)
+    pixels[4:15, 3:12, 3] = 0
+    most = 1 if dtype is np.float32 else np.iinfo(dtype).max
+    pixels = (pixels / 255 * most).astype(dtype)
+    up = load(model, device="cpu", tile=16, alpha_mode="separate")
+    for metadata in (Metadata(), Metadata(premultiplied=True)):
+        both = up.image(Image(pixels, metadata)).pixels
+        assert np.array_equal(both[:, :, :3], up.image(pixels[:, :, :3]))
+        assert np.array_equal(both[:, :, 3], up.image(pixels[:, :, 3]))
+    hidden = load(model, device="cpu", tile=16).image(pixels)
+    assert not np.array_equal(hidden[:, :, :3], both[:, :, :3])

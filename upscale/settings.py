@@ -26,7 +26,7 @@ from upscale.options import (
 )
 
 IccMode = Literal["keep", "srgb"]
-AlphaMode = Literal["network", "bicubic"]
+AlphaMode = Literal["network", "bicubic", "separate"]
 FitMode = Literal["distort", "contain", "cover"]
 TileOption = int | Literal["auto", "off"]
 
@@ -234,10 +234,11 @@ class Settings:
     )
     alpha_mode: AlphaMode = option(
         NETWORK,
-        metavar="network|bicubic",
+        metavar="network|bicubic|separate",
         panel=MODEL,
-        help="How a picture's transparency is enlarged.",
-        check=one_of("network", "bicubic"),
+        help="How a picture's transparency is enlarged; separate: it holds data (gloss, height), and "
+        "colour and alpha are enlarged as they stand.",
+        check=one_of("network", "bicubic", "separate"),
     )
     color_fix: bool = option(
         False, panel=MODEL, help="Put the input's low frequencies back, against colour drift."

@@ -275,7 +275,10 @@ def test_profile_is_kept_or_left(cli: Cli, tiny: str, tmp_path: Path) -> None:
     ("options", "words"),
     [
         (("--icc", "other"), "icc 'other' is unknown: give keep or srgb"),
-        (("--alpha-mode", "best"), "alpha mode 'best' is unknown: give network or bicubic"),
+        (
+            ("--alpha-mode", "best"),
+            "alpha mode 'best' is unknown: give network, bicubic or separate",
+        ),
         (("--assume-icc", "none.icc"), "assume icc 'none.icc' is no file"),
     ],
 )

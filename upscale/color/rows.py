@@ -192,7 +192,8 @@ def split(
         reader: The picture.
         channels: Channels of the network: 3 RGB, 1 luma.
         luma: Which gray a network of one channel takes.
-        alpha_mode: Enlarge alpha by the network or by the bicubic kernel.
+        alpha_mode: Enlarge alpha by the network or by the bicubic kernel; "separate": alpha holds
+            data, and both are enlarged as they stand.
         icc: "keep" the profile of the picture, or leave the result in "srgb".
         tick: Called again and again while the picture is gone through.
 
@@ -214,7 +215,7 @@ def split(
         metadata=metadata,
         channels=channels,
         luma=luma,
-        statistics=statistics(reader, tick),
+        statistics=statistics(reader, alpha_is_data=alpha_mode == "separate", tick=tick),
         alpha_mode=alpha_mode,
         profile=None if profile is None or profile.is_srgb else profile,
         keeps_profile=icc == "keep",
@@ -305,7 +306,10 @@ def _merge_rows(
     else:
         assert alpha is not None
         network = None if alphas is None else gray_out(alphas.rows(*rows), split.luma)
-        opacity = enlarge_alpha(alpha, shape, rows, network, (first, height))
+        if facts.is_data and network is not None:
+            opacity = network.clamp(0, 1)
+        else:
+            opacity = enlarge_alpha(alpha, shape, rows, network, (first, height))
     if facts.premultiplied:
         colour = colour * opacity
     return to_pixels(torch.cat([colour, opacity], 1), split.reader.dtype)

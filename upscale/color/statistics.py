@@ -23,6 +23,7 @@ class Statistics:
     Attributes:
         has_alpha: There is an alpha channel.
         premultiplied: Colour is multiplied by it.
+        is_data: It holds data, no transparency: all colour is seen.
         low: The smallest value of the colour that is seen, at most 0.
         high: The largest, at least 1.
         is_gray_seen: The colour is gray where alpha is above 0.
@@ -34,6 +35,7 @@ class Statistics:
 
     has_alpha: bool
     premultiplied: bool
+    is_data: bool = False
     low: float = 0.0
     high: float = 1.0
     is_gray_seen: bool = True
@@ -60,7 +62,7 @@ class Statistics:
     @property
     def fill(self) -> Tensor | None:
         """Mean colour of what is seen, (1, 1 or 3, 1, 1); None unless some of it is not."""
-        if not self.alpha_varies or self.alpha_low > 0 or self.sums is None:
+        if self.is_data or not self.alpha_varies or self.alpha_low > 0 or self.sums is None:
             return None
         return torch.from_numpy(self.sums[:-1] / self.sums[-1]).float().view(1, -1, 1, 1)
 
@@ -79,7 +81,7 @@ class Statistics:
             return
         colour, alpha = straight(pixels, premultiplied=self.premultiplied)
         assert alpha is not None
-        seen = alpha[0, 0] > 0
+        seen = (alpha[0, 0] > 0) | self.is_data
         self.is_gray_seen &= bool(equal[seen.numpy()].all())
         low, high = alpha.aminmax()
         self.alpha_low = min(self.alpha_low, float(low))
@@ -108,12 +110,15 @@ def rows_of(reader: Reader) -> Iterator[Pixels]:
         raise ImageError(reason) from error
 
 
-def statistics(reader: Reader, tick: Callable[[], None] = lambda: None) -> Statistics:
+def statistics(
+    reader: Reader, *, alpha_is_data: bool = False, tick: Callable[[], None] = lambda: None
+) -> Statistics:
     """Go through a picture once; one that is damaged shows it here, before any work.
 
-    ``tick`` is called after each strip.
+    ``tick`` is called after each strip. Where alpha is data, colour is not divided by it.
     """
-    found = Statistics(reader.channels in (2, 4), reader.metadata.premultiplied)
+    premultiplied = reader.metadata.premultiplied and not alpha_is_data
+    found = Statistics(reader.channels in (2, 4), premultiplied, alpha_is_data)
     for pixels in rows_of(reader):
         tick()
         found.add(pixels)
