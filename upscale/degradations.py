@@ -1,22 +1,37 @@
-"""Damage to pictures."""
+"""Damage that pictures take: kernels, codecs, and the named chains of ``--degrade``.
+
+Training draws strengths at random (``upscale.training.degradations``). Evaluation names them:
+``jpeg:50``, ``noise:10``, ``blur:0.8``, or a chain ``blur:0.8+noise:5+jpeg:75``, applied
+from left to right and the same on every machine. Each step of a chain takes and leaves whole values
+0..255, as a file of 8 bits would hold them between two programs; ``noise-float`` alone leaves what
+it made. A gray picture is damaged as one channel and stays gray.
+
+Noise of a chain is drawn by NumPy's ``RandomState``, whose stream is frozen for good, from a seed
+made of the picture's name without its extension, the step, and its place. Codecs are OpenCV's.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import math
 from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float32]  # (h, w, 3), 0 to 255, not rounded
-Step = Callable[[Array, np.random.Generator], Array]
+from upscale.errors import DataError, UsageError
+
+Array = NDArray[Any]  # (h, w, 1 or 3) RGB, float32 or float64, 0 to 255, not rounded
+UNROUNDED = "noise-float"
 
 
 def gaussian_kernel(sigma: tuple[float, float], angle: float, beta: float = 1.0) -> Array:
     """Generalised Gaussian exp(-(d' S^-1 d / 2)^beta), turned by ``angle`` (BSRGAN, eq. 4).
 
     Returns:
-        (21, 21) whose sum is 1.
+        (21, 21) float32 whose sum is 1.
     """
     y, x = np.mgrid[-10:11, -10:11].astype(np.float64)
     along = (x * np.cos(angle) + y * np.sin(angle)) / sigma[0]
@@ -29,7 +44,7 @@ def sinc_kernel(cutoff: float) -> Array:
     """The separable ideal low-pass filter of angular frequency ``cutoff``, under a Hann window.
 
     Returns:
-        (21, 21) whose sum is 1.
+        (21, 21) float32 whose sum is 1.
     """
     place = np.arange(-10, 11)
     line = np.sinc(place * cutoff / np.pi) * np.hanning(23)[1:-1]
@@ -39,25 +54,178 @@ def sinc_kernel(cutoff: float) -> Array:
 
 def filtered(x: Array, kernel: Array) -> Array:
     """Correlation with ``kernel``; borders are mirrored."""
-    return np.asarray(cv2.filter2D(x, -1, kernel, borderType=cv2.BORDER_REFLECT), np.float32)
+    return np.asarray(cv2.filter2D(x, -1, kernel, borderType=cv2.BORDER_REFLECT), x.dtype)
 
 
-def through_codec(x: Array, extension: str, options: Sequence[int]) -> Array:
-    """Round to 8 bit, encode and decode; ``options`` are OpenCV's, RGB stays RGB."""
-    pixels = np.clip(x + 0.5, 0, 255).astype(np.uint8)
-    data = cv2.imencode(extension, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), options)[1]
-    decoded = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
-    return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB).astype(np.float32)
+def coded(x: Array, extension: str, quality: int, *, full_colour: bool = False) -> Array:
+    """Round to 8 bit, encode and decode; gray stays gray.
 
+    Args:
+        x: The picture.
+        extension: ``.jpg`` or ``.webp``.
+        quality: 1 to 100.
+        full_colour: JPEG with 4:4:4 in place of 4:2:0.
 
-def coded(x: Array, rng: np.random.Generator, extension: str, quality: int) -> Array:
-    """Through a real codec: JPEG with 4:2:0 (7 of 10) or 4:4:4 colour, or WebP."""
+    Raises:
+        DataError: The picture is too large for the codec.
+    """
     options = [cv2.IMWRITE_WEBP_QUALITY, quality]
     if extension == ".jpg":
-        sampling = (
-            cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420
-            if rng.random() < 0.7
-            else cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444
+        sampling = "444" if full_colour else "420"
+        flag = getattr(cv2, f"IMWRITE_JPEG_SAMPLING_FACTOR_{sampling}")
+        options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, flag]
+    pixels = np.clip(x + 0.5, 0, 255).astype(np.uint8)
+    done, data = cv2.imencode(extension, np.ascontiguousarray(pixels[..., ::-1]), options)
+    if not done:
+        raise DataError(
+            f"{x.shape[1]}x{x.shape[0]} pixels are too many for a {extension} file: "
+            "score smaller pictures"
         )
-        options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling]
-    return through_codec(x, extension, options)
+    how = cv2.IMREAD_GRAYSCALE if x.shape[2] == 1 else cv2.IMREAD_COLOR
+    decoded = np.asarray(cv2.imdecode(data, how)).reshape(x.shape)
+    return np.ascontiguousarray(decoded[..., ::-1], x.dtype)
+
+
+class Chain(tuple[tuple[str, float], ...]):
+    """Steps of damage, each a name of :data:`KINDS` with its value; none is the clean picture."""
+
+    __slots__ = ()
+
+    @property
+    def name(self) -> str | None:
+        """The chain as it is written, ``blur:0.8+noise:5+jpeg:75``; None for the clean picture."""
+        return "+".join(f"{kind}:{value:g}" for kind, value in self) or None
+
+    @property
+    def unrounded(self) -> bool:
+        """Whether the damaged picture has no whole values, as the denoising papers have it."""
+        return any(kind == UNROUNDED for kind, _ in self)
+
+
+CLEAN = Chain()
+
+
+def parse_degradations(texts: Sequence[str]) -> list[Chain]:
+    """Read chains, each text one or several parted by commas; ``clean`` is the chain of no steps.
+
+    Raises:
+        UsageError: A kind is unknown, a value is out of range, or ``noise-float`` is not alone.
+    """
+    return [_parse(part.strip()) for text in texts for part in text.split(",")]
+
+
+def _parse(text: str) -> Chain:
+    if text == "clean":
+        return CLEAN
+    chain = Chain(_step(part, text) for part in text.split("+"))
+    if chain.unrounded and len(chain) > 1:
+        raise UsageError(
+            f"--degrade {text!r}: {UNROUNDED} is not rounded to 8 bits and stands alone: "
+            "use noise in a chain"
+        )
+    return chain
+
+
+def _step(text: str, chain: str) -> tuple[str, float]:
+    name, _, number = text.partition(":")
+    kind = KINDS.get(name)
+    if kind is None:
+        raise UsageError(
+            f"--degrade {chain!r}: {name!r} is no kind of damage: use {', '.join(KINDS)} or "
+            "clean, chained with +, like blur:0.8+noise:5+jpeg:75"
+        )
+    try:
+        value = float(number)
+    except ValueError:
+        value = math.nan
+    fits = kind.low <= value <= kind.high and value > 0
+    whole = kind.low > 0  # a quality
+    if not fits or (whole and value != round(value)):
+        numbers = "a whole number" if whole else "a number"
+        raise UsageError(
+            f"--degrade {chain!r}: {number!r} is no {kind.counts}: give {numbers} "
+            f"{f'from {kind.low:g} to' if whole else 'above 0, at most'} {kind.high:g}, "
+            f"like {name}:{kind.high / 2:g}"
+        )
+    return name, value
+
+
+def degrade(pixels: Array, chain: Chain, name: str) -> Array:
+    """Damage a picture.
+
+    Args:
+        pixels: (H, W, 3), whole values 0..255; gray where its channels are equal.
+        chain: Without steps ``pixels`` itself is returned.
+        name: The picture's name, which seeds the noise.
+
+    Returns:
+        (H, W, 3) float64, whole values 0..255 but after ``noise-float``.
+    """
+    if not chain:
+        return pixels
+    x = pixels.astype(np.float64)
+    if (x == x[..., :1]).all():
+        x = x[..., :1]
+    for place, (kind, value) in enumerate(chain):
+        digest = hashlib.sha256(f"{name}\0{kind}:{value:g}\0{place}".encode()).digest()
+        x = KINDS[kind].apply(x, value, int.from_bytes(digest[:4], "little"))
+        if kind != UNROUNDED:
+            x = np.clip(np.floor(x + 0.5), 0, 255)
+    return np.ascontiguousarray(np.broadcast_to(x, pixels.shape))
+
+
+def _blur(x: Array, sigma: float, seed: int) -> Array:
+    """Gaussian of ``sigma`` pixels of this picture, cut at 4 sigma, its borders mirrored."""
+    # By NumPy, whose sums have one order on every machine, which OpenCV's have not.
+    reach = math.ceil(4 * sigma)
+    bell = np.exp(-(np.arange(-reach, reach + 1) ** 2) / (2 * sigma**2))
+    bell /= bell.sum()
+    for axis in (0, 1):
+        border = [(reach, reach) if a == axis else (0, 0) for a in range(3)]
+        wide = np.pad(x, border, mode="symmetric")
+        rows = (slice(None),) * axis
+        parts = (w * wide[(*rows, slice(k, k + x.shape[axis]))] for k, w in enumerate(bell))
+        x = sum(parts, np.zeros_like(x))
+    return x
+
+
+def _noise(x: Array, sigma: float, seed: int) -> Array:
+    """Gaussian noise of ``sigma`` 8-bit levels, each channel its own."""
+    return x + np.random.RandomState(seed).normal(0, sigma, x.shape)
+
+
+def _gray_noise(x: Array, sigma: float, seed: int) -> Array:
+    """The same, one sample for all channels."""
+    return x + np.random.RandomState(seed).normal(0, sigma, (*x.shape[:2], 1))
+
+
+def _noise_float(x: Array, sigma: float, seed: int) -> Array:
+    """SwinIR's test of denoising: seed 0 for every picture, channels B, G, R, nothing rounded."""
+    noise = np.random.RandomState(0).normal(0, sigma / 255, x.shape) * 255
+    return x + noise[..., ::-1]
+
+
+class Kind(NamedTuple):
+    """One kind of damage.
+
+    Attributes:
+        apply: Picture, value and seed to the damaged picture.
+        low: Smallest value; above 0 where values are whole numbers.
+        high: Largest value.
+        counts: What the value counts.
+    """
+
+    apply: Callable[[Array, float, int], Array]
+    low: float
+    high: float
+    counts: str
+
+
+KINDS = {
+    "jpeg": Kind(lambda x, quality, _: coded(x, ".jpg", int(quality)), 1, 100, "quality"),
+    "webp": Kind(lambda x, quality, _: coded(x, ".webp", int(quality)), 1, 100, "quality"),
+    "noise": Kind(_noise, 0, 255, "sigma in 8-bit levels"),
+    "gray-noise": Kind(_gray_noise, 0, 255, "sigma in 8-bit levels"),
+    UNROUNDED: Kind(_noise_float, 0, 255, "sigma in 8-bit levels"),
+    "blur": Kind(_blur, 0, 20, "sigma in pixels of the low-resolution picture"),
+}

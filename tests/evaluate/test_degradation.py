@@ -16,17 +16,15 @@ from scipy.ndimage import gaussian_filter
 from skimage import data
 
 from upscale.checkpoints import save
+from upscale.degradations import CLEAN, degrade, parse_degradations
 from upscale.errors import DataError, UsageError
 from upscale.evaluate import (
-    CLEAN,
     Candidate,
     bicubic_candidate,
-    degrade,
     evaluate,
     find_sets,
     load_candidate,
     make_pair,
-    parse_degradations,
 )
 from upscale.evaluate.protocol import to_pixels, to_tensor
 from upscale.metrics import psnr
@@ -44,7 +42,7 @@ def picture() -> np.ndarray:
 
 def damaged(picture: np.ndarray, chain: str, name: str = "a") -> np.ndarray:
     (made,) = parse_degradations([chain])
-    return to_pixels(degrade(to_tensor(picture), made, name))
+    return degrade(picture, made, name)
 
 
 # --- each kind ----------------------------------------------------------------------------------
@@ -151,7 +149,7 @@ def test_names_are_read_back(steps: list[tuple[str, float]]) -> None:
     text = "+".join(f"{kind}:{value:g}" for kind, value in steps)
     (made,) = parse_degradations([text])
     assert made.name == text
-    assert [(step.kind, step.value) for step in made.steps] == steps
+    assert list(made) == steps
 
 
 def test_lists_and_the_clean_picture() -> None:

@@ -157,8 +157,9 @@ def _check_against(theirs: Path, wanted: Evaluation) -> None:
 def _scores(folders: list[Path], wanted: Evaluation, computing: o.Computing) -> Iterator[Score]:
     """Load, run and score, with a bar on a terminal; what is refused is refused at once."""
     from upscale import evaluate as e
+    from upscale.degradations import parse_degradations
 
-    damage = e.parse_degradations(wanted.degrade) if wanted.degrade else [e.CLEAN]
+    damage = parse_degradations(wanted.degrade or ["clean"])
     sets, lr_dir = e.find_sets(folders), wanted.lr_dir
     if lr_dir is not None and not lr_dir.is_dir():
         raise UsageError(f"--lr-dir {str(lr_dir)!r} is no folder: give the low-resolution pictures")

@@ -16,7 +16,6 @@ from upscale.evaluate.candidates import (
     parse_denoises,
     parse_scales,
 )
-from upscale.evaluate.degradation import CLEAN, Degradation, degrade, parse_degradations
 from upscale.evaluate.pictures import PictureSet, find_sets, lr_path, read_8bit
 from upscale.evaluate.protocol import PROTOCOLS, Pair, make_pair
 from upscale.evaluate.published import published
@@ -24,11 +23,9 @@ from upscale.evaluate.scores import Score, evaluate, mean, score
 
 __all__ = [
     "BICUBIC",
-    "CLEAN",
     "MAP",
     "PROTOCOLS",
     "Candidate",
-    "Degradation",
     "Likeness",
     "Pair",
     "PictureSet",
@@ -37,7 +34,6 @@ __all__ = [
     "bicubic_candidate",
     "candidate_of",
     "combinations",
-    "degrade",
     "evaluate",
     "find_sets",
     "load_candidate",
@@ -46,7 +42,6 @@ __all__ = [
     "make_pair",
     "mean",
     "parse_alphas",
-    "parse_degradations",
     "parse_denoises",
     "parse_scales",
     "published",

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from upscale import metrics
 from upscale.damage import blockiness, noise_sigma
+from upscale.degradations import CLEAN, UNROUNDED, Chain, degrade
 from upscale.errors import DataError, ImageError, UsageError
 from upscale.evaluate.calibration import coverage, rank_correlation
 from upscale.evaluate.candidates import Candidate
-from upscale.evaluate.degradation import CLEAN, UNROUNDED, Degradation, degrade
 from upscale.evaluate.pictures import PictureSet, check, lr_path, named, read_8bit
 from upscale.evaluate.protocol import (
     PROTOCOLS,
@@ -213,7 +213,7 @@ def evaluate(
     *,
     protocol: str = "edsr",
     lr_dir: Path | None = None,
-    degradations: Sequence[Degradation] = (CLEAN,),
+    degradations: Sequence[Chain] = (CLEAN,),
 ) -> Iterator[Score]:
     """Score candidates on sets of ground truth.
 
@@ -238,7 +238,7 @@ def evaluate(
     """
     if protocol not in PROTOCOLS:
         raise UsageError(f"protocol {protocol!r} is unknown: use {' or '.join(PROTOCOLS)}")
-    if protocol != "edsr" and any(d.steps for d in degradations):
+    if protocol != "edsr" and any(degradations):
         raise UsageError(f"--degrade damages 8-bit RGB: it does not go with --protocol {protocol}")
     for candidate in candidates:
         _check_scale(candidate.scale, degradations, lr_dir)
@@ -257,15 +257,15 @@ def evaluate(
             yield mean(scores)
 
 
-def damage(pair: Pair, degradation: Degradation, name: str) -> Pair:
+def damage(pair: Pair, chain: Chain, name: str) -> Pair:
     """The pair with its low-resolution picture damaged; ``name`` seeds the noise."""
-    if not degradation.steps:
+    if not chain:
         return pair
-    return replace(pair, lr=degrade(pair.lr, degradation, name), clean=pair.lr)
+    return replace(pair, lr=to_tensor(degrade(to_pixels(pair.lr), chain, name)), clean=pair.lr)
 
 
-def _check_scale(scale: int, degradations: Sequence[Degradation], lr_dir: Path | None) -> None:
-    if scale == 1 and lr_dir is None and not all(d.steps for d in degradations):
+def _check_scale(scale: int, degradations: Sequence[Chain], lr_dir: Path | None) -> None:
+    if scale == 1 and lr_dir is None and not all(degradations):
         raise UsageError("at scale 1 the degraded pictures are needed: give --degrade, or --lr-dir")
     if scale != 1 and any(d.unrounded for d in degradations):
         raise UsageError(f"--degrade {UNROUNDED} is for networks of scale 1: use noise at x{scale}")

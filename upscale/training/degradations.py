@@ -1,10 +1,12 @@
 """From ground truth to the damaged picture that a network learns to mend or enlarge.
 
 :data:`DEGRADATIONS` names them for recipes. ``bicubic`` is the setting of the papers' tables;
-``blind`` is a chain of blur, resizing, noise and compression in random order and strength, after
-BSRGAN (Zhang 2021, arXiv 2103.14006) and Real-ESRGAN (Wang 2021, arXiv 2107.10833), weighted
-towards what web JPEGs, telephones and scanners do; ``noise`` and ``jpeg`` keep the size and serve
-the restoration tasks of SwinIR. Codecs are the real ones.
+``noise`` and ``jpeg`` keep the size and serve the restoration tasks of SwinIR; ``second-order`` is
+for pictures that went through several hands, after Real-ESRGAN (Wang 2021, arXiv 2107.10833): blur,
+resizing, noise and JPEG, then all of it again, a ringing filter or the final resizing last (section
+3.1 to 3.3). Histories are mixed, so that the network also learns to leave clean pictures alone:
+clean; compressed once; compressed and *then* enlarged, whose blocks are larger than eight pixels;
+and the whole chain. Codecs are the real ones.
 """
 
 from __future__ import annotations
@@ -17,18 +19,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from upscale.degradations import (
-    Array,
-    Step,
-    coded,
-    filtered,
-    gaussian_kernel,
-    sinc_kernel,
-)
+from upscale.degradations import Array, coded, filtered, gaussian_kernel, sinc_kernel
 from upscale.resample import resize
-from upscale.training.second_order import second_order
 
 Apply = Callable[[Tensor, int, np.random.Generator], Tensor]
+Step = Callable[[Array, np.random.Generator], Array]
 
 
 @dataclass(frozen=True)
@@ -77,63 +72,16 @@ def noise(hr: Tensor, scale: int, rng: np.random.Generator) -> Tensor:
     return torch.where(rounded, to_8_bit(noisy.clone()), noisy)
 
 
-def real(hr: Tensor, scale: int, rng: np.random.Generator) -> Tensor:
-    """The second-order chain of :mod:`upscale.training.second_order`."""
-    size = hr.shape[-2] // scale, hr.shape[-1] // scale
-    return to_8_bit(_each(hr, lambda x: second_order(x, size, rng)))
-
-
 def jpeg(hr: Tensor, scale: int, rng: np.random.Generator) -> Tensor:
     """JPEG of quality 10 to 80, colour at full or half resolution."""
     clean = bicubic(hr, scale, rng)
-    return _each(clean, lambda x: coded(x, rng, ".jpg", int(rng.integers(10, 81))))
+    return _each(clean, lambda x: _saved(10, 81)(x, rng))
 
 
-def blind(hr: Tensor, scale: int, rng: np.random.Generator) -> Tensor:
-    """The blind chain; one picture in ten is only downsampled."""
-    height, width = hr.shape[-2] // scale, hr.shape[-1] // scale
-
-    def chain(x: Array) -> Array:
-        if rng.random() < CLEAN:
-            return downsampled(x, (height, width), rng)
-        for step in _first_round(rng):
-            x = step(x, rng)
-        for step in _second_round((height, width), rng):
-            x = step(x, rng)
-        return x
-
-    return to_8_bit(_each(hr, chain))
-
-
-CLEAN = 0.1  # share of the pictures that the blind chain leaves undamaged
-
-
-def _first_round(rng: np.random.Generator) -> list[Step]:
-    """What happened before the picture was downsampled: lens, camera, an earlier save."""
-    steps: list[tuple[float, Step]] = [
-        (0.5, blurred),
-        (0.25, resized),
-        (0.15, lambda x, r: noisy(x, r, 10)),
-        (0.15, lambda x, r: coded(x, r, ".jpg", int(r.integers(50, 96)))),
-    ]
-    chosen = [step for share, step in steps if rng.random() < share]
-    return [chosen[i] for i in rng.permutation(len(chosen))]
-
-
-def _second_round(size: tuple[int, int], rng: np.random.Generator) -> list[Step]:
-    """Down to the final size among noise and a soft or ringing filter; compression comes last."""
-    steps: list[Step] = [lambda x, r: downsampled(x, size, r)]
-    if rng.random() < 0.5:
-        steps.append(lambda x, r: noisy(x, r, 30))
-    steps = [steps[i] for i in rng.permutation(len(steps))]
-    if rng.random() < 0.1:
-        steps.append(ringing)
-    kind = rng.random()
-    if kind < 0.75:
-        steps.append(lambda x, r: coded(x, r, ".jpg", int(r.integers(30, 96))))
-    elif kind < 0.8:
-        steps.append(lambda x, r: coded(x, r, ".webp", int(r.integers(30, 96))))
-    return steps
+def histories(hr: Tensor, scale: int, rng: np.random.Generator) -> Tensor:
+    """One of :data:`HISTORIES` for each picture."""
+    size = hr.shape[-2] // scale, hr.shape[-1] // scale
+    return to_8_bit(_each(hr, lambda x: second_order(x, size, rng)))
 
 
 def _each(batch: Tensor, step: Callable[[Array], Array]) -> Tensor:
@@ -143,56 +91,171 @@ def _each(batch: Tensor, step: Callable[[Array], Array]) -> Tensor:
     return torch.from_numpy(done).permute(0, 3, 1, 2).contiguous().div_(255)
 
 
-def blurred(x: Array, rng: np.random.Generator) -> Array:
-    """One of four kernels of sigma 0.3 to 3.5 pixels, or a low-pass filter that rings."""
-    kind = rng.random()
-    if kind < 0.1:
-        return ringing(x, rng)
-    sigma = rng.uniform(0.3, 3.5)
-    other = sigma if kind < 0.6 else rng.uniform(0.3, 3.5)
-    beta = 1.0 if kind < 0.8 else float(rng.choice([rng.uniform(0.5, 1), rng.uniform(1, 4)]))
-    return filtered(x, gaussian_kernel((sigma, other), rng.uniform(0, np.pi), beta))
-
-
-def ringing(x: Array, rng: np.random.Generator) -> Array:
-    """An ideal low-pass filter cut off at pi / 2.5 to pi, whose edges ring (Real-ESRGAN, 3.3)."""
-    return filtered(x, sinc_kernel(rng.uniform(np.pi / 2.5, np.pi)))
-
-
-def resized(x: Array, rng: np.random.Generator) -> Array:
-    """Through another size: by area, bilinear or bicubic to 0.4 to 1.2 of it."""
-    factor = rng.uniform(0.4, 1.2)
-    size = (max(8, round(x.shape[1] * factor)), max(8, round(x.shape[0] * factor)))
-    kinds = [cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC]
-    return np.asarray(cv2.resize(x, size, interpolation=int(rng.choice(kinds))), np.float32)
-
-
-def downsampled(x: Array, size: tuple[int, int], rng: np.random.Generator) -> Array:
-    """To the final (height, width): MATLAB's bicubic, area, or bilinear with antialiasing."""
-    kind = rng.random()
-    if kind < 0.5:
-        tensor = torch.from_numpy(np.ascontiguousarray(x)).permute(2, 0, 1)[None]
-        return np.ascontiguousarray(resize(tensor, size)[0].permute(1, 2, 0).numpy())
-    if kind < 0.75:
-        return np.asarray(cv2.resize(x, size[::-1], interpolation=cv2.INTER_AREA), np.float32)
-    soft = cv2.GaussianBlur(x, (0, 0), max(0.1, 0.35 * x.shape[0] / size[0]))
-    return np.asarray(cv2.resize(soft, size[::-1], interpolation=cv2.INTER_LINEAR), np.float32)
-
-
-def noisy(x: Array, rng: np.random.Generator, most: float) -> Array:
-    """Gaussian or Poisson noise up to ``most`` levels (weak is likelier), in colour or in gray."""
-    sigma = np.float32(most * rng.random() ** 1.5)
-    channels = 3 if rng.random() < 0.6 else 1
-    drawn = rng.standard_normal((*x.shape[:2], channels), np.float32)
-    if rng.random() < 0.3:  # of photons: its variance grows with the light; sigma holds at mid-gray
-        drawn *= np.sqrt(np.clip(x.mean(2, keepdims=True), 2, None) / np.float32(128))
-    return x + sigma * drawn
-
-
 DEGRADATIONS: dict[str, Degradation] = {
     "bicubic": Degradation(bicubic, margin=4),  # the antialiased kernel reads 2 LR pixels
-    "blind": Degradation(blind, margin=8, shift=7),
-    "second-order": Degradation(real, margin=4),
+    "second-order": Degradation(histories, margin=8, shift=7),
     "noise": Degradation(noise, margin=4),
     "jpeg": Degradation(jpeg, margin=8, shift=7),
 }
+
+HISTORIES = {"clean": 0.12, "light": 0.18, "enlarged": 0.16, "second order": 0.54}
+INTERPOLATIONS = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC)
+
+
+def second_order(x: Array, size: tuple[int, int], rng: np.random.Generator) -> Array:
+    """Damage one picture and bring it to ``size``.
+
+    Args:
+        x: (H, W, 3) RGB, float32 in [0, 255].
+        size: (height, width) of the result.
+        rng: Decides everything.
+
+    Returns:
+        (height, width, 3), float32, not rounded, possibly beyond [0, 255].
+    """
+    history = rng.choice(list(HISTORIES), p=list(HISTORIES.values()))
+    for step in _STEPS[history](size, rng):
+        x = step(x, rng)
+    return x
+
+
+def _clean(size: tuple[int, int], rng: np.random.Generator) -> list[Step]:
+    return [_to(size)]
+
+
+def _light(size: tuple[int, int], rng: np.random.Generator) -> list[Step]:
+    """A picture of the web: made small, sometimes with a little noise, and compressed once."""
+    steps = [_to(size)]
+    if rng.random() < 0.5:
+        steps.append(_noise(1, 8))
+    extension = ".jpg" if rng.random() < 0.85 else ".webp"
+    return [*steps, _saved(40, 96, extension)]
+
+
+def _enlarged(size: tuple[int, int], rng: np.random.Generator) -> list[Step]:
+    """Compressed while it was small, then enlarged; often saved once more."""
+    share = rng.uniform(0.3, 0.9)
+    steps = [_to((max(16, round(size[0] * share)), max(16, round(size[1] * share))))]
+    if rng.random() < 0.3:
+        steps.append(_noise(1, 10))
+    steps += [_saved(25, 91), _to(size)]
+    if rng.random() < 0.5:
+        steps.append(_saved(50, 96))
+    return steps
+
+
+def _whole_chain(size: tuple[int, int], rng: np.random.Generator) -> list[Step]:
+    steps: list[Step] = []
+    if rng.random() < 0.8:
+        steps.append(_blur)
+    steps += [_resized(0.15, 1.5, (0.2, 0.7)), _noise(1, 30)]
+    if rng.random() < 0.9:
+        steps.append(_saved(30, 96))
+    if rng.random() < 0.5:
+        steps.append(_blur)
+    steps.append(_near(size))
+    if rng.random() < 0.7:
+        steps.append(_noise(1, 25))
+    last: list[Step] = [_to(size)]
+    if rng.random() < 0.4:
+        last.append(_ringing)
+    # Either the ringing filter and the codec are last, or the resizing is (section 3.3).
+    codec = _saved(30, 96)
+    return [*steps, *last, codec] if rng.random() < 0.5 else [*steps, codec, *last]
+
+
+_STEPS = {
+    "clean": _clean,
+    "light": _light,
+    "enlarged": _enlarged,
+    "second order": _whole_chain,
+}
+
+
+def _to(size: tuple[int, int]) -> Step:
+    """Resize to (height, width) by one of three filters; shrinking by cubic is antialiased."""
+
+    def step(x: Array, rng: np.random.Generator) -> Array:
+        how = int(rng.choice(INTERPOLATIONS))
+        shrink = x.shape[0] / size[0]
+        if shrink > 1.5 and how != cv2.INTER_AREA and rng.random() < 0.7:
+            x = np.asarray(cv2.GaussianBlur(x, (0, 0), 0.35 * shrink), np.float32)
+        return np.asarray(cv2.resize(x, size[::-1], interpolation=how), np.float32)
+
+    return step
+
+
+def _resized(low: float, high: float, shares: tuple[float, float]) -> Step:
+    """To ``low``..``high`` of its size: up in ``shares[0]`` of the cases, down in ``shares[1]``."""
+
+    def step(x: Array, rng: np.random.Generator) -> Array:
+        up, down = shares
+        draw = rng.random()
+        factor = 1.0
+        if draw < up:
+            factor = rng.uniform(1, high)
+        elif draw < up + down:
+            factor = rng.uniform(low, 1)
+        size = max(16, round(x.shape[0] * factor)), max(16, round(x.shape[1] * factor))
+        return _to(size)(x, rng)
+
+    return step
+
+
+def _near(size: tuple[int, int]) -> Step:
+    """To 0.6 to 1.3 of the final size."""
+
+    def step(x: Array, rng: np.random.Generator) -> Array:
+        factor = rng.uniform(0.6, 1.3)
+        return _to((max(16, round(size[0] * factor)), max(16, round(size[1] * factor))))(x, rng)
+
+    return step
+
+
+def _blur(x: Array, rng: np.random.Generator) -> Array:
+    """Isotropic, anisotropic, generalised or plateau-shaped kernels, or a ringing filter."""
+    kind = rng.random()
+    if kind < 0.1:
+        return _ringing(x, rng)
+    sigma = rng.uniform(0.2, 3.0)
+    other = sigma if kind < 0.6 else rng.uniform(0.2, 3.0)
+    beta = 1.0
+    if kind >= 0.8:
+        beta = rng.uniform(0.5, 1) if rng.random() < 0.5 else rng.uniform(1, 4)
+    return filtered(x, gaussian_kernel((sigma, other), rng.uniform(0, np.pi), beta))
+
+
+def _ringing(x: Array, rng: np.random.Generator) -> Array:
+    return filtered(x, sinc_kernel(rng.uniform(np.pi / 3, np.pi)))
+
+
+def _noise(low: float, high: float) -> Step:
+    """Gaussian or Poisson noise of sigma ``low`` to ``high``: gray, colour, or coloured blots."""
+
+    def step(x: Array, rng: np.random.Generator) -> Array:
+        draw = rng.random()
+        channels = 1 if draw < 0.4 else 3
+        drawn = rng.standard_normal((*x.shape[:2], channels), np.float32)
+        if draw > 0.85:  # what cameras leave after their own denoising: coloured blots
+            spread = rng.uniform(0.6, 2.5)
+            blots = cv2.GaussianBlur(drawn, (0, 0), spread)
+            drawn = blots / blots.std() - (blots / blots.std()).mean(2, keepdims=True)
+            return np.asarray(x + drawn * np.float32(rng.uniform(low, high) / 2), np.float32)
+        if rng.random() < 0.5:
+            return np.asarray(x + drawn * np.float32(rng.uniform(low, high)), np.float32)
+        light = np.clip(x.mean(2, keepdims=True) if channels == 1 else x, 1, None)
+        strength = np.float32(rng.uniform(0.05, 2.5) * high / 30)
+        return np.asarray(x + drawn * np.sqrt(light * strength), np.float32)
+
+    return step
+
+
+def _saved(low: int, high: int, extension: str = ".jpg") -> Step:
+    """Through a codec, quality ``low`` to ``high`` - 1; of the JPEGs 3 in 10 keep full colour."""
+
+    def step(x: Array, rng: np.random.Generator) -> Array:
+        quality = int(rng.integers(low, high))
+        full_colour = extension == ".jpg" and rng.random() >= 0.7
+        return coded(x, extension, quality, full_colour=full_colour)
+
+    return step

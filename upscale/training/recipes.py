@@ -368,7 +368,7 @@ _ALL = (
         learning_rate=1e-3,
         warmup=50,
         loss="elbo",
-        degradation="blind",
+        degradation="second-order",
         start_from="esrgan-light-real-psnr-x4",
         drawn=160,
         variational=Variational(base_rate=0.0),

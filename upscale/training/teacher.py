@@ -1,7 +1,7 @@
 """Patches for distillation: damaged input, what a teacher makes of it, and the truth.
 
 A large network for real pictures (Real-ESRGAN's ``x4plus``, arXiv 2107.10833) enlarges patches that
-went through :mod:`upscale.training.second_order`; small networks learn from its answers. The data
+went through :mod:`upscale.training.degradations`; small networks learn from its answers. The data
 set is a folder of shards, each decided by the seed and its number alone, so that a run that was
 stopped goes on where it was.
 """
@@ -20,8 +20,8 @@ from safetensors.numpy import save
 
 from upscale import files
 from upscale.models import Network
+from upscale.training.degradations import second_order
 from upscale.training.drawn import drawn_pictures
-from upscale.training.second_order import second_order
 
 SIDE = 64  # LR pixels of a patch
 MARGIN = 4  # LR pixels around it that the damage and the teacher see, and that are cut off
