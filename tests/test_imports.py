@@ -37,6 +37,7 @@ ORDER = [
         "fast",
         "inference",
         "upscaler",
+        "benchmark",
         "evaluate",
         "compare",
         "batch",

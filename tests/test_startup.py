@@ -28,7 +28,7 @@ PICTURES = {"numpy", "pyvips", "PIL", "cv2", "upscale.image"}
 UNUSED = {
     *("torch._dynamo", "torch._inductor", "torch.onnx", "sympy", "onnx", "ray", "scipy"),
     *("cv2", "PIL", "pydantic", "rich", "filelock", "fsspec", "matplotlib", "spandrel"),
-    *("upscale.evaluate", "upscale.compare", "upscale.training", "upscale.inference.benchmark"),
+    *("upscale.evaluate", "upscale.compare", "upscale.training", "upscale.benchmark"),
     *("upscale.batch.cluster", "upscale.batch.preflight", "upscale.upscaler.uncertainty"),
     *("upscale.checkpoints.conversion", "upscale.checkpoints.download"),
     *("upscale.checkpoints.export", "upscale.checkpoints.layouts.recognition"),

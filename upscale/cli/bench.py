@@ -15,49 +15,7 @@ from upscale.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from upscale.inference.benchmark import Row
-    from upscale.settings import TileOption
-
-Models = Annotated[
-    list[str] | None,
-    typer.Option(
-        "-m",
-        "--model",
-        metavar="NAME",
-        show_default="every family",
-        help="Family, weights name, checkpoint file, or a full-size network of the papers with "
-        "random weights: srcnn-9-5-5-x4, rrdb-23-x4, swinir-s-x4, swinir-m-x4; may be repeated.",
-        autocompletion=completion.models,
-    ),
-]
-Sizes = Annotated[
-    str,
-    typer.Option("--size", metavar="WxH,...", help="Sizes of the input; 128 stands for 128x128."),
-]
-Dtypes = Annotated[
-    str,
-    typer.Option("--dtype", metavar="NAME,...", help="fp32, bf16, fp16, or auto; several."),
-]
-Tile = Annotated[
-    str, typer.Option("-t", "--tile", metavar="auto|off|N", help="Tile side in LR pixels.")
-]
-Device = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:N, or mps.")]
-Backends = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--backend",
-        metavar="NAME",
-        show_default="all installed",
-        help="plain, upscale, onnxruntime, openvino: which to compare; may be repeated. The plain "
-        "form always runs: the others are compared with it. (extra bench)",
-    ),
-]
-Rounds = Annotated[int, typer.Option(min=1, help="Timed rounds; each runs every back end once.")]
-Threads = Annotated[
-    str | None,
-    typer.Option(metavar="N,...", show_default="PyTorch's", help="CPU threads to use; several."),
-]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object per row on stdout.")]
+    from upscale.benchmark import Timing
 
 COLUMNS = (
     Column("model", lambda r: r.model),
@@ -81,55 +39,96 @@ COLUMNS = (
 
 
 def bench(
-    model: Models = None,
-    size: Sizes = "128",
-    backend: Backends = None,
-    device: Device = "auto",
-    dtype: Dtypes = "auto",
-    tile: Tile = "auto",
-    rounds: Rounds = 5,
-    threads: Threads = None,
-    json_lines: Json = False,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-m",
+            "--model",
+            metavar="NAME",
+            show_default="every family",
+            help="Family, weights name, checkpoint file, or a full-size network of the papers with "
+            "random weights: srcnn-9-5-5-x4, rrdb-23-x4, swinir-s-x4, swinir-m-x4; may be "
+            "repeated.",
+            autocompletion=completion.models,
+        ),
+    ] = None,
+    size: Annotated[
+        str, typer.Option(metavar="WxH,...", help="Sizes of the input; 128 stands for 128x128.")
+    ] = "128",
+    backend: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            show_default="both",
+            help="plain (as trained) or upscale (as the main job runs it); may be repeated. The "
+            "plain form in fp32 always runs: the others are compared with it.",
+        ),
+    ] = None,
+    device: Annotated[
+        str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:N, or mps.")
+    ] = "auto",
+    dtype: Annotated[
+        str, typer.Option(metavar="NAME,...", help="fp32, bf16, fp16, or auto; several.")
+    ] = "auto",
+    tile: Annotated[
+        str,
+        typer.Option(
+            "-t", "--tile", metavar="auto|off|N,...", help="Tile side in LR pixels; several."
+        ),
+    ] = "auto",
+    rounds: Annotated[
+        int, typer.Option(min=1, help="Timed rounds; each runs every form once.")
+    ] = 5,
+    threads: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N,...", show_default="PyTorch's", help="CPU threads to use; several."
+        ),
+    ] = None,
+    json: Annotated[bool, typer.Option(help="One JSON object per row on stdout.")] = False,
 ) -> None:
-    """Time models beside their plain PyTorch form and other runtimes: medians, round by round."""
-    counts = _counts(threads)
-    rows = _rows(
-        model, _sizes(size), backend, device, dtype.split(","), tile_of(tile), rounds, counts
+    """Time models, tiles and precisions beside the plain PyTorch form: medians, round by round."""
+    timings = _timings(
+        model or [], size, backend or [], device, dtype.split(","), tile.split(","), rounds, threads
     )
-    if json_lines:
-        show_json(row.to_dict() for row in rows)
+    if json:
+        show_json(timing.to_dict() for timing in timings)
     else:
-        show_table(COLUMNS, list(rows))
+        show_table(COLUMNS, list(timings))
 
 
-def _rows(
-    models: list[str] | None,
-    sizes: list[tuple[int, int]],
-    backends: list[str] | None,
-    device_name: str,
+def _timings(
+    models: list[str],
+    size: str,
+    backends: list[str],
+    device: str,
     dtypes: list[str],
-    tile: TileOption,
+    tiles: list[str],
     rounds: int,
-    threads: list[int],
-) -> Iterator[Row]:
+    threads: str | None,
+) -> Iterator[Timing]:
+    """Read what was given, then time one model after another."""
+    counts, sizes = _counts(threads), _sizes(size)
+    from upscale.benchmark import PAPER, benchmark
     from upscale.checkpoints import families
     from upscale.cli.main_job import log_to
     from upscale.device import choose_device
     from upscale.inference import check_options
-    from upscale.inference.benchmark import PAPER, benchmark
 
     log_to(Console())
-    check_options(tile, None)
-    device = choose_device(device_name)
+    sides = [tile_of(part) for part in tiles]
+    for side in sides:
+        check_options(side, None)
+    chosen = choose_device(device)
     for name in models or list(families()) or list(PAPER):
         yield from benchmark(
             name,
             sizes,
-            device=device,
+            device=chosen,
             dtypes=dtypes,
-            backends=tuple(backends or ()),
-            threads=threads,
-            tile=tile,
+            backends=backends,
+            threads=counts,
+            tiles=sides,
             rounds=rounds,
         )
 
@@ -144,11 +143,11 @@ def _counts(text: str | None) -> list[int]:
 
 
 def _sizes(text: str) -> list[tuple[int, int]]:
-    """(height, width) of each size in ``text``: ``128``, ``640x480``, separated by commas."""
+    """(width, height) of each size in ``text``: ``128``, ``640x480``, separated by commas."""
     sizes = []
     for part in text.lower().split(","):
         width, _, height = part.strip().partition("x")
         if not width.isdecimal() or not (height or width).isdecimal() or int(width) < 1:
             raise UsageError(f"size {part!r} is no size: give W, or WxH, such as 128 or 640x480")
-        sizes.append((int(height or width), int(width)))
+        sizes.append((int(width), int(height or width)))
     return sizes
