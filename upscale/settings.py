@@ -236,8 +236,8 @@ class Settings:
         NETWORK,
         metavar="network|bicubic|separate",
         panel=MODEL,
-        help="How a picture's transparency is enlarged; separate: it holds data (gloss, height), and "
-        "colour and alpha are enlarged as they stand.",
+        help="How a picture's transparency is enlarged; separate: it holds data (gloss, height), "
+        "and colour and alpha are enlarged as they stand.",
         check=one_of("network", "bicubic", "separate"),
     )
     color_fix: bool = option(
