@@ -1,4 +1,4 @@
-"""Networks one after the other, and the share of the nets for real pictures chosen by picture."""
+"""Networks one after the other, and the share of the nets for real pictures."""
 
 from __future__ import annotations
 
@@ -13,19 +13,15 @@ from skimage import data
 
 import upscale
 from upscale.checkpoints import save
-from upscale.damage import LEAST, MOST, Damage, denoise_for
 from upscale.errors import UsageError
 from upscale.models import SwinIR, SwinIRConfig
+from upscale.settings import DEFAULT_DENOISE
 
 
 @pytest.fixture(scope="module")
 def clean() -> np.ndarray:
     """(96, 96, 3) uint8, never compressed at this size."""
     return cv2.resize(data.astronaut()[:192, 128:320], (96, 96), interpolation=cv2.INTER_AREA)
-
-
-def jpeg(x: np.ndarray, quality: int) -> np.ndarray:
-    return cv2.imdecode(cv2.imencode(".jpg", x, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], 1)
 
 
 def noisy(x: np.ndarray, sigma: float) -> np.ndarray:
@@ -36,7 +32,7 @@ def noisy(x: np.ndarray, sigma: float) -> np.ndarray:
 def test_a_chain_is_its_networks_in_turn(duo: str, quad: str, clean: np.ndarray) -> None:
     lr = clean[:37, :50].astype(np.float32) / 255
     first = upscale.load(duo, device="cpu").image(lr)
-    wanted = upscale.load(quad, device="cpu", denoise=LEAST).image(first)
+    wanted = upscale.load(quad, device="cpu").image(first)
     chain = upscale.load(f"{duo},{quad}", device="cpu", tile=16)
     assert chain.scale == chain.native_scale == 4
     found = chain.image(lr)
@@ -108,50 +104,26 @@ def test_gray_of_two_ranges_is_no_chain(tmp_path: Path, tiny: str) -> None:
         upscale.load(f"{tmp_path / 'gray.safetensors'},{tiny}", device="cpu")
 
 
-def test_the_share_follows_the_damage() -> None:
-    nan = float("nan")
-    assert denoise_for(Damage(1.0, 0.5)) == LEAST
-    assert denoise_for(Damage(1.5, 0.3)) == MOST
-    assert denoise_for(Damage(1.0, 15)) == MOST
-    assert denoise_for(Damage(nan, nan)) == LEAST
-    assert denoise_for(Damage(nan, 20)) == MOST
-    between = [denoise_for(Damage(1.0, sigma)) for sigma in np.linspace(2, 8, 61)]
-    assert between == sorted(between)
-    assert between[0] == LEAST
-    assert between[-1] == MOST
-    assert len(set(between)) == 13  # steps of 0.05
+def test_a_share_is_the_same_for_every_picture(quad: str, clean: np.ndarray) -> None:
+    """The default has a number of its own, which the word auto stands for too."""
+    fixed = upscale.load(quad, device="cpu", denoise=DEFAULT_DENOISE)
+    for up in (upscale.load(quad, device="cpu"), upscale.load(quad, device="cpu", denoise="auto")):
+        assert up.settings.denoise is None
+        for picture in (clean, noisy(clean, 15)):
+            big, result = up.enlarge(upscale.Image(picture))
+            assert result.denoise == DEFAULT_DENOISE
+            assert np.array_equal(big.pixels, fixed.image(picture))
 
 
-def test_auto_looks_at_each_picture(quad: str, clean: np.ndarray) -> None:
-    up = upscale.load(quad, device="cpu")
-    for picture, share in ((clean, LEAST), (jpeg(clean, 50), MOST), (noisy(clean, 15), MOST)):
-        image = upscale.Image(picture)
-        big, result = up.enlarge(image)
-        assert result.denoise == share
-        fixed = upscale.load(quad, device="cpu", denoise=share).image(picture)
-        assert np.array_equal(big.pixels, fixed)
-    assert {*up.weights} == {f"quad-{role}-x2" for role in ("psnr", "gan", "real-psnr", "real-gan")}
-
-
-def test_auto_is_said_in_the_record_and_when_verbose(
+def test_the_share_is_in_the_record(
     cli: Callable[..., object], tmp_path: Path, quad: str, clean: np.ndarray
 ) -> None:
-    cv2.imwrite(str(tmp_path / "a.png"), jpeg(clean, 50))
-    done = cli(tmp_path / "a.png", "-m", quad, "--denoise", "auto", "--json", "-v")
-    assert json.loads(done.out)["denoise"] == MOST  # type: ignore[attr-defined]
-    assert f"denoise {MOST}" in done.err  # type: ignore[attr-defined]
-
-
-def test_a_network_for_clean_pictures_is_hinted_at_once(
-    cli: Callable[..., object], tmp_path: Path, quad: str, clean: np.ndarray
-) -> None:
-    for name in ("a", "b"):
-        cv2.imwrite(str(tmp_path / f"{name}.png"), noisy(clean, 15))
-    done = cli(tmp_path, "-o", tmp_path / "out", "-m", "srcnn", "-s", "2", "--json")
-    assert done.err.count("looks compressed or noisy") == 1  # type: ignore[attr-defined]
-    assert len(done.out.splitlines()) == 2  # type: ignore[attr-defined]
-    quiet = cli(tmp_path / "a.png", "-o", tmp_path / "c.png", "-m", quad)
-    assert "looks compressed" not in quiet.err  # type: ignore[attr-defined]
+    cv2.imwrite(str(tmp_path / "a.png"), clean[:20, :20])
+    for given, share in (("auto", DEFAULT_DENOISE), ("0.25", 0.25)):
+        out = tmp_path / f"{given}.png"
+        done = cli(tmp_path / "a.png", "-o", out, "-m", quad, "--denoise", given, "--json", "-v")
+        assert json.loads(done.out)["denoise"] == share  # type: ignore[attr-defined]
+        assert f"denoise {share:g}" in done.err  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("value", ["2", "-0.1", "nan", "much"])
@@ -163,12 +135,12 @@ def test_denoise_out_of_range(
     assert "denoise" in done.err  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("value", ["0.5", "auto"])
 def test_denoise_of_a_model_without_such_nets(
-    cli: Callable[..., object], tmp_path: Path, duo: str, value: str
+    cli: Callable[..., object], tmp_path: Path, duo: str
 ) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((20, 20, 3), np.uint8))
-    done = cli(tmp_path / "a.png", "-m", duo, "--denoise", value)
+    assert cli(tmp_path / "a.png", "-m", duo, "--denoise", "auto").code == 0  # type: ignore[attr-defined]
+    done = cli(tmp_path / "a.png", "-m", duo, "--denoise", "0.5", "--overwrite")
     assert done.code == 2  # type: ignore[attr-defined]
     assert "pair of nets for real pictures" in done.err  # type: ignore[attr-defined]
 
@@ -176,7 +148,6 @@ def test_denoise_of_a_model_without_such_nets(
 def test_evaluate_at_several_shares(
     cli: Callable[..., object], tmp_path: Path, quad: str, clean: np.ndarray
 ) -> None:
-    """``auto`` is the clean pair on a clean picture, the other on a damaged one."""
     folder = tmp_path / "set"
     folder.mkdir()
     cv2.imwrite(str(folder / "a.png"), cv2.resize(clean, (288, 288), interpolation=cv2.INTER_CUBIC))
@@ -186,16 +157,16 @@ def test_evaluate_at_several_shares(
         "-m",
         quad,
         "--denoise",
-        f"{LEAST},{MOST},auto",
+        "0,0.5,auto",
         "--degrade",
         "clean,noise:20",
         "--json",
     )
     rows = [json.loads(line) for line in done.out.splitlines()]  # type: ignore[attr-defined]
     found = {(r["denoise"], r["degrade"]): r["psnr_y"] for r in rows if r["picture"] is None}
-    assert len(found) == 6
-    assert found["auto", None] == found[LEAST, None] != found[MOST, None]
-    assert found["auto", "noise:20"] == found[MOST, "noise:20"] != found[LEAST, "noise:20"]
+    shares = (0, 0.5, DEFAULT_DENOISE)
+    assert set(found) == {(share, damage) for share in shares for damage in (None, "noise:20")}
+    assert len(set(found.values())) == 6
     wrong = cli("evaluate", folder, "-m", "srcnn", "-s", "2", "--denoise", "0.5")
     assert wrong.code == 2  # type: ignore[attr-defined]
     assert "--denoise does not apply" in wrong.err  # type: ignore[attr-defined]

@@ -21,7 +21,6 @@ ORDER = [
         "strips",
         "memory",
         "resample",
-        "damage",
         "icc",
         "metadata",
         "image",

@@ -34,6 +34,7 @@ DIGEST_VERSION = 2
 MAX_SCALE = 64.0
 MAX_SIDE = 1_000_000
 MIN_TILE = 16
+DEFAULT_DENOISE = 1.0  # share of the pair for real pictures, where a model has one
 AUTO: TileOption = "auto"
 KEEP: IccMode = "keep"
 NETWORK: AlphaMode = "network"
@@ -48,7 +49,7 @@ def _check_scale(scale: float) -> str:
 
 def _check_denoise(denoise: float | str) -> str:
     if isinstance(denoise, str):
-        return "" if denoise == "auto" else "is unknown: give auto or a number in [0, 1]"
+        return "is unknown: give a number in [0, 1]"
     return between(0, 1, ": 0 is for clean pictures, 1 for noisy, compressed ones")(denoise)
 
 
@@ -67,7 +68,9 @@ def _check_file(name: str) -> str:
     return "" if Path(name).is_file() else "is no file: check the path"
 
 
-def _denoise(text: str) -> float | str:
+def _denoise(text: str) -> Any:
+    if text.strip() == "auto":  # the word for the default
+        return None
     try:
         return float(text)
     except ValueError:
@@ -218,13 +221,13 @@ class Settings:
         help="esrgan: (1 - A) x PSNR net + A x GAN net, in [0, 1]: 0 is faithful, 1 is crisp.",
         check=between(0, 1, ": 0 is the PSNR net, 1 the GAN"),
     )
-    denoise: float | str | None = option(
+    denoise: float | None = option(
         None,
         metavar="FLOAT|auto",
         panel=MODEL,
-        shown="auto",
+        shown=f"{DEFAULT_DENOISE:g}",
         help="esrgan: (1 - D) x pair for clean pictures + D x pair for noisy and compressed ones, "
-        "D in [0, 1]; auto measures each picture.",
+        "D in [0, 1]; auto is the default.",
         kind=str,
         parse=_denoise,
         check=_check_denoise,
@@ -287,6 +290,9 @@ class Settings:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "model", os.fspath(self.model))
+        denoise: object = self.denoise
+        if isinstance(denoise, str):
+            object.__setattr__(self, "denoise", _denoise(denoise))
         if self.assume_icc is not None:
             object.__setattr__(self, "assume_icc", os.fspath(self.assume_icc))
         check_options(self)

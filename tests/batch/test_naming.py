@@ -98,8 +98,8 @@ def test_folded_names_meet() -> None:
 )
 def test_an_empty_field_takes_its_separator_with_it(template: str, without: str) -> None:
     assert naming.fill(template, "/p/a.jpg", "png", Labels("srcnn", "4")) == without
-    full = naming.fill(template, "/p/a.jpg", "png", Labels("srcnn", "4", "0.8", "auto"))
-    values = {"stem": "a", "model": "srcnn", "scale": "4", "alpha": "0.8", "denoise": "auto"}
+    full = naming.fill(template, "/p/a.jpg", "png", Labels("srcnn", "4", "0.8", "0.5"))
+    values = {"stem": "a", "model": "srcnn", "scale": "4", "alpha": "0.8", "denoise": "0.5"}
     assert full == template.format(ext="png", **values)
 
 

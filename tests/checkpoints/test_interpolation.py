@@ -18,6 +18,7 @@ from upscale.checkpoints import Checkpoint, Metadata, SourceFile, blend, interpo
 from upscale.checkpoints.interpolation import shares
 from upscale.errors import ArchitectureError, UsageError
 from upscale.models import Network
+from upscale.settings import DEFAULT_DENOISE
 
 
 def held(network: Network, name: str, **more: str) -> Checkpoint:
@@ -205,7 +206,7 @@ def test_only_files_with_a_share_are_read(
     monkeypatch.setattr("upscale.checkpoints.interpolation.load", noted)
     found = checkpoints.resolve(quad, **given)
     alpha = given.get("alpha", checkpoints.DEFAULT_ALPHA)
-    denoise = given.get("denoise", checkpoints.DEFAULT_DENOISE)
+    denoise = given.get("denoise", DEFAULT_DENOISE)
     wanted = [f"quad-{r}-x2" for r, w in zip(ROLES, shares(alpha, denoise), strict=True) if w]
     assert read == wanted == [source.name for source in found.sources]
     assert (found.alpha, found.denoise) == (alpha, denoise)

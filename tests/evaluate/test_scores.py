@@ -18,7 +18,7 @@ Writer = Callable[..., Path]
 KEYS = """
     set picture model weights scale alpha protocol psnr_y ssim_y psnr_rgb bicubic_psnr_y
     bicubic_ssim_y lr_consistency seconds megapixels degrade mean_gradient
-    mean_gradient_truth noise blockiness denoise rank_correlation coverage bits
+    mean_gradient_truth denoise rank_correlation coverage bits
 """
 
 

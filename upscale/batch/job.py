@@ -90,7 +90,7 @@ class Job:
             model=model_label(settings.model),
             scale=settings.size_label if settings.has_size else f"{upscaler.scale:g}",
             alpha="" if native.alpha is None else f"{native.alpha:g}",
-            denoise="auto" if upscaler.is_auto else "" if denoise is None else f"{denoise:g}",
+            denoise="" if denoise is None else f"{denoise:g}",
         )
         digest = settings.digest(weights, alpha=native.alpha, scale=upscaler.scale)
         request = Request(

@@ -26,7 +26,7 @@ class Labels:
         model: Name of the model; of a checkpoint file its stem.
         scale: Final scale (``4``, ``2.5``), or the size asked for (``1920x1080``).
         alpha: Interpolation, or empty.
-        denoise: Share of the nets for real pictures, ``auto``, or empty.
+        denoise: Share of the nets for real pictures, or empty.
     """
 
     model: str

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     )
     from upscale.checkpoints.interpolation import (
         DEFAULT_ALPHA,
-        DEFAULT_DENOISE,
         blend,
         check_alpha,
         check_denoise,
@@ -45,7 +44,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_ALPHA",
-    "DEFAULT_DENOISE",
     "Checkpoint",
     "Entry",
     "Hints",
@@ -78,7 +76,6 @@ _HOMES = {
     **dict.fromkeys(
         (
             "DEFAULT_ALPHA",
-            "DEFAULT_DENOISE",
             "blend",
             "check_alpha",
             "check_denoise",

@@ -91,14 +91,6 @@ class Metadata:
         """The fields that ``header`` holds."""
         return cls(**{f.name: header.get(_header_key(f.name), "") for f in fields(cls)})
 
-    @property
-    def is_for_clean(self) -> bool:
-        """Whether the training's pictures were clean.
-
-        So they were of recipes from before there was a field for the degradation.
-        """
-        return (self.degradation or ("bicubic" if self.recipe else "")) == "bicubic"
-
 
 def _header_key(name: str) -> str:
     return f"upscale.{name}" if name in _OWN else f"modelspec.{name}"

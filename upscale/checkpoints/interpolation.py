@@ -22,12 +22,11 @@ from upscale.checkpoints.files import to_convert
 from upscale.checkpoints.index import Entry, find, select
 from upscale.checkpoints.layouts.form import Hints
 from upscale.checkpoints.names import normal
-from upscale.damage import LEAST
 from upscale.errors import ArchitectureError, UsageError
 from upscale.models import network_class
+from upscale.settings import DEFAULT_DENOISE
 
 DEFAULT_ALPHA = 0.8
-DEFAULT_DENOISE = LEAST  # where no picture is at hand to choose by
 BICUBIC = "bicubic"  # the model that is no network and has no file
 TOLERANCE = 1e-6  # of the sum of the weights
 

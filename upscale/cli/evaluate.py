@@ -41,8 +41,8 @@ class Evaluation:
     denoise: str | None = option(
         None,
         metavar="D,D,...",
-        shown="auto",
-        help="esrgan: auto, or a list like 0,0.5,1.",
+        shown="the default",
+        help="esrgan: a list like 0,0.5,1.",
     )
     protocol: str = option(
         "edsr",
@@ -257,8 +257,6 @@ def _columns(paper: bool, damaged: bool) -> list[Column]:
     damage = [Column("damage", lambda s: s.degrade or "clean", wrap=True)] if damaged else []
     blind = [
         Column("gradient", _gradient, "right", rank=2),
-        Column("noise", lambda s: f"{s.noise:.2f}", "right", rank=2),
-        Column("blocks", lambda s: f"{s.blockiness:.2f}", "right", rank=2),
     ]
     return [
         Column("set", lambda s: "/".join(filter(None, (s.set, s.picture))), wrap=True),

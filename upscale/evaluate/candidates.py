@@ -15,7 +15,7 @@ from upscale.checkpoints.names import chain_of
 from upscale.errors import UsageError
 from upscale.evaluate.protocol import to_pixels, to_tensor
 from upscale.resample import resize, resize_uint8
-from upscale.settings import Settings
+from upscale.settings import DEFAULT_DENOISE, Settings
 from upscale.upscaler import Upscaler, load_settings
 from upscale.upscaler.uncertainty import coloured
 
@@ -40,7 +40,7 @@ class Candidate:
             float32; it neither clips nor rounds.
         channels: Of ``network``, 1 or 3.
         alpha: Share of the GAN net, where the model is a pair of a PSNR net and a GAN net.
-        denoise: Share of the pair for real pictures, or ``auto``, where the model has one.
+        denoise: Share of the pair for real pictures, where the model has one.
         weights: SHA-256 of each checkpoint by its name.
         uncertainty: Where the model draws: the predicted standard deviation of every pixel of the
             result, (scale·h, scale·w) float32, of pixels in [0, 1].
@@ -56,7 +56,7 @@ class Candidate:
     network: Callable[[Tensor], Tensor] | None = None
     channels: int = 3
     alpha: float | None = None
-    denoise: float | str | None = None
+    denoise: float | None = None
     weights: dict[str, str] = field(default_factory=dict)
     uncertainty: Callable[[Pixels], Pixels] | None = None
     bits: Callable[[Tensor, Tensor], float] | None = None
@@ -67,7 +67,7 @@ def combinations(
     models: Sequence[str],
     scales: Sequence[int | None] = (None,),
     alphas: Sequence[float] = (),
-    denoises: Sequence[float | str] = (),
+    denoises: Sequence[float] = (),
     settings: Settings = Settings(),  # noqa: B008 - frozen
 ) -> list[Settings]:
     """Every model at every scale; a pair of a PSNR net and a GAN net at every alpha.
@@ -78,7 +78,7 @@ def combinations(
         models: Names of models, or ``bicubic``.
         scales: Whole factors; None: the model's own.
         alphas: Shares of the GAN net; none: the default.
-        denoises: Shares of the nets for real pictures, or ``auto``; none: the default.
+        denoises: Shares of the nets for real pictures; none: the default.
         settings: Of all of them.
 
     Raises:
@@ -156,8 +156,7 @@ def candidate_of(upscaler: Upscaler, model: str) -> Candidate:
     def uncertainty(lr: Pixels) -> Pixels:
         return upscaler.uncertainty(lr, upscaler.settings.samples).std
 
-    fixed = len(chain) == 1 and not upscaler.is_auto
-    alone = upscaler.tensor if fixed and native.scale == scale else None
+    alone = upscaler.tensor if len(chain) == 1 and native.scale == scale else None
     is_studio = native.channels == 1 and native.network.luma == "studio"
     return Candidate(
         model=model,
@@ -167,7 +166,7 @@ def candidate_of(upscaler: Upscaler, model: str) -> Candidate:
         network=None if is_studio else alone,
         channels=native.channels,
         alpha=native.alpha,
-        denoise="auto" if upscaler.is_auto else chain[0].denoise,
+        denoise=next((stage.denoise for stage in chain if stage.denoise is not None), None),
         weights=upscaler.weights,
         uncertainty=uncertainty if native.network.noise_channels else None,
     )
@@ -212,22 +211,19 @@ def parse_alphas(text: str) -> list[float]:
     return values
 
 
-def parse_denoises(text: str) -> list[float | str]:
-    """Read ``0.5`` or ``0,1,auto``.
+def parse_denoises(text: str) -> list[float]:
+    """Read ``0.5`` or ``0,0.5,1``; ``auto`` is the default.
 
     Raises:
         UsageError: It is none of these.
     """
     try:
-        found = [part if part == "auto" else float(part) for part in text.split(",")]
+        found = [DEFAULT_DENOISE if p == "auto" else float(p) for p in text.split(",")]
     except ValueError:
         raise UsageError(
-            f"denoise {text!r} cannot be read: give auto, a number in [0, 1], or a list of them"
+            f"denoise {text!r} cannot be read: give a number in [0, 1], or a list like 0,0.5,1"
         ) from None
-    for value in found:
-        if not isinstance(value, str):
-            check_denoise(value)
-    return found
+    return [check_denoise(value) for value in found]
 
 
 def parse_scales(text: str) -> list[int]:

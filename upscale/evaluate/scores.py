@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from upscale import metrics
-from upscale.damage import blockiness, noise_sigma
 from upscale.degradations import CLEAN, UNROUNDED, Chain, degrade
 from upscale.errors import DataError, ImageError, UsageError
 from upscale.evaluate.calibration import coverage, rank_correlation
@@ -42,8 +41,7 @@ MEANS: tuple[str, ...] = (
     "bicubic_ssim_y",
     "lr_consistency",
 )
-MEANS += ("mean_gradient", "mean_gradient_truth", "noise", "blockiness")
-MEANS += ("rank_correlation", "coverage", "bits")
+MEANS += ("mean_gradient", "mean_gradient_truth", "rank_correlation", "coverage", "bits")
 SUMS = ("seconds", "megapixels")
 
 
@@ -55,10 +53,8 @@ class Score:
     before any damage, and the result downsampled again, without a border of one pixel. ``seconds``
     is the time of the network with its conversions alone and ``megapixels`` the size of the result;
     over a set they are sums. ``degrade`` names the damage, None for none, and
-    ``denoise`` the share of the nets for real pictures, or ``auto``. ``mean_gradient`` is the
-    result's and ``mean_gradient_truth`` the ground truth's (see ``metrics``); ``noise`` and
-    ``blockiness`` need no truth and are counted on the result downsampled again, so that noise
-    and blocks have the size that they had in the input (see ``upscale.damage``). Where the model
+    ``denoise`` the share of the nets for real pictures. ``mean_gradient`` is the result's and
+    ``mean_gradient_truth`` the ground truth's (see ``metrics``). Where the model
     draws, ``rank_correlation`` is Spearman's between its map of uncertainty and the error of the
     result (root mean square over the colours), and ``coverage`` the share of values that are within
     the 90 % interval (see ``calibration``). ``bits`` is the bound of a VAE: what a value of 8 bit
@@ -83,9 +79,7 @@ class Score:
     degrade: str | None = None
     mean_gradient: float = math.nan
     mean_gradient_truth: float = math.nan
-    noise: float = math.nan
-    blockiness: float = math.nan
-    denoise: float | str | None = None
+    denoise: float | None = None
     rank_correlation: float | None = None
     coverage: float | None = None
     bits: float | None = None
@@ -165,7 +159,6 @@ def score(candidate: Candidate, pair: Pair, protocol: str) -> Score:
     clean = pair.lr if pair.clean is None else pair.clean
     clean = clean if protocol == "edsr" else metrics.luma(clean)
     small = made_small(sr, (clean.shape[2], clean.shape[3]), protocol)
-    y = metrics.luma(small)[0, 0].numpy()
     rgb = metrics.psnr(sr, truth, crop_border=border, luma=False) if protocol == "edsr" else None
     correlation, covered = _calibration(candidate, pair, sr)
     return Score(
@@ -181,13 +174,11 @@ def score(candidate: Candidate, pair: Pair, protocol: str) -> Score:
         psnr_rgb=rgb,
         bicubic_psnr_y=metrics.psnr(base, truth, crop_border=border),
         bicubic_ssim_y=metrics.ssim(base, truth, crop_border=border),
-        lr_consistency=metrics.psnr(small, clean, crop_border=1 if min(y.shape) > 2 else 0),
+        lr_consistency=metrics.psnr(small, clean, crop_border=1 if min(small.shape[2:]) > 2 else 0),
         seconds=seconds,
         megapixels=sr.shape[2] * sr.shape[3] / 1e6,
         mean_gradient=metrics.mean_gradient(sr, crop_border=border),
         mean_gradient_truth=metrics.mean_gradient(truth, crop_border=border),
-        noise=noise_sigma(to_pixels(small)),
-        blockiness=blockiness(y),
         denoise=candidate.denoise,
         rank_correlation=correlation,
         coverage=covered,

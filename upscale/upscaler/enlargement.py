@@ -12,17 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from upscale import color, damage
+from upscale import color
 from upscale.device import dtype_name
 from upscale.image import Metadata, Pixels, Reader
 from upscale.inference import Noise, Progress, RunReport, run, run_together, shared
 from upscale.resample import resize_strips
 from upscale.settings import Settings
 from upscale.strips import Window, ahead
-from upscale.upscaler.networks import Networks, Stage
+from upscale.upscaler.networks import Networks
 from upscale.upscaler.result import Result
 
-HINT_PIXELS = 1 << 24  # a larger picture is not read once more for the sake of a hint
 Variances = Callable[[NDArray[np.float32]], None]  # takes rows of both parts, (2, h, W)
 STILL = Noise(temperature=0)  # of transparency nothing is guessed
 
@@ -79,8 +78,9 @@ class Enlargement:
         height, width = reader.height, reader.width
         final = settings.final_size(height, width, upscaler.scale)
         self._full = settings.full_size(height, width, upscaler.scale)
-        # 2. The networks for that, where it is asked for of the blend that suits the picture.
-        self.stages, self._hint = _chosen(upscaler, reader, settings, self._full)
+        # 2. The networks for that.
+        self.stages = upscaler.chain(max(self._full[0] / height, self._full[1] / width))
+        self._hint = settings.distortion(height, width)
         # 3. What they see of the picture, and the rest.
         self.lr, self.rest = color.split(
             reader,
@@ -219,34 +219,6 @@ class Enlargement:
             for picture in alike:
                 picture._colour.report.out_of_memory = report.retries
                 picture._colour.seconds = (time.perf_counter() - started) / len(alike)
-
-
-def _chosen(
-    upscaler: Networks, reader: Reader, settings: Settings, full: tuple[int, int]
-) -> tuple[tuple[Stage, ...], str]:
-    """The networks for a picture, and a hint which others suit it better, or ""."""
-    height, width = reader.height, reader.width
-    scale = max(full[0] / height, full[1] / width)
-    hint = settings.distortion(height, width)
-    if upscaler.is_auto:
-        found = damage.survey(reader.rows(), height, width)
-        return upscaler.chain(scale, damage.denoise_for(found)), hint
-    stages = upscaler.chain(scale)
-    if stages[0].is_for_clean and height * width <= HINT_PIXELS:
-        other = _hint(damage.survey(reader.rows(), height, width))
-        hint = "; ".join(filter(None, (hint, other)))
-    return stages, hint
-
-
-def _hint(found: damage.Damage) -> str:
-    """What to use for a picture that the networks for clean ones would make worse, or ""."""
-    if damage.denoise_for(found) < damage.MOST:
-        return ""
-    return (
-        f"the picture looks compressed or noisy (blocks {found.blockiness:.2f}, noise "
-        f"{found.noise:.1f}) and this model knows clean ones; -m esrgan, or -m swinir-jpeg or "
-        "swinir-denoise before it (-m swinir-jpeg,MODEL), suits it better"
-    )
 
 
 def _timed(strips: Iterator[Tensor], tally: Tally) -> Iterator[Tensor]:

@@ -25,13 +25,11 @@ class Stage(Prepared):
         weights: SHA-256 of each checkpoint by its name.
         alpha: Share of the GAN net; None where the model is no pair.
         denoise: Share of the pair for real pictures; None where the model has none.
-        is_for_clean: Whether it was trained on clean pictures alone.
     """
 
     weights: dict[str, str] = field(default_factory=dict)
     alpha: float | None = None
     denoise: float | None = None
-    is_for_clean: bool = False
 
     @property
     def scale(self) -> int:
@@ -50,20 +48,17 @@ class Stage(Prepared):
         return "RGB" if self.channels == 3 else gray
 
 
-def load_stage(
-    settings: Settings, device: torch.device, scale: float | None, denoise: float | None = None
-) -> Stage:
+def load_stage(settings: Settings, device: torch.device, scale: float | None) -> Stage:
     """Load the network of the nearest native scale at or above ``scale`` (None: the default one).
-
-    ``denoise`` is the share of the pair for real pictures where the settings leave it open.
 
     Raises:
         CheckpointError: There is no such model, or its file is damaged or not the recorded one.
         DeviceError: ``device`` cannot compute in the precision asked for.
         UsageError: The model takes no alpha, or no denoise.
     """
-    share = denoise if isinstance(settings.denoise, str | None) else settings.denoise
-    checkpoint = resolve(settings.model, alpha=settings.alpha, denoise=share, scale=scale)
+    checkpoint = resolve(
+        settings.model, alpha=settings.alpha, denoise=settings.denoise, scale=scale
+    )
     network = build(checkpoint)
     dtype = choose_dtype(settings.dtype, device, network.precisions)
     return Stage(
@@ -71,7 +66,6 @@ def load_stage(
         weights={source.name: source.sha256 for source in checkpoint.sources},
         alpha=checkpoint.alpha,
         denoise=checkpoint.denoise,
-        is_for_clean=checkpoint.metadata.is_for_clean and checkpoint.denoise is None,
     )
 
 
@@ -86,7 +80,6 @@ class Networks:
         device: Where the networks run.
         native_scale: Enlargement of the networks that run by default.
         scale: Final enlargement by default.
-        is_auto: Whether the share of the nets for real pictures is chosen by picture.
     """
 
     def __init__(self, settings: Settings, device: torch.device) -> None:
@@ -103,26 +96,17 @@ class Networks:
             {entry.scale for entry in families().get(normal(part.model), ())}
             for part in self._parts
         ]
-        self._loaded: dict[tuple[int, int, float | None], Stage] = {}  # by part, scale, denoise
-        first = self._stages(settings.scale, None)
+        self._loaded: dict[tuple[int, int], Stage] = {}  # by part and scale
+        first = self._stages(settings.scale)
         _check_chain(first)
         self.native_scale = math.prod(stage.scale for stage in first)
         defaults = (stage.network.default_scale for stage in first)
         self.scale = float(settings.scale or math.prod(defaults))
-        self.is_auto = first[0].denoise is not None and settings.denoise in (None, "auto")
-        if settings.denoise == "auto" and not self.is_auto:
-            raise UsageError(
-                f"denoise 'auto' was given and {settings.model} does not begin with a model that "
-                "has a pair of nets for real pictures; leave it out, or choose esrgan"
-            )
 
-    def chain(self, scale: float | None = None, denoise: float | None = None) -> tuple[Stage, ...]:
-        """The networks that run, in order, for an enlargement of ``scale`` (None: the default).
-
-        ``denoise`` is the share of the pair for real pictures where it is chosen by picture.
-        """
+    def chain(self, scale: float | None = None) -> tuple[Stage, ...]:
+        """The networks that run, in order, for an enlargement of ``scale`` (None: the default)."""
         with self._lock:
-            return self._stages(self.scale if scale is None else scale, denoise)
+            return self._stages(self.scale if scale is None else scale)
 
     def native(self, scale: float | None = None) -> Stage:
         """The last network that runs for an enlargement of ``scale`` (None: the default)."""
@@ -130,9 +114,8 @@ class Networks:
 
     @property
     def weights(self) -> dict[str, str]:
-        """SHA-256 of every checkpoint that may take part at the default scale, by its name."""
-        stages = self.chain()  # where denoise is chosen by picture, the default has all four nets
-        return {name: sha256 for stage in stages for name, sha256 in stage.weights.items()}
+        """SHA-256 of every checkpoint that takes part at the default scale, by its name."""
+        return {name: sha256 for stage in self.chain() for name, sha256 in stage.weights.items()}
 
     def check_draws(self, what: str) -> None:
         """Refuse what needs draws of a model that has none.
@@ -146,28 +129,26 @@ class Networks:
                 "that draws: -m vae"
             )
 
-    def _stages(self, scale: float | None, denoise: float | None) -> tuple[Stage, ...]:
+    def _stages(self, scale: float | None) -> tuple[Stage, ...]:
         """One network of each model; the first ones enlarge as far as is asked for."""
         stages: list[Stage] = []
         for part in range(len(self._parts)):
-            stages.append(self._stage(part, scale, None if part else denoise))
+            stages.append(self._stage(part, scale))
             scale = None if scale is None else scale / stages[-1].scale
         return tuple(stages)
 
-    def _stage(self, part: int, scale: float | None, denoise: float | None) -> Stage:
+    def _stage(self, part: int, scale: float | None) -> Stage:
         """The network of the nearest native scale at or above ``scale``; None: the default one."""
         chosen = scale
         if scale is not None and self._scales[part]:
             scales = sorted(self._scales[part])
             nearest = next((s for s in scales if s >= scale), scales[-1])
-            if (part, nearest, denoise) in self._loaded:
-                return self._loaded[part, nearest, denoise]
+            if (part, nearest) in self._loaded:
+                return self._loaded[part, nearest]
             chosen = nearest
-        stage = load_stage(self._parts[part], self.device, chosen, denoise)
+        stage = load_stage(self._parts[part], self.device, chosen)
         self._scales[part].add(stage.scale)
-        for share in (denoise, stage.denoise):  # the default share has two names
-            self._loaded.setdefault((part, stage.scale, share), stage)
-        return self._loaded[part, stage.scale, denoise]
+        return self._loaded.setdefault((part, stage.scale), stage)
 
 
 def _parts(settings: Settings) -> list[Settings]:
