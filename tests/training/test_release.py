@@ -12,9 +12,9 @@ import torch
 from tests.training.tiny import TINY, recipe
 from upscale import checkpoints
 from upscale.checkpoints.index import read_index
-from upscale.errors import CheckpointError
+from upscale.errors import CheckpointError, UsageError
 from upscale.training import curve, release
-from upscale.training.recipes import find_recipe
+from upscale.training.recipes import FILE, find_recipe
 from upscale.training.release import run_recipe, write_card
 from upscale.training.trainer import RunSettings, build_network, load_watched, watch
 
@@ -22,7 +22,7 @@ from upscale.training.trainer import RunSettings, build_network, load_watched, w
 def test_a_finished_run_can_be_loaded_and_scores_as_its_card_says(
     pictures: Path, tmp_path: Path
 ) -> None:
-    settings = recipe(name="esrgan-tiny-psnr-x2", steps=3)
+    settings = recipe(name="esrgan-tiny-psnr-x2", family="esrgan", role="psnr", steps=3)
     run = RunSettings(pictures, tmp_path / "run", watch=pictures)
     done = run_recipe(settings, run, folder=tmp_path / "weights", data_note="made pictures")
     assert done.saved is not None
@@ -106,26 +106,35 @@ def test_curve_is_drawn(pictures: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.part*"))
 
 
-def test_titles() -> None:
-    assert release.title(recipe(name="esrgan-light-gan-x4")) == "ESRGAN light x2, textured (GAN)"
-    assert release.title(TINY["srcnn"]) == "SRCNN x2"
+def test_recipes_say_what_the_embedded_index_says() -> None:
+    """Title, family and role of every released checkpoint are those of its recipe."""
+    rows = read_index(checkpoints.embedded_folder(), "embedded")
+    assert rows
+    for name, row in rows.items():
+        made = find_recipe(row.recipe)
+        assert made.name == name
+        assert (made.title, made.family, made.role) == (row.title, row.family, row.role)
+        assert (made.architecture, made.scale) == (row.architecture, row.scale)
 
 
-@pytest.mark.parametrize(
-    ("name", "family", "role", "title"),
-    [
-        ("esrgan-light-psnr-x4", "esrgan", "psnr", "faithful (PSNR)"),
-        ("esrgan-light-real-psnr-x4", "esrgan", "real-psnr", "for real pictures, faithful (PSNR)"),
-        ("esrgan-light-real-gan-x4", "esrgan", "real-gan", "for real pictures, textured (GAN)"),
-        ("swinir-light-x4", "swinir", "", "SwinIR light x4"),
-        ("swinir-light-real-x4", "swinir-real", "", "SwinIR light x4, for real pictures"),
-        ("swinir-light-denoise", "swinir-denoise", "", "SwinIR light, denoising"),
-        ("swinir-light-denoise-gray", "swinir-denoise-gray", "", "denoising of gray"),
-        ("swinir-light-jpeg", "swinir-jpeg", "", "SwinIR light, JPEG artefacts"),
-        ("srcnn-paper-x3", "srcnn", "", "SRCNN x3"),
-    ],
-)
-def test_where_a_release_belongs(name: str, family: str, role: str, title: str) -> None:
-    made = replace(find_recipe(name.removesuffix("-gray")), name=name)
-    assert (release.family(made), release.role(made)) == (family, role)
-    assert release.title(made).endswith(title)
+def test_a_recipe_of_ones_own(tmp_path: Path) -> None:
+    text = FILE.read_text()
+    own = text[text.index("[srcnn-x2]") : text.index("[srcnn-x3]")]
+    (tmp_path / "own.toml").write_text(own.replace("srcnn-x2", "mine").replace("4_000", "3"))
+    assert find_recipe(str(tmp_path / "own.toml")) == replace(
+        find_recipe("srcnn-x2"), name="mine", steps=3
+    )
+    for change, words in (
+        (("steps", "stops"), "unexpected keyword argument 'stops'"),
+        (('loss = "mse"', 'loss = "psnr"'), "loss 'psnr' is none of l1, mse"),
+        (('re = "srcnn"', 're = "srgan"'), "architecture 'srgan' is none of srcnn, esrgan"),
+        (("kernels", "kernel"), "unexpected keyword argument 'kernel'"),
+        (("patch = 48", ""), "missing 1 required positional argument: 'patch'"),
+        (("[srcnn-x2]", "[srcnn-x2"), "no file of recipes"),
+        (("[srcnn-x2]", ""), "architecture None"),
+    ):
+        (tmp_path / "wrong.toml").write_text(own.replace(*change))
+        with pytest.raises(UsageError) as caught:
+            find_recipe(str(tmp_path / "wrong.toml"))
+        assert words in str(caught.value)
+        assert "wrong.toml" in str(caught.value)

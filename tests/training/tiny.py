@@ -32,6 +32,8 @@ def write_pictures(folder: Path, count: int, height: int, width: int) -> Path:
 def recipe(**changes: object) -> Recipe:
     settings: dict[str, object] = {
         "name": "tiny",
+        "title": "Tiny x2",
+        "family": "tiny",
         "network": ESRGANConfig(scale=2, num_feat=27, num_block=1, num_grow=4),
         "architecture": "esrgan",
         "steps": 6,

@@ -39,9 +39,12 @@ def published(incomplete: str) -> Found:
 
 def recipes(incomplete: str) -> Found:
     """Names of the recipes of ``upscale train``."""
-    from upscale.training.names import RECIPE_NAMES
+    import tomllib
+    from importlib.resources import files
 
-    return _beginning_with(incomplete, [(name, "") for name in RECIPE_NAMES])
+    text = files("upscale.training").joinpath("recipes.toml").read_text("utf-8")
+    tables = tomllib.loads(text)  # the recipes themselves load torch
+    return _beginning_with(incomplete, [(name, table["title"]) for name, table in tables.items()])
 
 
 def words_of(metavar: str | None) -> Complete | None:

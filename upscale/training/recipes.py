@@ -1,12 +1,18 @@
-"""One recipe per released checkpoint: all that decides its weights, in one frozen dataclass."""
+"""What a recipe says, and the recipes of ``recipes.toml``: one per released checkpoint."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import Literal
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
+from upscale.checkpoints.names import Role
 from upscale.errors import UsageError
-from upscale.models import Config, ESRGANConfig, SRCNNConfig, SwinIRConfig, VAEConfig
+from upscale.models import MODELS, Config, network_class
+
+FILE = Path(__file__).with_name("recipes.toml")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -15,6 +21,8 @@ class Recipe:
 
     Attributes:
         name: Of the released weights.
+        title: One line for lists: the network, its task, its scale.
+        family: What ``--model`` calls it.
         network: Configuration of the network.
         architecture: Key of ``MODELS``.
         steps: Optimiser steps of the whole run.
@@ -45,12 +53,15 @@ class Recipe:
         valid: SRCNN's training without padding; the loss sees the valid middle.
         adversarial: Settings of the second stage of a GAN, or None.
         variational: Settings of the bound that a VAE is trained by, or None.
+        role: The part of its family's pairs that it makes; empty where it is no pair.
         mix: Share of the trained net in the released one, the rest being the net it started from
             (network interpolation, ESRGAN section 3.4); not part of the training. Below 1 it ends
             the walk over alpha where the pictures are still clean.
     """
 
     name: str
+    title: str
+    family: str
     network: Config
     architecture: str
     steps: int
@@ -60,11 +71,11 @@ class Recipe:
     schedule: Literal["cosine", "halve", "constant"] = "cosine"
     milestones: tuple[float, ...] = ()
     warmup: int = 200
-    loss: str = "l1"
+    loss: Literal["l1", "mse", "charbonnier", "elbo"] = "l1"
     gradient_weight: float = 0.0
     data: Literal["pictures", "patches"] = "pictures"
     truth: float = 1.0
-    degradation: str = "bicubic"
+    degradation: Literal["bicubic", "second-order", "noise", "jpeg"] = "bicubic"
     optimiser: Literal["adam", "sgd"] = "adam"
     betas: tuple[float, float] = (0.9, 0.99)
     ema: float = 0.999
@@ -77,6 +88,7 @@ class Recipe:
     valid: bool = False
     adversarial: Adversarial | None = None
     variational: Variational | None = None
+    role: Role = ""
     mix: float = field(default=1.0, repr=False)
 
     @property
@@ -145,272 +157,62 @@ class Variational:
     base_rate: float = 1.0
 
 
-def _srcnn(scale: int, steps: int, start_from: str = "") -> Recipe:
-    return Recipe(
-        name=f"srcnn-x{scale}",
-        network=SRCNNConfig(scale=scale, kernels=(9, 5, 5), filters=(64, 32)),
-        architecture="srcnn",
-        steps=steps,
-        patch=-(-96 // scale),
-        batch=16,
-        learning_rate=1e-3,
-        loss="mse",
-        valid=True,
-        start_from=start_from,
-    )
+def read_recipes(path: Path) -> dict[str, Recipe]:
+    """The recipes of a TOML file, one table each, by name.
+
+    Raises:
+        UsageError: It is missing or no TOML, or a recipe has an unknown key or lacks one.
+    """
+    try:
+        tables = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: no file of recipes ({error})") from error
+    return {name: _recipe(path, name, table) for name, table in tables.items()}
 
 
-def _swinir_light(scale: int, steps: int, start_from: str = "") -> Recipe:
-    return Recipe(
-        name=f"swinir-light-x{scale}",
-        network=SwinIRConfig(
-            scale=scale,
-            embed_dim=64,
-            depths=(2, 2, 2, 2),
-            num_heads=(4, 4, 4, 4),
-            upsampler="pixelshuffledirect",
-        ),
-        architecture="swinir",
-        steps=steps,
-        patch=32,
-        batch=8,
-        learning_rate=1e-3,
-        start_from=start_from,
-    )
+def _recipe(path: Path, name: str, table: Any) -> Recipe:
+    where = f"{path}: recipe {name!r}"
+    architecture = table.get("architecture") if isinstance(table, dict) else None
+    if architecture not in MODELS:
+        raise UsageError(f"{where}: architecture {architecture!r} is none of {', '.join(MODELS)}")
+    parts: dict[str, type] = {
+        "network": network_class(architecture).config_type,
+        "adversarial": Adversarial,
+        "variational": Variational,
+    }
+    values = {k: _read(parts[k], v, where) if k in parts else v for k, v in table.items()}
+    return _read(Recipe, {"name": name} | values, where)
 
 
-def _swinir_restoration(name: str, degradation: str, window: int, patch: int) -> Recipe:
-    """At scale 1; the JPEG net has windows of 7, which do not fall on the codec's blocks of 8."""
-    return Recipe(
-        name=name,
-        network=SwinIRConfig(
-            scale=1,
-            embed_dim=64,
-            depths=(2, 2, 2, 2),
-            num_heads=(4, 4, 4, 4),
-            window_size=window,
-            upsampler="",
-        ),
-        architecture="swinir",
-        steps=400,
-        patch=patch,
-        batch=4,
-        learning_rate=6e-4,
-        warmup=50,
-        degradation=degradation,
-        start_from="swinir-light-x2",
-        drawn=100,
-    )
+def _read(settings: type[T], values: dict[str, Any], where: str) -> T:
+    """A frozen dataclass of a table's values; lists become tuples."""
+    hints = get_type_hints(settings)
+    for key, value in values.items():
+        choices = get_args(hints.get(key))
+        if any(isinstance(c, str) for c in choices) and value not in choices:
+            raise UsageError(f"{where}: {key} {value!r} is none of {', '.join(choices)}")
+    try:
+        return settings(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    except TypeError as error:
+        raise UsageError(f"{where}: {error}".replace("__init__() ", "")) from error
 
 
-def _distilled(
-    name: str, network: ESRGANConfig, steps: int, start_from: str = "", truth: float = 0.3
-) -> Recipe:
-    """Real-ESRGAN's answers and the truth, by L1 and gradients."""
-    return Recipe(
-        name=name,
-        network=network,
-        architecture="esrgan",
-        steps=steps,
-        patch=40,
-        batch=12,
-        learning_rate=6e-4,
-        warmup=50,
-        gradient_weight=0.5,
-        data="patches",
-        truth=truth,
-        degradation="second-order",
-        start_from=start_from,
-    )
-
-
-def _distilled_gan(name: str, network: ESRGANConfig, steps: int, start_from: str) -> Recipe:
-    """The teacher's pictures are the real ones."""
-    return replace(
-        _distilled(name, network, steps, start_from, truth=0.0),
-        patch=32,
-        batch=8,
-        learning_rate=1e-4,
-        ema=0.998,
-        adversarial=GAN_DISTILLED,
-    )
-
-
-LIGHT = ESRGANConfig(scale=4, num_feat=32, num_block=4, num_grow=16)
-MEDIUM = ESRGANConfig(scale=4, num_feat=64, num_block=6, num_grow=32)
-
-# Without a pretrained network; docs/training.md says what each term is for.
-GAN_LIGHT = Adversarial(
-    perceptual="discriminator",
-    perceptual_weight=0.05,
-    relativistic_weight=2e-3,
-    pixel_weight=0.5,
-    detail_weight=0.1,
-    artefact_weight=3.0,
-    consistency_weight=5.0,
-    discriminator_features=24,
-    discriminator_rate=1e-4,
-    discriminator_warmup=30,
-    discriminator_floor=0.6,
-    projected=True,
-)
-
-GAN_DISTILLED = Adversarial(
-    perceptual="lite0",
-    perceptual_weight=0.1,
-    relativistic_weight=0.02,
-    pixel_weight=1.0,
-    discriminator="patch",
-    discriminator_features=32,
-    discriminator_rate=2e-4,
-    discriminator_warmup=50,
-)
-
-_ALL = (
-    _srcnn(2, 4_000),
-    _srcnn(3, 2_500, "srcnn-x2"),
-    _srcnn(4, 2_500, "srcnn-x3"),
-    # As published: 9-1-5 on 33x33 patches, valid convolutions, plain SGD with momentum; slow.
-    Recipe(
-        name="srcnn-paper-x3",
-        network=SRCNNConfig(scale=3, kernels=(9, 1, 5), filters=(64, 32)),
-        architecture="srcnn",
-        steps=1_000_000,
-        patch=11,
-        batch=128,
-        learning_rate=1e-4,
-        schedule="constant",
-        warmup=0,
-        loss="mse",
-        optimiser="sgd",
-        ema=0.0,
-        clip=0.0,
-        initialise="usual",
-        precision="fp32",
-        valid=True,
-    ),
-    _swinir_light(2, 6_000),
-    _swinir_light(3, 3_500, "swinir-light-x2"),
-    _swinir_light(4, 8_000, "swinir-light-x2"),
-    Recipe(
-        name="esrgan-light-psnr-x4",
-        network=LIGHT,
-        architecture="esrgan",
-        steps=5_500,
-        patch=32,
-        batch=16,
-        learning_rate=7e-4,
-    ),
-    Recipe(
-        name="esrgan-light-gan-x4",
-        network=LIGHT,
-        architecture="esrgan",
-        steps=1_200,
-        patch=32,
-        batch=8,
-        learning_rate=1e-4,
-        warmup=50,
-        start_from="esrgan-light-psnr-x4",
-        betas=(0.9, 0.999),
-        ema=0.998,
-        mix=0.7,
-        adversarial=GAN_LIGHT,
-    ),
-    # The same layout for pictures as people have them: distilled from a teacher's patches.
-    _distilled("esrgan-light-real-psnr-x4", LIGHT, 20_000, start_from="esrgan-light-psnr-x4"),
-    _distilled_gan("esrgan-light-real-gan-x4", LIGHT, 5_000, "esrgan-light-real-psnr-x4"),
-    _distilled("esrgan-medium-real-psnr-x4", MEDIUM, 20_000),
-    _distilled_gan("esrgan-medium-real-gan-x4", MEDIUM, 5_000, "esrgan-medium-real-psnr-x4"),
-    _swinir_restoration("swinir-light-denoise", "noise", 8, 64),
-    _swinir_restoration("swinir-light-jpeg", "jpeg", 7, 63),
-    Recipe(
-        name="swinir-light-real-x4",
-        network=SwinIRConfig(
-            scale=4,
-            embed_dim=64,
-            depths=(2, 2, 2, 2),
-            num_heads=(4, 4, 4, 4),
-            upsampler="nearest+conv",
-        ),
-        architecture="swinir",
-        steps=6_000,
-        patch=40,
-        batch=8,
-        learning_rate=6e-4,
-        warmup=50,
-        gradient_weight=0.5,
-        data="patches",
-        truth=0.3,
-        degradation="second-order",
-        start_from="swinir-light-x4",
-    ),
-    Recipe(
-        name="vae-light-x4",
-        network=VAEConfig(),
-        architecture="vae",
-        steps=2_200,
-        patch=32,
-        batch=4,
-        learning_rate=1e-3,
-        warmup=50,
-        loss="elbo",
-        start_from="esrgan-light-psnr-x4",
-        variational=Variational(base_rate=0.0),
-    ),
-    # Damaged inputs are not to be reproduced: no projection.
-    Recipe(
-        name="vae-light-real-x4",
-        network=VAEConfig(projected=False),
-        architecture="vae",
-        steps=2_200,
-        patch=32,
-        batch=4,
-        learning_rate=1e-3,
-        warmup=50,
-        loss="elbo",
-        degradation="second-order",
-        start_from="esrgan-light-real-psnr-x4",
-        drawn=160,
-        variational=Variational(base_rate=0.0),
-    ),
-    # As published (arXiv 1809.00219, section 4.1): for a GPU and the user's own VGG weights.
-    Recipe(
-        name="esrgan-psnr-x4",
-        network=ESRGANConfig(scale=4),
-        architecture="esrgan",
-        steps=1_000_000,
-        patch=32,
-        batch=16,
-        learning_rate=2e-4,
-        schedule="halve",
-        milestones=(0.2, 0.4, 0.6, 0.8),
-        betas=(0.9, 0.999),
-    ),
-    Recipe(
-        name="esrgan-gan-x4",
-        network=ESRGANConfig(scale=4),
-        architecture="esrgan",
-        steps=400_000,
-        patch=32,
-        batch=16,
-        learning_rate=1e-4,
-        schedule="halve",
-        milestones=(0.125, 0.25, 0.5, 0.75),
-        start_from="esrgan-psnr-x4",
-        betas=(0.9, 0.999),
-        adversarial=Adversarial(perceptual="vgg19"),
-    ),
-)
-
-RECIPES: dict[str, Recipe] = {r.name: r for r in _ALL}
+RECIPES = read_recipes(FILE)
 
 
 def find_recipe(name: str) -> Recipe:
-    """The recipe called ``name``.
+    """The recipe called ``name``, or the only one of a file ``NAME.toml``.
 
     Raises:
         UsageError: There is none.
     """
+    if name.endswith(".toml"):
+        own = list(read_recipes(Path(name)).values())
+        if len(own) != 1:
+            raise UsageError(f"{name}: holds {len(own)} recipes; keep one in the file")
+        return own[0]
     if name not in RECIPES:
-        raise UsageError(f"no recipe {name!r}; there are: {', '.join(sorted(RECIPES))}")
+        raise UsageError(
+            f"no recipe {name!r}; there are: {', '.join(sorted(RECIPES))}, and files NAME.toml"
+        )
     return RECIPES[name]

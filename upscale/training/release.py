@@ -10,37 +10,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import get_args
 
 import torch
 
 from upscale.checkpoints import Entry, Metadata, Saved, build, load, save, update_index
 from upscale.checkpoints.checkpoint import Checkpoint
-from upscale.checkpoints.names import Role
 from upscale.errors import CheckpointError, UsageError
 from upscale.files import write_bytes
-from upscale.models import Network
+from upscale.models import MODELS, Network
 from upscale.training.recipes import Recipe, find_recipe
 from upscale.training.trainer import LogLine, RunSettings, Trained, load_watched, train, watch
 
 LICENSE = "Apache-2.0, research data"
 CARDS = "README.md"
-TITLES = {"srcnn": "SRCNN", "swinir": "SwinIR", "esrgan": "ESRGAN", "vae": "VAE"}
-GOALS: dict[Role, str] = {
-    "": "",
-    "psnr": ", faithful (PSNR)",
-    "gan": ", textured (GAN)",
-    "real-psnr": ", for real pictures, faithful (PSNR)",
-    "real-gan": ", for real pictures, textured (GAN)",
-}
-TASKS = {
-    "": "",
-    "-real": ", for real pictures",
-    "-denoise": ", denoising",
-    "-denoise-gray": ", denoising of gray",
-    "-jpeg": ", JPEG artefacts",
-    "-jpeg-gray": ", JPEG artefacts in gray",
-}
 
 
 @dataclass(frozen=True)
@@ -172,8 +154,8 @@ def _metadata(recipe: Recipe, outcome: Trained, score: float | None, data_note: 
         "set5_psnr_y": None if score is None else round(score, 3),
     }
     return Metadata(
-        title=title(recipe),
-        description=f"{TITLES[recipe.architecture]} trained by the recipe {recipe.name}",
+        title=recipe.title,
+        description=f"{MODELS[recipe.architecture]} trained by the recipe {recipe.name}",
         author="the upscale project",
         date=datetime.now(UTC).date().isoformat(),
         license=LICENSE,
@@ -182,31 +164,6 @@ def _metadata(recipe: Recipe, outcome: Trained, score: float | None, data_note: 
         degradation=recipe.degradation,
         training=json.dumps(training),
     )
-
-
-def title(recipe: Recipe) -> str:
-    """One line for lists: the network, its task, its scale."""
-    kind = TITLES[recipe.architecture]
-    light = " light" if "-light-" in recipe.name else ""
-    size = f" x{recipe.scale}" if recipe.scale > 1 else ""
-    return f"{kind}{light}{size}{GOALS[role(recipe)]}{TASKS[_task(recipe)]}"
-
-
-def role(recipe: Recipe) -> Role:
-    """The part in its family's pairs that the recipe makes; empty where it is no pair."""
-    found = re.search(r"-((?:real-)?(?:psnr|gan))-", recipe.name)
-    return next((r for r in get_args(Role) if found and found[1] == r), "")
-
-
-def family(recipe: Recipe) -> str:
-    """What ``--model`` calls it: the architecture, of another task with that task."""
-    return f"{recipe.architecture}{_task(recipe)}"
-
-
-def _task(recipe: Recipe) -> str:
-    """``-real``, ``-denoise``, ``-denoise-gray``, ``-jpeg``, ``-jpeg-gray``; else empty."""
-    found = re.search(r"(-real|-(?:denoise|jpeg)(?:-gray)?)(?=-x\d|$)", recipe.name)
-    return found[1] if found else ""
 
 
 def _entry(
@@ -219,9 +176,9 @@ def _entry(
         bytes=saved.bytes,
         architecture=recipe.architecture,
         scale=recipe.scale,
-        family=family(recipe),
-        role=role(recipe),
-        title=title(recipe),
+        family=recipe.family,
+        role=recipe.role,
+        title=recipe.title,
         license=LICENSE,
         parameters=sum(p.numel() for p in outcome.network.parameters()),
         dtype="float16",
@@ -248,7 +205,7 @@ def card(recipe: Recipe, outcome: Trained, score: float | None, data_note: str) 
     """The measured part of a model card, as Markdown."""
     parameters = sum(p.numel() for p in outcome.network.parameters())
     patch = f"{recipe.patch}x{recipe.patch}"
-    network = f"{TITLES[recipe.architecture]}, {parameters:,} parameters, x{recipe.scale}"
+    network = f"{MODELS[recipe.architecture]}, {parameters:,} parameters, x{recipe.scale}"
     rows = [
         ("network", network),
         ("data", data_note or "not recorded"),
