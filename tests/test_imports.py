@@ -13,6 +13,7 @@ import pytest
 ORDER = [
     *(
         "errors",
+        "bars",
         "files",
         "options",
         "settings",

@@ -15,7 +15,6 @@ import pytest
 
 from tests.conftest import draw
 from upscale.batch import preflight
-from upscale.cli.commands import load, readable
 from upscale.cli.startup import quick_imports
 from upscale.image import Image, encode, vips
 from upscale.upscaler import job
@@ -27,7 +26,7 @@ PICTURES = {"numpy", "pyvips", "PIL", "cv2", "upscale.image"}
 # What a run on local files with the weights that are here has no use for.
 UNUSED = {
     *("torch._dynamo", "torch._inductor", "torch.onnx", "sympy", "onnx", "ray", "scipy"),
-    *("cv2", "PIL", "pydantic", "rich", "filelock", "fsspec", "matplotlib", "spandrel"),
+    *("cv2", "PIL", "rich", "filelock", "fsspec", "matplotlib", "spandrel"),
     *("upscale.evaluate", "upscale.compare", "upscale.training", "upscale.benchmark"),
     *("upscale.batch.cluster", "upscale.batch.preflight", "upscale.upscaler.uncertainty"),
     *("upscale.checkpoints.conversion", "upscale.checkpoints.download"),
@@ -62,7 +61,7 @@ def test_lists_need_no_network_and_no_picture(arguments: list[str]) -> None:
 
 
 def test_a_description_needs_no_network(tmp_path: Path) -> None:
-    assert not modules_after("info", small(tmp_path)) & {*NETWORKS, "cv2", "pydantic"}
+    assert not modules_after("info", small(tmp_path)) & {*NETWORKS, "cv2"}
 
 
 def test_the_main_job_imports_what_it_uses(tmp_path: Path) -> None:
@@ -104,42 +103,6 @@ def test_after_start_up_garbage_is_collected(more: list[str], tmp_path: Path) ->
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["True", "True"]
-
-
-def given_to(name: str, path: Path) -> list[str]:
-    """A value for every option of a command, and its argument."""
-    given = ["--", str(path)] if name in ("run", "info") else []
-    values = {
-        **{"size": "30x20", "shard": "2/3", "width": "7", "height": "8", "scale": "1.5"},
-        **{"alpha": "0.3", "tile": "64", "overlap": "8", "include": "*.png", "temperature": "0.5"},
-    }
-    options: list[str] = []
-    for parameter in load(name).params:
-        if parameter.param_type_name == "option" and parameter.name not in ("help", "version"):
-            options.append(parameter.opts[-1])
-            if not parameter.is_flag:
-                options.append(values.get(parameter.name, "3"))
-    return options + given
-
-
-@pytest.mark.parametrize("name", ["run", "models", "info", "doctor", "bench"])
-@pytest.mark.parametrize("with_options", [False, True])
-def test_values_are_what_typer_makes_of_them(name: str, with_options: bool, tmp_path: Path) -> None:
-    arguments = given_to(name, tmp_path) if with_options else given_to(name, tmp_path)[-2:]
-    if not with_options and name not in ("run", "info"):
-        arguments = []
-    quick = readable(load(name)).make_context(name, list(arguments)).params
-    plain = load(name).make_context(name, list(arguments)).params
-    assert {key: _listed(value) for key, value in quick.items()} == {
-        key: _listed(value) for key, value in plain.items()
-    }
-    kinds = {key: type(value) for key, value in plain.items() if isinstance(value, int | float)}
-    assert {key: type(quick[key]) for key in kinds} == kinds
-
-
-def _listed(value: Any) -> Any:
-    """As typer hands values on: none for an option that may be repeated and was not given."""
-    return list(value) or None if isinstance(value, list | tuple) else value
 
 
 def test_a_wrong_number_is_wrong_usage(cli: Any, picture: Path) -> None:

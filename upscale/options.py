@@ -7,8 +7,10 @@ dataclasses of ``upscale.settings``, which are made of :func:`option`.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import dataclass, field, fields
+from functools import partial
 from inspect import Parameter, Signature
 from typing import Any
 
@@ -16,44 +18,55 @@ from upscale.errors import UsageError
 
 Check = Callable[[Any], str]  # what is wrong with a value, or ""
 
-OUTPUT, MODEL, COMPUTE = "Output", "Model and size", "Computing"  # panels of --help
-FILES, RUNNING = "Many pictures", "Running and reporting"
-
 
 @dataclass(frozen=True)
 class Option:
     """How a field is an option of the command line.
 
     Attributes:
-        flags: Names; empty: ``--`` and the field's name.
-        help: What it means; empty: it is no option of the command line.
+        usage: Its names and what stands for its value: ``-f, --format EXT``; empty: it is no option
+            of the command line.
+        help: What it means.
         panel: Where ``--help`` shows it.
-        metavar: What stands for its value.
-        shown: The default as ``--help`` shows it; None: the default itself, False: nothing.
-        kind: The type of its value on the command line; None: that of the default.
-        parse: From that value to the field's; it raises ``UsageError``.
+        shown: The default as ``--help`` shows it; None: the default itself.
+        parse: From the text on the command line to the field's value; it raises ``UsageError``.
         check: What is wrong with a value of the field.
     """
 
-    flags: tuple[str, ...] = ()
+    usage: str = ""
     help: str = ""
     panel: str = ""
-    metavar: str | None = None
-    shown: str | bool | None = None
-    kind: Any = None
-    parse: Callable[[Any], Any] | None = None
+    shown: str | None = None
+    parse: Callable[[str], Any] | None = None
     check: Check | None = None
 
+    @property
+    def names(self) -> list[str]:
+        """``-f`` and ``--format`` of ``-f, --format EXT``."""
+        return [word.rstrip(",") for word in self.usage.split() if word.startswith("-")]
 
-def option(default: Any, *flags: str, **more: Any) -> Any:
-    """A field that is an option; ``more`` are the attributes of :class:`Option`."""
-    return field(default=default, metadata={"option": Option(flags, **more)})
+    @property
+    def metavar(self) -> str:
+        """``EXT`` of ``-f, --format EXT``; empty for a flag."""
+        return self.usage.split()[-1] if not self.usage.split()[-1].startswith("-") else ""
 
 
-def option_of(kind: type, name: str) -> Option:
-    """The option behind a field of a dataclass."""
-    found: Option = next(f for f in fields(kind) if f.name == name).metadata["option"]
-    return found
+def option(default: Any, usage: str = "", help: str = "", **more: Any) -> Any:  # noqa: A002
+    """A field that is an option; see :class:`Option`."""
+    return field(default=default, metadata={"option": Option(usage, help, **more)})
+
+
+# The same, in the panels of --help.
+output_option = partial(option, panel="Output")
+model_option = partial(option, panel="Model and size")
+compute_option = partial(option, panel="Computing")
+files_option = partial(option, panel="Many pictures")
+running_option = partial(option, panel="Running and reporting")
+
+
+def options_of(options: Any) -> dict[str, Option]:
+    """The options among the fields of a dataclass, by name."""
+    return {f.name: f.metadata["option"] for f in fields(options) if "option" in f.metadata}
 
 
 def check_options(values: Any) -> None:
@@ -62,40 +75,39 @@ def check_options(values: Any) -> None:
     Raises:
         UsageError: With the name, the value, and what can be given.
     """
-    for f in fields(values):
-        value = getattr(values, f.name)
-        check = f.metadata["option"].check if "option" in f.metadata else None
-        wrong = check(value) if check is not None and value is not None else ""
+    for name, declared in options_of(values).items():
+        value = getattr(values, name)
+        wrong = declared.check(value) if declared.check is not None and value is not None else ""
         if wrong:
             shown = f"{value:g}" if isinstance(value, float) else repr(value)
-            raise UsageError(f"{f.name.replace('_', ' ')} {shown} {wrong}")
+            raise UsageError(f"{name.replace('_', ' ')} {shown} {wrong}")
 
 
-def divide(values: dict[str, Any], *kinds: type) -> tuple[Any, ...]:
+def divide(values: dict[str, Any], *classes: type) -> tuple[Any, ...]:
     """Make one instance of each dataclass from the values that bear the names of its fields.
 
     Raises:
         UsageError: A name belongs to none, or a value is wrong.
     """
-    names = {f.name: kind for kind in kinds for f in fields(kind) if "option" in f.metadata}
+    names = {name: options for options in classes for name in options_of(options)}
     for name in values:
         if name not in names:
             near = difflib.get_close_matches(name, names, 1)
             hint = f"did you mean {near[0]}?" if near else f"give one of {', '.join(names)}"
             raise UsageError(f"there is no option {name!r}: {hint}")
     return tuple(
-        kind(**{name: value for name, value in values.items() if names[name] is kind})
-        for kind in kinds
+        options(**{name: value for name, value in values.items() if names[name] is options})
+        for options in classes
     )
 
 
-def signature(own: list[Parameter], *kinds: type) -> Signature:
+def signature(own: list[Parameter], *classes: Any) -> Signature:
     """The signature of a function that takes ``own`` and the fields of dataclasses by name."""
     taken = {parameter.name for parameter in own}
     more = [
         Parameter(f.name, Parameter.KEYWORD_ONLY, default=f.default, annotation=f.type)
-        for kind in kinds
-        for f in fields(kind)
+        for options in classes
+        for f in fields(options)
         if f.name not in taken and "option" in f.metadata
     ]
     return Signature([*own, *more])
@@ -113,6 +125,25 @@ def between(low: float, high: float, note: str = "") -> Check:
     return lambda value: "" if low <= value <= high else text
 
 
-def is_option(f: Field[Any]) -> bool:
-    """Whether a field is an option of the command line."""
-    return "option" in f.metadata and bool(f.metadata["option"].help)
+def integers(pattern: str, refusal: str) -> Callable[[str], tuple[int, ...]]:
+    """A parser of text that holds integers, in the groups of ``pattern``."""
+
+    def parse(text: str) -> tuple[int, ...]:
+        match = re.fullmatch(pattern, text.strip())
+        if match is None:
+            raise UsageError(refusal.format(text))
+        return tuple(map(int, match.groups()))
+
+    return parse
+
+
+def word_or(number: type[int] | type[float]) -> Callable[[str], Any]:
+    """A parser of numbers that takes what is none as a word."""
+
+    def parse(text: str) -> Any:
+        try:
+            return number(text)
+        except ValueError:
+            return text.strip()
+
+    return parse

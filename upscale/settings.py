@@ -7,22 +7,22 @@ not, ``Selection`` which pictures are taken, ``Outputs`` where they go.
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from upscale.errors import UsageError
 from upscale.options import (
-    COMPUTE,
-    FILES,
-    MODEL,
-    OUTPUT,
-    RUNNING,
     between,
     check_options,
+    compute_option,
+    files_option,
+    integers,
+    model_option,
     one_of,
-    option,
+    output_option,
+    running_option,
+    word_or,
 )
 
 IccMode = Literal["keep", "srgb"]
@@ -35,10 +35,6 @@ MAX_SCALE = 64.0
 MAX_SIDE = 1_000_000
 MIN_TILE = 16
 DEFAULT_DENOISE = 1.0  # share of the pair for real pictures, where a model has one
-AUTO: TileOption = "auto"
-KEEP: IccMode = "keep"
-NETWORK: AlphaMode = "network"
-DISTORT: FitMode = "distort"
 MOST_DISTORTION = 0.01  # of the ratio of width to height, before a line says so
 
 
@@ -69,32 +65,12 @@ def _check_file(name: str) -> str:
 
 
 def _denoise(text: str) -> Any:
-    if text.strip() == "auto":  # the word for the default
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        return text.strip()
+    return None if text.strip() == "auto" else word_or(float)(text)  # the word for the default
 
 
-def _tile(text: str) -> Any:
-    return int(text) if re.fullmatch(r"-?\d+", text.strip()) else text.strip()
-
-
-def _size(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d+)[xX×](\d+)", text.strip())
-    if match is None:
-        raise UsageError(f"size {text!r} is not WIDTHxHEIGHT: give for example 1920x1080")
-    return int(match[1]), int(match[2])
-
-
-def _parse_shard(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d+)/(\d+)", text.strip())
-    if match is None:
-        raise UsageError(f"shard {text!r} is not I/N: give for example 3/16")
-    return int(match[1]), int(match[2])
-
-
+parse_size = integers(
+    r"(\d+)[xX×](\d+)", "size {!r} is not WIDTHxHEIGHT: give for example 1920x1080"
+)
 SIDE = between(1, MAX_SIDE)
 
 
@@ -108,185 +84,128 @@ class Settings:
         UsageError: A value is out of range, or two do not go together.
     """
 
-    format: str | None = option(
+    format: str | None = output_option(
         None,
-        "-f",
-        "--format",
-        metavar="EXT",
-        panel=OUTPUT,
+        "-f, --format EXT",
+        "Output format: png, jpg, webp, tif, ...",
         shown="the input's where it can hold the result",
-        help="Output format: png, jpg, webp, tif, ...",
     )
-    quality: int | None = option(
+    quality: int | None = output_option(
+        None, "--quality N", "Quality of lossy formats, 1 to 100.", check=between(1, 100)
+    )
+    lossless: bool = output_option(False, "--lossless", "Lossless coding, where the format has it.")
+    background: str | None = output_option(
         None,
-        metavar="N",
-        panel=OUTPUT,
-        shown=False,
-        help="Quality of lossy formats, 1 to 100.",
-        check=between(1, 100),
+        "--background COLOUR",
+        "What to put under a transparent picture where the format holds no alpha: white, #rrggbb.",
     )
-    lossless: bool = option(False, panel=OUTPUT, help="Lossless coding, where the format has it.")
-    background: str | None = option(
-        None,
-        metavar="COLOUR",
-        panel=OUTPUT,
-        shown=False,
-        help="What to put under a transparent picture where the format holds no alpha: white, "
-        "#rrggbb.",
-    )
-    icc: IccMode = option(
-        KEEP,
-        metavar="keep|srgb",
-        panel=OUTPUT,
-        help="Keep the colour profile of the input, or leave the result in sRGB.",
+    icc: IccMode = output_option(
+        "keep",
+        "--icc keep|srgb",
+        "Keep the colour profile of the input, or leave the result in sRGB.",
         check=one_of("keep", "srgb"),
     )
-    assume_icc: str | None = option(
+    assume_icc: str | None = output_option(
         None,
-        metavar="FILE",
-        panel=OUTPUT,
-        shown=False,
-        help="ICC profile for CMYK pictures that carry none.",
+        "--assume-icc FILE",
+        "ICC profile for CMYK pictures that carry none.",
         check=_check_file,
     )
-    palette: bool = option(False, panel=OUTPUT, help="PNG with a palette of at most 256 colours.")
-    strip_metadata: bool = option(
-        False, panel=OUTPUT, help="Drop EXIF, XMP, and provenance; the ICC profile stays."
+    palette: bool = output_option(False, "--palette", "PNG with a palette of at most 256 colours.")
+    strip_metadata: bool = output_option(
+        False, "--strip-metadata", "Drop EXIF, XMP, and provenance; the ICC profile stays."
     )
-    model: str = option(
+    model: str = model_option(
         "esrgan",
-        "-m",
-        "--model",
-        metavar="NAME",
-        panel=MODEL,
-        help="Family (srcnn, esrgan, swinir), weights name (swinir-light-x2), or checkpoint file.",
+        "-m, --model NAME",
+        "Family (srcnn, esrgan, swinir), weights name (swinir-light-x2), or checkpoint file.",
     )
-    scale: float | None = option(
+    scale: float | None = model_option(
         None,
-        "-s",
-        "--scale",
-        metavar="FLOAT",
-        panel=MODEL,
+        "-s, --scale FLOAT",
+        "Final scale; the nearest native scale at or above it runs, the rest is bicubic.",
         shown="the model's",
-        help="Final scale; the nearest native scale at or above it runs, the rest is bicubic.",
         check=_check_scale,
     )
-    size: tuple[int, int] | None = option(
-        None,
-        metavar="WxH",
-        panel=MODEL,
-        shown=False,
-        help="Final size instead of a scale.",
-        kind=str,
-        parse=_size,
-        check=_check_size,
+    size: tuple[int, int] | None = model_option(
+        None, "--size WxH", "Final size instead of a scale.", parse=parse_size, check=_check_size
     )
-    width: int | None = option(
-        None,
-        metavar="N",
-        panel=MODEL,
-        shown=False,
-        help="Final width; the height follows.",
-        check=SIDE,
+    width: int | None = model_option(
+        None, "--width N", "Final width; the height follows.", check=SIDE
     )
-    height: int | None = option(
-        None,
-        metavar="N",
-        panel=MODEL,
-        shown=False,
-        help="Final height; the width follows.",
-        check=SIDE,
+    height: int | None = model_option(
+        None, "--height N", "Final height; the width follows.", check=SIDE
     )
-    max_side: int | None = option(
-        None,
-        metavar="N",
-        panel=MODEL,
-        shown=False,
-        help="Final length of the longer side.",
-        check=SIDE,
+    max_side: int | None = model_option(
+        None, "--max-side N", "Final length of the longer side.", check=SIDE
     )
-    fit: FitMode = option(
-        DISTORT,
-        metavar="distort|contain|cover",
-        panel=MODEL,
-        help="Where --size has another ratio than the picture: distort gives that very size and "
-        "says so, contain the largest one in it, cover fills it and cuts off what is over, evenly.",
+    fit: FitMode = model_option(
+        "distort",
+        "--fit distort|contain|cover",
+        "Where --size has another ratio than the picture: distort gives that very size and says "
+        "so, contain the largest one in it, cover fills it and cuts off what is over, evenly.",
         check=one_of("distort", "contain", "cover"),
     )
-    alpha: float | None = option(
+    alpha: float | None = model_option(
         None,
-        metavar="FLOAT",
-        panel=MODEL,
+        "--alpha FLOAT",
+        "esrgan: (1 - A) x PSNR net + A x GAN net, in [0, 1]: 0 is faithful, 1 is crisp.",
         shown="0.8",
-        help="esrgan: (1 - A) x PSNR net + A x GAN net, in [0, 1]: 0 is faithful, 1 is crisp.",
         check=between(0, 1, ": 0 is the PSNR net, 1 the GAN"),
     )
-    denoise: float | None = option(
+    denoise: float | None = model_option(
         None,
-        metavar="FLOAT|auto",
-        panel=MODEL,
+        "--denoise FLOAT|auto",
+        "esrgan: (1 - D) x pair for clean pictures + D x pair for noisy and compressed ones, D "
+        "in [0, 1]; auto is the default.",
         shown=f"{DEFAULT_DENOISE:g}",
-        help="esrgan: (1 - D) x pair for clean pictures + D x pair for noisy and compressed ones, "
-        "D in [0, 1]; auto is the default.",
-        kind=str,
         parse=_denoise,
         check=_check_denoise,
     )
-    tta: bool = option(
-        False, "-x", "--tta", panel=MODEL, help="Mean over the eight flips and turns: 8x slower."
-    )
-    alpha_mode: AlphaMode = option(
-        NETWORK,
-        metavar="network|bicubic|separate",
-        panel=MODEL,
-        help="How a picture's transparency is enlarged; separate: it holds data (gloss, height), "
-        "and colour and alpha are enlarged as they stand.",
+    tta: bool = model_option(False, "-x, --tta", "Mean over the eight flips and turns: 8x slower.")
+    alpha_mode: AlphaMode = model_option(
+        "network",
+        "--alpha-mode network|bicubic|separate",
+        "How a picture's transparency is enlarged; separate: it holds data (gloss, height), and "
+        "colour and alpha are enlarged as they stand.",
         check=one_of("network", "bicubic", "separate"),
     )
-    color_fix: bool = option(
-        False, panel=MODEL, help="Put the input's low frequencies back, against colour drift."
+    color_fix: bool = model_option(
+        False, "--color-fix", "Put the input's low frequencies back, against colour drift."
     )
-    samples: int = option(
+    samples: int = model_option(
         1,
-        metavar="N",
-        panel=MODEL,
-        help="vae: plausible pictures that are drawn; their mean is written.",
-        check=between(1, 10_000),
+        "--samples N",
+        "vae: plausible pictures that are drawn; their mean is written.",
+        check=between(1, 10000),
     )
-    seed: int = option(
+    seed: int = model_option(
         0,
-        metavar="N",
-        panel=MODEL,
-        help="vae: seed of the first draw; draw K, from 0 on, has the seed N + K.",
+        "--seed N",
+        "vae: seed of the first draw; draw K, from 0 on, has the seed N + K.",
         check=between(0, (1 << 63) - 1),
     )
-    temperature: float = option(
+    temperature: float = model_option(
         0.8,
-        metavar="T",
-        panel=MODEL,
-        help="vae: how far draws go: 0 is the middle, 1 what was learned.",
+        "--temperature T",
+        "vae: how far draws go: 0 is the middle, 1 what was learned.",
         check=between(0, 10),
     )
-    tile: TileOption = option(
-        AUTO,
-        "-t",
-        "--tile",
-        metavar="auto|off|N",
-        panel=COMPUTE,
-        help="Side of a tile in input pixels.",
-        kind=str,
-        parse=_tile,
+    tile: TileOption = compute_option(
+        "auto",
+        "-t, --tile auto|off|N",
+        "Side of a tile in input pixels.",
+        parse=word_or(int),
         check=_check_tile,
     )
-    overlap: int | None = option(
+    overlap: int | None = compute_option(
         None,
-        metavar="N",
-        panel=COMPUTE,
+        "--overlap N",
+        "Pixels that neighbouring tiles share.",
         shown="what the network needs",
-        help="Pixels that neighbouring tiles share.",
         check=lambda n: "" if n >= 0 else "is negative: give 0 or more",
     )
-    dtype: str = option("auto", metavar="NAME", panel=COMPUTE, help="auto, fp16, bf16, or fp32.")
+    dtype: str = compute_option("auto", "--dtype NAME", "auto, fp16, bf16, or fp32.")
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "model", os.fspath(self.model))
@@ -411,31 +330,24 @@ class RunOptions:
         UsageError: A value is out of range.
     """
 
-    device: str = option(
-        "auto",
-        metavar="NAME",
-        panel=COMPUTE,
-        help="auto, cpu, cuda, cuda:N, mps; several with commas: cuda:0,cuda:1.",
+    device: str = compute_option(
+        "auto", "--device NAME", "auto, cpu, cuda, cuda:N, mps; several with commas: cuda:0,cuda:1."
     )
-    jobs: int = option(
+    jobs: int = compute_option(
         0,
-        "-j",
-        "--jobs",
-        metavar="N",
-        panel=COMPUTE,
+        "-j, --jobs N",
+        "Threads that decode, and as many that encode.",
         shown="auto",
-        help="Threads that decode, and as many that encode.",
         check=between(0, 1024),
     )
-    max_pixels: int | None = option(
+    max_pixels: int | None = compute_option(
         None,
-        metavar="N",
-        panel=COMPUTE,
+        "--max-pixels N",
+        "Largest input, in pixels.",
         shown="268 million; 64 times that for what is read by rows",
-        help="Largest input, in pixels.",
         check=between(1, 1 << 40),
     )
-    fail_fast: bool = option(False, panel=RUNNING, help="Stop at the first failure.")
+    fail_fast: bool = running_option(False, "--fail-fast", "Stop at the first failure.")
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -461,50 +373,38 @@ class Outputs:
         UsageError: Two options do not go together.
     """
 
-    output: str | None = option(
+    output: str | None = output_option(
         None,
-        "-o",
-        "--output",
-        metavar="PATH",
-        panel=OUTPUT,
-        shown="beside the input: {stem}_{model}_x{scale}.{ext}",
-        help="A file (one input), a folder (the tree is mirrored), - (stdout), or a template with "
+        "-o, --output PATH",
+        "A file (one input), a folder (the tree is mirrored), - (stdout), or a template with "
         "{stem} {parent} {input_ext} {model} {scale} {alpha} {denoise} {sample} {ext}.",
+        shown="beside the input: {stem}_{model}_x{scale}.{ext}",
     )
-    uncertainty: str | None = option(
+    uncertainty: str | None = output_option(
         None,
-        metavar="FILE",
-        panel=OUTPUT,
-        shown=False,
-        help="vae: write a map of where the result is a guess, the standard deviation of every "
-        "pixel, as 16-bit gray; for several pictures a template.",
+        "--uncertainty FILE",
+        "vae: write a map of where the result is a guess, the standard deviation of every pixel, "
+        "as 16-bit gray; for several pictures a template.",
     )
-    uncertainty_view: str | None = option(
-        None,
-        metavar="FILE",
-        panel=OUTPUT,
-        shown=False,
-        help="The same map in colour, with a legend.",
+    uncertainty_view: str | None = output_option(
+        None, "--uncertainty-view FILE", "The same map in colour, with a legend."
     )
-    keep_samples: bool = option(
-        False, panel=OUTPUT, help="vae: write each draw too: {sample} in a template, else _0, _1."
+    keep_samples: bool = output_option(
+        False, "--keep-samples", "vae: write each draw too: {sample} in a template, else _0, _1."
     )
-    overwrite: bool = option(False, panel=OUTPUT, help="Replace outputs that exist.")
-    skip_existing: bool = option(
+    overwrite: bool = output_option(False, "--overwrite", "Replace outputs that exist.")
+    skip_existing: bool = output_option(
         False,
-        panel=OUTPUT,
-        help="Leave outputs that exist. With neither, an output that exists is refused before any "
-        "work, unless the folder's journal records it: then it is done already, or made anew when "
-        "its input or the settings have changed.",
+        "--skip-existing",
+        "Leave outputs that exist. With neither, an output that exists is refused before any "
+        "work, unless the folder's journal records it: then it is done already, or made anew "
+        "when its input or the settings have changed.",
     )
-    shard: tuple[int, int] | None = option(
+    shard: tuple[int, int] | None = files_option(
         None,
-        metavar="I/N",
-        panel=FILES,
-        shown=False,
-        help="Do the I-th of N parts: one for each job of an array.",
-        kind=str,
-        parse=_parse_shard,
+        "--shard I/N",
+        "Do the I-th of N parts: one for each job of an array.",
+        parse=integers(r"(\d+)/(\d+)", "shard {!r} is not I/N: give for example 3/16"),
     )
 
     def __post_init__(self) -> None:
@@ -518,35 +418,19 @@ class Outputs:
 class Selection:
     """Which pictures are taken."""
 
-    recursive: bool = option(
-        False, "-r", "--recursive", panel=FILES, help="Folders in folders too."
+    recursive: bool = files_option(False, "-r, --recursive", "Folders in folders too.")
+    include: tuple[str, ...] = files_option(
+        (), "--include GLOB", "Take only names or paths in a folder that match; may be repeated."
     )
-    include: tuple[str, ...] = option(
-        (),
-        metavar="GLOB",
-        panel=FILES,
-        shown=False,
-        help="Take only names or paths in a folder that match; may be repeated.",
-        kind=list[str],
-        parse=tuple,
+    exclude: tuple[str, ...] = files_option(
+        (), "--exclude GLOB", "Leave out names, paths, or folders that match; may be repeated."
     )
-    exclude: tuple[str, ...] = option(
-        (),
-        metavar="GLOB",
-        panel=FILES,
-        shown=False,
-        help="Leave out names, paths, or folders that match; may be repeated.",
-        kind=list[str],
-        parse=tuple,
-    )
-    files_from: str | None = option(
+    files_from: str | None = files_option(
         None,
-        metavar="FILE|-",
-        panel=FILES,
-        shown=False,
-        help="Read inputs from a list, or the failures from an earlier --report.",
+        "--files-from FILE|-",
+        "Read inputs from a list, or the failures from an earlier --report.",
     )
-    null: bool = option(False, "-0", "--null", panel=FILES, help="The list is separated by NUL.")
+    null: bool = files_option(False, "-0, --null", "The list is separated by NUL.")
 
     def __post_init__(self) -> None:
         for name in ("include", "exclude"):

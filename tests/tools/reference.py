@@ -9,7 +9,7 @@ import re
 import sys
 from typing import Any
 
-from upscale.cli.commands import COMMANDS, default_of, load, metavar_of
+from upscale.cli.commands import COMMANDS, Commands
 
 HEAD = """# The command line
 
@@ -25,10 +25,11 @@ behind an error.
 
 def reference() -> str:
     """Return the whole reference, ending in a newline."""
-    parts = [HEAD, *_command("upscale", load(None))]
+    group = Commands()
+    parts = [HEAD, *_command("upscale", group.get_command(None, "run"))]
     for name in COMMANDS:
         if name != "run":
-            parts += _command(f"upscale {name}", load(name))
+            parts += _command(f"upscale {name}", group.get_command(None, name))
     return "\n".join(parts).rstrip("\n") + "\n"
 
 
@@ -53,7 +54,8 @@ def _usage(path: str, command: Any) -> str:
     if getattr(command, "commands", None):
         return f"{path} COMMAND [OPTIONS] ..."
     arguments = [p for p in command.params if p.param_type_name == "argument"]
-    names = [metavar_of(p) if p.required else f"[{metavar_of(p)}]" for p in arguments]
+    names = [_metavar(p) if p.required else f"[{_metavar(p)}]" for p in arguments]
+    names = [name + "..." * (p.nargs != 1) for name, p in zip(names, arguments, strict=True)]
     return " ".join([path, "[OPTIONS]", *names])
 
 
@@ -63,16 +65,26 @@ def _default_panel(parameter: Any) -> str:
 
 def _row(parameter: Any) -> str:
     if parameter.param_type_name == "argument":
-        names = f"`{metavar_of(parameter)}`"
+        names = f"`{_metavar(parameter)}`"
     else:
         short_first = sorted(parameter.opts, key=len)
         names = ", ".join(f"`{name}`" for name in [*short_first, *parameter.secondary_opts])
-        metavar = (
-            "" if parameter.is_flag or getattr(parameter, "count", False) else metavar_of(parameter)
-        )
-        names += f" `{metavar}`" if metavar else ""
+        names += "" if parameter.is_flag else f" `{_metavar(parameter)}`"
     meaning = _cell(parameter.help or "")
-    return f"| {_bars(names)} | {meaning} | {_cell(default_of(parameter))} |"
+    return f"| {_bars(names)} | {meaning} | {_cell(_default(parameter))} |"
+
+
+def _metavar(parameter: Any) -> str:
+    """What stands for the value of a parameter."""
+    return str(parameter.metavar or str(parameter.name).upper().replace("_", "-"))
+
+
+def _default(parameter: Any) -> str:
+    """The default of a parameter; empty where there is nothing to say."""
+    shown, value = parameter.show_default, parameter.default
+    if isinstance(shown, str):
+        return shown
+    return "" if shown is False or value in (None, False, (), []) else str(value)
 
 
 def _bars(text: str) -> str:
@@ -85,7 +97,12 @@ def _cell(text: str) -> str:
 
 
 def _prose(text: str) -> str:
-    return re.sub(r"(?m)^ +", "", text.replace("\f", "")).replace("<", "&lt;").strip()
+    """Paragraphs; examples of commands are a block of code."""
+    paragraphs = text.strip().split("\n\n")
+    return "\n\n".join(
+        re.sub("(?m)^", "    ", p) if p.startswith("upscale ") else p.replace("<", "&lt;")
+        for p in paragraphs
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The command line: one file per command, listed in ``commands``.
+"""The command line: arguments in, an exit status out; one file per command, named in ``commands``.
 
 Errors end here. ``UpscaleError``: one line on stderr, ``upscale: error: ...``, and its
 ``exit_code``. Wrong usage: 2. Ctrl-C: 130. SIGTERM: 143. A closed pipe: quietly 141, as any Unix
@@ -8,23 +8,17 @@ environment.
 
 from __future__ import annotations
 
-import errno
 import os
-import signal
 import sys
 from collections.abc import Sequence
-from types import FrameType
 from typing import Any
 
 from upscale.cli.console import Console
+from upscale.cli.interrupt import INTERRUPTED, Terminated, signals
 from upscale.cli.startup import quick_imports
 from upscale.errors import UpscaleError
 
-INTERRUPTED, TERMINATED, BROKEN_PIPE = 130, 143, 141
-
-
-class Terminated(BaseException):
-    """SIGTERM arrived; like ``KeyboardInterrupt``, not to be caught by accident."""
+BROKEN_PIPE = 141
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -50,28 +44,17 @@ def status(argv: list[str]) -> int:
         from upscale.cli.commands import complete
 
         return complete()
-    previous = _on_signal(signal.SIGTERM, _raise_terminated)
-    try:
-        code = _call(argv)
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except BrokenPipeError:
-        _on_signal(signal.SIGTERM, previous)
-        code = _close_pipes()
-    except KeyboardInterrupt:
-        code = _ended("interrupted", INTERRUPTED)
-    except Terminated:
-        code = _ended("terminated", TERMINATED)
-    else:
-        _on_signal(signal.SIGTERM, previous)
-    return code
-
-
-def _ended(how: str, code: int) -> int:
-    """Say how the run ended; from here on, signals have nothing left to interrupt."""
-    _on_signal(signal.SIGINT, signal.SIG_IGN)
-    _on_signal(signal.SIGTERM, signal.SIG_IGN)
-    Console().error(how)
+    with signals:
+        try:
+            code = _call(argv)
+            if sys.stdout is not None:
+                sys.stdout.flush()
+        except BrokenPipeError:
+            code = _close_pipes()
+        except (KeyboardInterrupt, Terminated):
+            signals.ignore()
+            Console().error(signals.name)
+            code = signals.status or INTERRUPTED
     return code
 
 
@@ -79,12 +62,12 @@ def _call(argv: list[str]) -> int:
     """Call the command that ``argv`` names; turn its errors into one line and an exit status."""
     import typer
 
-    from upscale.cli.commands import Commands
+    from upscale.cli.commands import app
 
-    usage_error: Any = typer.BadParameter.__bases__[0]  # click's, which typer does not name
+    wrong_usage: Any = typer.BadParameter.__bases__[0]  # click's, which typer does not name
     try:
         with quick_imports():
-            parsed = Commands(name="upscale").make_context("upscale", argv)
+            parsed = typer.main.get_command(app).make_context("upscale", list(argv))
         with parsed as context:
             result = context.command.invoke(context)
     except typer.Exit as done:
@@ -92,47 +75,45 @@ def _call(argv: list[str]) -> int:
     except (typer.Abort, EOFError):
         Console().error("aborted")
         return 1
-    except usage_error as error:
-        return _usage(error)
-    except UpscaleError as error:
-        if os.environ.get("UPSCALE_DEBUG"):
-            raise
-        Console().error(str(error))
-        return error.exit_code
+    except wrong_usage as error:
+        return _usage(error, argv)
     except (KeyboardInterrupt, BrokenPipeError):
         raise
-    except OSError as error:
-        if os.environ.get("UPSCALE_DEBUG"):
-            raise
-        Console().error(_os_error(error))
-        return 1
     except Exception as error:
         if os.environ.get("UPSCALE_DEBUG"):
             raise
-        what = f"{type(error).__name__}: {error}"
-        Console().error(f"internal error: {what}; UPSCALE_DEBUG=1 shows where")
-        return 1
+        Console().error(_described(error))
+        return error.exit_code if isinstance(error, UpscaleError) else 1
     return result if isinstance(result, int) else 0
 
 
-def _usage(error: Any) -> int:
-    """One line for wrong usage, with the command whose ``--help`` tells more."""
+def _usage(error: Any, argv: list[str]) -> int:
+    """One line for wrong usage, with the remedy or the command whose ``--help`` tells more."""
     context = getattr(error, "ctx", None)
     if type(error).__name__ == "NoArgsIsHelpError" and context is not None:
         print(context.get_help(), file=sys.stderr)
         return 2
     path = context.command_path if context is not None else "upscale"
     message = " ".join(str(error.format_message()).split()).rstrip(".")
-    Console().error(f"{message}; see '{path} --help'")
+    remedy = f"see '{path} --help'"
+    named = argv[: argv.index("--")] if "--" in argv else argv
+    for word in named:
+        if word.startswith("-") and word != "-" and os.path.lexists(word):
+            remedy = f"if the file {word} is meant, give ./{word}, or -- before all files"
+    Console().error(f"{message}; {remedy}")
     return 2
 
 
-def _os_error(error: OSError) -> str:
-    """The operating system's error with the file it is about, on one line."""
-    reason = error.strerror or str(error) or type(error).__name__
-    if error.errno == errno.ENOSPC:
-        reason = "no space left on the device"
-    return f"{os.fsdecode(error.filename)}: {reason}" if error.filename else reason
+def _described(error: Exception) -> str:
+    """What went wrong: in our words, in the operating system's, or as the bug that it is."""
+    if isinstance(error, UpscaleError):
+        return str(error)
+    if not isinstance(error, OSError):
+        what = f"{type(error).__name__}: {error}"
+        return f"internal error: {what}; UPSCALE_DEBUG=1 shows where"
+    from upscale.storage import reason
+
+    return f"{os.fsdecode(error.filename)}: {reason(error)}" if error.filename else reason(error)
 
 
 def _close_pipes() -> int:
@@ -143,15 +124,3 @@ def _close_pipes() -> int:
     except (OSError, ValueError):
         pass
     return BROKEN_PIPE
-
-
-def _raise_terminated(number: int, frame: FrameType | None) -> None:
-    raise Terminated
-
-
-def _on_signal(number: int, handler: Any) -> Any:
-    """Set the handler of a signal where that is possible (the main thread); return the previous."""
-    try:
-        return signal.signal(number, handler)
-    except ValueError:
-        return None

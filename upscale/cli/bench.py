@@ -8,9 +8,9 @@ import typer
 
 from upscale.cli import completion
 from upscale.cli.console import Console
-from upscale.cli.options import tile_of
 from upscale.cli.table import Column, show_json, show_table
 from upscale.errors import UsageError
+from upscale.options import word_or
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,6 +38,10 @@ COLUMNS = (
 )
 
 
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
 def bench(
     model: Annotated[
         list[str] | None,
@@ -111,12 +115,11 @@ def _timings(
     counts, sizes = _counts(threads), _sizes(size)
     from upscale.benchmark import PAPER, benchmark
     from upscale.checkpoints import families
-    from upscale.cli.main_job import log_to
     from upscale.device import choose_device
     from upscale.inference import check_options
 
-    log_to(Console())
-    sides = [tile_of(part) for part in tiles]
+    Console().show_log()
+    sides = [word_or(int)(part) for part in tiles]
     for side in sides:
         check_options(side, None)
     chosen = choose_device(device)

@@ -27,61 +27,44 @@ class Comparison:
 
     output: Path = option(
         Path("comparison.png"),
-        "-o",
-        "--output",
-        metavar="FILE",
-        help="A picture (.png, .jpg, ...) for a contact sheet, .html for a page with a slider.",
+        "-o, --output FILE",
+        "A picture (.png, .jpg, ...) for a contact sheet, .html for a page with a slider.",
     )
     model: list[str] | None = o.MODELS
     scale: int | None = option(
-        None,
-        "-s",
-        "--scale",
-        metavar="N",
-        shown="the model's",
-        help="Whole scale.",
-        check=between(1, 64),
+        None, "-s, --scale N", "Whole scale.", shown="the model's", check=between(1, 64)
     )
     alpha: str | None = o.ALPHAS
     crop: list[str] | None = option(
         None,
-        metavar="X,Y,W,H",
-        shown=False,
-        help="A part, in pixels of the input: one for all inputs, one for each, or several of one "
+        "--crop X,Y,W,H",
+        "A part, in pixels of the input: one for all inputs, one for each, or several of one "
         "input (repeat the option).",
     )
     hr: Path | None = option(
-        None,
-        metavar="FILE|DIR",
-        shown=False,
-        help="Ground truth of the inputs: shown beside them, and scored against.",
+        None, "--hr FILE|DIR", "Ground truth of the inputs: shown beside them, and scored against."
     )
     from_hr: bool = option(
-        False, help="The inputs are ground truth: they are downsampled by bicubic first."
+        False, "--from-hr", "The inputs are ground truth: they are downsampled by bicubic first."
     )
     mix: float | None = option(
         None,
-        metavar="ALPHA",
-        shown=False,
-        help="Set the networks mixed at ALPHA beside the two networks' pictures mixed at ALPHA.",
+        "--mix ALPHA",
+        "Set the networks mixed at ALPHA beside the two networks' pictures mixed at ALPHA.",
     )
     zoom: int | None = option(
         None,
-        metavar="N",
+        "--zoom N",
+        "Repeat every pixel of a sheet.",
         shown="small parts are enlarged",
-        help="Repeat every pixel of a sheet.",
         check=between(1, 16),
     )
     columns: int | None = option(
-        None,
-        metavar="N",
-        shown="8",
-        help="Panels side by side on a sheet.",
-        check=between(1, 1000),
+        None, "--columns N", "Panels side by side on a sheet.", shown="8", check=between(1, 1000)
     )
-    title: str | None = option(None, metavar="TEXT", shown="the models", help="Headline.")
-    json: bool = option(False, help="The figures as one JSON object per panel.")
-    overwrite: bool = option(False, help="Replace FILE if it exists.")
+    title: str | None = option(None, "--title TEXT", "Headline.", shown="the models")
+    json: bool = option(False, "--json", "The figures as one JSON object per panel.")
+    overwrite: bool = option(False, "--overwrite", "Replace FILE if it exists.")
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -91,7 +74,11 @@ class Comparison:
             )
 
 
-@o.flat
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+@o.spread
 def compare(
     inputs: Annotated[list[Path], typer.Argument(metavar="INPUT", help="Pictures.")],
     *,
@@ -136,7 +123,7 @@ def _rows(
     console: Console, inputs: list[Path], wanted: Comparison, computing: o.Computing
 ) -> list[Row]:
     """Load, run, and count, with a bar on a terminal."""
-    from upscale.cli.bar import counting
+    from upscale.cli.progress import counting
     from upscale.compare import Crop, subjects
     from upscale.compare import compare as run
     from upscale.evaluate import load_candidate, load_draws

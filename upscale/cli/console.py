@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 # Categories that a terminal may act on or that hide text: controls, formats (bidi overrides, zero
@@ -33,6 +36,28 @@ def shorten(text: str, width: int) -> str:
         return text
     head = (width - 1) // 2
     return text[:head] + "…" + text[len(text) - (width - 1 - head) :]
+
+
+@contextmanager
+def beside_bars() -> Iterator[None]:
+    """Take bars away from the terminal while a line is written to it."""
+    tqdm = sys.modules.get("tqdm.std")
+    if tqdm is None:
+        yield
+        return
+    with tqdm.tqdm.external_write_mode():
+        yield
+
+
+class _LogLines(logging.Handler):
+    """The library's log as lines on stderr."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(logging.INFO if console.verbose else logging.WARNING)
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._console.note(f"upscale: {record.getMessage()}")
 
 
 @dataclass(frozen=True)
@@ -66,6 +91,14 @@ class Console:
         if self.verbose and not self.quiet:
             self._write(printable(message))
 
+    def show_log(self) -> None:
+        """From now on, write what the library logs."""
+        handler = _LogLines(self)
+        logger = logging.getLogger("upscale")
+        logger.handlers = [handler]
+        logger.setLevel(handler.level)
+        logger.propagate = False
+
     @staticmethod
     def _write(line: str) -> None:
         stream = sys.stderr
@@ -73,8 +106,9 @@ class Console:
             return
         try:
             encoding = stream.encoding or "utf-8"
-            stream.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
-            stream.flush()
+            with beside_bars():
+                stream.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+                stream.flush()
         except (BrokenPipeError, ValueError):  # nobody reads stderr any more
             return
 

@@ -48,6 +48,10 @@ class Check:
     detail: str
 
 
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
 def doctor(
     json: Annotated[bool, typer.Option("--json", help="One JSON object per check.")] = False,
 ) -> int:

@@ -30,59 +30,52 @@ class Evaluation:
 
     model: list[str] | None = o.MODELS
     scale: str | None = option(
-        None,
-        "-s",
-        "--scale",
-        metavar="N,N,...",
-        shown="the model's",
-        help="Whole scales, like 2,3,4.",
+        None, "-s, --scale N,N,...", "Whole scales, like 2,3,4.", shown="the model's"
     )
     alpha: str | None = o.ALPHAS
     denoise: str | None = option(
-        None,
-        metavar="D,D,...",
-        shown="the default",
-        help="esrgan: a list like 0,0.5,1.",
+        None, "--denoise D,D,...", "esrgan: a list like 0,0.5,1.", shown="the default"
     )
     protocol: str = option(
         "edsr",
-        metavar="edsr|srcnn",
-        help="edsr: 8-bit RGB downsampled with rounding. srcnn: Y alone, downsampled without.",
+        "--protocol edsr|srcnn",
+        "edsr: 8-bit RGB downsampled with rounding. srcnn: Y alone, downsampled without.",
     )
     lr_dir: Path | None = option(
         None,
-        metavar="DIR",
+        "--lr-dir DIR",
+        "Low-resolution pictures to start from: baby.png, babyx4.png, X4/baby.png, ...",
         shown="made from the ground truth",
-        help="Low-resolution pictures to start from: baby.png, babyx4.png, X4/baby.png, ...",
     )
     against: Path | None = option(
         None,
-        metavar="DIR",
-        shown=False,
-        help="Another program's results, under the names of the inputs: compared with them instead "
-        "of with the truth, beside bicubic. HR_DIR then holds the low-resolution pictures, which "
+        "--against DIR",
+        "Another program's results, under the names of the inputs: compared with them instead of "
+        "with the truth, beside bicubic. HR_DIR then holds the low-resolution pictures, which "
         "are enlarged as they are.",
     )
     degrade: list[str] | None = option(
         None,
-        metavar="KIND,KIND,...",
-        shown=False,
-        help="Damage the low-resolution pictures: jpeg:50, webp:50, noise:10, gray-noise:10, "
-        "blur:0.8, a chain like blur:0.8+noise:5+jpeg:75, or clean. noise-float:25 for networks of "
-        "scale 1. Repeatable; a row for each.",
+        "--degrade KIND,KIND,...",
+        "Damage the low-resolution pictures: jpeg:50, webp:50, noise:10, gray-noise:10, "
+        "blur:0.8, a chain like blur:0.8+noise:5+jpeg:75, or clean. noise-float:25 for networks "
+        "of scale 1. Repeatable; a row for each.",
     )
     bound: Path | None = option(
         None,
-        metavar="FILE",
-        shown=False,
-        help="vae: checkpoint.pt of its training; adds the bound on the likelihood of the ground "
+        "--bound FILE",
+        "vae: checkpoint.pt of its training; adds the bound on the likelihood of the ground "
         "truth, by --samples draws, in bits a value.",
     )
-    paper: bool = option(False, help="Set the published scores beside the measured ones.")
-    json: bool = option(False, help="One JSON object per picture, and one per set, on stdout.")
+    paper: bool = option(False, "--paper", "Set the published scores beside the measured ones.")
+    json: bool = option(False, "--json", "One JSON object per picture, and one per set, on stdout.")
 
 
-@o.flat
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+@o.spread
 def evaluate(
     hr_dir: Annotated[
         list[Path],
@@ -200,7 +193,7 @@ def _bound(wanted: Evaluation, computing: o.Computing) -> Bound | None:
 
 def _counted(console: Console, scores: Iterator[Scored], count: int) -> Iterator[Scored]:
     """The scores as they come, with a bar on a terminal."""
-    from upscale.cli.bar import counting
+    from upscale.cli.progress import counting
 
     with counting(console, count, "pictures") as step:
         for score in scores:

@@ -15,10 +15,14 @@ from upscale.errors import ImageError
 COLUMNS = (Column("property"), Column("value", wrap=True))
 
 
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
 def info(
     files: Annotated[
         list[str],
-        typer.Argument(metavar="FILE...", help="Pictures: files, URLs, or - for stdin."),
+        typer.Argument(metavar="FILE", help="Pictures: files, URLs, or - for stdin."),
     ],
     json: Annotated[
         bool, typer.Option("--json", help="One JSON object for each file, a line each.")
@@ -26,8 +30,7 @@ def info(
 ) -> int:
     """Show what pictures are: size, depth, colour, profile, metadata, and how they were made.
 
-    The record that upscale writes into its results (version, model, weights with their SHA-256,
-    alpha, scale, precision) is shown in full.
+    The record that upscale writes into its results is shown in full.
     """
     failed = 0
     for name in files:

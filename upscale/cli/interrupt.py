@@ -1,20 +1,26 @@
-"""Ctrl-C and SIGTERM during a run: the first ends it in order, the second at once."""
+"""Ctrl-C and SIGTERM, from the start of a command to its end."""
 
 from __future__ import annotations
 
 import os
 import signal
-import sys
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Self
 
-from upscale.cli import INTERRUPTED, TERMINATED
+INTERRUPTED, TERMINATED = 130, 143
 
 
-class Interrupt:
-    """While in this context, the first signal calls what ``call`` was given; the second ends all.
+class Terminated(BaseException):
+    """SIGTERM arrived; like ``KeyboardInterrupt``, not to be caught by accident."""
+
+
+class Signals:
+    """The one handler of both signals; ``signals`` is the only instance.
+
+    The first signal calls what ``stopping`` was given, and the work ends in order; elsewhere it
+    raises ``KeyboardInterrupt`` or :class:`Terminated`. The second ends the process at once.
 
     Attributes:
         status: 130 or 143 once a signal has come, else 0.
@@ -30,30 +36,40 @@ class Interrupt:
         """What happened, for people."""
         return "terminated" if self.status == TERMINATED else "interrupted"
 
-    def call(self, stop: Callable[[], None]) -> None:
-        """Set what the first signal calls."""
-        self._stop = stop
-        if self.status:
-            stop()
-
     def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, self._handle)
+        self.status = 0
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._previous[number] = _on_signal(number, self._handle)
         return self
 
     def __exit__(self, *reason: object) -> None:
         for number, handler in self._previous.items():
-            # After a signal nothing is left to interrupt but the end of the process itself.
-            signal.signal(number, signal.SIG_IGN if self.status else handler)
+            _on_signal(number, signal.SIG_IGN if self.status else handler)
+
+    @contextmanager
+    def stopping(self, stop: Callable[[], None]) -> Iterator[None]:
+        """Within, the first signal calls ``stop``; after it, nothing is left to interrupt."""
+        self._stop = stop
+        try:
+            yield
+        finally:
+            self._stop = None
+            if self.status:
+                self.ignore()
+
+    def ignore(self) -> None:
+        """Let no signal disturb the end of the process."""
+        for number in self._previous:
+            _on_signal(number, signal.SIG_IGN)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         status = TERMINATED if number == signal.SIGTERM else INTERRUPTED
         if self.status:
             self._end_at_once(status)
         self.status = status
-        if self._stop is not None:
-            self._stop()
+        if self._stop is None:
+            raise Terminated if status == TERMINATED else KeyboardInterrupt
+        self._stop()
 
     @staticmethod
     def _end_at_once(status: int) -> None:
@@ -61,6 +77,15 @@ class Interrupt:
         from upscale.files import remove_own
 
         remove_own()
-        if sys.stderr is not None and sys.stderr.isatty():
-            os.write(2, b"\x1b[?25h")  # a progress bar hides the cursor
         os._exit(status)
+
+
+def _on_signal(number: int, handler: Any) -> Any:
+    """Set the handler of a signal where that is possible (the main thread); return the previous."""
+    try:
+        return signal.signal(number, handler)
+    except ValueError:
+        return None
+
+
+signals = Signals()

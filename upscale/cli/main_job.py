@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import time
@@ -15,11 +14,10 @@ from upscale.batch.job import Job
 from upscale.batch.report import Record, Summary
 from upscale.batch.task import STDOUT
 from upscale.cli import watching
-from upscale.cli.bar import waiting
-from upscale.cli.console import Console
-from upscale.cli.interrupt import Interrupt
+from upscale.cli.console import Console, beside_bars
+from upscale.cli.interrupt import signals
 from upscale.cli.options import CommandOptions
-from upscale.cli.progress import ProgressBar
+from upscale.cli.progress import RunProgress, waiting
 from upscale.cli.startup import quick_imports
 from upscale.errors import OutputError, UsageError
 
@@ -48,29 +46,9 @@ def _check_streams(job: Job, command: CommandOptions) -> None:
 
 def _load(job: Job, console: Console) -> list[Upscaler]:
     """Load the model on its devices; what the library logs goes to stderr."""
-    log_to(console)
+    console.show_log()
     with waiting(console, f"loading {job.settings.model}"), quick_imports():
         return job.load()
-
-
-def log_to(console: Console) -> None:
-    """Write what the library logs as lines on stderr."""
-    handler = _LogLines(console)
-    logger = logging.getLogger("upscale")
-    logger.handlers = [handler]
-    logger.setLevel(handler.level)
-    logger.propagate = False
-
-
-class _LogLines(logging.Handler):
-    """The library's log as lines on stderr."""
-
-    def __init__(self, console: Console) -> None:
-        super().__init__(logging.INFO if console.verbose else logging.WARNING)
-        self._console = console
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._console.note(f"upscale: {record.getMessage()}")
 
 
 def dry_run(job: Job, command: CommandOptions) -> int:
@@ -96,24 +74,22 @@ def execute(job: Job, command: CommandOptions) -> int:
         if sources and all(source.error for source in sources) and not command.watch:
             for source in sources:
                 records.write(Record(source.location, "", "failed", source.error))
-            return _finish(summary, console, started, None)
+            return _finish(summary, console, started)
         upscalers = _load(job, console)
 
-        def do(plan: Plan, interrupt: Interrupt) -> None:
-            _do(job, plan, upscalers, command, records, interrupt)
+        def do(plan: Plan) -> None:
+            _do(job, plan, upscalers, command, records)
 
         def fail(record: Record) -> None:
             records.write(record)
             _say_failure(record, console)
 
         if command.watch:
-            interrupt = watching.watch(job, upscalers, do, fail, console)
-            return _finish(summary, console, started, interrupt, resumes=True, tell=False)
+            watching.watch(job, upscalers, do, fail, console)
+            return _finish(summary, console, started, resumes=True, tell=False)
         plan = job.plan(sources, upscalers[0])
-        with Interrupt() as interrupt:
-            do(plan, interrupt)
-    planned = len(plan.tasks)
-    return _finish(summary, console, started, interrupt, resumes=bool(plan.roots), planned=planned)
+        do(plan)
+    return _finish(summary, console, started, resumes=bool(plan.roots), planned=len(plan.tasks))
 
 
 def _do(
@@ -122,31 +98,30 @@ def _do(
     upscalers: Sequence[Upscaler],
     command: CommandOptions,
     records: _Records,
-    interrupt: Interrupt,
 ) -> None:
     """Carry out a plan, and pass on its records."""
     console, hinted = command.console, False
     records.begin()
     for note in plan.notes:
         console.warn(note)
-    with ProgressBar(console, plan) as bar:
+    with RunProgress(console, plan) as bar:
         if command.engine == "ray":
             gpus = 1.0 if upscalers[0].device.type == "cuda" else 0.0
             run: Run = job.run_on_cluster(plan, bar.share, workers=command.workers, gpus=gpus)
         else:
             run = job.run(plan, upscalers, bar.share)
-        interrupt.call(run.stop)
-        for outcome in run:
-            if outcome.data is not None:
-                write_stdout(outcome.data)
-            records.write(outcome.record)
-            bar.record(outcome.record)
-            if command.watch:
-                _say_failure(outcome.record, console)
-            _say_losses(outcome, len(plan.tasks) == 1, console)
-            if outcome.hint and not hinted:
-                console.warn(f"{outcome.record.input}: {outcome.hint}")
-                hinted = True
+        with signals.stopping(run.stop):
+            for outcome in run:
+                if outcome.data is not None:
+                    write_stdout(outcome.data)
+                records.write(outcome.record)
+                bar.record(outcome.record)
+                if command.watch:
+                    _say_failure(outcome.record, console)
+                _say_losses(outcome, len(plan.tasks) == 1, console)
+                if outcome.hint and not hinted:
+                    console.warn(f"{outcome.record.input}: {outcome.hint}")
+                    hinted = True
 
 
 def _say_failure(record: Record, console: Console) -> None:
@@ -180,7 +155,6 @@ def _finish(
     summary: Summary,
     console: Console,
     started: float,
-    interrupt: Interrupt | None,
     *,
     resumes: bool = False,
     planned: int = 0,
@@ -190,10 +164,10 @@ def _finish(
     for record in summary.failures if tell else ():
         _say_failure(record, console)
     seconds = time.monotonic() - started
-    if interrupt is not None and interrupt.status:
+    if signals.status:
         left = "the same command resumes" if resumes else "nothing half-done is left"
-        console.error(f"{interrupt.name}; {summary.text(seconds, planned)}; {left}")
-        return interrupt.status
+        console.error(f"{signals.name}; {summary.text(seconds, planned)}; {left}")
+        return signals.status
     if max(planned, summary.total) > 1:
         console.note(summary.text(seconds, planned))
         if summary.lossy:
@@ -257,5 +231,6 @@ class _Records:
             self._file.write(line)
             self._file.flush()
         if self._json:
-            sys.stdout.write(line)
-            sys.stdout.flush()
+            with beside_bars():
+                sys.stdout.write(line)
+                sys.stdout.flush()

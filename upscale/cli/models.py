@@ -28,6 +28,10 @@ BICUBIC: dict[str, Any] = {
 }
 
 
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
 def models(
     installed: Annotated[
         bool, typer.Option("--installed", help="Only what runs now, without a download.")
@@ -38,9 +42,7 @@ def models(
 ) -> None:
     """List what --model takes: embedded and fetched weights, and those that can be fetched.
 
-    The scale is chosen from a model's scales. What takes alpha runs with --alpha from its PSNR net
-    to its GAN net, and what takes denoise with --denoise from its nets for clean pictures to those
-    for noisy and compressed ones.
+    Of a model's scales the nearest at or above the one asked for runs.
     """
     rows = catalogue(installed=installed)
     if json:

@@ -1,16 +1,15 @@
 """Options of the command line, made from the dataclasses that say them once.
 
-``flat`` gives typer a function of plain options: each parameter of a command that is a dataclass of
-:func:`upscale.options.option` becomes one option for each of its fields. Other commands take
-single ones with ``typed``.
+``spread`` gives typer a function of plain options: each parameter of a command that is a dataclass
+of :func:`upscale.options.option` becomes an option for each of its fields.
 """
 
 from __future__ import annotations
 
-import inspect
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, is_dataclass
+from inspect import Parameter, Signature, signature
 from typing import Annotated, Any
 
 import typer
@@ -18,141 +17,109 @@ import typer
 from upscale.cli import completion
 from upscale.cli.console import Console, printable
 from upscale.options import (
-    COMPUTE,
-    FILES,
-    RUNNING,
-    Option,
     between,
     check_options,
-    is_option,
+    compute_option,
+    files_option,
     one_of,
     option,
-    option_of,
+    options_of,
+    running_option,
 )
 from upscale.settings import Settings
 
 
-def flat(command: Callable[..., int]) -> Callable[..., int]:
+def spread(command: Callable[..., int]) -> Callable[..., int]:
     """A command whose dataclasses of options are spread out into options of their own."""
     hints = typing.get_type_hints(command, include_extras=True)
-    own = inspect.signature(command).parameters
-    parameters: list[inspect.Parameter] = []
+    own = signature(command).parameters
+    parameters: list[Parameter] = []
     for name, parameter in own.items():
         if is_dataclass(hints[name]):
-            parameters += _spread(hints[name])
+            parameters += [_parameter(hints[name], option) for option in options_of(hints[name])]
         else:
-            kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+            kind = Parameter.POSITIONAL_OR_KEYWORD
             parameters.append(parameter.replace(annotation=hints[name], kind=kind))
 
-    def called(**values: Any) -> int:
-        dataclasses = {name: hints[name] for name in own if is_dataclass(hints[name])}
-        made = {name: _gathered(kind, values) for name, kind in dataclasses.items()}
-        return command(**{name: made[name] if name in made else values[name] for name in own})
-
-    called.__doc__ = command.__doc__
-    called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    called.__annotations__ = {p.name: p.annotation for p in parameters}
-    return called
-
-
-def _spread(kind: Any) -> list[inspect.Parameter]:
-    """One parameter for each option of a dataclass."""
-    hints = typing.get_type_hints(kind)
-    found = []
-    for one in filter(is_option, fields(kind)):
-        declared: Option = one.metadata["option"]
-        value: Any = declared.kind or _plain(hints[one.name])
-        default = one.default
-        if declared.parse is not None and not isinstance(default, str):
-            value, default = value | None, None
-        annotation = Annotated[value, typed(kind, one.name)]
-        found.append(
-            inspect.Parameter(
-                one.name,
-                inspect.Parameter.POSITIONAL_OR_KEYWORD,
-                default=default,
-                annotation=annotation,
-            )
+    def call(**values: Any) -> int:
+        return command(
+            **{
+                name: _gathered(hints[name], values) if is_dataclass(hints[name]) else values[name]
+                for name in own
+            }
         )
-    return found
+
+    call.__doc__ = command.__doc__
+    call.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    call.__annotations__ = {p.name: p.annotation for p in parameters}
+    return call
 
 
-def _plain(hint: Any) -> Any:
-    """A type that typer knows: a choice of words is a string."""
-    return str if typing.get_origin(hint) is typing.Literal else hint
-
-
-def _gathered(kind: Any, values: dict[str, Any]) -> Any:
-    """The dataclass of some options as they were given."""
-    taken = {}
-    for one in filter(is_option, fields(kind)):
-        value, parse = values[one.name], one.metadata["option"].parse
-        if value is None and one.default is not None:
-            continue
-        taken[one.name] = parse(value) if parse is not None and value is not None else value
-    return kind(**taken)
-
-
-def typed(kind: type, name: str) -> Any:
-    """A field of a dataclass of options, as typer takes it."""
-    declared = option_of(kind, name)
-    flags = declared.flags or ("--" + name.replace("_", "-"),)
-    shown = True if declared.shown is None else declared.shown
-    return typer.Option(
-        *flags,
+def _parameter(options: Any, name: str) -> Parameter:
+    """A field of a dataclass of options as a parameter in typer's style."""
+    declared, hint = options_of(options)[name], typing.get_type_hints(options)[name]
+    default = next(f.default for f in fields(options) if f.name == name)
+    if declared.parse is not None:
+        hint = str if isinstance(default, str) else str | None
+    elif typing.get_origin(hint) is typing.Literal:
+        hint = str
+    elif hint == tuple[str, ...]:
+        hint, default = list[str] | None, None
+    words = completion.models if name == "model" else completion.words_of(declared.metavar)
+    annotation = typer.Option(
+        *declared.names,
         help=declared.help,
         rich_help_panel=declared.panel or None,
         metavar=declared.metavar,
-        show_default=shown,
-        autocompletion=(
-            completion.models if name == "model" else completion.words_of(declared.metavar)
-        ),
+        show_default=True if declared.shown is None else declared.shown,
+        autocompletion=words,
     )
+    kind = Parameter.POSITIONAL_OR_KEYWORD
+    return Parameter(name, kind, default=default, annotation=Annotated[hint, annotation])
 
 
-def tile_of(text: str) -> Any:
-    """``auto``, ``off`` or a number, as the library takes it; what is none of them is passed on."""
-    parse = option_of(Settings, "tile").parse
-    assert parse is not None
-    return parse(text)
+def _gathered(options: Any, values: dict[str, Any]) -> Any:
+    """The dataclass of some options as they were given."""
+    given = {}
+    for name, declared in options_of(options).items():
+        value = values[name]
+        if value is not None:
+            given[name] = value if declared.parse is None else declared.parse(value)
+    return options(**given)
 
 
 @dataclass(frozen=True)
 class CommandOptions:
     """What the command line alone knows: where it runs, and what it shows."""
 
-    watch: bool = option(
+    watch: bool = files_option(
         False,
-        panel=FILES,
-        help="Keep looking into the folders; a file is taken when it has stopped growing.",
+        "--watch",
+        "Keep looking into the folders; a file is taken when it has stopped growing.",
     )
-    engine: str = option(
+    engine: str = files_option(
         "local",
-        metavar="local|ray",
-        panel=FILES,
-        help="ray: on the cluster of RAY_ADDRESS, or on this machine (extra ray).",
+        "--engine local|ray",
+        "ray: on the cluster of RAY_ADDRESS, or on this machine (extra ray).",
         check=one_of("local", "ray"),
     )
-    workers: int = option(
+    workers: int = files_option(
         0,
-        metavar="N",
-        panel=FILES,
+        "--workers N",
+        "Workers of --engine ray.",
         shown="by GPUs, else cores",
-        help="Workers of --engine ray.",
         check=between(0, 1 << 16),
     )
-    json: bool = option(False, panel=RUNNING, help="One JSON object per picture on stdout.")
-    report: str | None = option(
-        None, metavar="FILE", panel=RUNNING, shown=False, help="The same in a file."
-    )
-    dry_run: bool = option(
+    json: bool = running_option(False, "--json", "One JSON object per picture on stdout.")
+    report: str | None = running_option(None, "--report FILE", "The same in a file.")
+    dry_run: bool = running_option(
         False,
-        panel=RUNNING,
-        help="Show outputs, sizes, memory, disk, and what will fail; write nothing.",
+        "--dry-run",
+        "Show outputs, sizes, memory, disk, and what will fail; write nothing.",
     )
-    quiet: bool = option(False, "-q", "--quiet", panel=RUNNING, help="Only errors.")
-    verbose: bool = option(
-        False, "-v", "--verbose", panel=RUNNING, help="One line for each picture."
+    quiet: bool = running_option(False, "-q, --quiet", "Only errors.")
+    verbose: bool = running_option(
+        False, "-v, --verbose", "One line for each picture: files, sizes, networks, losses."
     )
 
     def __post_init__(self) -> None:
@@ -164,19 +131,17 @@ class CommandOptions:
         return Console(self.quiet, self.verbose)
 
 
-def _same(kind: type, name: str) -> Any:
+def _same(options: Any, name: str) -> Any:
     """The option of this name once more, for another command."""
-    found = next(f for f in fields(kind) if f.name == name)
-    return field(default=found.default, metadata=found.metadata)
+    (same,) = (f for f in fields(options) if f.name == name)
+    return field(default=same.default, metadata=same.metadata)
 
 
 @dataclass(frozen=True)
 class Computing:
     """How the models of a comparison run, all of them alike."""
 
-    device: str = option(
-        "auto", metavar="NAME", panel=COMPUTE, help="auto, cpu, cuda, cuda:N, or mps."
-    )
+    device: str = compute_option("auto", "--device NAME", "auto, cpu, cuda, cuda:N, or mps.")
     dtype: str = _same(Settings, "dtype")
     tile: int | str = _same(Settings, "tile")
     overlap: int | None = _same(Settings, "overlap")
@@ -189,7 +154,7 @@ class Computing:
     @property
     def settings(self) -> Settings:
         """The main job's, with these."""
-        names = {f.name for f in fields(Settings)}
+        names = options_of(Settings)
         return Settings(**{name: value for name, value in vars(self).items() if name in names})
 
 
@@ -218,15 +183,13 @@ Inputs = Annotated[
 ]
 MODELS: Any = option(  # of commands that take several
     None,
-    "-m",
-    "--model",
-    metavar="NAME",
+    "-m, --model NAME",
+    "Family, weights name, checkpoint file, or bicubic; may be repeated.",
     shown="esrgan",
-    help="Family, weights name, checkpoint file, or bicubic; may be repeated.",
 )
 ALPHAS: Any = option(
     None,
-    metavar="A,A,...",
+    "--alpha A,A,...",
+    "esrgan: a list like 0,0.5,1 or a range like 0:1:0.2.",
     shown="0.8",
-    help="esrgan: a list like 0,0.5,1 or a range like 0:1:0.2.",
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,12 +12,17 @@ import typer
 
 from upscale.cli import completion
 from upscale.cli.console import Console
+from upscale.cli.progress import draw
 from upscale.errors import UsageError
 
 if TYPE_CHECKING:
     from upscale.training.trainer import LogLine
 
 
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
 def train(
     recipe: Annotated[
         str | None,
@@ -35,7 +42,8 @@ def train(
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Steps, instead of the recipe's.")] = None,
     out: Annotated[
-        Path | None, typer.Option("-o", "--out", help="Folder of the run.  [default: runs/RECIPE]")
+        Path | None,
+        typer.Option("-o", "--out", help="Folder of the run.", show_default="runs/RECIPE"),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the run's checkpoint.")
@@ -48,7 +56,9 @@ def train(
     ] = None,
     release: Annotated[
         Path | None,
-        typer.Option(help="Folder for the finished weights, index row and card.  [default: --out]"),
+        typer.Option(
+            help="Folder for the finished weights, index row and card.", show_default="--out"
+        ),
     ] = None,
     start_from: Annotated[
         str | None,
@@ -91,8 +101,8 @@ def train(
         start_from=start_from,
         perceptual_weights=perceptual_weights,
     )
-    with _Bar(Console(quiet), plan.name, plan.steps) as bar:
-        done = run_recipe(plan, run, folder=release, data_note=data_note, report=bar)
+    with _bar(Console(quiet), plan.name, plan.steps) as report:
+        done = run_recipe(plan, run, folder=release, data_note=data_note, report=report)
     return _finish(Console(quiet), run.out, plan.name, done)
 
 
@@ -135,46 +145,23 @@ def _finish(console: Console, out: Path, name: str, done: Any) -> int:
     return 0
 
 
-class _Bar:
-    """A progress bar on a terminal, a line every half minute elsewhere."""
+@contextmanager
+def _bar(console: Console, name: str, steps: int) -> Iterator[Callable[[LogLine], None]]:
+    """A bar on a terminal, a line every half minute elsewhere."""
+    said, psnr = time.monotonic(), ""
 
-    def __init__(self, console: Console, name: str, steps: int) -> None:
-        self.console, self.name, self.steps = console, name, steps
-        self.progress: Any = None
-        self.task: Any = None
-        self.said = time.monotonic()
-        self.psnr = ""
+    with draw(console, steps, name, unit="steps") as bar:
 
-    def __enter__(self) -> _Bar:
-        if self.console.is_terminal() and not self.console.quiet:
-            from rich.console import Console as RichConsole
-            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+        def report(progress: LogLine) -> None:
+            nonlocal said, psnr
+            if progress.psnr is not None:
+                psnr = f", {progress.psnr:.2f} dB"
+            bar.set_postfix_str(f"loss {sum(progress.losses.values()):.4f}{psnr}", refresh=False)
+            bar.update(progress.step - bar.n)
+            if bar.disable and (time.monotonic() - said > 30 or progress.psnr is not None):
+                from upscale.training.release import describe
 
-            self.progress = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                TextColumn("{task.completed:.0f}/{task.total:.0f}  {task.fields[note]}"),
-                TimeRemainingColumn(),
-                console=RichConsole(stderr=True),
-            )
-            self.progress.start()
-            self.task = self.progress.add_task(self.name, total=self.steps, note="")
-        return self
+                console.note(f"{name}: {describe(progress)}")
+                said = time.monotonic()
 
-    def __exit__(self, *error: object) -> None:
-        if self.progress is not None:
-            self.progress.stop()
-
-    def __call__(self, progress: LogLine) -> None:
-        if progress.psnr is not None:
-            self.psnr = f"{progress.psnr:.2f} dB"
-        if self.progress is not None:
-            loss = sum(progress.losses.values())
-            self.progress.update(
-                self.task, completed=progress.step, note=f"loss {loss:.4f}  {self.psnr}"
-            )
-        elif time.monotonic() - self.said > 30 or progress.psnr is not None:
-            from upscale.training.release import describe
-
-            self.console.note(f"{self.name}: {describe(progress)}")
-            self.said = time.monotonic()
+        yield report

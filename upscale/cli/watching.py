@@ -11,7 +11,7 @@ from upscale.batch.discover import GLOB, STDIN, Input
 from upscale.batch.plan import NothingNewError
 from upscale.batch.report import Record
 from upscale.batch.watch import POLL_SECONDS, Watcher
-from upscale.cli.interrupt import Interrupt
+from upscale.cli.interrupt import signals
 from upscale.errors import UsageError
 from upscale.storage import is_url, localize
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from upscale.cli.console import Console
     from upscale.upscaler import Upscaler
 
-Do = Callable[["Plan", Interrupt], None]
+Do = Callable[["Plan"], None]
 Fail = Callable[[Record], None]
 
 
@@ -38,9 +38,7 @@ def check(job: Job) -> None:
             raise UsageError(f"--watch {name}: there is no such folder; make it first")
 
 
-def watch(
-    job: Job, upscalers: Sequence[Upscaler], do: Do, fail: Fail, console: Console
-) -> Interrupt:
+def watch(job: Job, upscalers: Sequence[Upscaler], do: Do, fail: Fail, console: Console) -> None:
     """Look into the folders again and again; return once a signal has come.
 
     Args:
@@ -52,20 +50,15 @@ def watch(
     """
     watcher = Watcher()
     console.note("watching; Ctrl-C ends")
-    with Interrupt() as interrupt:
-        while not interrupt.status:
+    while not signals.status:
+        with signals.stopping(lambda: None):
             ready = watcher.ready(job.discover())
-            for plan in _plans(job, ready, upscalers[0], fail):
-                if not interrupt.status:
-                    do(plan, interrupt)
-                    interrupt.call(_nothing)
+            plans = _plans(job, ready, upscalers[0], fail)
             if not ready:
                 time.sleep(POLL_SECONDS)
-    return interrupt
-
-
-def _nothing() -> None:
-    """What a signal stops while nothing runs."""
+        for plan in plans:
+            if not signals.status:
+                do(plan)
 
 
 def _plans(job: Job, ready: list[Input], upscaler: Upscaler, fail: Fail) -> list[Plan]:

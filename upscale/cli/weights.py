@@ -132,7 +132,7 @@ def verify(
     files: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[FILE]...", help="Weights names or files.", autocompletion=completion.weights
+            metavar="FILE", help="Weights names or files.", autocompletion=completion.weights
         ),
     ] = None,
     json: Json = False,
@@ -153,7 +153,7 @@ def pull(
     names: Annotated[
         list[str],
         typer.Argument(
-            metavar="NAME...", help="See 'upscale models'.", autocompletion=completion.published
+            metavar="NAME", help="See 'upscale models'.", autocompletion=completion.published
         ),
     ],
     offline: Annotated[
@@ -186,7 +186,7 @@ def _pull(
     wanted: Official, url: str | None, offline: bool, overwrite: bool, console: Console
 ) -> Entry:
     from upscale.checkpoints.download import pull as fetch
-    from upscale.cli.bar import fetching
+    from upscale.cli.progress import fetching
 
     console.note(_announcement(wanted))
     with fetching(console, wanted.name) as progress:
@@ -247,7 +247,9 @@ def blend(
     parts: Annotated[
         list[str],
         typer.Argument(
-            metavar="A=0.2 B=0.8...", help="Weights=share.", autocompletion=completion.weights
+            metavar="NAME=SHARE",
+            help="Such as esrgan-psnr-x4=0.2 esrgan-gan-x4=0.8.",
+            autocompletion=completion.weights,
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DST", help="What to write.")],
@@ -286,8 +288,7 @@ def export(
 ) -> None:
     """Write a network as ONNX, for other runtimes; batch, height and width stay open.
 
-    Input lr and output sr are N x C x H x W, float32 in [0, 1]; what the network is stands in the
-    file's metadata.
+    Input lr and output sr are N x C x H x W, float32 in [0, 1].
     """
     from upscale.checkpoints import export_onnx, resolve
 
