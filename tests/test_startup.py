@@ -56,7 +56,7 @@ def modules_after(*arguments: object) -> set[str]:
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["models"], ["weights", "list"]])
 def test_lists_need_no_network_and_no_picture(arguments: list[str]) -> None:
-    unused = NETWORKS | PICTURES | {"pydantic", "filelock", "fsspec"}
+    unused = NETWORKS | PICTURES | {"filelock", "fsspec"}
     assert not modules_after(*arguments) & unused
 
 
