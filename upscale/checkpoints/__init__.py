@@ -1,6 +1,10 @@
 """Checkpoints: found by name, verified, loaded, saved, converted, fetched, blended.
 
-The names below are imported on first use, so that listing what there is does not import torch.
+In comes what ``--model`` says: a family, a weights name, or a file of any trainer. Out comes a
+``Checkpoint``: an architecture, its configuration, and float32 tensors under native keys, of which
+``build`` makes the network. Begin with ``interpolation.resolve``; it selects (``index.py``), loads
+(``loading.py``, foreign files by ``conversion.py`` and ``layouts/``) and blends. The names below
+are imported on first use, so that listing what there is does not import torch.
 """
 
 from __future__ import annotations
@@ -11,22 +15,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from upscale.checkpoints.checkpoint import (
         Checkpoint,
-        Metadata,
-        Saved,
+        CheckpointInfo,
+        Hints,
         SourceFile,
         build,
-        save,
     )
     from upscale.checkpoints.conversion import convert
     from upscale.checkpoints.download import pull
     from upscale.checkpoints.export import export_onnx
     from upscale.checkpoints.index import (
-        Entry,
+        WeightsFile,
         cache_folder,
         embedded_folder,
         entries,
         families,
         find,
+        official,
         select,
         update_index,
     )
@@ -36,21 +40,31 @@ if TYPE_CHECKING:
         check_alpha,
         check_denoise,
         interpolate,
-        load,
         resolve,
     )
-    from upscale.checkpoints.layouts.form import Hints
-    from upscale.checkpoints.published import Official, official
+    from upscale.checkpoints.loading import Saved, load, save
+
+_MODULES = {
+    "checkpoint": "Checkpoint CheckpointInfo Hints SourceFile build",
+    "conversion": "convert",
+    "download": "pull",
+    "export": "export_onnx",
+    "index": "WeightsFile cache_folder embedded_folder entries families find official select "
+    "update_index",
+    "interpolation": "DEFAULT_ALPHA blend check_alpha check_denoise interpolate "
+    "resolve",
+    "loading": "Saved load save",
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
 
 __all__ = [
     "DEFAULT_ALPHA",
     "Checkpoint",
-    "Entry",
+    "CheckpointInfo",
     "Hints",
-    "Metadata",
-    "Official",
     "Saved",
     "SourceFile",
+    "WeightsFile",
     "blend",
     "build",
     "cache_folder",
@@ -72,41 +86,6 @@ __all__ = [
     "update_index",
 ]
 
-_HOMES = {
-    **dict.fromkeys(
-        (
-            "DEFAULT_ALPHA",
-            "blend",
-            "check_alpha",
-            "check_denoise",
-            "interpolate",
-            "load",
-            "resolve",
-        ),
-        "interpolation",
-    ),
-    **dict.fromkeys(
-        ("Checkpoint", "Metadata", "Saved", "SourceFile", "build", "save"), "checkpoint"
-    ),
-    "convert": "conversion",
-    "export_onnx": "export",
-    **dict.fromkeys(
-        (
-            "Entry",
-            "cache_folder",
-            "embedded_folder",
-            "entries",
-            "families",
-            "find",
-            "select",
-            "update_index",
-        ),
-        "index",
-    ),
-    "Hints": "layouts.form",
-    **dict.fromkeys(("Official", "official"), "published"),
-    "pull": "download",
-}
 
 
 def __getattr__(name: str) -> Any:

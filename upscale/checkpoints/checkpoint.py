@@ -1,48 +1,42 @@
-"""A checkpoint in memory, and the way between it, a file, and a network.
-
-The header of a file says what it is, under the names of ModelSpec 1.0.1 where it has one
-(``modelspec.architecture``, ``modelspec.title``, …) and under ``upscale.*`` otherwise; loading
-needs nothing else. A file without such a header is recognised by its keys and shapes.
-"""
+"""A checkpoint in memory, what its header says, and the network that it becomes."""
 
 from __future__ import annotations
 
-import json
-import os
-import re
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from upscale.checkpoints.files import refuse_values
-from upscale.checkpoints.index import Entry
-from upscale.checkpoints.layouts.form import Hints, as_float32, check_state
-from upscale.checkpoints.tensors import read_tensors, write_tensors
-from upscale.errors import ArchitectureError, CheckpointError, UsageError
-from upscale.models import MODELS, OTHERS, Config, Network, config_from_dict, network_class
+from upscale.errors import ArchitectureError, CheckpointError
+from upscale.models import MODELS, OTHERS, Config, Network
 
 NATIVE = "native"
-IMPLEMENTATION = "upscale"
-SPEC = "1.0.1"
-_OWN = (
-    "recipe",
-    "data",
-    "degradation",
-    "source",
-    "source_sha256",
-    "layout",
-    "blend",
-    "training",
-    "rules",
-)
+MAX_SIZE = 1 << 14  # no channel count, depth or kernel of a real network comes near
+_OWN = "recipe data degradation source source_sha256 layout blend training rules".split()
 
 
 @dataclass(frozen=True)
-class Metadata:
+class Hints:
+    """What a file cannot tell; None leaves it to the documented rule.
+
+    Attributes:
+        scale: SRCNN's enlargement; 3 for an ESRGAN whose one upsampling stage is a x3.
+        img_range: SwinIR's value range, 1 or 255.
+        final_scale: What the user enlarges by: SRCNN's scale where neither the file nor its name
+            tells it.
+    """
+
+    scale: int | None = None
+    img_range: float | None = None
+    final_scale: float | None = None
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
     """What a header says besides the network itself; empty fields are not written.
 
     Attributes:
@@ -87,7 +81,7 @@ class Metadata:
         return {_header_key(name): value for name, value in asdict(self).items() if value}
 
     @classmethod
-    def from_header(cls, header: Mapping[str, str]) -> Metadata:
+    def from_header(cls, header: Mapping[str, str]) -> CheckpointInfo:
         """The fields that ``header`` holds."""
         return cls(**{f.name: header.get(_header_key(f.name), "") for f in fields(cls)})
 
@@ -132,7 +126,7 @@ class Checkpoint:
     architecture: str
     config: Config
     state: dict[str, Tensor]
-    metadata: Metadata = Metadata()
+    metadata: CheckpointInfo = CheckpointInfo()
     name: str = ""
     sources: tuple[SourceFile, ...] = ()
     path: Path | None = None
@@ -162,169 +156,74 @@ class Checkpoint:
         return "+".join(source.sha256 for source in self.sources)
 
 
-def load_safetensors(entry: Entry, hints: Hints | None = None) -> Checkpoint:
-    """Load a safetensors file; check it against the index and its own header and keys.
-
-    Raises:
-        HashError: The SHA-256 of the file or of its tensors is not the recorded one.
-        ArchitectureError: Another network, or tensors that do not fit the header.
-        CheckpointError: No such file; empty, truncated, damaged.
-    """
-    refuse_values(entry.path)
-    header, tensors, sha256 = read_tensors(entry.path, entry.sha256, entry.remedy)
-    try:
-        found = _from_header(header.metadata, tensors, hints) or _from_keys(
-            tensors, with_name(hints, entry.path, tensors)
-        )
-    except CheckpointError as error:
-        raise type(error)(f"{entry.path}: {error}") from error
-    if entry.architecture and entry.architecture != found.architecture:
-        raise ArchitectureError(
-            f"{entry.path}: holds a network of {found.architecture}, and the index says "
-            f"{entry.architecture}; {entry.remedy}"
-        )
-    return replace(
-        found,
-        metadata=Metadata.from_header(header.metadata),
-        name=entry.name,
-        sources=(SourceFile(entry.name, sha256),),
-        path=entry.path,
-    )
-
-
-def with_name(hints: Hints | None, file: Path, tensors: Mapping[str, Tensor]) -> Hints:
-    """Hints with SRCNN's scale from the file's name (``x3``), which alone may tell it."""
-    given = hints or Hints()
-    if given.scale is not None or len(tensors) != 6:
-        return given
-    named = re.search(r"(?:^|[^0-9a-z])x([2-8])(?![0-9])", file.name.lower())
-    return replace(given, scale=int(named[1])) if named else given
-
-
-def _from_header(
-    header: Mapping[str, str], tensors: Mapping[str, Tensor], hints: Hints | None
-) -> Checkpoint | None:
-    """The network that this program's header describes; None where there is no such header."""
-    architecture = header.get("upscale.architecture")
-    if architecture is None:
-        return None
-    if architecture not in MODELS | OTHERS:
-        raise ArchitectureError(
-            f"its header names the network {architecture!r}; this version runs {', '.join(MODELS)}"
-        )
-    try:
-        values: dict[str, Any] = json.loads(header.get("upscale.config", ""))
-        config = config_from_dict(network_class(architecture).config_type, values)
-        given = {k: v for k, v in asdict(hints or Hints()).items() if v is not None}
-        config = replace(config, **{k: v for k, v in given.items() if hasattr(config, k)})
-    except (ValueError, TypeError, AttributeError) as error:
-        raise CheckpointError(
-            f"the configuration in its header is damaged ({error}); fetch or save it again"
-        ) from error
-    state = as_float32(tensors)
-    check_state(architecture, config, state)
-    return Checkpoint(architecture, config, state)
-
-
-def _from_keys(tensors: Mapping[str, Tensor], hints: Hints | None) -> Checkpoint:
-    from upscale.checkpoints.layouts.recognition import recognise  # files of ours do without
-
-    found = recognise(tensors, hints)
-    return Checkpoint(
-        found.architecture, found.config, found.state, layout=found.layout, rules=found.rules
-    )
-
-
 def build(checkpoint: Checkpoint) -> Network:
     """The network with the checkpoint's values, in evaluation mode, on the CPU in float32.
 
     The state of the random generators is left as it was.
     """
+    network_type = MODELS.get(checkpoint.architecture) or OTHERS[checkpoint.architecture]
     with torch.random.fork_rng(devices=[]):
-        network = network_class(checkpoint.architecture).from_state(
-            checkpoint.config, checkpoint.state
-        )
+        network = network_type.from_state(checkpoint.config, checkpoint.state)
     return network.eval().requires_grad_(False)
 
 
-@dataclass(frozen=True)
-class Saved:
-    """A file that was written.
-
-    Attributes:
-        path: Where.
-        sha256: Of the file.
-        bytes: Its size.
-    """
-
-    path: Path
-    sha256: str
-    bytes: int
+def as_float32(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Floating-point tensors as float32, contiguous; others as they are."""
+    return {k: (v.float() if v.is_floating_point() else v).contiguous() for k, v in state.items()}
 
 
-def save(
-    path: str | os.PathLike[str],
-    network: Network | Checkpoint,
-    metadata: Metadata | None = None,
-    *,
-    half: bool = False,
-    overwrite: bool = False,
-) -> Saved:
-    """Write a self-describing safetensors file, whole or not at all.
+def check_state(architecture: str, config: Config, state: Mapping[str, Tensor]) -> None:
+    """Compare keys and shapes with those of the network, without allocating it.
 
-    The same network and metadata give the same bytes.
-
-    Args:
-        path: Where; the suffix is to be ``.safetensors``.
-        network: What to write; a network in its training form.
-        metadata: What the header is to say besides; of a checkpoint, its own where None.
-        half: Store floats as float16, half the size; they come back rounded.
-        overwrite: Replace an existing file.
+    Another package compares those of its networks when it builds them.
 
     Raises:
-        UsageError: Another suffix, or a value beyond float16's range with ``half``.
-        CheckpointError: Values that are not finite, or a state that does not fit the configuration.
-        OutputError: The file exists or cannot be written.
+        ArchitectureError: An impossible configuration, a key missing or unknown, another shape.
+        CheckpointError: A value is not finite.
     """
-    target = Path(path)
-    if target.suffix != ".safetensors":
-        raise UsageError(f"{target}: checkpoints are written as .safetensors; change the suffix")
-    if isinstance(network, Checkpoint):
-        architecture, config, state = network.architecture, network.config, network.state
-        metadata = network.metadata if metadata is None else metadata
-    else:
-        architecture, config = network.architecture, network.config
-        state = {k: v.detach().cpu() for k, v in network.state_dict().items()}
-    check_state(architecture, config, state)
-    if half:
-        state = _halved(state)
-    header = {
-        **(metadata or Metadata()).to_header(),
-        **_network_header(architecture, config, state, half),
-    }
-    header.setdefault("modelspec.title", target.stem)
-    sha256, size = write_tensors(target, state, header, overwrite=overwrite)
-    return Saved(target, sha256, size)
+    if architecture not in OTHERS:
+        sizes = [n for v in vars(config).values() for n in (v if isinstance(v, tuple) else (v,))]
+        if len(sizes) > MAX_SIZE or any(isinstance(n, int) and n > MAX_SIZE for n in sizes):
+            raise ArchitectureError(f"its configuration has a size above {MAX_SIZE}; it is damaged")
+        try:
+            shapes = _shapes(architecture, config)
+        except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
+            raise ArchitectureError(
+                f"{architecture} cannot be built as {config}: {error}; fetch or save the file again"
+            ) from error
+        _compare(architecture, shapes, state)
+    for key, tensor in state.items():
+        if not math.isfinite(tensor.sum(dtype=torch.float64)):
+            raise CheckpointError(
+                f"its tensor {key} holds values that are not finite; take another checkpoint"
+            )
 
 
-def _network_header(
-    architecture: str, config: Config, state: Mapping[str, Tensor], half: bool
-) -> dict[str, str]:
-    return {
-        "modelspec.sai_model_spec": SPEC,
-        "modelspec.architecture": architecture,
-        "modelspec.implementation": IMPLEMENTATION,
-        "upscale.architecture": architecture,
-        "upscale.config": json.dumps(asdict(config), sort_keys=True),
-        "upscale.scale": str(getattr(config, "scale", 1)),
-        "upscale.parameters": str(sum(t.numel() for t in state.values())),
-        "upscale.dtype": "float16" if half else "float32",
-    }
+@lru_cache(maxsize=8)  # the nets of a family have one configuration
+def _shapes(architecture: str, config: Config) -> dict[str, torch.Size]:
+    """The keys of a network and the shapes of their tensors."""
+    with torch.device("meta"):
+        network = MODELS[architecture](config)
+    return {key: tensor.shape for key, tensor in network.state_dict().items()}
 
 
-def _halved(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    halved = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
-    for key, tensor in halved.items():
-        if not bool(torch.isfinite(tensor).all()):
-            raise UsageError(f"{key} has values beyond float16's range; save it without half")
-    return halved
+def _compare(
+    architecture: str, shapes: Mapping[str, torch.Size], state: Mapping[str, Tensor]
+) -> None:
+    missing = [k for k in shapes if k not in state]
+    unexpected = [k for k in state if k not in shapes]
+    words = [
+        f"{verb} {keys[0]}" + (f" and {len(keys) - 1} more" if len(keys) > 1 else "")
+        for verb, keys in (("lacks", missing), ("has the unknown", unexpected))
+        if keys
+    ]
+    if words:
+        raise ArchitectureError(
+            f"as {architecture} it {' and '.join(words)}; it is a variant that is not supported"
+        )
+    for key, shape in shapes.items():
+        if shape != state[key].shape:
+            raise ArchitectureError(
+                f"as {architecture}, its {key} is {list(state[key].shape)} and should be "
+                f"{list(shape)}; the file is damaged, or a hint is wrong"
+            )

@@ -21,30 +21,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from upscale.checkpoints.checkpoint import (
-    Checkpoint,
-    Metadata,
-    Saved,
-    SourceFile,
-    load_safetensors,
-    save,
-    with_name,
-)
-from upscale.checkpoints.files import (
-    NCNN,
-    PICKLES,
-    looks_foreign,
-    read_bytes,
-    to_convert,
-)
+from upscale.checkpoints.checkpoint import Checkpoint, CheckpointInfo, Hints, SourceFile
+from upscale.checkpoints.files import NCNN, PICKLES, foreign_format, read_bytes, to_convert
 from upscale.checkpoints.index import by_path
-from upscale.checkpoints.layouts.form import Hints, Recognised
 from upscale.checkpoints.layouts.ncnn import read_ncnn
 from upscale.checkpoints.layouts.recognition import recognise
+from upscale.checkpoints.loading import Saved, load_safetensors, save, with_name
 from upscale.errors import ArchitectureError, CheckpointError, UsageError
 from upscale.files import refuse_existing
 
 WRAPPERS = (
+    "net_g_ema",
+    "generator_ema",
+    "g_ema",
+    "ema_model",
     "model_state_dict",
     "state_dict",
     "params_ema",
@@ -74,7 +64,7 @@ def convert(
     dst: str | os.PathLike[str],
     *,
     hints: Hints | None = None,
-    metadata: Metadata | None = None,
+    metadata: CheckpointInfo | None = None,
     half: bool = False,
     overwrite: bool = False,
 ) -> Converted:
@@ -108,7 +98,7 @@ def convert(
     return Converted(checkpoint, save(dst, checkpoint, half=half, overwrite=overwrite))
 
 
-def _described(checkpoint: Checkpoint, metadata: Metadata | None) -> Metadata:
+def _described(checkpoint: Checkpoint, metadata: CheckpointInfo | None) -> CheckpointInfo:
     described = metadata or checkpoint.metadata
     name = checkpoint.path.name if checkpoint.path else checkpoint.name
     return replace(described, source=described.source or name, title=described.title or name)
@@ -125,7 +115,7 @@ def read_foreign(path: str | os.PathLike[str], hints: Hints | None = None) -> Ch
     if not to_convert(file):
         return load_safetensors(by_path(file), hints)
     data = read_bytes(file)
-    contents, values = looks_foreign(data[:16]), b""
+    contents, values = foreign_format(data[:16]), b""
     try:
         if contents == NCNN or file.suffix.lower() == ".param":
             values = _values_of(file)
@@ -137,16 +127,7 @@ def read_foreign(path: str | os.PathLike[str], hints: Hints | None = None) -> Ch
         shown = str(error) if str(error).startswith(f"{file}: ") else f"{file}: {error}"
         raise type(error)(shown) from error
     sha256 = hashlib.sha256(data + values).hexdigest()
-    return Checkpoint(
-        found.architecture,
-        found.config,
-        found.state,
-        name=file.stem,
-        sources=(SourceFile(file.stem, sha256),),
-        path=file,
-        layout=found.layout,
-        rules=found.rules,
-    )
+    return replace(found, name=file.stem, sources=(SourceFile(file.stem, sha256),), path=file)
 
 
 def _values_of(graph: Path) -> bytes:
@@ -157,7 +138,7 @@ def _values_of(graph: Path) -> bytes:
     return read_bytes(path)
 
 
-def _from_ncnn(graph: bytes, values: bytes, hints: Hints | None) -> Recognised:
+def _from_ncnn(graph: bytes, values: bytes, hints: Hints | None) -> Checkpoint:
     """The network of an ncnn model, whose graph tells its scale."""
     network = read_ncnn(graph, values)
     scale = network.scale if hints is None or hints.scale is None else hints.scale

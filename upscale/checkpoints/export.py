@@ -11,7 +11,8 @@ from pathlib import Path
 
 import torch
 
-from upscale.checkpoints.checkpoint import Checkpoint, Saved, build
+from upscale.checkpoints.checkpoint import Checkpoint, build
+from upscale.checkpoints.loading import Saved
 from upscale.errors import UsageError
 from upscale.files import refuse_existing, write_bytes
 from upscale.models import MODELS, OTHERS

@@ -1,8 +1,9 @@
-"""Which checkpoints there are: embedded, cached, by family, by name. Nothing here loads torch.
+"""Which checkpoints there are: embedded, cached, published, given by a path. Nothing loads torch.
 
 An ``index.toml`` stands beside the files it describes, one table per file; the SHA-256 in it is
 checked whenever the file is loaded. There are two: the embedded one (``weights/`` in a checkout,
-``upscale/_weights`` in a wheel) and the one of the cache, which ``pull`` writes.
+``upscale/_weights`` in a wheel) and the one of the cache, which ``pull`` writes. What can be
+fetched stands in ``published.toml``.
 """
 
 from __future__ import annotations
@@ -13,32 +14,34 @@ import os
 import tempfile
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
+from urllib.parse import unquote, urlsplit
 
 from upscale.checkpoints.files import check_sha256, digest
 from upscale.checkpoints.names import CLEAN, REAL, SUFFIXES, Role, normal, suggestion
-from upscale.checkpoints.published import lookup, official, refused
 from upscale.errors import CheckpointError, UnknownModelError, UsageError
 from upscale.files import write_bytes
 
 if TYPE_CHECKING:
     from filelock import FileLock
 
-Origin = Literal["embedded", "cached", "file"]
+Origin = Literal["embedded", "cached", "published", "file"]
 INDEX = "index.toml"
+PUBLISHED = Path(__file__).with_name("published.toml")
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A checkpoint that can be loaded: a row of an index, or a file given by its path.
+class WeightsFile:
+    """A checkpoint file with a name: a row of an index, a published one, or one given by its path.
 
     Attributes:
         name: Unique name, such as ``swinir-light-x2``; of a file given by path, its stem.
-        file: File name, beside the index.
-        sha256: Of the file, 64 lower-case hex digits; empty when no index vouches for it.
-        bytes: Size of the file.
+        file: File name, beside the index; of a published one, the last part of its address.
+        sha256: Of the file, 64 lower-case hex digits; empty when nobody vouches for it.
+        bytes: Size of the file; 0 where it is not published.
         architecture: Key of ``MODELS``.
         scale: Enlargement.
         family: What ``--model`` may say in its stead; its rows differ in scale and role.
@@ -51,11 +54,18 @@ class Entry:
         dtype: Of the stored values: "float32" or "float16".
         recipe: Training recipe that made it.
         data: What it was trained on.
-        source: Address it was fetched from.
+        source: Address that it was or can be fetched from.
         source_sha256: SHA-256 of what was fetched, before conversion.
         scores: Figures of the card, such as ``set5_psnr_y``.
         path: Where the file lies.
         origin: Which index holds the row; "file" for none.
+        author: Of a published one, who made it.
+        task: Of a published one: "sr" clean pictures, "real" real-world pictures, "denoise",
+            "jpeg" artefacts.
+        sha256_prefix: Of a published one, the first digits where only these are published.
+        member: Of a published one, the end of the path inside a zip archive of several.
+        channels: Of a published one: 1 gray, 3 RGB.
+        note: Of a published one, what a user should know.
     """
 
     name: str
@@ -78,6 +88,12 @@ class Entry:
     scores: Mapping[str, float] = field(default_factory=dict)
     path: Path = Path()
     origin: Origin = "file"
+    author: str = ""
+    task: str = ""
+    sha256_prefix: str = ""
+    member: str = ""
+    channels: int = 3
+    note: str = ""
 
     def verify(self) -> str:
         """Compare the file with the index and return its SHA-256.
@@ -98,9 +114,15 @@ class Entry:
             return f"fetch it again with 'upscale weights pull {self.name} --overwrite'"
         return "restore it, or install upscale again"
 
+    def answers_to(self, name: str) -> bool:
+        """Whether ``name`` is the weights name, or the published file's, in any case."""
+        return normal(name) == self.name or (not self.member and normal(name) == normal(self.file))
 
-_OWN = {"name", "path", "origin"}  # not stored in the table
-_KINDS: dict[str, type | tuple[type, ...]] = {
+
+REQUIRED = ("file", "sha256", "bytes", "architecture", "scale")
+# what an index does not store: the rest, and what only published files have
+_STORED = [f.name for f in fields(WeightsFile)][1:18]
+_TYPES: dict[str, type] = {
     **dict.fromkeys(("bytes", "scale", "parameters"), int),
     "default": bool,
     "scores": dict,
@@ -124,7 +146,7 @@ def cache_folder() -> Path:
     return user_cache_path("upscale", appauthor=False) / "weights"
 
 
-def read_index(folder: Path, origin: Origin) -> dict[str, Entry]:
+def read_index(folder: Path, origin: Origin) -> dict[str, WeightsFile]:
     """The rows of ``folder/index.toml`` by name; none where there is no index.
 
     Raises:
@@ -139,35 +161,69 @@ def read_index(folder: Path, origin: Origin) -> dict[str, Entry]:
         raise CheckpointError(
             f"{path}: not a readable index ({error}); restore it, or delete it and pull again"
         ) from error
-    return {name: _entry(path, name, table, origin) for name, table in tables.items()}
+    for name, table in tables.items():
+        if wrong := _wrong(table):
+            raise CheckpointError(f"{path}: [{name}]: {wrong}")
+    return {
+        name: WeightsFile(name=name, path=folder / table["file"], origin=origin, **table)
+        for name, table in tables.items()
+    }
 
 
-def _entry(path: Path, name: str, table: Any, origin: Origin) -> Entry:
-    known = {f.name for f in fields(Entry)} - _OWN
-    if not isinstance(table, dict) or (unknown := set(table) - known):
-        what = "it is no table" if not isinstance(table, dict) else f"unknown key {min(unknown)!r}"
-        raise CheckpointError(f"{path}: [{name}]: {what}; keys are {', '.join(sorted(known))}")
-    missing = {"file", "sha256", "bytes", "architecture", "scale"} - set(table)
-    if missing:
-        raise CheckpointError(f"{path}: [{name}]: {min(missing)!r} is missing; add it")
+def _wrong(table: Any) -> str:
+    """What is wrong with a table of an index, and the remedy; or ""."""
+    if not isinstance(table, dict):
+        return f"it is no table; keys are {', '.join(sorted(_STORED))}"
+    if unknown := set(table) - set(_STORED):
+        return f"unknown key {min(unknown)!r}; keys are {', '.join(sorted(_STORED))}"
+    if missing := set(REQUIRED) - set(table):
+        return f"{min(missing)!r} is missing; add it"
     for key, value in table.items():
-        if not isinstance(value, _KINDS.get(key, str)):
-            raise CheckpointError(
-                f"{path}: [{name}]: {key} = {value!r} has the wrong type; mend it"
-            )
+        if not isinstance(value, _TYPES.get(key, str)):
+            return f"{key} = {value!r} has the wrong type; mend it"
     if table.get("role", "") not in get_args(Role):
-        roles = ", ".join(get_args(Role)[1:])
-        raise CheckpointError(
-            f"{path}: [{name}]: role = {table['role']!r} is none of {roles}; mend it"
-        )
+        return f"role = {table['role']!r} is none of {', '.join(get_args(Role)[1:])}; mend it"
     if Path(table["file"]).name != table["file"]:
-        raise CheckpointError(
-            f"{path}: [{name}]: file = {table['file']!r} leaves the folder; give a plain file name"
-        )
-    return Entry(name=name, path=path.parent / table["file"], origin=origin, **table)
+        return f"file = {table['file']!r} leaves the folder; give a plain file name"
+    return ""
 
 
-def entries() -> list[Entry]:
+def update_index(folder: Path, entry: WeightsFile) -> None:
+    """Write one row into ``folder/index.toml``, in place of the row of that name, else at the end.
+
+    Raises:
+        UsageError: The file of the row is not in the folder.
+        OutputError: The index cannot be written.
+    """
+    import tomlkit
+
+    if not (folder / entry.file).is_file():
+        raise UsageError(f"{entry.file} is not in {folder}; save the checkpoint there first")
+    table = tomlkit.table()
+    for key, value in asdict(entry).items():
+        if key in _STORED and (value or key in REQUIRED):
+            inline = tomlkit.inline_table()
+            table[key] = inline.update(value) or inline if key == "scores" else value
+    with _lock(folder):
+        read_index(folder, entry.origin)  # what is damaged is not written over
+        path = folder / INDEX
+        document = tomlkit.parse(path.read_text("utf-8") if path.exists() else "")
+        if entry.name not in document and document.as_string().strip():
+            document.add(tomlkit.nl())
+        document[entry.name] = table
+        write_bytes(path, [document.as_string().encode()], overwrite=True)
+
+
+def _lock(folder: Path) -> FileLock:
+    """One writer at a time; the lock lies among the temporary files, not among the weights."""
+    from filelock import FileLock
+
+    key = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
+    user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
+    return FileLock(Path(tempfile.gettempdir()) / f"upscale-{user}-{key}.lock")
+
+
+def entries() -> list[WeightsFile]:
     """All that can be loaded by name: embedded rows first, then cached ones.
 
     Raises:
@@ -178,24 +234,24 @@ def entries() -> list[Entry]:
     return [*embedded.values(), *(e for name, e in cached.items() if name not in embedded)]
 
 
-def families(rows: Iterable[Entry] | None = None) -> dict[str, list[Entry]]:
+def families(rows: Iterable[WeightsFile] | None = None) -> dict[str, list[WeightsFile]]:
     """Family name -> its rows, in the order of the indexes."""
-    found: dict[str, list[Entry]] = {}
+    by_family: dict[str, list[WeightsFile]] = {}
     for entry in entries() if rows is None else rows:
         if entry.family:
-            found.setdefault(entry.family, []).append(entry)
-    return found
+            by_family.setdefault(entry.family, []).append(entry)
+    return by_family
 
 
-def select(name: str | os.PathLike[str], *, scale: float | None = None) -> tuple[Entry, ...]:
-    """What ``--model NAME`` means: one entry, a (PSNR, GAN) pair, or two pairs, clean and real.
+def select(name: str | os.PathLike[str], *, scale: float | None = None) -> tuple[WeightsFile, ...]:
+    """What ``--model NAME`` means: one file, a (PSNR, GAN) pair, or two pairs, clean and real.
 
     A family gives its nearest native scale at or above ``scale`` (else its largest), and at that
     scale the pairs it has; a weights name or a file gives itself, whatever ``scale`` says.
 
     Args:
         name: A family, a weights name, or the path of a checkpoint file.
-        scale: Enlargement wanted; None for the family's default row, else its largest scale.
+        scale: Enlargement asked for; None for the family's default row, else its largest scale.
 
     Raises:
         CheckpointError: There is no such family, weights, or file; close names are in the message.
@@ -205,7 +261,7 @@ def select(name: str | os.PathLike[str], *, scale: float | None = None) -> tuple
         return (find(name),)
     chosen = _native_scale(rows, scale)
     at_scale = sorted((e for e in rows if e.scale == chosen), key=lambda e: not e.default)
-    by_role: dict[str, Entry] = {}
+    by_role: dict[str, WeightsFile] = {}
     for entry in at_scale:
         by_role.setdefault(entry.role, entry)
     if at_scale[0].role and set(CLEAN) <= set(by_role):
@@ -214,14 +270,14 @@ def select(name: str | os.PathLike[str], *, scale: float | None = None) -> tuple
     return (at_scale[0],)
 
 
-def _native_scale(rows: list[Entry], scale: float | None) -> int:
+def _native_scale(rows: list[WeightsFile], scale: float | None) -> int:
     scales = sorted({e.scale for e in rows})
     if scale is None:
         return next((e.scale for e in rows if e.default), scales[-1])
     return next((s for s in scales if s >= scale), scales[-1])
 
 
-def find(name: str | os.PathLike[str]) -> Entry:
+def find(name: str | os.PathLike[str]) -> WeightsFile:
     """One checkpoint by its weights name, its family, or its path.
 
     Names come first: a file called like one is meant with ``./`` before it. A family that has a
@@ -242,34 +298,21 @@ def find(name: str | os.PathLike[str]) -> Entry:
     path = Path(text).expanduser()
     if path.is_file():
         return by_path(path)
-    if is_path or text.lower().endswith(SUFFIXES):
-        raise _missing_file(path, text)
+    if path.is_dir() and (is_path or text.lower().endswith(SUFFIXES)):
+        raise CheckpointError(f"{text} is a folder; give a .safetensors file or a weights name")
+    if is_path:
+        raise CheckpointError(f"no checkpoint file {text}; check the path, or see 'upscale models'")
     raise _unknown_name(text)
 
 
-def by_path(path: Path) -> Entry:
-    """An entry for a file; the row of an index where the file is one of its own."""
+def by_path(path: Path) -> WeightsFile:
+    """The row of a file; without a hash where the file is in no index."""
     resolved = path.resolve()
     for entry in entries():
         if entry.path.resolve() == resolved:
             return entry
     size = path.stat().st_size
-    return Entry(path.stem, path.name, "", size, architecture="", scale=0, path=path)
-
-
-def _missing_file(path: Path, text: str) -> CheckpointError:
-    if path.is_dir():
-        return CheckpointError(f"{text} is a folder; give a .safetensors file or a weights name")
-    bare = path.name == text
-    if bare and (reason := refused(text)) is not None:
-        return CheckpointError(reason)
-    if bare and (found := lookup(text)) is not None:
-        return _not_pulled(found.name)
-    return CheckpointError(f"no checkpoint file {text}; check the path, or see 'upscale models'")
-
-
-def _not_pulled(name: str) -> CheckpointError:
-    return CheckpointError(f"{name} is not in the cache; run 'upscale weights pull {name}' first")
+    return WeightsFile(path.stem, path.name, "", size, architecture="", scale=0, path=path)
 
 
 def _unknown_name(name: str) -> CheckpointError:
@@ -277,80 +320,68 @@ def _unknown_name(name: str) -> CheckpointError:
     if (reason := refused(name)) is not None:
         return CheckpointError(reason)
     for entry in official().values():
-        if entry.answers_to(name):
-            return _not_pulled(entry.name)
-        if entry.family and normal(name) == entry.family:
-            return _not_pulled(entry.family)
+        if entry.answers_to(name) or normal(name) == entry.family != "":
+            known = entry.name if entry.answers_to(name) else entry.family
+            return CheckpointError(
+                f"{known} is not in the cache; run 'upscale weights pull {known}' first"
+            )
+    if name.lower().endswith(SUFFIXES):
+        return CheckpointError(
+            f"no checkpoint file {name}; check the path, or see 'upscale models'"
+        )
     rows = entries()
     names = [*families(rows), *(e.name for e in rows), *official()]
     return UnknownModelError(f"no model or weights named {name!r}; {suggestion(name, names)}")
 
 
-def update_index(folder: Path, entry: Entry) -> None:
-    """Write one row into ``folder/index.toml``, in place of the row of that name, else at the end.
+@lru_cache(maxsize=1)
+def _published() -> dict[str, dict[str, dict[str, Any]]]:
+    return tomllib.loads(PUBLISHED.read_text("utf-8"))
 
-    Comments at the top of the file are kept; the others are not.
+
+@lru_cache(maxsize=1)
+def official() -> dict[str, WeightsFile]:
+    """All published checkpoints by weights name, in the order of the table."""
+    unknown = {"sha256": "", "bytes": 0, "origin": "published"}
+    return {
+        name: WeightsFile(
+            name=name,
+            file=unquote(urlsplit(row["source"]).path).rpartition("/")[2],
+            **(unknown | row),  # type: ignore[arg-type]
+        )
+        for name, row in _published()["weights"].items()
+    }
+
+
+def require(name: str) -> WeightsFile:
+    """The published checkpoint of that name or file name.
 
     Raises:
-        UsageError: The file of the row is not in the folder.
-        OutputError: The index cannot be written.
+        CheckpointError: There is none; close names are in the message.
     """
-    if not (folder / entry.file).is_file():
-        raise UsageError(f"{entry.file} is not in {folder}; save the checkpoint there first")
-    with _lock(folder):
-        rows = read_index(folder, entry.origin)
-        rows[entry.name] = replace(entry, path=folder / entry.file)
-        _write_index(folder / INDEX, rows.values())
+    for entry in official().values():
+        if entry.answers_to(name):
+            return entry
+    if (reason := refused(name)) is not None:
+        raise CheckpointError(reason)
+    close = suggestion(name, official())
+    raise UnknownModelError(f"no official checkpoint is named {name!r}; {close}")
 
 
-def _lock(folder: Path) -> FileLock:
-    """One writer at a time; the lock lies among the temporary files, not among the weights."""
-    from filelock import FileLock
+def members(name: str) -> list[WeightsFile]:
+    """The published checkpoint of that name, or all of the family of that name.
 
-    key = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
-    user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
-    return FileLock(Path(tempfile.gettempdir()) / f"upscale-{user}-{key}.lock")
-
-
-def _write_index(path: Path, rows: Iterable[Entry]) -> None:
-    head = path.read_text("utf-8").splitlines() if path.exists() else []
-    comments = []
-    for line in head:
-        if line.strip() and not line.startswith("#"):
-            break
-        comments.append(line)
-    text = "\n".join(comments).strip()
-    tables = "\n\n".join(_table(row) for row in rows)
-    write_bytes(path, [f"{text}\n\n{tables}\n".lstrip("\n").encode()], overwrite=True)
+    Raises:
+        CheckpointError: There is none; close names are in the message.
+    """
+    family = [entry for entry in official().values() if entry.family == normal(name)]
+    return family or [require(name)]
 
 
-def _table(entry: Entry) -> str:
-    lines = [f"[{_key(entry.name)}]"]
-    for f in fields(Entry):
-        value = getattr(entry, f.name)
-        optional = f.name not in ("file", "sha256", "bytes", "architecture", "scale")
-        if f.name in _OWN or (optional and not value):
-            continue
-        lines.append(f"{f.name} = {_value(value)}")
-    return "\n".join(lines)
-
-
-def _value(value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return _quoted(value)
-    if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{_key(k)} = {_value(v)}" for k, v in value.items()) + " }"
-    return repr(value)
-
-
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    plain = (c if c.isprintable() else f"\\U{ord(c):08X}" for c in escaped)
-    return '"' + "".join(plain) + '"'
-
-
-def _key(name: str) -> str:
-    bare = name.isascii() and name.replace("-", "").replace("_", "").isalnum()
-    return name if bare else _quoted(name)
+def refused(name: str) -> str | None:
+    """Why a published checkpoint of that name cannot be had here; None for other names."""
+    for row in _published()["refused"].values():
+        if normal(name) in map(normal, row["names"]):
+            reason = row.get("reason", f"is an {row.get('network')} network, which is not run here")
+            return f"{name} {reason}; or take {row['instead']}"
+    return None

@@ -17,10 +17,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from upscale.checkpoints.checkpoint import Checkpoint, Metadata, SourceFile, load_safetensors
-from upscale.checkpoints.files import to_convert
-from upscale.checkpoints.index import Entry, find, select
-from upscale.checkpoints.layouts.form import Hints
+from upscale.checkpoints.checkpoint import Checkpoint, CheckpointInfo, Hints, SourceFile
+from upscale.checkpoints.index import select
+from upscale.checkpoints.loading import load
 from upscale.checkpoints.names import normal
 from upscale.errors import ArchitectureError, UsageError
 from upscale.models import network_class
@@ -162,14 +161,14 @@ def _mean(key: str, parts: Sequence[tuple[Tensor, float]]) -> Tensor:
     return total.to(first.dtype)
 
 
-def _metadata(parts: Sequence[tuple[Checkpoint, float]], sources: Sequence[SourceFile]) -> Metadata:
+def _metadata(parts: Sequence[tuple[Checkpoint, float]], sources: Sequence[SourceFile]) -> CheckpointInfo:
     listed = [{"name": s.name, "sha256": s.sha256, "weight": s.weight} for s in sources]
     metadatas = [c.metadata for c, _ in parts]
 
     def joined(field: str) -> str:
         return "; ".join(dict.fromkeys(v for m in metadatas if (v := getattr(m, field))))
 
-    return Metadata(
+    return CheckpointInfo(
         title="Blend: " + " + ".join(f"{s.weight:.6g} {s.name}" for s in sources),
         author=joined("author"),
         license=joined("license"),
@@ -178,28 +177,6 @@ def _metadata(parts: Sequence[tuple[Checkpoint, float]], sources: Sequence[Sourc
         merged_from=", ".join(s.name for s in sources),
         blend=json.dumps(listed),
     )
-
-
-def load(what: str | os.PathLike[str] | Entry, hints: Hints | None = None) -> Checkpoint:
-    """Load a checkpoint by weights name, path, or entry; check it against the index and its keys.
-
-    A ``.pth``, ``.mat`` or ncnn's ``.param`` is read as it is; nothing of it is run.
-
-    Args:
-        what: A weights name, the path of a checkpoint file, or an entry of the index.
-        hints: What a file without header cannot tell; overrides the header where they differ.
-
-    Raises:
-        HashError: The SHA-256 of the file or of its tensors is not the recorded one.
-        ArchitectureError: Another network, or tensors that do not fit the header.
-        CheckpointError: No such name or file; empty, truncated, damaged.
-    """
-    entry = what if isinstance(what, Entry) else find(what)
-    if not entry.sha256 and to_convert(entry.path):
-        from upscale.checkpoints.conversion import read_foreign  # other files do without
-
-        return read_foreign(entry.path, hints)
-    return load_safetensors(entry, hints)
 
 
 def resolve(
@@ -221,6 +198,7 @@ def resolve(
         denoise: Share of the pair for real pictures where the family has one, in [0, 1]; None for
             ``DEFAULT_DENOISE``.
         scale: Chooses among a family's native scales: the nearest at or above, else the largest.
+            Of a file of SRCNN that tells no scale, the scale.
 
     Raises:
         UsageError: ``alpha`` or ``denoise`` is not in [0, 1], or the model does not take it.

@@ -10,7 +10,7 @@ from typing import Literal
 Role = Literal["", "psnr", "gan", "real-psnr", "real-gan"]
 CLEAN: tuple[Role, Role] = ("psnr", "gan")  # trained on clean pictures; alpha walks between them
 REAL: tuple[Role, Role] = ("real-psnr", "real-gan")  # the same for pictures as people have them
-SUFFIXES = (".safetensors", ".pth", ".pt", ".tar", ".ckpt", ".bin", ".mat", ".param")
+SUFFIXES = (".safetensors", ".pth", ".pt", ".tar", ".ckpt", ".bin", ".mat", ".param", ".onnx")
 
 
 def chain_of(model: str) -> list[str]:
@@ -22,7 +22,7 @@ def chain_of(model: str) -> list[str]:
 def normal(name: str) -> str:
     """The form in which names are compared: lower case, ``-`` for ``_``, no file suffix."""
     lowered = name.strip().lower().replace("_", "-")
-    for suffix in (".pth.tar", *SUFFIXES):
+    for suffix in (".pth.tar", *SUFFIXES[:-2]):  # no weights are named like an ncnn or ONNX file
         lowered = lowered.removesuffix(suffix)
     return lowered
 

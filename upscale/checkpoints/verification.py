@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass
 from typing import Literal
 
-from upscale.checkpoints.files import check_content, content_digest, digest, read_header
-from upscale.checkpoints.index import Entry, entries, find
+from upscale.checkpoints.files import check_content, digest, read_bytes, read_header
+from upscale.checkpoints.index import WeightsFile, entries, find
 from upscale.errors import CheckpointError
 
 
@@ -33,27 +34,22 @@ def check_all() -> list[Verdict]:
     return [check(entry) for entry in entries()]
 
 
-def check(what: str | os.PathLike[str] | Entry) -> Verdict:
-    """One file, by weights name, path or entry; damage is a verdict, not an error.
+def check(what: str | os.PathLike[str] | WeightsFile) -> Verdict:
+    """One file, by weights name, path or row; damage is a verdict, not an error.
 
     Raises:
         CheckpointError: There is no such name or file.
     """
-    entry = what if isinstance(what, Entry) else find(what)
+    entry = what if isinstance(what, WeightsFile) else find(what)
     name = str(entry.path) if entry.origin == "file" else entry.name
     try:
         if entry.sha256:
             return Verdict(name, "ok", entry.verify(), f"as in the {entry.origin} index")
-        return _by_header(name, entry)
+        header, data = read_header(entry.path), read_bytes(entry.path)
+        sha256 = hashlib.sha256(data).hexdigest()
+        if check_content(entry.path, header, data):
+            return Verdict(name, "ok", sha256, "the tensors are as its header says; in no index")
+        return Verdict(name, "unknown", sha256, "in no index, and its header has no hash")
     except CheckpointError as error:
-        found = digest(entry.path) if entry.path.is_file() else ""
-        return Verdict(name, "failed", found, str(error))
-
-
-def _by_header(name: str, entry: Entry) -> Verdict:
-    header = read_header(entry.path)
-    found = digest(entry.path)
-    if not header.content_sha256:
-        return Verdict(name, "unknown", found, "in no index, and its header has no hash")
-    check_content(entry.path, header, content_digest(entry.path, header.start))
-    return Verdict(name, "ok", found, "the tensors are as its header says; in no index")
+        sha256 = digest(entry.path) if entry.path.is_file() else ""
+        return Verdict(name, "failed", sha256, str(error))

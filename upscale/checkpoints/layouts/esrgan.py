@@ -17,15 +17,14 @@ import re
 
 from torch import Tensor
 
-from upscale.checkpoints.layouts.form import (
-    Hints,
-    Layout,
-    Recognised,
+from upscale.checkpoints.checkpoint import Checkpoint, Hints, as_float32
+from upscale.checkpoints.layouts.layout import (
     State,
-    as_float32,
     count_of,
     dims,
     picture_channels,
+    KeyLayout,
+    check_scale,
 )
 from upscale.errors import ArchitectureError
 from upscale.models import ESRGANConfig
@@ -79,7 +78,7 @@ def _from_new(state: State) -> dict[str, Tensor]:
     return renamed
 
 
-def _read(state: State, hints: Hints, layout: str) -> Recognised:
+def _read(state: State, hints: Hints, layout: str) -> Checkpoint:
     num_feat, entering = dims(state, "conv_first.weight", 4)[:2]
     leaving = dims(state, "conv_last.weight", 4)[0]
     unshuffle = _unshuffle(entering, leaving)
@@ -105,11 +104,8 @@ def _read(state: State, hints: Hints, layout: str) -> Recognised:
         unshuffle=unshuffle,
         plus=any(".conv1x1." in key for key in state),
     )
-    if hints.scale not in (None, config.scale):
-        raise ArchitectureError(
-            f"its layers enlarge by {config.scale}, not by the {hints.scale} given; leave it out"
-        )
-    return Recognised("esrgan", config, as_float32(state), layout, rules)
+    check_scale(config.scale, hints)
+    return Checkpoint("esrgan", config, as_float32(state), layout=layout, rules=rules)
 
 
 def _unshuffle(entering: int, leaving: int) -> int:
@@ -117,17 +113,17 @@ def _unshuffle(entering: int, leaving: int) -> int:
     return math.isqrt(entering // leaving) if entering in (4 * leaving, 16 * leaving) else 1
 
 
-OLD = Layout(
+OLD = KeyLayout(
     "esrgan-old",
     lambda state: any(_OLD_DENSE.match(key) for key in state),
     lambda state, hints: _read(_from_old(state), hints, "esrgan-old"),
 )
-NEW = Layout(
+NEW = KeyLayout(
     "esrgan-new",
     lambda state: any(_NEW_DENSE.match(key) for key in state),
     lambda state, hints: _read(_from_new(state), hints, "esrgan-new"),
 )
-BASICSR = Layout(
+BASICSR = KeyLayout(
     "basicsr",
     lambda state: "body.0.rdb1.conv1.weight" in state,
     lambda state, hints: _read(state, hints, "basicsr"),

@@ -6,14 +6,12 @@ import re
 
 from torch import Tensor
 
-from upscale.checkpoints.layouts.form import (
-    Hints,
-    Layout,
-    Recognised,
+from upscale.checkpoints.checkpoint import Checkpoint, Hints, as_float32
+from upscale.checkpoints.layouts.layout import (
     State,
-    as_float32,
     dims,
     picture_channels,
+    KeyLayout,
 )
 from upscale.errors import ArchitectureError
 from upscale.models import SRCNNConfig
@@ -30,7 +28,7 @@ def _from_roles(state: State) -> dict[str, Tensor]:
     return renamed
 
 
-def _read(state: State, hints: Hints, layout: str) -> Recognised:
+def _read(state: State, hints: Hints, layout: str) -> Checkpoint:
     shapes = [dims(state, f"conv{k}.weight", 4) for k in (1, 2, 3)]
     (n1, entering, f1, _), (n2, _, f2, _), (leaving, _, f3, _) = shapes
     for k, shape in enumerate(shapes, 1):
@@ -40,23 +38,25 @@ def _read(state: State, hints: Hints, layout: str) -> Recognised:
                 f"it is another network"
             )
     channels = picture_channels(entering, leaving)
-    if hints.scale is None:
+    scale, how = hints.scale, "the scale given"
+    if scale is None and float(hints.final_scale or 0.5).is_integer():
+        scale, how = int(hints.final_scale or 0), "the enlargement asked for"
+    if scale is None:
         raise ArchitectureError(
-            "it is an SRCNN, whose scale no file stores; give the one it was trained for (--scale)"
+            "it is an SRCNN, whose scale no file stores; give the one it was trained for, a whole "
+            "number (--scale)"
         )
-    config = SRCNNConfig(
-        scale=hints.scale, channels=channels, kernels=(f1, f2, f3), filters=(n1, n2)
-    )
-    rule = (f"scale {hints.scale} by the scale given",)
-    return Recognised("srcnn", config, as_float32(state), layout, rule)
+    config = SRCNNConfig(scale=scale, channels=channels, kernels=(f1, f2, f3), filters=(n1, n2))
+    rules = (f"scale {scale} by {how}",)
+    return Checkpoint("srcnn", config, as_float32(state), layout=layout, rules=rules)
 
 
-NAMED = Layout(
+NAMED = KeyLayout(
     "srcnn",
     lambda state: set(state) == _NATIVE,
     lambda state, hints: _read(state, hints, "srcnn"),
 )
-ROLES = Layout(
+ROLES = KeyLayout(
     "srcnn-roles",
     lambda state: set(_from_roles(state)) == _NATIVE,
     lambda state, hints: _read(_from_roles(state), hints, "srcnn-roles"),

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import math
 
-from upscale.checkpoints.layouts.form import (
-    Hints,
-    Layout,
-    Recognised,
+from upscale.checkpoints.checkpoint import Checkpoint, Hints, as_float32
+from upscale.checkpoints.layouts.layout import (
     State,
-    as_float32,
     count_of,
     dims,
     picture_channels,
+    KeyLayout,
+    check_scale,
 )
-from upscale.errors import ArchitectureError
 from upscale.models import SwinIRConfig
 from upscale.models.swinir import Head
 
@@ -33,7 +31,7 @@ def _matches(state: State) -> bool:
     )
 
 
-def _read(state: State, hints: Hints) -> Recognised:
+def _read(state: State, hints: Hints) -> Checkpoint:
     kept = {k: v for k, v in state.items() if not k.endswith(_DERIVED)}
     dim, channels = dims(kept, "conv_first.weight", 4)[:2]
     if "conv_last.weight" in kept:
@@ -64,11 +62,8 @@ def _read(state: State, hints: Hints) -> Recognised:
         resi_connection="1conv" if "conv_after_body.weight" in kept else "3conv",
         img_range=img_range if hints.img_range is None else hints.img_range,
     )
-    if hints.scale not in (None, scale):
-        raise ArchitectureError(
-            f"its layers enlarge by {scale}, not by the {hints.scale} given; leave it out"
-        )
-    return Recognised("swinir", config, as_float32(kept), "swinir", rules)
+    check_scale(scale, hints)
+    return Checkpoint("swinir", config, as_float32(kept), layout="swinir", rules=rules)
 
 
 def _head(state: State) -> Head:
@@ -100,4 +95,4 @@ def _mlp_ratio(hidden: int, dim: int) -> float:
     return ratio if int(dim * ratio) == hidden else math.nextafter(ratio, math.inf)
 
 
-OFFICIAL = Layout("swinir", _matches, _read)
+OFFICIAL = KeyLayout("swinir", _matches, _read)

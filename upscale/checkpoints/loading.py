@@ -1,0 +1,293 @@
+"""Checkpoints out of files and into safetensors files.
+
+The header of a file says what it is, under the names of ModelSpec 1.0.1 where it has one
+(``modelspec.architecture``, ``modelspec.title``, …) and under ``upscale.*`` otherwise; loading
+needs nothing else. A file without such a header is recognised by its keys and shapes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from upscale.checkpoints.checkpoint import (
+    Checkpoint,
+    CheckpointInfo,
+    Hints,
+    SourceFile,
+    as_float32,
+    check_state,
+)
+from upscale.checkpoints.files import (
+    CONTENT_HASH,
+    check_content,
+    check_sha256,
+    read_bytes,
+    safetensors_errors,
+    to_convert,
+)
+from upscale.checkpoints.index import WeightsFile, find
+from upscale.errors import ArchitectureError, CheckpointError, UsageError
+from upscale.files import write_bytes
+from upscale.models import MODELS, OTHERS, Config, Network, config_from_dict
+
+SPEC = "1.0.1"
+DTYPES = {
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.float64: "F64",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+
+
+def load(what: str | os.PathLike[str] | WeightsFile, hints: Hints | None = None) -> Checkpoint:
+    """Load a checkpoint by weights name, path, or row; check it against the index and its keys.
+
+    A ``.pth``, ``.mat`` or ncnn's ``.param`` is read as it is; nothing of it is run.
+
+    Args:
+        what: A weights name, the path of a checkpoint file, or a row of the index.
+        hints: What a file without header cannot tell; overrides the header where they differ.
+
+    Raises:
+        HashError: The SHA-256 of the file or of its tensors is not the recorded one.
+        ArchitectureError: Another network, or tensors that do not fit the header.
+        CheckpointError: No such name or file; empty, truncated, damaged.
+    """
+    entry = what if isinstance(what, WeightsFile) else find(what)
+    if not entry.sha256 and to_convert(entry.path):
+        from upscale.checkpoints.conversion import read_foreign  # other files do without
+
+        return read_foreign(entry.path, hints)
+    return load_safetensors(entry, hints)
+
+
+def load_safetensors(entry: WeightsFile, hints: Hints | None = None) -> Checkpoint:
+    """Load a safetensors file; check it against the index and its own header and keys.
+
+    Raises:
+        HashError: The SHA-256 of the file or of its tensors is not the recorded one.
+        ArchitectureError: Another network, or tensors that do not fit the header.
+        CheckpointError: No such file; empty, truncated, damaged.
+    """
+    header, tensors, sha256 = read_tensors(entry.path, entry.sha256, entry.remedy)
+    try:
+        checkpoint = _from_header(header, tensors, hints)
+        if checkpoint is None:
+            from upscale.checkpoints.layouts.recognition import recognise  # files of ours do without
+
+            checkpoint = recognise(tensors, with_name(hints, entry.path, tensors))
+    except CheckpointError as error:
+        raise type(error)(f"{entry.path}: {error}") from error
+    if entry.architecture and entry.architecture != checkpoint.architecture:
+        raise ArchitectureError(
+            f"{entry.path}: holds a network of {checkpoint.architecture}, and the index says "
+            f"{entry.architecture}; {entry.remedy}"
+        )
+    return replace(
+        checkpoint,
+        metadata=CheckpointInfo.from_header(header),
+        name=entry.name,
+        sources=(SourceFile(entry.name, sha256),),
+        path=entry.path,
+    )
+
+
+def with_name(hints: Hints | None, file: Path, tensors: Mapping[str, Tensor]) -> Hints:
+    """Hints with SRCNN's scale from the file's name (``x3``), which alone may tell it."""
+    given = hints or Hints()
+    if given.scale is not None or len(tensors) != 6:
+        return given
+    named = re.search(r"(?:^|[^0-9a-z])x([2-8])(?![0-9])", file.name.lower())
+    return replace(given, scale=int(named[1])) if named else given
+
+
+def _from_header(
+    header: Mapping[str, str], tensors: Mapping[str, Tensor], hints: Hints | None
+) -> Checkpoint | None:
+    """The network that this program's header describes; None where there is no such header."""
+    architecture = header.get("upscale.architecture")
+    if architecture is None:
+        return None
+    network_type = MODELS.get(architecture) or OTHERS.get(architecture)
+    if network_type is None:
+        raise ArchitectureError(
+            f"its header names the network {architecture!r}; this version runs {', '.join(MODELS)}"
+        )
+    try:
+        values: dict[str, Any] = json.loads(header.get("upscale.config", ""))
+        config = config_from_dict(network_type.config_type, values)
+        given = {k: v for k, v in asdict(hints or Hints()).items() if v is not None}
+        config = replace(config, **{k: v for k, v in given.items() if hasattr(config, k)})
+    except (ValueError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"the configuration in its header is damaged ({error}); fetch or save it again"
+        ) from error
+    state = as_float32(tensors)
+    check_state(architecture, config, state)
+    return Checkpoint(architecture, config, state)
+
+
+def read_tensors(
+    path: Path, sha256: str = "", remedy: str = ""
+) -> tuple[dict[str, str], dict[str, Tensor], str]:
+    """Read a safetensors file, hashing the same bytes that are parsed.
+
+    What no index vouches for is compared with the hash of the tensors in its own header.
+
+    Args:
+        path: The file.
+        sha256: The recorded hash; empty for a file that no index vouches for.
+        remedy: What to do when the hash is another.
+
+    Returns:
+        Header, tensors by name as stored, SHA-256 of the file.
+
+    Raises:
+        HashError: The hash is another, or that of the tensors is not the one in the header.
+        CheckpointError: Missing, empty, truncated, damaged.
+    """
+    data = read_bytes(path)
+    found = hashlib.sha256(data).hexdigest()
+    if sha256:
+        check_sha256(path, found, sha256, remedy)
+    with safetensors_errors(path, data[:16]):
+        tensors = safetensors.torch.load(data)
+        # the library gives the header's text only of files, so it is taken from the checked bytes
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    metadata: dict[str, str] = header.get("__metadata__") or {}
+    if not sha256:
+        check_content(path, metadata, data)
+    return metadata, tensors, found
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A file that was written.
+
+    Attributes:
+        path: Where.
+        sha256: Of the file.
+        bytes: Its size.
+    """
+
+    path: Path
+    sha256: str
+    bytes: int
+
+
+def save(
+    path: str | os.PathLike[str],
+    network: Network | Checkpoint,
+    metadata: CheckpointInfo | None = None,
+    *,
+    half: bool = False,
+    overwrite: bool = False,
+) -> Saved:
+    """Write a self-describing safetensors file, whole or not at all.
+
+    The same network and metadata give the same bytes.
+
+    Args:
+        path: Where; the suffix is to be ``.safetensors``.
+        network: What to write; a network in its training form.
+        metadata: What the header is to say besides; of a checkpoint, its own where None.
+        half: Store floats as float16, half the size; they come back rounded.
+        overwrite: Replace an existing file.
+
+    Raises:
+        UsageError: Another suffix, or a value beyond float16's range with ``half``.
+        CheckpointError: Values that are not finite, or a state that does not fit the configuration.
+        OutputError: The file exists or cannot be written.
+    """
+    target = Path(path)
+    if target.suffix != ".safetensors":
+        raise UsageError(f"{target}: checkpoints are written as .safetensors; change the suffix")
+    architecture, config = network.architecture, network.config
+    if isinstance(network, Checkpoint):
+        state = network.state
+        metadata = network.metadata if metadata is None else metadata
+    else:
+        state = {k: v.detach().cpu() for k, v in network.state_dict().items()}
+    check_state(architecture, config, state)
+    if half:
+        state = _halved(state)
+    header = {
+        "modelspec.title": target.stem,
+        **(metadata or CheckpointInfo()).to_header(),
+        **_network_header(architecture, config, state, half),
+    }
+    return write_tensors(target, state, header, overwrite=overwrite)
+
+
+def _network_header(
+    architecture: str, config: Config, state: Mapping[str, Tensor], half: bool
+) -> dict[str, str]:
+    return {
+        "modelspec.sai_model_spec": SPEC,
+        "modelspec.architecture": architecture,
+        "modelspec.implementation": "upscale",
+        "upscale.architecture": architecture,
+        "upscale.config": json.dumps(asdict(config), sort_keys=True),
+        "upscale.scale": str(getattr(config, "scale", 1)),
+        "upscale.parameters": str(sum(t.numel() for t in state.values())),
+        "upscale.dtype": "float16" if half else "float32",
+    }
+
+
+def _halved(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    halved = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
+    for key, tensor in halved.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise UsageError(f"{key} has values beyond float16's range; save it without half")
+    return halved
+
+
+def write_tensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], *, overwrite: bool
+) -> Saved:
+    """Write a safetensors file, with the hash of its tensors in the header.
+
+    The library writes the header in another order every time. Here keys are sorted and the data
+    begin at a multiple of 8: the same checkpoint gives the same bytes, hence the same SHA-256.
+
+    Raises:
+        OutputError: It exists and ``overwrite`` is false, or cannot be written.
+    """
+    blobs: list[bytes] = []
+    table: dict[str, object] = {}
+    at = 0
+    for name in sorted(tensors, key=lambda n: (-tensors[n].element_size(), n)):  # keeps alignment
+        tensor = tensors[name].detach().cpu().contiguous()
+        blobs.append(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+        end = at + len(blobs[-1])
+        table[name] = {
+            "dtype": DTYPES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [at, end],
+        }
+        at = end
+    content = hashlib.sha256(b"".join(blobs)).hexdigest()
+    notes = {**metadata, "format": "pt", CONTENT_HASH: f"0x{content}"}
+    table = {"__metadata__": dict(sorted(notes.items())), **table}
+    text = json.dumps(table, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    data = b"".join([len(text).to_bytes(8, "little"), text, *blobs])
+    write_bytes(path, [data], overwrite=overwrite)
+    return Saved(path, hashlib.sha256(data).hexdigest(), len(data))
