@@ -63,7 +63,7 @@ def tiny_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Tiny seeded weights: ``tiny`` (SRCNN x2), ``duo`` (ESRGAN x2, a pair), ``quad`` (two)."""
     import torch
 
-    from upscale.checkpoints import Entry, save, update_index
+    from upscale.checkpoints import WeightsFile, save, update_index
     from upscale.models.esrgan import ESRGAN, ESRGANConfig
     from upscale.models.srcnn import SRCNN, SRCNNConfig
 
@@ -84,7 +84,7 @@ def tiny_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
         torch.nn.init.constant_(last.bias, 0.5)  # so that results are not clipped
         path = weights / f"{name}.safetensors"
         save(path, network)
-        entry = Entry(
+        entry = WeightsFile(
             name=name,
             file=path.name,
             sha256=_sha256(path),

@@ -10,7 +10,7 @@ import pytest
 import torch
 from skimage import data
 
-from upscale.checkpoints import Entry, save, update_index
+from upscale.checkpoints import WeightsFile, save, update_index
 from upscale.image import Image, encode
 from upscale.models import ESRGAN, SRCNN, ESRGANConfig, Network, SRCNNConfig
 
@@ -62,7 +62,7 @@ def known_models_fixture(
 def _install(folder: Path, name: str, network: Network, family: str, role: str = "") -> None:
     with torch.no_grad():
         saved = save(folder / f"{name}.safetensors", network)
-    entry = Entry(
+    entry = WeightsFile(
         name,
         saved.path.name,
         saved.sha256,

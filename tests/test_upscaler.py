@@ -15,7 +15,7 @@ import torch
 import upscale
 from tests.whole import alpha_of, merge_image, split_image
 from upscale import checkpoints, color
-from upscale.checkpoints.index import Entry
+from upscale.checkpoints.index import WeightsFile
 from upscale.errors import (
     CheckpointError,
     DeviceError,
@@ -34,7 +34,7 @@ TINY = {"num_feat": 8, "num_block": 1, "num_grow": 4}
 
 def _store(folder: Path, name: str, network: Network, **row: str) -> None:
     saved = checkpoints.save(folder / f"{name}.safetensors", network)
-    entry = Entry(
+    entry = WeightsFile(
         name,
         saved.path.name,
         saved.sha256,

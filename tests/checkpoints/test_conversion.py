@@ -22,7 +22,7 @@ from torch import Tensor
 from tests.checkpoints.nets import assert_same, esrgan, srcnn
 from tests.checkpoints.test_layouts import to_new, to_old
 from upscale import checkpoints
-from upscale.checkpoints import Hints, Metadata, convert
+from upscale.checkpoints import CheckpointInfo, Hints, convert
 from upscale.checkpoints.conversion import WRAPPERS, read_foreign, unwrap
 from upscale.checkpoints.files import digest, read_header
 from upscale.errors import ArchitectureError, CheckpointError, OutputError, UsageError
@@ -55,7 +55,7 @@ def test_pytorch_files(suffix: str, zipped: bool, tmp_path: Path) -> None:
 
 def test_metadata_given_is_kept(tmp_path: Path) -> None:
     source = written(tmp_path / "a.pth", STATE)
-    given = Metadata(title="T", license="MIT", source="https://example.org/a.pth")
+    given = CheckpointInfo(title="T", license="MIT", source="https://example.org/a.pth")
     convert(source, tmp_path / "a.safetensors", metadata=given)
     found = checkpoints.load(tmp_path / "a.safetensors").metadata
     assert (found.title, found.license, found.source) == ("T", "MIT", given.source)
@@ -233,7 +233,7 @@ def test_safetensors_in_foreign_layouts(tmp_path: Path) -> None:
     save_file({f"params_ema.{k}": v for k, v in to_new(STATE).items()}, tmp_path / "a.safetensors")
     done = convert(tmp_path / "a.safetensors", tmp_path / "b.safetensors", half=True)
     assert done.checkpoint.layout == "esrgan-new"
-    assert read_header(tmp_path / "b.safetensors").metadata["upscale.dtype"] == "float16"
+    assert read_header(tmp_path / "b.safetensors")["upscale.dtype"] == "float16"
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,16 @@
-"""Fetching from a server on this machine: resumed, verified, converted, and never half done."""
+"""Fetching from a server on this machine: verified, converted, and never half done."""
 
 from __future__ import annotations
 
 import hashlib
 import io
-import urllib.request
 import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 import torch
 from filelock import FileLock
 from scipy.io import savemat
@@ -19,7 +19,7 @@ from tests.checkpoints.conftest import Site
 from tests.checkpoints.nets import assert_same, esrgan, srcnn
 from tests.checkpoints.test_conversion import matlab_srcnn
 from upscale import checkpoints
-from upscale.checkpoints import Official, download, pull
+from upscale.checkpoints import WeightsFile, download, pull
 from upscale.checkpoints.index import read_index
 from upscale.errors import CheckpointError, DownloadError, HashError, OutputError, UsageError
 
@@ -44,12 +44,14 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def wanted(site: Site) -> Official:
+def wanted(site: Site) -> WeightsFile:
     """A published checkpoint that the server has."""
     site.files[NAME] = DATA
-    return Official(
+    return WeightsFile(
         name="toy-x4",
-        url=site.url(NAME),
+        file=NAME,
+        source=site.url(NAME),
+        origin="published",
         architecture="esrgan",
         scale=4,
         title="Toy",
@@ -69,10 +71,11 @@ def leftovers(cache: Path) -> list[str]:
     return [name for name in found if not name.endswith(".lock")]
 
 
-def test_fetched_verified_converted(cache: Path, site: Site, wanted: Official) -> None:
-    seen: list[tuple[int, int]] = []
-    entry = pull(wanted, progress=lambda done, total: seen.append((done, total)))
-    assert seen[-1] == (len(DATA), len(DATA))
+def test_fetched_verified_converted(
+    cache: Path, site: Site, wanted: WeightsFile, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entry = pull(wanted, progress=True)
+    assert "100%" in capsys.readouterr().err
     assert entry.path == cache / "toy-x4.safetensors"
     assert entry == read_index(cache, "cached")["toy-x4"]
     assert (entry.architecture, entry.scale, entry.family, entry.role) == (
@@ -81,16 +84,16 @@ def test_fetched_verified_converted(cache: Path, site: Site, wanted: Official) -
         "toy",
         "gan",
     )
-    assert (entry.license, entry.source) == ("MIT", wanted.url)
+    assert (entry.license, entry.source) == ("MIT", wanted.source)
     assert entry.source_sha256 == wanted.sha256
     loaded = checkpoints.load("toy-x4")
     assert_same(loaded.state, STATE)
     assert loaded.metadata.license == "MIT"
-    assert loaded.metadata.source == wanted.url
+    assert loaded.metadata.source == wanted.source
     assert leftovers(cache) == []
 
 
-def test_the_second_time_nothing_is_fetched(cache: Path, site: Site, wanted: Official) -> None:
+def test_the_second_time_nothing_is_fetched(cache: Path, site: Site, wanted: WeightsFile) -> None:
     first = pull(wanted)
     assert pull(wanted) == first
     assert pull(wanted, offline=True) == first
@@ -104,12 +107,12 @@ def test_the_second_time_nothing_is_fetched(cache: Path, site: Site, wanted: Off
 
 
 def test_offline_touches_nothing(
-    cache: Path, wanted: Official, monkeypatch: pytest.MonkeyPatch
+    cache: Path, wanted: WeightsFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*arguments: object, **more: object) -> None:
         raise AssertionError("the network was touched")
 
-    monkeypatch.setattr(urllib.request.OpenerDirector, "open", refuse)
+    monkeypatch.setattr("requests.Session.send", refuse)
     monkeypatch.setattr("socket.socket.connect", refuse)
     with pytest.raises(DownloadError, match="without --offline"):
         pull(wanted, offline=True)
@@ -119,74 +122,29 @@ def test_offline_touches_nothing(
     assert not cache.exists()
 
 
-def test_a_broken_connection_is_resumed(cache: Path, site: Site, wanted: Official) -> None:
+def test_a_broken_connection_is_tried_again(cache: Path, site: Site, wanted: WeightsFile) -> None:
     site.cut_after = 5000
     pull(wanted)
-    assert site.requests == [(NAME, None), (NAME, "bytes=5000-")]
-    assert_same(checkpoints.load("toy-x4").state, STATE)
-
-
-def test_an_interrupted_download_goes_on(cache: Path, site: Site, wanted: Official) -> None:
-    def interrupt(done: int, total: int) -> None:
-        raise KeyboardInterrupt
-
-    site.cut_after = 7000
-    with pytest.raises(KeyboardInterrupt):
-        pull(wanted, progress=interrupt)
-    assert (cache / "downloads" / f"{NAME}.part").stat().st_size == 7000
-    pull(wanted)
-    assert site.requests[-1] == (NAME, "bytes=7000-")
+    assert site.requests == [(NAME, None), (NAME, None)]
     assert_same(checkpoints.load("toy-x4").state, STATE)
     assert leftovers(cache) == []
 
 
-def part(cache: Path, data: bytes) -> Path:
-    path = cache / "downloads" / f"{NAME}.part"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
-    return path
-
-
-def test_a_changed_file_is_not_stitched(cache: Path, site: Site, wanted: Official) -> None:
-    part(cache, OTHER[:4000]).with_name(f"{NAME}.part.etag").write_text('"\\"older\\""')
-    pull(wanted)  # the server sends all, as If-Range asks
-    assert_same(checkpoints.load("toy-x4").state, STATE)
-
-
-def test_a_wrong_first_half_is_fetched_again(cache: Path, site: Site, wanted: Official) -> None:
-    part(cache, bytes(4000))  # no note of its version
-    pull(wanted)
-    assert [asked for _, asked in site.requests] == ["bytes=4000-", None]
-    assert_same(checkpoints.load("toy-x4").state, STATE)
-
-
-@pytest.mark.parametrize("extra", [0, 10])
-def test_a_part_that_is_too_long(cache: Path, site: Site, wanted: Official, extra: int) -> None:
-    part(cache, DATA + bytes(extra))
-    pull(wanted)
-    assert_same(checkpoints.load("toy-x4").state, STATE)
-
-
-def test_a_server_without_ranges(cache: Path, site: Site, wanted: Official) -> None:
-    site.ranges = False
-    part(cache, DATA[:100])
-    pull(wanted)
-    assert_same(checkpoints.load("toy-x4").state, STATE)
-
-
-def test_a_server_without_lengths(cache: Path, site: Site, wanted: Official) -> None:
+def test_a_server_without_lengths(cache: Path, site: Site, wanted: WeightsFile) -> None:
     site.length = False
     pull(replace(wanted, bytes=0))
     assert_same(checkpoints.load("toy-x4").state, STATE)
 
 
-def test_a_busy_server_is_asked_again(cache: Path, site: Site, wanted: Official) -> None:
+def test_a_busy_server_is_asked_again(cache: Path, site: Site, wanted: WeightsFile) -> None:
     site.statuses = [503, 429, 500]
     pull(wanted)
     assert len(site.requests) == 4
 
 
-def refused(cache: Path, wanted: Official, kind: type[Exception], words: str, **more: Any) -> str:
+def refused(
+    cache: Path, wanted: WeightsFile, kind: type[Exception], words: str, **more: Any
+) -> str:
     with pytest.raises(kind, match=words) as caught:
         pull(wanted, **more)
     assert "\n" not in str(caught.value)
@@ -195,7 +153,7 @@ def refused(cache: Path, wanted: Official, kind: type[Exception], words: str, **
     return str(caught.value)
 
 
-def test_a_wrong_hash(cache: Path, site: Site, wanted: Official) -> None:
+def test_a_wrong_hash(cache: Path, site: Site, wanted: WeightsFile) -> None:
     changed = bytearray(DATA)
     changed[-1] ^= 1
     site.files[NAME] = bytes(changed)
@@ -205,10 +163,10 @@ def test_a_wrong_hash(cache: Path, site: Site, wanted: Official) -> None:
     assert leftovers(cache) == []
 
 
-def test_a_404_page(cache: Path, site: Site, wanted: Official) -> None:
+def test_a_404_page(cache: Path, site: Site, wanted: WeightsFile) -> None:
     del site.files[NAME]
     message = refused(cache, wanted, DownloadError, "answers 404")
-    assert wanted.url in message
+    assert wanted.source in message
     assert leftovers(cache) == []
 
 
@@ -216,7 +174,7 @@ def test_a_404_page(cache: Path, site: Site, wanted: Official) -> None:
     "page", [b"<!DOCTYPE html><h1>Not found</h1>", b"version https://git-lfs.github.com/spec/v1"]
 )
 def test_a_page_in_place_of_the_file(
-    cache: Path, site: Site, wanted: Official, page: bytes
+    cache: Path, site: Site, wanted: WeightsFile, page: bytes
 ) -> None:
     site.files[NAME] = page
     for unknown in ({"bytes": 0}, {"bytes": 0, "sha256": ""}):
@@ -225,7 +183,7 @@ def test_a_page_in_place_of_the_file(
     assert leftovers(cache) == []
 
 
-def test_another_size(cache: Path, site: Site, wanted: Official) -> None:
+def test_another_size(cache: Path, site: Site, wanted: WeightsFile) -> None:
     site.files[NAME] = DATA + b"more"
     refused(cache, wanted, DownloadError, "published are")
     site.length = False
@@ -233,35 +191,38 @@ def test_another_size(cache: Path, site: Site, wanted: Official) -> None:
     assert leftovers(cache) == []
 
 
-def test_no_server(cache: Path, wanted: Official) -> None:
-    closed = replace(wanted, url="http://127.0.0.1:9/net.pth")
+def test_no_server(cache: Path, wanted: WeightsFile) -> None:
+    closed = replace(wanted, source="http://127.0.0.1:9/net.pth")
     refused(cache, closed, DownloadError, "check the connection")
 
 
-def test_a_connection_that_keeps_breaking(cache: Path, site: Site, wanted: Official) -> None:
+def test_a_connection_that_keeps_breaking(cache: Path, site: Site, wanted: WeightsFile) -> None:
     site.statuses = [502] * download.ATTEMPTS
     refused(cache, wanted, DownloadError, "cannot be fetched")
 
 
-def test_addresses(cache: Path, site: Site, wanted: Official, tmp_path: Path) -> None:
+def test_addresses(cache: Path, site: Site, wanted: WeightsFile, tmp_path: Path) -> None:
     (tmp_path / "net.pth").write_bytes(DATA)
     for address in ((tmp_path / "net.pth").as_uri(), "ftp://127.0.0.1/net.pth", "net.pth"):
         refused(cache, wanted, UsageError, "no http", url=address)
     site.redirects["moved"] = site.url(NAME)
-    assert pull(replace(wanted, url=site.url("moved")))
+    assert pull(replace(wanted, source=site.url("moved")))
     mirror = site.url("mirror.pth")
     site.files["mirror.pth"] = DATA
     assert pull(wanted, url=mirror, overwrite=True).source == mirror
 
 
-def test_https_is_not_left() -> None:
-    handler = download._Redirects()
-    request = urllib.request.Request("https://example.org/a.pth")
+def test_https_is_not_left(wanted: WeightsFile, tmp_path: Path) -> None:
+    answer = requests.Response()
+    answer.url, answer.status_code = "https://example.org/a.pth", 302
+    answer.headers["Location"] = "http://example.org/a.pth"
     with pytest.raises(DownloadError, match="not https"):
-        handler.redirect_request(request, None, 302, "", {}, "http://example.org/a.pth")
+        download._checks(wanted, tmp_path)(answer)
+    answer.headers["Location"] = "/b.pth"
+    download._checks(wanted, tmp_path)(answer)
 
 
-def test_content_must_be_the_network(cache: Path, site: Site, wanted: Official) -> None:
+def test_content_must_be_the_network(cache: Path, site: Site, wanted: WeightsFile) -> None:
     unchecked = replace(wanted, bytes=0, sha256="")
     for data, words in (
         (torch_bytes(dict(srcnn().state_dict())), "srcnn with 1 channels"),
@@ -275,7 +236,7 @@ def test_content_must_be_the_network(cache: Path, site: Site, wanted: Official) 
 
 
 def test_a_malicious_download_runs_nothing(
-    cache: Path, site: Site, wanted: Official, tmp_path: Path
+    cache: Path, site: Site, wanted: WeightsFile, tmp_path: Path
 ) -> None:
     from tests.checkpoints.test_conversion import evil
 
@@ -284,7 +245,7 @@ def test_a_malicious_download_runs_nothing(
     assert not (tmp_path / "owned").exists()
 
 
-def test_a_member_of_an_archive(cache: Path, site: Site, wanted: Official) -> None:
+def test_a_member_of_an_archive(cache: Path, site: Site, wanted: WeightsFile) -> None:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for scale in (2, 3):
@@ -296,7 +257,8 @@ def test_a_member_of_an_archive(cache: Path, site: Site, wanted: Official) -> No
     three = replace(
         wanted,
         name="srcnn-x3",
-        url=site.url("SRCNN.zip"),
+        file="SRCNN.zip",
+        source=site.url("SRCNN.zip"),
         architecture="srcnn",
         scale=3,
         channels=1,
@@ -313,7 +275,7 @@ def test_a_member_of_an_archive(cache: Path, site: Site, wanted: Official) -> No
         pull(replace(three, name="srcnn-x9", member="x9.mat"))
 
 
-def test_one_at_a_time(cache: Path, wanted: Official) -> None:
+def test_one_at_a_time(cache: Path, wanted: WeightsFile) -> None:
     (cache / "downloads").mkdir(parents=True)
     with FileLock(cache / "downloads" / f".{NAME}.lock"):
         refused(cache, wanted, DownloadError, "another process is fetching")
@@ -321,7 +283,7 @@ def test_one_at_a_time(cache: Path, wanted: Official) -> None:
 
 
 def test_a_cache_that_cannot_be_written(
-    wanted: Official, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    wanted: WeightsFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_bytes(b"")
     monkeypatch.setenv("UPSCALE_CACHE", str(tmp_path / "file"))
@@ -330,7 +292,7 @@ def test_a_cache_that_cannot_be_written(
 
 
 def test_a_full_disk(
-    cache: Path, site: Site, wanted: Official, monkeypatch: pytest.MonkeyPatch
+    cache: Path, site: Site, wanted: WeightsFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Usage:
         free = 1000

@@ -12,7 +12,7 @@ import torch
 
 from tests.models.test_contract import CONFIGS, build
 from upscale import checkpoints
-from upscale.checkpoints import Checkpoint, Metadata, SourceFile
+from upscale.checkpoints import Checkpoint, CheckpointInfo, SourceFile
 from upscale.errors import OutputError, UsageError
 
 onnx = pytest.importorskip("onnx", reason="onnx, of the extra onnx, is not installed")
@@ -27,7 +27,7 @@ TOLERANCE = 1e-5
 def held(name: str) -> Checkpoint:
     network = build(CONFIGS[name])
     state = {key: value.detach().clone() for key, value in network.state_dict().items()}
-    metadata = Metadata(title=f"The {name}", license="CC0-1.0")
+    metadata = CheckpointInfo(title=f"The {name}", license="CC0-1.0")
     source = SourceFile(name, "ab" * 32)
     return Checkpoint(network.architecture, network.config, state, metadata, name, (source,))
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from upscale.checkpoints import Entry, entries, families, find, select, update_index
+from upscale.checkpoints import WeightsFile, entries, families, find, select, update_index
 from upscale.checkpoints.index import cache_folder, embedded_folder, read_index
 from upscale.checkpoints.names import Role, normal
 from upscale.errors import CheckpointError, HashError, UsageError
@@ -22,12 +22,12 @@ from upscale.errors import CheckpointError, HashError, UsageError
 SHA = "ab" * 32
 
 
-def row(name: str, scale: int = 4, **more: object) -> Entry:
-    made = Entry(name, f"{name}.safetensors", SHA, 3, "esrgan", scale, origin="cached")
+def row(name: str, scale: int = 4, **more: object) -> WeightsFile:
+    made = WeightsFile(name, f"{name}.safetensors", SHA, 3, "esrgan", scale, origin="cached")
     return replace(made, **more)  # type: ignore[arg-type]
 
 
-def put(folder: Path, *rows: Entry) -> None:
+def put(folder: Path, *rows: WeightsFile) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for entry in rows:
         (folder / entry.file).write_bytes(b"xyz")
@@ -157,10 +157,10 @@ def test_embedded_rows_come_first(shelf: Path, monkeypatch: pytest.MonkeyPatch) 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     entry=st.builds(
-        Entry,
+        WeightsFile,
         name=TEXT.filter(bool),
         file=st.just("net.safetensors"),
         sha256=st.just(SHA),
@@ -181,7 +181,7 @@ TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
         scores=st.dictionaries(TEXT, st.floats(allow_nan=False, allow_infinity=False), max_size=3),
     )
 )
-def test_any_row_comes_back(entry: Entry, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_any_row_comes_back(entry: WeightsFile, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("index")
     put(folder, row("first"))
     entry = replace(entry, path=folder / entry.file, origin="cached")

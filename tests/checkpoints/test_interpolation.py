@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.checkpoints.nets import ESRGAN_CONFIG, assert_same, esrgan, srcnn
 from upscale import checkpoints
-from upscale.checkpoints import Checkpoint, Metadata, SourceFile, blend, interpolate
+from upscale.checkpoints import Checkpoint, CheckpointInfo, SourceFile, blend, interpolate
 from upscale.checkpoints.interpolation import shares
 from upscale.errors import ArchitectureError, UsageError
 from upscale.models import Network
@@ -25,7 +25,7 @@ def held(network: Network, name: str, **more: str) -> Checkpoint:
     state = {k: v.detach().clone() for k, v in network.state_dict().items()}
     source = SourceFile(name, name * 8)
     return Checkpoint(
-        network.architecture, network.config, state, Metadata(**more), name, (source,)
+        network.architecture, network.config, state, CheckpointInfo(**more), name, (source,)
     )
 
 
@@ -199,7 +199,7 @@ def test_only_files_with_a_share_are_read(
     read: list[str] = []
     load = checkpoints.load
 
-    def noted(entry: checkpoints.Entry) -> Checkpoint:
+    def noted(entry: checkpoints.WeightsFile) -> Checkpoint:
         read.append(entry.name)
         return load(entry)
 

@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.checkpoints.nets import assert_same, esrgan, srcnn
-from upscale.checkpoints.layouts.foreign import foreign_name
-from upscale.checkpoints.layouts.form import Hints, check_state
-from upscale.checkpoints.layouts.recognition import recognise
+from upscale.checkpoints.checkpoint import Hints, check_state
+from upscale.checkpoints.layouts.recognition import foreign_name, recognise
 from upscale.errors import ArchitectureError, CheckpointError
 from upscale.models import ESRGANConfig, SRCNNConfig, SwinIR, SwinIRConfig
 

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from upscale.checkpoints.index import WeightsFile, members, official, refused, require
 from upscale.checkpoints.names import normal
-from upscale.checkpoints.published import Official, lookup, members, official, refused, require
 from upscale.errors import CheckpointError
 from upscale.models import MODELS
 
@@ -16,7 +16,7 @@ ALL = list(official().values())
 
 
 @pytest.mark.parametrize("entry", ALL, ids=lambda e: e.name)
-def test_rows(entry: Official) -> None:
+def test_rows(entry: WeightsFile) -> None:
     assert entry.name == normal(entry.name)
     assert entry.architecture in MODELS
     assert entry.license
@@ -30,15 +30,15 @@ def test_rows(entry: Official) -> None:
     assert not (entry.sha256 and entry.sha256_prefix)
     assert 0 <= entry.bytes < 1 << 28
     assert entry.scale == 1 if entry.task in ("denoise", "jpeg") else entry.scale in range(1, 17)
-    secure = urlsplit(entry.url).scheme == "https"
+    secure = urlsplit(entry.source).scheme == "https"
     assert secure or entry.sha256, "what comes over plain HTTP needs a whole hash"
     assert f"x{entry.scale}" in entry.name or entry.scale == 1
     if entry.sha256_prefix:
-        assert entry.sha256_prefix in entry.filename
+        assert entry.sha256_prefix in entry.file
 
 
 def test_all_that_have_an_address() -> None:
-    files = {entry.filename for entry in ALL}
+    files = {entry.file for entry in ALL}
     for count, pattern in (
         (8, r"001_classicalSR_(DIV2K_s48w8|DF2K_s64w8)_SwinIR-M_x[2348]\.pth"),
         (3, r"002_lightweightSR_DIV2K_s64w8_SwinIR-S_x[234]\.pth"),
@@ -63,7 +63,7 @@ def test_no_two_answer_to_one_name() -> None:
     for entry in ALL:
         assert [e.name for e in ALL if e.answers_to(entry.name)] == [entry.name]
         if not entry.member:
-            assert [e.name for e in ALL if e.answers_to(entry.filename)] == [entry.name]
+            assert [e.name for e in ALL if e.answers_to(entry.file)] == [entry.name]
     families = {entry.family for entry in ALL} - {""}
     assert not families & {entry.name for entry in ALL}
 
@@ -78,7 +78,6 @@ def test_pairs_are_whole() -> None:
 def test_names() -> None:
     assert require("RealESRGAN_x4plus").name == "real-esrgan-x4plus"
     assert require("REALESRGAN_X4PLUS.PTH").name == "real-esrgan-x4plus"
-    assert lookup("nothing of the kind") is None
     assert [e.role for e in members("esrgan-kair")] == ["psnr", "gan"]
     assert [e.name for e in members("bsrgan-x2")] == ["bsrgan-x2"]
     assert refused("real-esrgan-x4plus") is None

@@ -57,7 +57,7 @@ def test_same_numbers_as_the_authors(file: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
 def test_sizes_are_those_of_the_header(file: Path, tmp_path: Path) -> None:
-    header = read_header(file).metadata
+    header = read_header(file)
     truth = json.loads(header["config"])
     checkpoint = checkpoints.load(bare(file, tmp_path), HINTS.get(file.stem))
     assert checkpoint.layout == header["layout"]

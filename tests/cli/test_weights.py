@@ -19,8 +19,8 @@ from tests.checkpoints.test_download import DATA, NAME, STATE, wanted  # noqa: F
 from tests.checkpoints.test_layouts import to_old
 from tests.conftest import Finished
 from upscale import checkpoints
-from upscale.checkpoints import Official
-from upscale.checkpoints.published import official
+from upscale.checkpoints import WeightsFile
+from upscale.checkpoints.index import official
 
 Cli = Callable[..., Finished]
 
@@ -91,7 +91,7 @@ def test_info(cli: Cli, tmp_path: Path, tiny: str) -> None:
     assert "num_feat" in text
     assert "cached" not in cli("weights", "info", "tiny-x2").err
     saved = checkpoints.save(
-        tmp_path / "a.safetensors", esrgan(), checkpoints.Metadata(title="\x1b[31mred\n")
+        tmp_path / "a.safetensors", esrgan(), checkpoints.CheckpointInfo(title="\x1b[31mred\n")
     )
     text = cli("weights", "info", saved.path).text
     assert "\x1b" not in text
@@ -112,15 +112,15 @@ def test_verify(cli: Cli, tmp_path: Path, tiny: str) -> None:
 
 
 @pytest.fixture
-def published(monkeypatch: pytest.MonkeyPatch, wanted: Official) -> Official:  # noqa: F811
+def published(monkeypatch: pytest.MonkeyPatch, wanted: WeightsFile) -> WeightsFile:  # noqa: F811
     """The toy in the table, under its name and in a family of two."""
     second = replace(wanted, name="toy-psnr-x4", role="psnr")
     table = {"toy-x4": wanted, "toy-psnr-x4": second}
-    monkeypatch.setattr("upscale.checkpoints.published.official", lambda: table)
+    monkeypatch.setattr("upscale.checkpoints.index.official", lambda: table)
     return wanted
 
 
-def test_pull(cli: Cli, cache: Path, published: Official, site: Site) -> None:  # noqa: F811
+def test_pull(cli: Cli, cache: Path, published: WeightsFile, site: Site) -> None:  # noqa: F811
     done = cli("weights", "pull", "toy-x4")
     assert done.code == 0
     assert done.out == b""
@@ -135,7 +135,7 @@ def test_pull(cli: Cli, cache: Path, published: Official, site: Site) -> None:  
     assert len(checkpoints.select("toy")) == 2
 
 
-def test_pull_refuses(cli: Cli, cache: Path, published: Official, site: Site) -> None:  # noqa: F811
+def test_pull_refuses(cli: Cli, cache: Path, published: WeightsFile, site: Site) -> None:  # noqa: F811
     def last(*arguments: str) -> tuple[int, str]:
         done = cli("weights", "pull", "--quiet", *arguments)
         assert done.out == b""

@@ -23,7 +23,7 @@ from upscale.batch.plan import Plan
 from upscale.batch.run import Run, TaskProgress
 from upscale.batch.task import STDOUT, Task
 from upscale.batch.work import Outcome, Stopped, Work
-from upscale.checkpoints import Entry, families, select, update_index
+from upscale.checkpoints import WeightsFile, families, select, update_index
 from upscale.checkpoints.names import normal
 from upscale.errors import UsageError
 from upscale.image import Reader
@@ -44,7 +44,7 @@ class Weights:
         contents: Their files.
     """
 
-    entries: tuple[Entry, ...]
+    entries: tuple[WeightsFile, ...]
     contents: tuple[bytes, ...]
 
     @staticmethod

@@ -40,9 +40,10 @@ if TYPE_CHECKING:
         check_alpha,
         check_denoise,
         interpolate,
+        load,
         resolve,
     )
-    from upscale.checkpoints.loading import Saved, load, save
+    from upscale.checkpoints.loading import Saved, save
 
 _MODULES = {
     "checkpoint": "Checkpoint CheckpointInfo Hints SourceFile build",
@@ -51,9 +52,8 @@ _MODULES = {
     "export": "export_onnx",
     "index": "WeightsFile cache_folder embedded_folder entries families find official select "
     "update_index",
-    "interpolation": "DEFAULT_ALPHA blend check_alpha check_denoise interpolate "
-    "resolve",
-    "loading": "Saved load save",
+    "interpolation": "DEFAULT_ALPHA blend check_alpha check_denoise interpolate load resolve",
+    "loading": "Saved save",
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
 
@@ -85,7 +85,6 @@ __all__ = [
     "select",
     "update_index",
 ]
-
 
 
 def __getattr__(name: str) -> Any:

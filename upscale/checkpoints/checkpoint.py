@@ -12,11 +12,21 @@ import torch
 from torch import Tensor
 
 from upscale.errors import ArchitectureError, CheckpointError
-from upscale.models import MODELS, OTHERS, Config, Network
+from upscale.models import OTHERS, Config, Network, network_class
 
 NATIVE = "native"
 MAX_SIZE = 1 << 14  # no channel count, depth or kernel of a real network comes near
-_OWN = "recipe data degradation source source_sha256 layout blend training rules".split()
+_OWN = [
+    "recipe",
+    "data",
+    "degradation",
+    "source",
+    "source_sha256",
+    "layout",
+    "blend",
+    "training",
+    "rules",
+]
 
 
 @dataclass(frozen=True)
@@ -161,7 +171,7 @@ def build(checkpoint: Checkpoint) -> Network:
 
     The state of the random generators is left as it was.
     """
-    network_type = MODELS.get(checkpoint.architecture) or OTHERS[checkpoint.architecture]
+    network_type = network_class(checkpoint.architecture)
     with torch.random.fork_rng(devices=[]):
         network = network_type.from_state(checkpoint.config, checkpoint.state)
     return network.eval().requires_grad_(False)
@@ -203,7 +213,7 @@ def check_state(architecture: str, config: Config, state: Mapping[str, Tensor]) 
 def _shapes(architecture: str, config: Config) -> dict[str, torch.Size]:
     """The keys of a network and the shapes of their tensors."""
     with torch.device("meta"):
-        network = MODELS[architecture](config)
+        network = network_class(architecture)(config)
     return {key: tensor.shape for key, tensor in network.state_dict().items()}
 
 

@@ -64,9 +64,7 @@ def pull(
     published = name if isinstance(name, WeightsFile) else require(name)
     published = replace(published, source=url or published.source)
     if urlsplit(published.source).scheme not in ("http", "https"):
-        raise UsageError(
-            f"{published.source} is no http(s) address; convert a local file instead"
-        )
+        raise UsageError(f"{published.source} is no http(s) address; convert a local file instead")
     folder = cache_folder()
     cached = read_index(folder, "cached").get(published.name)
     if cached is not None and cached.path.is_file() and not overwrite:
@@ -147,13 +145,12 @@ def _transfer(published: WeightsFile, name: str, progress: bool) -> None:
             download(published.source, name, None)
             return
         except requests.HTTPError as error:
-            status = error.response.status_code
-            if status not in BUSY:
+            broken, answer = error, error.response
+            if answer is not None and answer.status_code not in BUSY:
                 raise DownloadError(
-                    f"{published.source} answers {status} {error.response.reason}; "
+                    f"{published.source} answers {answer.status_code} {answer.reason}; "
                     f"it may have moved: give its new address with --url"
                 ) from error
-            broken = error
         except requests.RequestException as error:
             broken = error
     raise DownloadError(

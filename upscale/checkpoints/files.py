@@ -1,4 +1,4 @@
-"""Checkpoint files: reading, hashes, what a file is by its content, safetensors' header. No torch."""
+"""Checkpoint files: reading, hashes, what a file is by its content, headers. Loads no torch."""
 
 from __future__ import annotations
 
@@ -116,7 +116,9 @@ def safetensors_errors(path: Path, first: bytes) -> Iterator[None]:
             raise CheckpointError(
                 f"{path}: {what} safetensors file; fetch or save it again"
             ) from error
-        reason = str(error).partition("\n")[0].rpartition("deserializing")[2].removeprefix(" header")
+        reason = (
+            str(error).partition("\n")[0].rpartition("deserializing")[2].removeprefix(" header")
+        )
         raise CheckpointError(
             f"{path}: truncated or damaged, or no safetensors file ({reason.lstrip(': ')[:120]}); "
             f"fetch or save it again"

@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 
 from upscale.checkpoints.checkpoint import Checkpoint, CheckpointInfo, Hints, SourceFile
-from upscale.checkpoints.index import select
-from upscale.checkpoints.loading import load
+from upscale.checkpoints.files import to_convert
+from upscale.checkpoints.index import WeightsFile, find, select
+from upscale.checkpoints.loading import load_safetensors
 from upscale.checkpoints.names import normal
 from upscale.errors import ArchitectureError, UsageError
 from upscale.models import network_class
@@ -161,7 +162,9 @@ def _mean(key: str, parts: Sequence[tuple[Tensor, float]]) -> Tensor:
     return total.to(first.dtype)
 
 
-def _metadata(parts: Sequence[tuple[Checkpoint, float]], sources: Sequence[SourceFile]) -> CheckpointInfo:
+def _metadata(
+    parts: Sequence[tuple[Checkpoint, float]], sources: Sequence[SourceFile]
+) -> CheckpointInfo:
     listed = [{"name": s.name, "sha256": s.sha256, "weight": s.weight} for s in sources]
     metadatas = [c.metadata for c, _ in parts]
 
@@ -177,6 +180,28 @@ def _metadata(parts: Sequence[tuple[Checkpoint, float]], sources: Sequence[Sourc
         merged_from=", ".join(s.name for s in sources),
         blend=json.dumps(listed),
     )
+
+
+def load(what: str | os.PathLike[str] | WeightsFile, hints: Hints | None = None) -> Checkpoint:
+    """Load a checkpoint by weights name, path, or row; check it against the index and its keys.
+
+    A ``.pth``, ``.mat`` or ncnn's ``.param`` is read as it is; nothing of it is run.
+
+    Args:
+        what: A weights name, the path of a checkpoint file, or a row of the index.
+        hints: What a file without header cannot tell; overrides the header where they differ.
+
+    Raises:
+        HashError: The SHA-256 of the file or of its tensors is not the recorded one.
+        ArchitectureError: Another network, or tensors that do not fit the header.
+        CheckpointError: No such name or file; empty, truncated, damaged.
+    """
+    entry = what if isinstance(what, WeightsFile) else find(what)
+    if not entry.sha256 and to_convert(entry.path):
+        from upscale.checkpoints.conversion import read_foreign  # other files do without
+
+        return read_foreign(entry.path, hints)
+    return load_safetensors(entry, hints)
 
 
 def resolve(
@@ -221,11 +246,9 @@ def resolve(
                 f"{name} is one network and takes no alpha; leave it out, or choose a family with "
                 f"a PSNR and a GAN net such as esrgan"
             )
-        return (
-            Checkpoint(BICUBIC, network_class(BICUBIC).config_type(), {}, name=BICUBIC)
-            if bicubic
-            else load(chosen[0])
-        )
+        if bicubic:
+            return Checkpoint(BICUBIC, network_class(BICUBIC).config_type(), {}, name=BICUBIC)
+        return load(chosen[0], Hints(final_scale=scale))
     share = DEFAULT_ALPHA if alpha is None else alpha
     real = None if len(chosen) < 4 else DEFAULT_DENOISE if denoise is None else denoise
     parts = [(e, w) for e, w in zip(chosen, shares(share, real or 0.0), strict=False) if w > 0]

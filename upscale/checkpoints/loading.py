@@ -34,12 +34,11 @@ from upscale.checkpoints.files import (
     check_sha256,
     read_bytes,
     safetensors_errors,
-    to_convert,
 )
-from upscale.checkpoints.index import WeightsFile, find
+from upscale.checkpoints.index import WeightsFile
 from upscale.errors import ArchitectureError, CheckpointError, UsageError
 from upscale.files import write_bytes
-from upscale.models import MODELS, OTHERS, Config, Network, config_from_dict
+from upscale.models import MODELS, OTHERS, Config, Network, config_from_dict, network_class
 
 SPEC = "1.0.1"
 DTYPES = {
@@ -56,28 +55,6 @@ DTYPES = {
 }
 
 
-def load(what: str | os.PathLike[str] | WeightsFile, hints: Hints | None = None) -> Checkpoint:
-    """Load a checkpoint by weights name, path, or row; check it against the index and its keys.
-
-    A ``.pth``, ``.mat`` or ncnn's ``.param`` is read as it is; nothing of it is run.
-
-    Args:
-        what: A weights name, the path of a checkpoint file, or a row of the index.
-        hints: What a file without header cannot tell; overrides the header where they differ.
-
-    Raises:
-        HashError: The SHA-256 of the file or of its tensors is not the recorded one.
-        ArchitectureError: Another network, or tensors that do not fit the header.
-        CheckpointError: No such name or file; empty, truncated, damaged.
-    """
-    entry = what if isinstance(what, WeightsFile) else find(what)
-    if not entry.sha256 and to_convert(entry.path):
-        from upscale.checkpoints.conversion import read_foreign  # other files do without
-
-        return read_foreign(entry.path, hints)
-    return load_safetensors(entry, hints)
-
-
 def load_safetensors(entry: WeightsFile, hints: Hints | None = None) -> Checkpoint:
     """Load a safetensors file; check it against the index and its own header and keys.
 
@@ -90,7 +67,9 @@ def load_safetensors(entry: WeightsFile, hints: Hints | None = None) -> Checkpoi
     try:
         checkpoint = _from_header(header, tensors, hints)
         if checkpoint is None:
-            from upscale.checkpoints.layouts.recognition import recognise  # files of ours do without
+            from upscale.checkpoints.layouts.recognition import (
+                recognise,  # files of ours do without
+            )
 
             checkpoint = recognise(tensors, with_name(hints, entry.path, tensors))
     except CheckpointError as error:
@@ -125,14 +104,13 @@ def _from_header(
     architecture = header.get("upscale.architecture")
     if architecture is None:
         return None
-    network_type = MODELS.get(architecture) or OTHERS.get(architecture)
-    if network_type is None:
+    if architecture not in MODELS | OTHERS:
         raise ArchitectureError(
             f"its header names the network {architecture!r}; this version runs {', '.join(MODELS)}"
         )
     try:
         values: dict[str, Any] = json.loads(header.get("upscale.config", ""))
-        config = config_from_dict(network_type.config_type, values)
+        config = config_from_dict(network_class(architecture).config_type, values)
         given = {k: v for k, v in asdict(hints or Hints()).items() if v is not None}
         config = replace(config, **{k: v for k, v in given.items() if hasattr(config, k)})
     except (ValueError, TypeError, AttributeError) as error:

@@ -11,7 +11,7 @@ from upscale.cli.console import Console
 from upscale.cli.table import Column, count_text, show_json, show_table
 
 if TYPE_CHECKING:
-    from upscale.checkpoints import Entry, Official
+    from upscale.checkpoints import WeightsFile
 
 BICUBIC: dict[str, Any] = {
     "model": "bicubic",
@@ -58,10 +58,10 @@ def catalogue(*, installed: bool) -> list[dict[str, Any]]:
     from upscale.checkpoints import entries, official
 
     present = entries()
-    rows = [BICUBIC, *(_row(e, e.origin, e.parameters, e.scores) for e in present)]
+    rows = [BICUBIC, *map(_row, present)]
     if not installed:
         names = {entry.name for entry in present}
-        rows += [_row(o, "pull", 0, {}) for o in official().values() if o.name not in names]
+        rows += [_row(entry) for entry in official().values() if entry.name not in names]
     for group in grouped(rows):
         takes = _takes({row["role"] for row in group})
         for row in group:
@@ -86,7 +86,7 @@ def grouped(rows: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     return [sorted(group, key=lambda row: row["scale"] or 0) for group in groups.values()]
 
 
-def _row(entry: Entry | Official, where: str, parameters: int, scores: Any) -> dict[str, Any]:
+def _row(entry: WeightsFile) -> dict[str, Any]:
     return {
         "model": entry.family or entry.name,
         "weights": entry.name,
@@ -96,9 +96,9 @@ def _row(entry: Entry | Official, where: str, parameters: int, scores: Any) -> d
         "bytes": entry.bytes or None,
         "license": entry.license,
         "title": entry.title,
-        "where": where,
-        "parameters": parameters or None,
-        "scores": dict(scores),
+        "where": "pull" if entry.origin == "published" else entry.origin,
+        "parameters": entry.parameters or None,
+        "scores": dict(entry.scores),
     }
 
 

@@ -35,18 +35,6 @@ def waiting(console: Console, what: str) -> Iterator[None]:
 
 
 @contextmanager
-def fetching(console: Console, name: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar over a download; call what it gives with the bytes done and all bytes (0: unknown)."""
-    with draw(console, None, name, unit="B", unit_scale=True) as bar:
-
-        def tell(done: int, total: int) -> None:
-            bar.total = total or None
-            bar.update(done - bar.n)
-
-        yield tell
-
-
-@contextmanager
 def counting(console: Console, total: int, what: str) -> Iterator[Callable[[str], None]]:
     """A bar over ``total`` steps; call what it gives with the name of each finished step."""
     with draw(console, total, what) as bar:

@@ -15,7 +15,7 @@ from upscale.cli.table import Column, count_text, show_json, show_table, size_te
 from upscale.errors import UsageError
 
 if TYPE_CHECKING:
-    from upscale.checkpoints import Checkpoint, Entry, Official, Saved
+    from upscale.checkpoints import Checkpoint, Saved, WeightsFile
 
 app = typer.Typer(
     add_completion=False,
@@ -64,8 +64,9 @@ def list_weights(json: Json = False) -> None:
         show_table(LIST, rows)
 
 
-def _entry_row(entry: Entry) -> dict[str, Any]:
+def _entry_row(entry: WeightsFile) -> dict[str, Any]:
     row = {k: v for k, v in asdict(entry).items() if v not in ("", {}, 0, False)}
+    row.pop("channels", None)  # said of published ones alone
     return {**row, "path": str(entry.path), "scores": dict(entry.scores)}
 
 
@@ -170,7 +171,7 @@ def pull(
 
     The name of a family fetches all of it.
     """
-    from upscale.checkpoints.published import members
+    from upscale.checkpoints.index import members
 
     console = Console(quiet=quiet)
     chosen = [entry for name in names for entry in members(name)]
@@ -183,19 +184,18 @@ def pull(
 
 
 def _pull(
-    wanted: Official, url: str | None, offline: bool, overwrite: bool, console: Console
-) -> Entry:
+    wanted: WeightsFile, url: str | None, offline: bool, overwrite: bool, console: Console
+) -> WeightsFile:
     from upscale.checkpoints.download import pull as fetch
-    from upscale.cli.progress import fetching
 
     console.note(_announcement(wanted))
-    with fetching(console, wanted.name) as progress:
-        entry = fetch(wanted, url=url, offline=offline, overwrite=overwrite, progress=progress)
+    progress = not console.quiet and Console.is_terminal()
+    entry = fetch(wanted, url=url, offline=offline, overwrite=overwrite, progress=progress)
     console.note(f"{entry.name}: verified, in {entry.path}")
     return entry
 
 
-def _announcement(wanted: Official) -> str:
+def _announcement(wanted: WeightsFile) -> str:
     size = f", {size_text(wanted.bytes)}" if wanted.bytes else ""
     proof = "" if wanted.sha256 else "; no whole SHA-256 is published for it"
     note = f"; {wanted.note}" if wanted.note else ""
@@ -217,10 +217,10 @@ def convert(
     json: Json = False,
 ) -> None:
     """Convert a checkpoint to self-describing safetensors; nothing of a pickle is ever run."""
-    from upscale.checkpoints import Hints, Metadata
+    from upscale.checkpoints import CheckpointInfo, Hints
     from upscale.checkpoints.conversion import convert as write
 
-    given = Metadata(title=title, license=license) if title or license else None
+    given = CheckpointInfo(title=title, license=license) if title or license else None
     hints = Hints(scale, img_range)
     done = write(src, dst, hints=hints, metadata=given, half=half, overwrite=overwrite)
     _report(done.checkpoint, done.saved, json)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from upscale.checkpoints import Entry, Metadata, Saved, build, load, save, update_index
+from upscale.checkpoints import CheckpointInfo, Saved, WeightsFile, build, load, save, update_index
 from upscale.checkpoints.checkpoint import Checkpoint
 from upscale.errors import CheckpointError, UsageError
 from upscale.files import write_bytes
@@ -146,14 +146,16 @@ def _score(outcome: Trained, recipe: Recipe, run: RunSettings) -> float | None:
     return watch(outcome.network.to(run.device), pairs, run.device)
 
 
-def _metadata(recipe: Recipe, outcome: Trained, score: float | None, data_note: str) -> Metadata:
+def _metadata(
+    recipe: Recipe, outcome: Trained, score: float | None, data_note: str
+) -> CheckpointInfo:
     training = {
         "steps": outcome.step,
         "seconds": round(outcome.seconds),
         "hardware": hardware(),
         "set5_psnr_y": None if score is None else round(score, 3),
     }
-    return Metadata(
+    return CheckpointInfo(
         title=recipe.title,
         description=f"{MODELS[recipe.architecture]} trained by the recipe {recipe.name}",
         author="the upscale project",
@@ -168,8 +170,8 @@ def _metadata(recipe: Recipe, outcome: Trained, score: float | None, data_note: 
 
 def _entry(
     recipe: Recipe, saved: Saved, outcome: Trained, scores: dict[str, float], data_note: str
-) -> Entry:
-    return Entry(
+) -> WeightsFile:
+    return WeightsFile(
         name=recipe.name,
         file=saved.path.name,
         sha256=saved.sha256,

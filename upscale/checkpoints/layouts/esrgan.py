@@ -19,12 +19,12 @@ from torch import Tensor
 
 from upscale.checkpoints.checkpoint import Checkpoint, Hints, as_float32
 from upscale.checkpoints.layouts.layout import (
+    KeyLayout,
     State,
+    check_scale,
     count_of,
     dims,
     picture_channels,
-    KeyLayout,
-    check_scale,
 )
 from upscale.errors import ArchitectureError
 from upscale.models import ESRGANConfig

@@ -6,12 +6,12 @@ import math
 
 from upscale.checkpoints.checkpoint import Checkpoint, Hints, as_float32
 from upscale.checkpoints.layouts.layout import (
+    KeyLayout,
     State,
+    check_scale,
     count_of,
     dims,
     picture_channels,
-    KeyLayout,
-    check_scale,
 )
 from upscale.models import SwinIRConfig
 from upscale.models.swinir import Head
