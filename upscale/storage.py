@@ -177,17 +177,19 @@ class Content:
     """What a picture is read from.
 
     Attributes:
-        where: Its bytes; of a large file on this machine, the path.
+        where: Its bytes; of a large file on this machine, the path; of a pipe, what reads it.
         stat: Size and stamp when it was opened.
     """
 
-    where: bytes | str
+    where: Any
     stat: Stat
 
     def sha256(self) -> str:
         """Return the SHA-256 in hexadecimal."""
         if isinstance(self.where, bytes):
             return sha256(self.where)
+        if not isinstance(self.where, str):
+            return ""
         with open(self.where, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -197,7 +199,7 @@ class Content:
         Raises:
             ImageError: It changed since it was opened, or went away.
         """
-        if isinstance(self.where, bytes):
+        if not isinstance(self.where, str):
             return
         try:
             now = stat(self.where)
@@ -207,14 +209,12 @@ class Content:
             raise ImageError("changed while it was read; run again when it is at rest")
 
 
-def content(
-    location: str, data: bytes | None = None, tick: Callable[[], None] = lambda: None
-) -> Content:
+def content(location: str, data: Any = None, tick: Callable[[], None] = lambda: None) -> Content:
     """Open a picture's content.
 
     Args:
         location: Where it lies.
-        data: That of stdin.
+        data: That of stdin, as bytes or as what reads it.
         tick: Called now and then while a named pipe is waited for; what it raises ends the wait.
 
     Raises:
@@ -222,7 +222,7 @@ def content(
         ImageError: It changed while it was read, twice.
     """
     if data is not None:
-        return Content(data, Stat(len(data), ""))
+        return Content(data, Stat(len(data) if isinstance(data, bytes) else 0, ""))
     if not is_url(location):
         if stat_bits.S_ISFIFO(os.stat(location).st_mode):
             data = _read_fifo(location, tick)

@@ -6,15 +6,17 @@ it here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+T = TypeVar("T")
 
 
 def ranges(height: int, tall: int) -> Iterator[tuple[int, int]]:
@@ -113,13 +115,13 @@ def cut(strips: Iterable[Tensor], tall: int) -> Iterator[Tensor]:
             yield strip[..., first:last, :]
 
 
-def ahead(strips: Iterator[Tensor]) -> Iterator[Tensor]:
-    """The same strips, made in a thread of their own, one ahead of the one that is used.
+def ahead(items: Iterator[T]) -> Generator[T, None, None]:
+    """The same strips or pages, made in a thread of their own, one ahead of the one in use.
 
     A GPU computes the next rows while the last ones are put together on the CPU.
     """
     with ThreadPoolExecutor(1) as thread:
-        coming = thread.submit(next, strips, None)
-        while (strip := coming.result()) is not None:
-            coming = thread.submit(next, strips, None)
-            yield strip
+        coming = thread.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = thread.submit(next, items, None)
+            yield item

@@ -80,6 +80,8 @@ def use_threads(count: int) -> None:
 class Worker:
     """One model in one process of the cluster; it is asked how far it is while it works."""
 
+    together = 1
+
     def __init__(
         self, settings: Settings, device: str, weights: Weights, threads: int, plan: Any
     ) -> None:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from upscale import storage
 from upscale.batch import naming
@@ -17,6 +17,9 @@ from upscale.batch.journal import FOLDER
 from upscale.errors import ImageError, UsageError
 from upscale.settings import Selection
 from upscale.storage import Stat, is_url, localize
+
+if TYPE_CHECKING:
+    from upscale.image import Series
 
 STDIN = "-"
 GLOB = frozenset("*?[")
@@ -34,7 +37,7 @@ class Input:
         stat: Size and stamp; ``None`` for stdin and for what cannot be reached.
         tree: The folder that was searched, or ``None`` for a picture named itself.
         error: Why it cannot be read, or empty.
-        data: The content, where it is stdin.
+        data: The content, where it is stdin: the bytes of a picture, or several pictures.
     """
 
     location: str
@@ -42,7 +45,7 @@ class Input:
     stat: Stat | None = None
     tree: str | None = None
     error: str = ""
-    data: bytes | None = field(default=None, repr=False)
+    data: bytes | Series | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -142,17 +145,14 @@ def _stdin() -> Input:
     if sys.stdin is None or sys.stdin.isatty():
         state = "closed" if sys.stdin is None else "a terminal"
         raise UsageError(f"- is stdin, which is {state}; pipe a picture into it")
-    from upscale.image import another
+    from upscale.image import Series
 
-    data, error = sys.stdin.buffer.read(), ""
-    if found := another(data):
-        first, second, end = found
-        error = (
-            f"stdin holds more than one picture: after a {first.upper()} of {end} bytes follow "
-            f"{len(data) - end} bytes more, which begin with a {second.upper()}; pipe in one at a "
-            "time, or write them to files and name the folder"
-        )
-    return Input(STDIN, "stdin", Stat(len(data), ""), error=error, data=data)
+    try:
+        series = Series(sys.stdin.buffer)
+    except ImageError as error:
+        return Input(STDIN, "stdin", Stat(0, ""), error=str(error), data=b"")
+    size = Stat(len(series.first), "")
+    return Input(STDIN, "stdin", size, data=series.first if series.is_one else series)
 
 
 def _last(path: str) -> str:

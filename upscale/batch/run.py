@@ -269,6 +269,8 @@ class Run:
                     outcome = future.result()
                 except Stopped:
                     continue
+                except BrokenPipeError:
+                    raise
                 except Exception as error:  # noqa: BLE001 - a worker that died is one failed record
                     outcome = Outcome(failed(task, error))
                 if outcome is None:

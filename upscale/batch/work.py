@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
 from upscale import storage
 from upscale.batch.claims import Folders
@@ -25,8 +25,8 @@ from upscale.batch.journal import Journal, JournalLine
 from upscale.batch.plan import Plan, is_done, is_ours
 from upscale.batch.report import Record
 from upscale.batch.task import STDOUT, Task
-from upscale.errors import ImageError, OutputError, UpscaleError
-from upscale.image import FORMATS, MAX_PIXELS, Reader
+from upscale.errors import ImageError, OutputError, UpscaleError, UsageError
+from upscale.image import FORMATS, MAX_PIXELS, Reader, create_pages
 from upscale.image import open as open_image
 from upscale.inference import Progress
 from upscale.memory import MOST_PIXELS, is_out_of_memory
@@ -38,7 +38,9 @@ from upscale.upscaler import (
     Write,
     bytes_of,
     encoded,
+    encoding_of,
     goes_by_rows,
+    process_pages,
     same_format,
     save,
     to_file,
@@ -57,6 +59,8 @@ class Stopped(BaseException):
 
 class Runner(Protocol):
     """What runs a picture through the network."""
+
+    together: int  # pages that are given to it at once
 
     @property
     def upscaler(self) -> Upscaler:
@@ -153,6 +157,8 @@ class Work:
                 return None
             try:
                 return self._do(task, runner, progress)
+            except BrokenPipeError:  # nobody reads stdout any more
+                raise
             except Exception as error:  # noqa: BLE001 - one bad picture is one failed record
                 return Outcome(failed(task, error), is_fatal=is_fatal(error))
 
@@ -176,7 +182,8 @@ class Work:
         except OSError as error:
             raise ImageError(storage.reason(error)) from error
         kind = task.format or same_format(reader.format)
-        by_rows = goes_by_rows(reader, runner.upscaler, self.settings)
+        is_series = reader.count != 1
+        by_rows = is_series or goes_by_rows(reader, runner.upscaler, self.settings)
         # 3. Decode a small picture here, ahead of the network; a large one as it is enlarged.
         before, after = bytes_of(reader, runner.upscaler, self.settings)
         job = _Job(self, task, content, reader, kind, by_rows, runner, progress)
@@ -226,6 +233,8 @@ class _Job:
             OutputError: It exists, or cannot be written.
         """
         task = self.task
+        if task.output == STDOUT and self.reader.count != 1:
+            return None, self._run(cast("BinaryIO", _Stdout()))
         if task.output == STDOUT:
             return encoded(self._run)
         try:
@@ -266,6 +275,8 @@ class _Job:
         settings, seed = self.work.settings, self.task.seed
         if seed is not None:  # it is one draw
             settings = replace(settings, samples=1, seed=seed)
+        if self.reader.count != 1:
+            return self._run_pages(file, settings)
         rows = _map_of(self.task)
         later: list[Callable[[], None]] = []
         write = to_file(
@@ -283,6 +294,23 @@ class _Job:
         if rows is not None:
             write_maps(self.task, rows, result.provenance())
         return result
+
+    def _run_pages(self, file: BinaryIO, settings: Settings) -> Result:
+        """Enlarge page after page, or the pictures of a stream."""
+        if self.task.maps:
+            raise UsageError("--uncertainty is of one picture, and the input has several")
+        runner, encoding = self.runner, encoding_of(self._settings())
+        is_pipe = self.task.output == STDOUT
+        pages = create_pages(file, self.format, encoding, self.reader.count, is_pipe=is_pipe)
+        return process_pages(
+            self.reader,
+            pages,
+            lambda page, write, progress: runner.run(page, write, settings, progress),
+            self._settings(),
+            self.progress,
+            held=lambda page: not goes_by_rows(page, runner.upscaler, settings),
+            at_once=runner.together,
+        )
 
     def _upload(self, data: memoryview, journal: Journal | None) -> None:
         """Write to an object store; the line stands before the object and again after it."""
@@ -309,6 +337,21 @@ class _Job:
             output_stamp=stamp,
             output_sha256=sha256,
         )
+
+
+class _Stdout:
+    """Stdout as a file, which may be unbuffered and then takes only what fits a pipe."""
+
+    def write(self, data: bytes | memoryview) -> int:
+        """Write all of it."""
+        left = memoryview(data)
+        while left:
+            left = left[sys.stdout.buffer.write(left) :]
+        return len(data)
+
+    def flush(self) -> None:
+        """Pass on what is held back."""
+        sys.stdout.buffer.flush()
 
 
 def _map_of(task: Task) -> MapRows | None:

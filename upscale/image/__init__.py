@@ -3,8 +3,9 @@
 from upscale.image.describe import describe
 from upscale.image.fit import to_depth
 from upscale.image.model import FORMATS, MAX_PIXELS, Encoding, Image, Info, Pixels, format_of
+from upscale.image.pages import Page, Pages, create_pages
 from upscale.image.reader import Reader, check_input, decode, of_image, open, probe  # noqa: A004
-from upscale.image.trailing import another
+from upscale.image.series import Series
 from upscale.image.writer import create, encode
 from upscale.metadata import Metadata, provenance, strip_metadata, with_provenance
 
@@ -15,11 +16,14 @@ __all__ = [
     "Image",
     "Info",
     "Metadata",
+    "Page",
+    "Pages",
     "Pixels",
     "Reader",
-    "another",
+    "Series",
     "check_input",
     "create",
+    "create_pages",
     "decode",
     "describe",
     "encode",

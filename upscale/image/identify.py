@@ -5,6 +5,7 @@ from __future__ import annotations
 from upscale.errors import ImageError
 
 SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
+    (0, b"YUV4MPEG2 ", "y4m"),
     (0, b"\x89PNG\r\n\x1a\n", "png"),
     (0, b"\xff\xd8\xff", "jpeg"),
     (8, b"WEBP", "webp"),

@@ -182,6 +182,7 @@ FORMATS: dict[str, Format] = {
         _format("jxl", "jxl", "exif xmp", quality=90, needs="pillow_jxl"),
         _format("hdr", "hdr pic rgbe", depths=(32,), alpha=False, gray=False, lossless=False),
         _format("gif", "gif", writable=False),
+        _format("y4m", "y4m", depths=(8, 16), alpha=False, lossless=False),
     )
 }
 

@@ -11,10 +11,11 @@ import numpy as np
 
 from upscale.errors import ImageError
 from upscale.icc import cmyk
-from upscale.image import avif, jpeg, jxl, netpbm, opencv, pillow, png, tiff, vips
+from upscale.image import avif, jpeg, jxl, netpbm, opencv, pillow, png, tiff, vips, y4m
 from upscale.image.identify import identify
 from upscale.image.model import FORMATS, MAX_PIXELS, Image, Info, Pixels, check_size
-from upscale.image.source import Header, Source, data_of
+from upscale.image.series import Series
+from upscale.image.source import Header, Source, data_of, stream_of
 from upscale.metadata import Metadata
 from upscale.metadata.data import Data
 from upscale.metadata.settle import settled
@@ -49,6 +50,7 @@ class Reader:
         channels: 1 gray, 2 gray and alpha, 3 RGB, 4 RGB and alpha.
         dtype: uint8, uint16 or float32.
         metadata: As ``Image`` has them.
+        count: Pictures in the file, all else is said of the first; None: known at the end alone.
     """
 
     format: str
@@ -58,6 +60,19 @@ class Reader:
     dtype: np.dtype[Any]
     metadata: Metadata
     start: Callable[[], Iterator[Pixels]] = field(repr=False, compare=False)
+    count: int | None = 1
+    parts: Callable[[], Iterator[Reader]] | None = field(default=None, repr=False, compare=False)
+
+    def pages(self) -> Iterator[Reader]:
+        """Yield each picture by itself, composed and upright; a stream gives them once.
+
+        Raises:
+            ImageError: Damaged or cut short, in the page that would come next.
+        """
+        if self.parts is None:
+            yield self
+        else:
+            yield from self.parts()
 
     def rows(self) -> Iterator[Pixels]:
         """Yield the pixels, (h, W, C) in any heights; each call reads from the start.
@@ -92,14 +107,14 @@ def of_image(image: Image) -> Reader:
 
 
 def open(  # noqa: A001 - image.open, as the field calls it
-    source: Source, *, max_pixels: int = MAX_PIXELS, assume_icc: bytes | None = None
+    source: Source | Series, *, max_pixels: int = MAX_PIXELS, assume_icc: bytes | None = None
 ) -> Reader:
-    """Look at a picture; its format is told by its content.
+    """Look at a picture, or at the first of several; its format is told by its content.
 
     What libvips does not read (BMP, Netpbm, Radiance, JPEG XL), and WebP, is decoded here and now.
 
     Args:
-        source: The bytes of a file, or its path.
+        source: The bytes of a file, its path, or a pipe of pictures.
         max_pixels: Largest width times height that is accepted.
         assume_icc: The ICC profile of a picture that carries none.
 
@@ -108,8 +123,12 @@ def open(  # noqa: A001 - image.open, as the field calls it
             be flattened.
         OSError: The file cannot be read.
     """
+    if isinstance(source, Series):
+        return _series(source, max_pixels, assume_icc)
     with data_of(source) as data:
         name = identify(data[:HEAD])
+        if name == "y4m":
+            return _video(y4m.parse(data[:HEAD].partition(b"\n")[0] + b"\n"), max_pixels, source)
         if name in WHOLE:
             return _decoded(name, data[:], max_pixels, assume_icc)
         looked = _look(name, data)
@@ -120,6 +139,42 @@ def open(  # noqa: A001 - image.open, as the field calls it
     start = partial(_rows, source, looked, metadata.orientation, profile)
     metadata = replace(metadata, orientation=1)
     return Reader(name, height, width, info.channels, looked.dtype, metadata, start)
+
+
+def _series(series: Series, max_pixels: int, assume_icc: bytes | None) -> Reader:
+    """The pictures of a pipe."""
+    if series.video is not None:
+        return _video(series.video, max_pixels, series)
+    first = open(series.first, max_pixels=max_pixels, assume_icc=assume_icc)
+    if series.is_one:
+        return first
+
+    def parts() -> Iterator[Reader]:
+        for data in series.pictures():
+            yield open(data, max_pixels=max_pixels, assume_icc=assume_icc)
+
+    return replace(first, count=None, parts=parts)
+
+
+def _video(video: y4m.Video, max_pixels: int, source: Source | Series) -> Reader:
+    """The frames of a y4m stream."""
+    check_size(video.width, video.height, max_pixels)
+    metadata = Metadata("y4m", delay=video.delay, video=video.words)
+
+    def parts() -> Iterator[Reader]:
+        if isinstance(source, Series):
+            yield from (of_image(Image(frame, metadata)) for frame in source.frames())
+            return
+        with stream_of(source) as file:
+            y4m.read_line(file)
+            for frame in y4m.frames(file, video):
+                yield of_image(Image(frame, metadata))
+
+    def rows() -> Iterator[Pixels]:
+        yield from next(parts()).rows()
+
+    channels, dtype = 1 if video.kind == "mono" else 3, np.dtype(np.uint16)
+    return Reader("y4m", video.height, video.width, channels, dtype, metadata, rows, None, parts)
 
 
 def _admitted(info: Info, max_pixels: int, assume_icc: bytes | None) -> Metadata:
@@ -250,15 +305,19 @@ def probe(source: Source) -> Info:
     return replace(info, metadata=m, kind=kind)
 
 
-def _probed(source: Source) -> Info:
+def _probed(source: Source | Series) -> Info:
     """What the header says, its metadata as they stand in the file."""
+    if isinstance(source, Series):
+        source = source.first
     with data_of(source) as data:
         name = identify(data[:HEAD])
+        if name == "y4m":
+            return y4m.info(y4m.parse(data[:HEAD].partition(b"\n")[0] + b"\n"))
         return WHOLE[name](data[:])[0] if name in WHOLE else _look(name, data).info
 
 
 def check_input(
-    source: Source, *, max_pixels: int = MAX_PIXELS, assume_icc: bytes | None = None
+    source: Source | Series, *, max_pixels: int = MAX_PIXELS, assume_icc: bytes | None = None
 ) -> Info:
     """What the header says, refused where ``open`` would: to be asked before the work.
 

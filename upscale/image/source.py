@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import threading
 from bisect import bisect_right
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import BinaryIO
 
 from upscale.errors import ImageError
 from upscale.metadata import Metadata
@@ -31,6 +33,17 @@ def data_of(source: Source) -> Iterator[Data]:
         return
     with open(source, "rb") as file:  # noqa: PTH123 - a path of any bytes
         yield FileData(file)
+
+
+@contextmanager
+def stream_of(source: Source) -> Iterator[BinaryIO]:
+    """The bytes of a picture as a file that is read from its start.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:  # noqa: PTH123 - a path of any bytes
+        yield file
 
 
 @dataclass(frozen=True)

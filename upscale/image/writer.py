@@ -12,7 +12,7 @@ import numpy as np
 
 from upscale.errors import ImageError
 from upscale.icc import cmyk
-from upscale.image import jpeg, jxl, netpbm, opencv, pillow, png
+from upscale.image import jpeg, jxl, netpbm, opencv, pillow, png, y4m
 from upscale.image.fit import check_output, fit_metadata, fit_pixels, full_scale, losses
 from upscale.image.model import Encoding, Format, Image, Pixels, check_size
 from upscale.image.stream import Shape, save_rows, strip_rows
@@ -34,6 +34,7 @@ ENCODERS: dict[str, Callable[..., bytes]] = {
     "ppm": netpbm.encode,
     "jxl": jxl.encode,
     "hdr": opencv.encode_hdr,
+    "y4m": y4m.encode,
 }
 STARTS = {"png": png.with_metadata, "jpeg": jpeg.with_metadata}
 _saved_in: list[int] = []  # the process in which libvips has saved

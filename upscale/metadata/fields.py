@@ -22,6 +22,9 @@ class Metadata:
         premultiplied: Colour is multiplied by alpha (associated alpha of TIFF).
         orientation: EXIF orientation, 1 to 8, of the pixels as they are stored; 1 once decoded.
         cmyk: CMYK profile of the separations that the file held; the pixels are sRGB.
+        delay: Seconds that the picture is shown, where it is one of an animation.
+        loop: How often the animation is shown, 0 for ever; None where it is none.
+        video: The header of a y4m stream, word by word, without the size.
         notes: What the file held and the picture does not, one sentence each.
     """
 
@@ -37,4 +40,7 @@ class Metadata:
     premultiplied: bool = False
     orientation: int = 1
     cmyk: bytes | None = field(default=None, repr=False)
+    delay: float | None = None
+    loop: int | None = None
+    video: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()

@@ -3,7 +3,7 @@
 ``load`` gives an ``Upscaler`` (``upscaler.py``, open it first), which holds its networks
 (``networks.py``). Whatever is enlarged is one ``Enlargement`` (``enlargement.py``): rows of a
 Reader in, strips of the result out; ``process`` (``job.py``) writes it to memory or to a file
-and says how it went, in a ``Result``.
+and says how it went, in a ``Result``; ``pages.py`` does so for page after page.
 """
 
 from upscale.upscaler.enlargement import Enlargement
@@ -11,6 +11,7 @@ from upscale.upscaler.job import (
     Write,
     bytes_of,
     encoded,
+    encoding_of,
     goes_by_rows,
     process,
     process_together,
@@ -18,6 +19,7 @@ from upscale.upscaler.job import (
     to_file,
     to_memory,
 )
+from upscale.upscaler.pages import process_pages
 from upscale.upscaler.result import Result, model_label
 from upscale.upscaler.upscaler import Upscaler, load, load_settings, same_format
 
@@ -28,11 +30,13 @@ __all__ = [
     "Write",
     "bytes_of",
     "encoded",
+    "encoding_of",
     "goes_by_rows",
     "load",
     "load_settings",
     "model_label",
     "process",
+    "process_pages",
     "process_together",
     "same_format",
     "save",

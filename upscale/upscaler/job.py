@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace as changed
+from functools import partial
 from typing import BinaryIO
 
 from upscale import files, memory
@@ -15,6 +16,7 @@ from upscale.errors import OutputError
 from upscale.image import (
     Encoding,
     Image,
+    Page,
     Reader,
     create,
     probe,
@@ -102,15 +104,37 @@ def to_file(
     later: list[Callable[[], None]] | None = None,
     variances: Variances | None = None,
 ) -> Write:
-    """Encode a result into a file.
+    """Encode a result into a file, empty and opened for reading and writing in binary.
+
+    ``format`` is a key of ``FORMATS``; the rest is as in :func:`to_writer`.
+    """
+    begin = partial(create, file, format, encoding=encoding_of(settings))
+    return to_writer(begin, settings, later=later, variances=variances)
+
+
+def encoding_of(settings: Settings) -> Encoding:
+    """How pictures are to be written."""
+    return Encoding(settings.quality, settings.lossless, settings.background, settings.palette)
+
+
+def to_writer(
+    begin: Callable[..., Page],
+    settings: Settings,
+    *,
+    later: list[Callable[[], None]] | None = None,
+    variances: Variances | None = None,
+    is_first: bool = True,
+) -> Write:
+    """Give a result to a writer.
 
     Args:
-        file: Empty, opened for reading and writing in binary.
-        format: A key of ``FORMATS``.
-        settings: Quality and so on.
+        begin: Called with shape, dtype, metadata and ``has_alpha``; it refuses what it cannot hold,
+            and gives the writer.
+        settings: Whether metadata are dropped.
         later: The result is held in memory, and what encodes it is appended here: to be called in
             another thread, while the network goes on.
         variances: Takes those of the rows of the result.
+        is_first: It is the first page, which says how all were made.
     """
 
     def write(picture: Enlargement) -> tuple[str, ...]:
@@ -119,17 +143,12 @@ def to_file(
         # settings give the same bytes.
         if settings.strip_metadata:
             metadata = strip_metadata(picture.metadata)
-        else:
+        elif is_first:
             metadata = with_provenance(picture.metadata, picture.result.provenance())
-        writer = create(
-            file,
-            format,
-            picture.shape,
-            picture.dtype,
-            metadata,
-            Encoding(settings.quality, settings.lossless, settings.background, settings.palette),
-            has_alpha=picture.rest.is_transparent,
-        )
+        else:
+            metadata = picture.metadata
+        has_alpha = picture.rest.is_transparent
+        writer = begin(picture.shape, picture.dtype, metadata, has_alpha=has_alpha)
         if later is None:
             writer.write(picture)
         else:

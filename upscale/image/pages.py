@@ -1,0 +1,155 @@
+"""Several pictures out, into one file or through a pipe: ``create_pages`` gives what takes them.
+
+A multi-page file is made by the function of its format in ``PAGES``; through a pipe go the frames
+of a video, or the files of pictures, one after the other.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable
+from typing import Any, BinaryIO, Protocol
+
+import numpy as np
+
+from upscale.errors import ImageError
+from upscale.image import y4m
+from upscale.image.fit import fit_pixels
+from upscale.image.model import FORMATS, Encoding, Image, Pixels
+from upscale.image.series import ENDS
+from upscale.image.writer import create
+from upscale.metadata import Metadata
+from upscale.strips import checked, gathered
+
+Shape = tuple[int, int, int]
+
+
+class Page(Protocol):
+    """One page that is to be written."""
+
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """What it cannot hold, one sentence each."""
+
+    def write(self, rows: Iterable[Pixels]) -> None:
+        """Write it; errors are those of ``Writer.write``."""
+
+
+class Pages(Protocol):
+    """Takes pages, one after the other."""
+
+    def page(
+        self, shape: Shape, dtype: Any, metadata: Metadata, *, has_alpha: bool = False
+    ) -> Page:
+        """Prepare for the next page; errors are those of ``create``."""
+
+    def close(self) -> None:
+        """Write what stands at the end."""
+
+
+def create_pages(
+    file: BinaryIO,
+    format: str,  # noqa: A002 - the name of the option
+    encoding: Encoding,
+    count: int | None,
+    *,
+    is_pipe: bool = False,
+) -> Pages:
+    """Prepare to write several pictures.
+
+    Args:
+        file: Opened for writing in binary; but for a pipe empty and seekable, readable too.
+        format: A key of ``FORMATS``.
+        encoding: Quality and so on.
+        count: How many there are; None: nobody knows yet.
+        is_pipe: Whether it can only be written to.
+
+    Raises:
+        ImageError: The format holds one picture, or does not go through a pipe.
+    """
+    if format == "y4m":
+        return _Video(file)
+    if is_pipe and format in ENDS:
+        return _Files(file, format, encoding)
+    if is_pipe:
+        raise ImageError(
+            f"several pictures do not go through a pipe as {format.upper()}; give -f png or "
+            "-f y4m, or a file: -o FILE"
+        )
+    if format not in PAGES:
+        many = "several pictures" if count is None else f"{count} pages"
+        raise ImageError(
+            f"the input has {many} and {format.upper()} holds one; give -f tiff, --page 1, or "
+            "{page} in the name of the output"
+        )
+    return PAGES[format](file, encoding, count)
+
+
+PAGES: dict[str, Callable[[BinaryIO, Encoding, int | None], Pages]] = {}
+
+
+class _Files:
+    """Files of pictures, one behind the other."""
+
+    def __init__(self, file: BinaryIO, format: str, encoding: Encoding) -> None:  # noqa: A002
+        self._file, self._format, self._encoding = file, format, encoding
+
+    def page(
+        self, shape: Shape, dtype: Any, metadata: Metadata, *, has_alpha: bool = False
+    ) -> Page:
+        """See :class:`Pages`."""
+        buffer = io.BytesIO()
+        more = {"has_alpha": has_alpha}
+        writer = create(buffer, self._format, shape, dtype, metadata, self._encoding, **more)
+
+        def write(rows: Iterable[Pixels]) -> None:
+            writer.write(rows)
+            self._file.write(buffer.getbuffer())
+            self._file.flush()
+
+        return _Page(write, writer.losses)
+
+    def close(self) -> None:
+        """Nothing stands at the end."""
+
+
+class _Page:
+    """A page as a function that writes it."""
+
+    def __init__(self, write: Callable[[Iterable[Pixels]], None], losses: tuple[str, ...]) -> None:
+        self.write, self.losses = write, losses
+
+
+class _Video:
+    """Frames of y4m, all of one size."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._video: y4m.Video | None = None  # of the first frame
+        self._begun = False
+
+    def page(
+        self, shape: Shape, dtype: Any, metadata: Metadata, *, has_alpha: bool = False
+    ) -> Page:
+        """See :class:`Pages`; another size is refused."""
+        one = create(io.BytesIO(), "y4m", shape, dtype, metadata, has_alpha=has_alpha)
+        video = y4m.header_for(shape, np.dtype(dtype), metadata)
+        first = self._video = self._video or video
+        if (video.width, video.height) != (first.width, first.height):
+            raise ImageError(
+                f"a frame of {video.width} x {video.height} pixels in a video of {first.width} x "
+                f"{first.height}; give --size WxH"
+            )
+
+        def write(rows: Iterable[Pixels]) -> None:
+            pixels = gathered(checked(rows, shape, np.dtype(dtype), shape[0]), shape[0])
+            fitted = fit_pixels(Image(pixels, metadata), FORMATS["y4m"], None)
+            line = b"" if self._begun else first.line()
+            self._begun = True
+            self._file.write(line + y4m.FRAME + b"\n" + y4m.from_rgb(fitted.pixels, first))
+            self._file.flush()
+
+        return _Page(write, one.losses)
+
+    def close(self) -> None:
+        """Nothing stands at the end."""

@@ -1,0 +1,123 @@
+"""The pages of a file, or the pictures of a stream: decoded, enlarged and encoded at once."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
+
+from upscale.errors import ImageError
+from upscale.image import Pages, Reader
+from upscale.inference import Progress
+from upscale.settings import Settings
+from upscale.strips import ahead
+from upscale.upscaler.job import Write, to_writer
+from upscale.upscaler.result import Result
+
+Run = Callable[[Reader, Write, Progress], Result]
+_Enlarged = tuple[Result, list[Callable[[], None]]]  # and what encodes it
+
+
+def process_pages(
+    reader: Reader,
+    pages: Pages,
+    run: Run,
+    settings: Settings,
+    progress: Progress | None = None,
+    *,
+    held: Callable[[Reader], bool] = lambda page: True,
+    at_once: int = 1,
+) -> Result:
+    """Enlarge page after page: memory holds few of them, whatever their number.
+
+    While one is in the network, the next is decoded, and the last one encoded in this thread.
+
+    Args:
+        reader: The file or the stream.
+        pages: Takes the results.
+        run: ``process`` for one page, with the model and the settings.
+        settings: Quality and so on.
+        progress: Called with the pages done, the one in work in part, and all pages (of a stream:
+            those that came).
+        held: Whether a page is small enough to be held in memory with its result.
+        at_once: Pages that are given to ``run`` at once; a GPU is not busy with one small one.
+
+    Returns:
+        How all were enlarged: sizes are the first one's, seconds and retries of all.
+
+    Raises:
+        ImageError: A page is damaged, or the format cannot hold it; with its number. Those before
+            it are written.
+    """
+    started = time.perf_counter()
+    total: Result | None = None
+    waiting: deque[Future[_Enlarged]] = deque()  # pages in the network, in their order
+
+    def enlarge(number: int, page: Reader, is_held: bool) -> _Enlarged:
+        def told(done: float, count: int) -> None:
+            if progress is not None:
+                progress(number - 1 + done / max(1, count), reader.count or number)
+
+        later: list[Callable[[], None]] = []
+        write = to_writer(
+            pages.page, settings, later=later if is_held else None, is_first=number == 1
+        )
+        try:
+            return run(page, write, told), later
+        except ImageError as error:
+            raise ImageError(f"page {number}: {error}") from error
+
+    def finish(most: int) -> None:
+        """Encode the first pages, until no more than ``most`` are in the network."""
+        nonlocal total
+        while len(waiting) > most:
+            result, later = waiting.popleft().result()
+            for encode in later:
+                encode()
+            total = _sum(total, result)
+
+    with ThreadPoolExecutor(at_once) as threads, closing(ahead(_decoded(reader, held))) as items:
+        while True:
+            try:
+                item = next(items, None)
+            except ImageError:
+                finish(0)  # what came before it is whole
+                raise
+            if item is None:
+                break
+            if not item[2]:  # it is written as it is enlarged, behind those before it
+                finish(0)
+            waiting.append(threads.submit(enlarge, *item))
+            finish(at_once if item[2] else 0)
+        finish(0)
+    if total is None:
+        raise ImageError("there is no picture in it; check what makes it")
+    pages.close()
+    return replace(total, seconds=time.perf_counter() - started)
+
+
+def _decoded(reader: Reader, held: Callable[[Reader], bool]) -> Iterator[tuple[int, Reader, bool]]:
+    """Each page with its number, and whether it is held: then it is decoded here."""
+    number = 1
+    try:
+        for page in reader.pages():
+            is_held = held(page)
+            yield number, page.in_memory() if is_held else page, is_held
+            number += 1
+    except ImageError as error:
+        raise ImageError(f"page {number}: {error}") from error
+
+
+def _sum(total: Result | None, result: Result) -> Result:
+    if total is None:
+        return result
+    return replace(
+        total,
+        retries=total.retries + result.retries,
+        network_seconds=total.network_seconds + result.network_seconds,
+        losses=tuple(dict.fromkeys((*total.losses, *result.losses))),
+        hint=total.hint or result.hint,
+    )
