@@ -18,7 +18,7 @@ from upscale.image.fit import fit_pixels
 from upscale.image.model import FORMATS, Encoding, Image, Pixels
 from upscale.image.series import ENDS
 from upscale.image.writer import create
-from upscale.metadata import Metadata
+from upscale.metadata import Metadata, strip_metadata
 from upscale.strips import checked, gathered
 
 Shape = tuple[int, int, int]
@@ -132,7 +132,8 @@ class _Video:
         self, shape: Shape, dtype: Any, metadata: Metadata, *, has_alpha: bool = False
     ) -> Page:
         """See :class:`Pages`; another size is refused."""
-        one = create(io.BytesIO(), "y4m", shape, dtype, metadata, has_alpha=has_alpha)
+        told = strip_metadata(metadata) if metadata.video else metadata  # it had none to lose
+        one = create(io.BytesIO(), "y4m", shape, dtype, told, has_alpha=has_alpha)
         video = y4m.header_for(shape, np.dtype(dtype), metadata)
         first = self._video = self._video or video
         if (video.width, video.height) != (first.width, first.height):

@@ -21,6 +21,7 @@ from upscale.image.model import Image, Info
 from upscale.metadata import Metadata
 
 SIGNATURE = b"YUV4MPEG2 "
+FULL_RANGE = "XCOLORRANGE=FULL"
 FRAME = b"FRAME"
 MOST_LINE = 1024  # bytes of a header
 HD = (1280, 720)  # width or height from which on a picture is BT.709
@@ -140,7 +141,7 @@ def parse(line: bytes) -> Video:
     if given.get("I", "p") not in ("p", "?"):
         raise ImageError("the y4m stream is interlaced; give -vf bwdif to the ffmpeg that makes it")
     words_kept = tuple(word for word in words if word[0] not in "WH")
-    return Video(width, height, match["kind"], bits, "XCOLORRANGE=FULL" in words, words_kept)
+    return Video(width, height, match["kind"], bits, FULL_RANGE in words, words_kept)
 
 
 def info(video: Video) -> Info:
@@ -277,8 +278,8 @@ def header_for(shape: tuple[int, int, int], dtype: np.dtype[Any], metadata: Meta
     bits, delay = (8 if dtype == np.uint8 else 16), metadata.delay
     rate = Fraction(1 / delay).limit_denominator(1001) if delay else Fraction(25)
     name = kind if bits == 8 else f"{kind}p16".replace("monop", "mono")
-    words = (f"F{rate.numerator}:{rate.denominator}", "Ip", "A1:1", f"C{name}")
-    return Video(width, height, kind, bits, words=words)
+    words = (f"F{rate.numerator}:{rate.denominator}", "Ip", "A1:1", f"C{name}", FULL_RANGE)
+    return Video(width, height, kind, bits, is_full=True, words=words)
 
 
 def encode(image: Image) -> bytes:

@@ -68,7 +68,7 @@ def process_pages(
         try:
             return run(page, write, told), later
         except ImageError as error:
-            raise ImageError(f"page {number}: {error}") from error
+            raise ImageError(f"{_word(reader)} {number}: {error}") from error
 
     def finish(most: int) -> None:
         """Encode the first pages, until no more than ``most`` are in the network."""
@@ -108,7 +108,14 @@ def _decoded(reader: Reader, held: Callable[[Reader], bool]) -> Iterator[tuple[i
             yield number, page.in_memory() if is_held else page, is_held
             number += 1
     except ImageError as error:
-        raise ImageError(f"page {number}: {error}") from error
+        raise ImageError(f"{_word(reader)} {number}: {error}") from error
+
+
+def _word(reader: Reader) -> str:
+    """What a page is called."""
+    if reader.format == "tiff":
+        return "page"
+    return "picture" if reader.count is None and reader.format != "y4m" else "frame"
 
 
 def _sum(total: Result | None, result: Result) -> Result:
