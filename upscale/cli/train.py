@@ -15,6 +15,8 @@ from upscale.cli.console import Console
 from upscale.cli.progress import draw
 from upscale.errors import UsageError
 
+PATCHES = "patches"  # in a recipe's place: the data set of a teacher's answers
+
 if TYPE_CHECKING:
     from upscale.training.trainer import LogLine
 
@@ -73,14 +75,30 @@ def train(
     data_note: Annotated[
         str, typer.Option(help="What the data are and their terms; written in the weights' header.")
     ] = "",
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            help="For `train patches`: weights name or file of the network that answers.",
+            autocompletion=completion.weights,
+        ),
+    ] = None,
+    count: Annotated[int, typer.Option(help="For `train patches`: how many.")] = 5000,
+    seed: Annotated[int, typer.Option(help="For `train patches`: decides them.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="CPU threads.", min=1)] = None,
     list_recipes: Annotated[bool, typer.Option("--list", help="List the recipes and end.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but errors.")] = False,
 ) -> int:
-    """Train a network by a recipe; Ctrl-C or SIGTERM leaves a checkpoint for --resume."""
+    """Train a network by a recipe; Ctrl-C or SIGTERM leaves a checkpoint for --resume.
+
+    `upscale train patches` makes the data of recipes that learn from another network.
+    """
     if list_recipes:
         return _list()
+    if recipe == PATCHES:
+        return _patches(Console(quiet), data, teacher, out, count, seed, _device(device, threads))
+    if teacher is not None:
+        raise UsageError(f"--teacher goes with: upscale train {PATCHES} --data DIR --teacher FILE")
     if recipe is None or (data is None) == (pairs is None):
         raise UsageError(
             "name a recipe and its pictures: upscale train RECIPE --data DIR, or --pairs LR_DIR "
@@ -104,6 +122,29 @@ def train(
     with _bar(Console(quiet), plan.name, plan.steps) as report:
         done = run_recipe(plan, run, folder=release, data_note=data_note, report=report)
     return _finish(Console(quiet), run.out, plan.name, done)
+
+
+def _patches(
+    console: Console,
+    data: Path | None,
+    teacher: str | None,
+    out: Path | None,
+    count: int,
+    seed: int,
+    device: Any,
+) -> int:
+    if data is None or teacher is None or out is None:
+        raise UsageError(
+            f"patches need pictures, a network and a folder: upscale train {PATCHES} --data DIR "
+            "--teacher FILE -o FOLDER"
+        )
+    from upscale.training.teacher import make_patches
+
+    def report(done: int, total: int) -> None:
+        console.note(f"{out}: {done} of {total} patches")
+
+    make_patches(data, teacher, out, count=count, seed=seed, device=device, report=report)
+    return 0
 
 
 def _device(name: str, threads: int | None) -> Any:

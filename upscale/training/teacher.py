@@ -15,11 +15,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from upscale import files
+from upscale.checkpoints import build, load
+from upscale.errors import DataError, UsageError
+from upscale.fast import optimized
 from upscale.models import Network
+from upscale.training.data import Pixels, load_pictures
 from upscale.training.degradations import second_order
 from upscale.training.drawn import drawn_pictures
 
@@ -29,7 +32,53 @@ SHARD = 64  # patches of a file
 BATCH = 4  # patches that the teacher enlarges together
 DRAWN = 0.25  # share of drawn pictures
 
-Pixels = NDArray[np.uint8]
+
+def make_patches(
+    data: Path,
+    teacher: str,
+    folder: Path,
+    *,
+    count: int,
+    seed: int,
+    device: torch.device,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> int:
+    """Write ``count`` patches, rounded up to whole shards, into ``folder``; what is there stays.
+
+    Args:
+        data: Folder of pictures.
+        teacher: Weights name or checkpoint file of the network whose answers are taken.
+        folder: Where the shards go.
+        count: Patches in all.
+        seed: Of the data set.
+        device: Where the teacher runs.
+        report: Called with patches done and in all.
+
+    Returns:
+        Patches that are there now.
+
+    Raises:
+        DataError: No picture is large enough.
+        CheckpointError: The teacher cannot be loaded.
+        OutputError: A shard cannot be written.
+    """
+    if count < 1:
+        raise UsageError(f"--count {count} is not positive; give the number of patches")
+    network = optimized(build(load(teacher)).eval().to(device), device)
+    side = truth_side(network.scale)
+    pictures = [p for p in load_pictures(data, side, whole=True) if min(p.shape[:2]) >= side]
+    if not pictures:
+        raise DataError(f"{data}: none of the pictures is {side} pixels wide and high; use larger")
+    total = -(-count // SHARD)
+    make_shards(
+        pictures,
+        network,
+        folder,
+        shards=range(total),
+        seed=seed,
+        report=lambda shard: report((shard + 1) * SHARD, total * SHARD),
+    )
+    return total * SHARD
 
 
 def make_shards(
@@ -69,6 +118,7 @@ def truth_side(scale: int) -> int:
 def _shard(
     pictures: Sequence[Pixels], teacher: Network, rng: np.random.Generator, shard: int
 ) -> dict[str, Pixels]:
+    # The order of the draws decides the data set: released weights come from it.
     side, scale = truth_side(teacher.scale), teacher.scale
     weights = np.array([p.shape[0] * p.shape[1] for p in pictures], float) ** 0.5
     weights /= weights.sum()
@@ -107,8 +157,9 @@ def _crop(picture: Pixels, side: int, rng: np.random.Generator) -> Pixels:
 
 
 def _enlarge(teacher: Network, lr: Pixels) -> Pixels:
-    x = torch.from_numpy(lr).permute(0, 3, 1, 2).float().div_(255)
+    device = next((p.device for p in teacher.parameters()), torch.device("cpu"))
+    x = torch.from_numpy(lr).permute(0, 3, 1, 2).float().div_(255).to(device)
     with torch.inference_mode():
         sr = teacher(x.contiguous(memory_format=torch.channels_last)).float()
         rounded = sr.clamp(0, 1).mul(255).add(0.5).to(torch.uint8)
-    return np.ascontiguousarray(rounded.permute(0, 2, 3, 1).numpy())
+    return np.ascontiguousarray(rounded.permute(0, 2, 3, 1).cpu().numpy())
