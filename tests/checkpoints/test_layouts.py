@@ -149,22 +149,45 @@ def test_srcnn_needs_its_scale() -> None:
         recognise(dict(srcnn().state_dict()))
 
 
-@pytest.mark.parametrize(
-    "prefix", ["module.", "netG.", "module.netG.", "netG.module.", "generator.", "params_ema."]
-)
+PREFIXES = [
+    *("module.", "netG.", "module.netG.", "netG.module.", "generator.", "params_ema.", "model."),
+    *("_orig_mod.", "net_g.", "net_g_ema.", "generator_ema.", "ema_model.", "g_ema.", "network."),
+    *("ema_model.module.", "model.net_g.", "_orig_mod.module.", "module._orig_mod."),
+    "model.model.",
+]
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
 @pytest.mark.parametrize("rename", [dict, to_new, to_old])
-def test_prefixes(prefix: str, rename: Callable[[State], State]) -> None:
+def test_prefixes_and_counters(prefix: str, rename: Callable[[State], State]) -> None:
     state = dict(esrgan().state_dict())
-    assert_same(recognise({prefix + k: v for k, v in rename(state).items()}).state, state)
+    counters = {"n_averaged": torch.zeros(()), "step_counter": torch.zeros(1)}
+    counters |= {f"{prefix}conv_first.total_ops": torch.zeros(1)}
+    tensors = {prefix + key: value for key, value in rename(state).items()} | counters
+    assert_same(recognise(tensors).state, state)
+
+
+def test_a_part_may_be_compiled() -> None:
+    state = dict(esrgan().state_dict())
+    tensors = {k.replace("body.0.", "body.0._orig_mod."): v for k, v in state.items()}
+    assert_same(recognise(tensors).state, state)
+
+
+@pytest.mark.parametrize("averaged", ["net_g_ema.", "generator_ema.", "ema_model.", "g_ema."])
+@pytest.mark.parametrize("last", ["net_g.", "generator.", "netG.", "net_d."])
+def test_averaged_weights_win(averaged: str, last: str) -> None:
+    state = dict(esrgan().state_dict())
+    both = {last + key: value + 1 for key, value in state.items()}
+    both |= {averaged + key: value for key, value in state.items()}
+    both |= {"netD.conv0.weight": torch.zeros(1), "step_counter": torch.zeros(1)}
+    for tensors in (both, dict(reversed(both.items()))):
+        assert_same(recognise(tensors).state, state)
 
 
 def test_the_generator_of_a_pair() -> None:
     state = dict(esrgan().state_dict())
     pair = {f"netG.{k}": v for k, v in state.items()} | {"netD.conv0.weight": torch.zeros(1)}
     assert_same(recognise(pair).state, state)
-    both = {f"generator_ema.{k}": v for k, v in state.items()}
-    both |= {f"generator.{k}": v + 1 for k, v in state.items()} | {"step_counter": torch.zeros(1)}
-    assert_same(recognise(both).state, state)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
@@ -210,6 +233,8 @@ def test_unknown_networks_are_refused() -> None:
         recognise(numbered("stem.weight", "blocks.0.weight"))
     with pytest.raises(ArchitectureError, match="no tensors"):
         recognise({})
+    with pytest.raises(ArchitectureError, match="no tensors"):
+        recognise({"n_averaged": torch.zeros(1)})
 
 
 def without(state: State, key: str) -> State:

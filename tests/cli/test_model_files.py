@@ -12,13 +12,16 @@ import numpy as np
 import pytest
 import torch
 
-from tests.checkpoints.nets import esrgan
+from tests.checkpoints.nets import esrgan, srcnn
 from tests.checkpoints.test_conversion import evil
 from tests.checkpoints.test_layouts import to_old
+from tests.conftest import Finished
 from upscale import checkpoints
+from upscale.checkpoints import Hints, build, load, save
 from upscale.checkpoints.files import digest
 from upscale.resample import resize
 
+Cli = Callable[..., Finished]
 Command = Callable[..., "subprocess.Popen[bytes]"]
 
 
@@ -91,6 +94,41 @@ def test_a_bad_checkpoint_is_wrong_usage(
     path = picture.parent / "bad.pth"
     path.write_bytes(content)
     refused(run(command, picture, "-m", path), str(path), words)
+
+
+def test_the_scale_of_an_srcnn_is_the_one_asked_for(cli: Cli, picture: Path) -> None:
+    folder = picture.parent
+    torch.save(dict(srcnn().state_dict()), folder / "srcnn.pth")
+    done = cli(picture, "-m", folder / "srcnn.pth")
+    assert (done.code, len(done.lines)) == (2, 1)
+    assert "(--scale)" in done.err
+    for scale in ("2", "3"):
+        out = folder / f"{scale}.png"
+        done = cli(picture, "-m", folder / "srcnn.pth", "-s", scale, "-o", out)
+        assert done.code == 0, done.err
+        network = build(load(folder / "srcnn.pth", Hints(scale=int(scale))))
+        known = folder / f"known-x{scale}.safetensors"
+        save(known, network)
+        done = cli(picture, "-m", known, "-o", folder / f"{scale}-known.png")
+        assert done.code == 0, done.err
+        first, second = (cv2.imread(str(folder / n)) for n in (out, f"{scale}-known.png"))
+        assert np.array_equal(first, second)
+    assert cli(picture, "-m", folder / "srcnn.pth", "-s", "2.5", "-o", folder / "a.png").code == 2
+
+
+def test_what_is_no_checkpoint_has_a_remedy(cli: Cli, picture: Path) -> None:
+    folder = picture.parent
+    torch.jit.save(torch.jit.script(torch.nn.Conv2d(1, 1, 1)), folder / "script.pt")
+    (folder / "net.onnx").write_bytes(b"\x08\x08\x12\x07pytorch" + bytes(40))
+    for name, words in (
+        ("script.pt", "a TorchScript archive"),
+        ("script.pt", "state_dict()"),
+        ("net.onnx", "an ONNX file, which is not run here; give the .pth or .safetensors"),
+        ("none.onnx", "no checkpoint file"),
+    ):
+        done = cli(picture, "-m", folder / name)
+        assert (done.code, done.out, len(done.lines)) == (2, b"", 1)
+        assert words in done.err
 
 
 def test_what_is_not_pulled_is_wrong_usage(command: Command, picture: Path) -> None:

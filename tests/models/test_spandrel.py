@@ -179,6 +179,13 @@ def test_without_the_extra_the_refusal_names_it(
     ) as e:
         checkpoints.load(tmp_path / "dat.pth")
     assert "\n" not in str(e.value)
+    monkeypatch.delitem(sys.modules, "spandrel")
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "spandrel.py").write_text("import torchvision.none_of_this_build")
+    monkeypatch.setattr(torch, "__version__", "2.9.0+cpu")
+    remedy = r"install torchvision --index-url https://download.pytorch.org/whl/cpu \(for torch 2.9"
+    with pytest.raises(CheckpointError, match=remedy):
+        checkpoints.load(tmp_path / "dat.pth")
 
 
 def test_what_it_cannot_run_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

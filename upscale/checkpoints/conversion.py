@@ -30,18 +30,9 @@ from upscale.checkpoints.loading import Saved, load_safetensors, save, with_name
 from upscale.errors import ArchitectureError, CheckpointError, UsageError
 from upscale.files import refuse_existing
 
-WRAPPERS = (
-    "net_g_ema",
-    "generator_ema",
-    "g_ema",
-    "ema_model",
-    "model_state_dict",
-    "state_dict",
-    "params_ema",
-    "params-ema",
-    "params",
-    "model",
-    "net",
+WRAPPERS = (  # dictionaries around a state dict; averaged weights before those of the last step
+    *("net_g_ema", "generator_ema", "g_ema", "ema_model", "model_state_dict", "state_dict"),
+    *("params_ema", "params-ema", "params", "model", "net", "net_g", "netG", "generator"),
 )
 _KERNELS = {f"weights_conv{k}" for k in (1, 2, 3)} | {f"biases_conv{k}" for k in (1, 2, 3)}
 
@@ -174,6 +165,11 @@ def read_pickle(data: bytes) -> Any:
         AttributeError,
         OSError,
     ) as error:
+        if "TorchScript" in str(error):
+            raise CheckpointError(
+                "it is a TorchScript archive, a program, which is not run; save the tensors alone "
+                "where it was made: torch.save(network.state_dict(), 'net.pth')"
+            ) from error
         first = str(error).strip().partition("\n")[0][:120]
         raise CheckpointError(
             f"it is truncated, damaged, or no PyTorch state dict ({first}); fetch it again"

@@ -7,8 +7,6 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-
 from upscale.errors import CheckpointError, HashError
 
 PICKLES = ("a PyTorch (zip) file", "a pickle file")
@@ -101,6 +99,8 @@ def to_convert(path: Path) -> bool:
 @contextlib.contextmanager
 def safetensors_errors(path: Path, first: bytes) -> Iterator[None]:
     """The errors of the safetensors library in our words; ``first`` are bytes of the file."""
+    from safetensors import SafetensorError  # lists of names do without
+
     contents = foreign_format(first)
     if not first:
         raise CheckpointError(f"{path}: the file is empty; fetch or save it again")
@@ -131,6 +131,8 @@ def read_header(path: Path) -> dict[str, str]:
     Raises:
         CheckpointError: No such file; empty, truncated, or no safetensors file.
     """
+    from safetensors import safe_open
+
     with safetensors_errors(path, read_bytes(path, 16)), safe_open(path, "np") as file:
         return dict(file.metadata() or {})
 

@@ -85,10 +85,13 @@ def recognised(state: Mapping[str, Tensor]) -> tuple[SpandrelConfig, Any]:
     try:
         import spandrel
     except (ImportError, RuntimeError, OSError) as error:
-        reason = str(error).partition("\n")[0]
+        reason, remedy = str(error).partition("\n")[0], "pip install 'upscale[spandrel]'"
+        if "torchvision" in reason:  # the one that belongs to this build of PyTorch
+            build = torch.__version__.partition("+")[2]
+            index = f" --index-url https://download.pytorch.org/whl/{build}" if build else ""
+            remedy = f"pip install torchvision{index} (for torch {torch.__version__})"
         raise CheckpointError(
-            f"more networks run with spandrel, which cannot be imported here ({reason}): pip "
-            f"install 'upscale[spandrel]'"
+            f"more networks run with spandrel, which cannot be imported here ({reason}): {remedy}"
         ) from error
     try:
         with torch.random.fork_rng(devices=[]):
