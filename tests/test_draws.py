@@ -52,7 +52,7 @@ def test_the_variances_are_those_of_draws_and_generator() -> None:
     between = alone.var(0).mean(1)
     torch.testing.assert_close(found[:, 3], between, atol=1e-7, rtol=1e-4)
     with torch.no_grad():
-        own = prepared.network.given(lr).log_std.exp() ** 2  # type: ignore[operator]
+        own = prepared.network.condition(lr).log_std.exp() ** 2  # type: ignore[operator]
     torch.testing.assert_close(found[:, 4:], own, atol=1e-8, rtol=1e-4)
     single = joined(prepared, lr, noise=Noise(0, 1.0, spread=True))
     assert single[:, 3].abs().max() == 0

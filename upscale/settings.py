@@ -170,6 +170,16 @@ class Settings:
         "colour and alpha are enlarged as they stand.",
         check=one_of("network", "bicubic", "separate"),
     )
+    seamless: str = model_option(
+        "",
+        "--seamless [x|y]",
+        "Textures that tile: the right edge goes on at the left, the bottom at the top; x or y: "
+        "one of the two alone.",
+        shown="off",
+        check=lambda v: (
+            "" if v in ("", "x", "y", "xy") else "is unknown: give x, y, or none of both"
+        ),
+    )
     color_fix: bool = model_option(
         False, "--color-fix", "Put the input's low frequencies back, against colour drift."
     )
@@ -212,6 +222,9 @@ class Settings:
         denoise: object = self.denoise
         if isinstance(denoise, str):
             object.__setattr__(self, "denoise", _denoise(denoise))
+        seamless: object = self.seamless
+        if isinstance(seamless, bool):
+            object.__setattr__(self, "seamless", "xy" if seamless else "")
         if self.assume_icc is not None:
             object.__setattr__(self, "assume_icc", os.fspath(self.assume_icc))
         check_options(self)

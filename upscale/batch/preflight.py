@@ -21,6 +21,7 @@ from upscale.errors import ImageError
 from upscale.image import FORMATS, Encoding, Info, check_input, create
 from upscale.settings import Settings
 from upscale.upscaler import Upscaler, same_format
+from upscale.upscaler.seamless import margins
 
 HEAD_BYTES = 1 << 16
 PROBE_SIDE = 96  # of the picture that the speed is measured on, LR pixels
@@ -117,9 +118,11 @@ def _forecast(
     sample = info.channels * info.depth // 8
     before, after = width * height * sample, out_width * out_height * sample
     held = memory.held_bytes(before, after, (width + out_width) * sample)
-    native = upscaler.native()
+    native, networks = upscaler.native(), [stage.network for stage in upscaler.chain()]
+    down, across = margins(settings, networks, (height, width), (out_height, out_width))
+    seen = (width + 2 * across, height + 2 * down)
     running = memory.running_bytes(
-        upscaler.device, width, height, native.scale, native.channels, native.dtype
+        upscaler.device, *seen, native.scale, native.channels, native.dtype
     )
     shape = (out_height, out_width, info.channels)
     return Forecast(

@@ -67,6 +67,7 @@ class Commands(TyperGroup):
         self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any
     ) -> Any:
         """The context of the main job, unless a command is named or a shell asks for all."""
+        args = _with_axes(args)
         if (args and args[0] in COMMANDS) or (extra.get("resilient_parsing") and not args):
             return super().make_context(info_name, args, parent, **extra)
         _refuse_mistyped_command(args[0] if args else "")
@@ -79,6 +80,16 @@ class Commands(TyperGroup):
             return own
         context = self.make_context("upscale", ["-"], resilient_parsing=True)
         return own + list(context.command.shell_complete(context, incomplete))
+
+
+def _with_axes(args: list[str]) -> list[str]:
+    """``--seamless=xy`` for a ``--seamless`` that no axis follows: typer has no optional values."""
+    end = args.index("--") if "--" in args else len(args)
+    given = list(args)
+    for at, (word, following) in enumerate(zip(args, [*args[1:], ""], strict=True)):
+        if at < end and word == "--seamless" and following not in ("x", "y", "xy"):
+            given[at] = "--seamless=xy"
+    return given
 
 
 app = typer.Typer(cls=Commands, add_completion=False)

@@ -24,12 +24,21 @@ class Noise:
         samples: Draws that the result is the mean of; draw k has the seed ``seed + k``.
         spread: Give two more channels: the variance between the draws (0 for a single one) and the
             variance that each draw has by itself, both the mean over the colours.
+        period: Rows and columns after which the noise repeats; 0: never.
+        margin: Rows and columns before the first ones of a period.
     """
 
     seed: int = 0
     temperature: float = 0.8
     samples: int = 1
     spread: bool = False
+    period: tuple[int, ...] = (0, 0)
+    margin: tuple[int, ...] = (0, 0)
+
+    def larger(self, scale: int) -> Noise:
+        """The same for a picture that is ``scale`` times as large."""
+        period, margin = (tuple(scale * n for n in pair) for pair in (self.period, self.margin))
+        return replace(self, period=period, margin=margin)
 
     def of(self, sample: int) -> Noise:
         """One of the draws alone."""
@@ -42,6 +51,15 @@ class Noise:
 
         Returns (1, channels, height, width) float32: a part of that of any larger picture.
         """
+        if any(self.period):
+            rows = _runs(first - self.margin[0], height, self.period[0])
+            cols = _runs(left - self.margin[1], width, self.period[1])
+            once = replace(self, period=(0, 0))
+            bands = [
+                torch.cat([once.draw(channels, h, w, first=y, left=x) for x, w in cols], -1)
+                for y, h in rows
+            ]
+            return torch.cat(bands, -2)
         # Columns are drawn in whole blocks, each row and channel of one from its own generator,
         # whose counter is its place: so a part of the picture draws what the whole would.
         blocks = range(left // BLOCK, -(-(left + width) // BLOCK))
@@ -55,6 +73,19 @@ class Noise:
         offset = left - blocks.start * BLOCK
         cut = drawn.reshape(channels, height, -1)[:, :, offset : offset + width]
         return torch.from_numpy(cut * np.float32(self.temperature))[None]
+
+
+def _runs(start: int, length: int, period: int) -> list[tuple[int, int]]:
+    """Where ``length`` places from ``start`` on lie in periods: first place and number of each."""
+    if not period:
+        return [(start, length)]
+    runs = []
+    while length > 0:
+        first = start % period
+        count = min(length, period - first)
+        runs.append((first, count))
+        start, length = start + count, length - count
+    return runs
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from upscale.settings import Settings
 from upscale.strips import Window, ahead
 from upscale.upscaler.networks import Networks
 from upscale.upscaler.result import Result
+from upscale.upscaler.seamless import margins, wrapped
 
 Variances = Callable[[NDArray[np.float32]], None]  # takes rows of both parts, (2, h, W)
 STILL = Noise(temperature=0)  # of transparency nothing is guessed
@@ -81,7 +82,20 @@ class Enlargement:
         # 2. The networks for that.
         self.stages = upscaler.chain(max(self._full[0] / height, self._full[1] / width))
         self._hint = settings.distortion(height, width)
-        # 3. What they see of the picture, and the rest.
+        # 3. A texture that tiles comes with margins of its other side.
+        self._shape, self._scale = (
+            (height, width),
+            max(self._full[0] / height, self._full[1] / width),
+        )
+        self._margins = (0, 0)
+        if settings.seamless:
+            networks = [stage.network for stage in self.stages]
+            self._margins = margins(settings, networks, self._shape, self._full)
+            down, across = self._margins
+            more = (2 * down * self._full[0] // height, 2 * across * self._full[1] // width)
+            self._full = (self._full[0] + more[0], self._full[1] + more[1])
+            reader = wrapped(reader, down, across)
+        # 4. What they see of the picture, and the rest.
         self.lr, self.rest = color.split(
             reader,
             self.stages[0].channels,
@@ -115,18 +129,25 @@ class Enlargement:
             alphas = self._enlarged(alpha, progress[count:], self._alpha, STILL)
         # 2. Variances leave here; low frequencies of the input come back in.
         if self.variances is not None:
-            strips = _without_variances(strips, self.variances)
+            strips = _without_variances(strips, self.variances, _middle_of(full, self.shape))
         if self._settings.color_fix:
             strips = color.fix_drift(strips, rest.lr(), rest.shape, full)
         # 3. With the rest they are a picture, of which what is over is cut off.
-        yield from _middle(color.merge(strips, rest, full, alphas), full, self.shape)
+        middle = _middle_of(full, self.shape)
+        for pixels in color.merge(strips, rest, full, alphas):
+            part = middle(pixels)
+            if len(part):
+                yield np.ascontiguousarray(part)
         self._seconds = time.perf_counter() - self._started
 
     @property
     def _noise(self) -> Noise:
         """What networks with noise draw."""
-        s = self._settings
-        return Noise(s.seed, s.temperature, s.samples, spread=self.variances is not None)
+        s, spread = self._settings, self.variances is not None
+        period = tuple(
+            side if margin else 0 for side, margin in zip(self._shape, self._margins, strict=True)
+        )
+        return Noise(s.seed, s.temperature, s.samples, spread, period, self._margins)
 
     def _enlarged(
         self, lr: Window, progress: list[Progress | None], tally: Tally, noise: Noise
@@ -147,8 +168,10 @@ class Enlargement:
         """Strips of what the networks make, each of which reads its rows from the one before."""
         settings = self._settings
         strips: Iterator[Tensor] = iter(())
+        scale = 1  # of what a network reads
         for stage, told in zip(self.stages, progress, strict=True):
             drawn = noise if stage is self.stages[-1] else replace(noise, spread=False)
+            drawn = drawn.larger(scale)
             results = run(
                 stage,
                 lr,
@@ -160,6 +183,7 @@ class Enlargement:
                 report=report,
             )
             strips = (rows.clamp_(0, 1) for _, _, rows in results)
+            scale *= stage.scale
             height, width = (side * stage.scale for side in lr.shape[-2:])
             lr = Window(strips, (1, stage.channels + 2 * drawn.spread, height, width))
         return strips
@@ -172,7 +196,7 @@ class Enlargement:
     @property
     def result(self) -> Result:
         """How the picture is enlarged; tile, retries and seconds once the last strip is out."""
-        (height, width), last = self.rest.shape, self.stages[-1]
+        (height, width), last = self._shape, self.stages[-1]
         noise = self._noise
         is_drawn = any(stage.network.noise_channels for stage in self.stages)
         return Result(
@@ -180,7 +204,7 @@ class Enlargement:
             weights={name: sha for stage in self.stages for name, sha in stage.weights.items()},
             alpha=next((s.alpha for s in self.stages if s.alpha is not None), None),
             denoise=next((s.denoise for s in self.stages if s.denoise is not None), None),
-            scale=max(self._full[0] / height, self._full[1] / width),
+            scale=self._scale,
             device=str(last.device),
             dtype=dtype_name(last.dtype),
             tile=self._colour.report.tile,
@@ -232,24 +256,29 @@ def _timed(strips: Iterator[Tensor], tally: Tally) -> Iterator[Tensor]:
         yield strip
 
 
-def _without_variances(strips: Iterable[Tensor], variances: Variances) -> Iterator[Tensor]:
-    """The strips without their two channels of variance, which ``variances`` takes."""
+def _without_variances(
+    strips: Iterable[Tensor], variances: Variances, middle: Callable[[Pixels], Pixels]
+) -> Iterator[Tensor]:
+    """The strips without their two channels of variance, whose middle ``variances`` takes."""
     for rows in strips:
-        variances(rows[0, -2:].clamp_min(0).numpy())
+        part = middle(rows[0, -2:].clamp_min(0).permute(1, 2, 0).numpy())
+        if len(part):
+            variances(np.ascontiguousarray(part.transpose(2, 0, 1)))
         yield rows[:, :-2]
 
 
-def _middle(
-    strips: Iterable[Pixels], full: tuple[int, int], shape: tuple[int, int, int]
-) -> Iterator[Pixels]:
-    """The middle of a picture of ``full`` height and width that comes as strips (h, W, C)."""
+def _middle_of(full: tuple[int, int], shape: tuple[int, int, int]) -> Callable[[Pixels], Pixels]:
+    """Cuts strips (h, W, C) of a picture of ``full`` height and width to its middle of ``shape``.
+
+    To be called with every strip, from top to bottom.
+    """
     height, width, _ = shape
-    if (height, width) == full:
-        yield from strips
-        return
     left, row = (full[1] - width) // 2, -((full[0] - height) // 2)
-    for strip in strips:
+
+    def middle(strip: Pixels) -> Pixels:
+        nonlocal row
         part = strip[max(0, -row) : max(0, height - row), left : left + width]
         row += len(strip)
-        if len(part):
-            yield np.ascontiguousarray(part)
+        return part
+
+    return middle
