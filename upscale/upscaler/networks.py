@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import math
+import os
 import threading
 from dataclasses import dataclass, field, replace
 
@@ -12,9 +14,11 @@ import torch
 from upscale.checkpoints import build, families, resolve, select
 from upscale.checkpoints.names import chain_of, normal
 from upscale.device import choose_dtype
-from upscale.errors import UsageError
+from upscale.errors import DeviceError, UsageError
 from upscale.inference import Prepared, prepare
 from upscale.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ class Networks:
             UsageError: The networks of a chain do not fit together, or an option does not apply.
         """
         self.settings, self.device = settings, device
-        self._lock = threading.Lock()
+        self._lock, self._process = threading.Lock(), os.getpid()
         self._parts = _parts(settings)
         self._scales = [
             {entry.scale for entry in families().get(normal(part.model), ())}
@@ -104,9 +108,26 @@ class Networks:
         self.scale = float(settings.scale or math.prod(defaults))
 
     def chain(self, scale: float | None = None) -> tuple[Stage, ...]:
-        """The networks that run, in order, for an enlargement of ``scale`` (None: the default)."""
+        """The networks that run, in order, for an enlargement of ``scale`` (None: the default).
+
+        Raises:
+            DeviceError: This process was forked after they were loaded, and has no such device.
+        """
+        if os.getpid() != self._process:
+            self._after_fork()
         with self._lock:
             return self._stages(self.scale if scale is None else scale)
+
+    def _after_fork(self) -> None:
+        """Go on in a child process, which has none of the threads of its parent."""
+        ways = "load the model in the child, or start processes by spawn or forkserver"
+        if self.device.type != "cpu":
+            raise DeviceError(
+                f"this process was forked after {self.settings.model} was loaded on {self.device}, "
+                f"which cannot be used in it: {ways}"
+            )
+        self._lock, self._process = threading.Lock(), os.getpid()
+        logger.warning("forked after a model was loaded: one thread computes; for more, %s", ways)
 
     def native(self, scale: float | None = None) -> Stage:
         """The last network that runs for an enlargement of ``scale`` (None: the default)."""

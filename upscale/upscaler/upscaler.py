@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from inspect import Parameter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -50,8 +51,15 @@ class Upscaler(Networks):
 
     Where methods take ``changes``, one picture may have other settings than the model was loaded
     with: ``scale``, ``size`` (width, height), ``quality`` and so on, but no other ``model``,
-    ``alpha``, ``denoise`` or ``dtype``.
+    ``alpha``, ``denoise`` or ``dtype``. It can be pickled, as model and settings: it is loaded once
+    in each process where it arrives.
     """
+
+    device_name = "auto"  # as it was asked for
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What makes it again in another process."""
+        return _arrived, (self.settings, self.device_name)
 
     @overload
     def image(
@@ -367,4 +375,23 @@ load.__signature__ = signature(  # type: ignore[attr-defined]
 def load_settings(settings: Settings, device: str = "auto") -> Upscaler:
     """Load the model that settings name; see :func:`load`."""
     memory.keep_large_blocks()
-    return Upscaler(settings, choose_device(device))
+    _mind_forks()
+    upscaler = Upscaler(settings, choose_device(device))
+    upscaler.device_name = device
+    return upscaler
+
+
+@lru_cache(maxsize=4)
+def _arrived(settings: Settings, device: str) -> Upscaler:
+    """An upscaler that was pickled: loaded once for all that come to this process."""
+    return load_settings(settings, device)
+
+
+@lru_cache(maxsize=1)
+def _mind_forks() -> None:
+    """Let children that are forked from here compute with one thread.
+
+    PyTorch's other threads are not in a child, and it would wait for them without end.
+    """
+    if hasattr(os, "register_at_fork"):  # not on Windows
+        os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
