@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 import multiprocessing
-import os
 import pickle
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -345,19 +345,6 @@ def test_a_library_of_other_sources_is_left_alone(monkeypatch: pytest.MonkeyPatc
     assert "install upscale again" in native.trouble()
 
 
-SCRIPT = """
-import sys, torch
-sys.path.append({tests!r})
-from tests.fast.test_native import network, optimized, picture
-for name in ("esrgan light", "swinir pixelshuffle x4", "srcnn 9-5-5"):
-    plain = network(name)
-    fast = optimized(plain)
-    x = picture(plain, 19, 22)
-    a, b = plain(x), fast(x)
-    print(fast.backend, float((a - b).abs().max() / a.abs().max()))
-"""
-
-
 def has(name: str) -> bool:
     """Whether the build and this CPU have an instruction set."""
     if KERNELS is None:
@@ -367,51 +354,47 @@ def has(name: str) -> bool:
     return bool(found)
 
 
+@pytest.fixture
+def choosing(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """Kernels are looked for anew, before the test and after it."""
+    native.load.cache_clear()
+    yield monkeypatch
+    monkeypatch.undo()
+    native.load.cache_clear()
+    native.load()
+
+
 @pytest.mark.parametrize("wanted", ["off", "baseline", "avx2", "avx512"])
-def test_instruction_sets(wanted: str) -> None:
+def test_instruction_sets(wanted: str, choosing: pytest.MonkeyPatch) -> None:
     if wanted != "off" and not has(wanted):
         pytest.skip(f"this machine's kernels or CPU have no {wanted}")
-    finished = subprocess.run(
-        [sys.executable, "-P", "-c", SCRIPT.format(tests=str(ROOT))],
-        env={**os.environ, "UPSCALE_KERNELS": wanted},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    backend = "torch" if wanted == "off" else f"native {wanted}"
-    for line in finished.stdout.splitlines():
-        found, _, error = line.rpartition(" ")
-        assert found == backend
-        assert float(error) <= 2 * CLOSE  # the plain network rounds too
+    choosing.setenv("UPSCALE_KERNELS", wanted)
+    for name in ("esrgan light", "swinir pixelshuffle x4", "srcnn 9-5-5"):
+        plain = network(name)
+        fast = optimized(plain)
+        assert fast.backend == ("torch" if wanted == "off" else f"native {wanted}")
+        assert difference(plain, fast, picture(plain, 19, 22)) <= CLOSE
 
 
 @needs_kernels
-def test_an_unknown_instruction_set_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("UPSCALE_KERNELS", "mmx")
-    native.load.cache_clear()
-    try:
-        with pytest.raises(UsageError, match=r"UPSCALE_KERNELS=mmx.*off"):
-            native.load()
-    finally:
-        native.load.cache_clear()
+def test_an_unknown_instruction_set_is_refused(choosing: pytest.MonkeyPatch) -> None:
+    choosing.setenv("UPSCALE_KERNELS", "mmx")
+    with pytest.raises(UsageError, match=r"UPSCALE_KERNELS=mmx.*off"):
+        native.load()
 
 
 @pytest.mark.parametrize("content", [None, b"", b"not a library"])
 def test_without_a_library_the_networks_run_in_torch(
-    content: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    content: bytes | None, tmp_path: Path, choosing: pytest.MonkeyPatch
 ) -> None:
     library = tmp_path / "upscale_kernels.so"
     if content is not None:
         library.write_bytes(content)
-    monkeypatch.setattr(native, "LIBRARY", library)
-    monkeypatch.delenv("UPSCALE_KERNELS", raising=False)
-    native.load.cache_clear()
-    try:
-        plain = network("esrgan light")
-        assert optimized(plain) is plain
-        assert prepare(plain).network.backend == "torch"
-    finally:
-        native.load.cache_clear()
+    choosing.setattr(native, "LIBRARY", library)
+    choosing.delenv("UPSCALE_KERNELS", raising=False)
+    plain = network("esrgan light")
+    assert optimized(plain) is plain
+    assert prepare(plain).network.backend == "torch"
 
 
 @needs_kernels

@@ -6,6 +6,7 @@ import importlib
 import json
 import sys
 import types
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -122,17 +123,31 @@ def test_what_spandrel_recognises_runs(kind: str, tmp_path: Path) -> None:
             assert built(smooth(17, 21)).shape == (1, 3, 17 * built.scale, 21 * built.scale)
 
 
+def test_torch_does_not_warn_of_it(kind: str) -> None:
+    state = random(kind).state_dict()
+    always = torch.is_warn_always_enabled()
+    torch.set_warn_always(True)  # else once in a process
+    try:
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            found = checkpoints.Checkpoint("spandrel", _config(state), state)
+            checkpoints.build(found)(smooth(16, 24))
+    finally:
+        torch.set_warn_always(always)
+    assert [str(warning.message) for warning in seen] == []
+
+
 def test_tiled_is_whole_within_one_level(kind: str) -> None:
     state = random(kind).state_dict()
     found = checkpoints.Checkpoint("spandrel", _config(state), state)
     prepared = prepare(checkpoints.build(found))
-    lr = smooth(150, 131)
+    lr = smooth(110, 71)
 
     def rows(tile: int | str) -> torch.Tensor:
         return torch.cat([strip for _, _, strip in run(prepared, lr, tile=tile)], -2)  # type: ignore[arg-type]
 
     whole = rows("off")
-    for tile in (32, 48, 64):
+    for tile in (32, 48):
         levels = float((rows(tile) - whole).abs().max()) * 255
         print(f"{kind}, tile {tile}: {levels:.4f} levels; values {whole.std():.3f}")
         assert levels < 1

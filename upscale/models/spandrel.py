@@ -8,6 +8,7 @@ not (the reach of the network) is assumed with room to spare.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
@@ -93,6 +94,8 @@ def recognised(state: Mapping[str, Tensor]) -> tuple[SpandrelConfig, Any]:
         raise CheckpointError(
             f"more networks run with spandrel, which cannot be imported here ({reason}): {remedy}"
         ) from error
+    # Its networks call torch.meshgrid as it was before it took an order of axes.
+    warnings.filterwarnings("ignore", r"torch\.meshgrid: in an upcoming release", UserWarning)
     try:
         with torch.random.fork_rng(devices=[]):
             found = spandrel.ModelLoader().load_from_state_dict(dict(state))
