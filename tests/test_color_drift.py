@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from upscale.color import drift, fix_drift
+from upscale.color import drift
+from upscale.color.drift import fix_drift
 from upscale.resample import resize
 
 

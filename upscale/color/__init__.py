@@ -6,7 +6,6 @@ apart). Out go rows of pixels: :func:`merge` puts chroma, alpha, profile and ran
 """
 
 from upscale.color.alpha import bleed
-from upscale.color.drift import fix_drift
 from upscale.color.luma import (
     Luma,
     gray_to_luma,
@@ -22,7 +21,6 @@ __all__ = [
     "Luma",
     "Split",
     "bleed",
-    "fix_drift",
     "gray_to_luma",
     "luma_in",
     "luma_to_gray",

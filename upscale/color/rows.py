@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,11 +22,13 @@ from upscale.color.luma import (
 from upscale.color.pixels import by_rows, straight, to_pixels
 from upscale.color.statistics import Statistics, rows_of, statistics
 from upscale.errors import UsageError
-from upscale.icc import Profile, build, parse
 from upscale.image import Metadata, Pixels, Reader
 from upscale.resample import resize, source_rows
 from upscale.settings import AlphaMode, IccMode
 from upscale.strips import Window, cut
+
+if TYPE_CHECKING:
+    from upscale.icc import Profile
 
 PIXELS = 1 << 19  # that are converted at once
 PIXELS_HOLES = 1 << 22  # the same where holes are filled: every strip needs many rows around it
@@ -206,10 +208,13 @@ def split(
     """
     if channels not in (1, 3):
         raise UsageError(f"a network of {channels} channels has no colour; use one of 1 or 3")
-    metadata = reader.metadata
-    profile = parse(metadata.icc) if metadata.icc is not None else None
-    if icc == "srgb" and (metadata.icc is not None or metadata.cmyk is not None):
-        metadata = replace(metadata, icc=build("sRGB"), cmyk=None)
+    metadata, profile = reader.metadata, None
+    if metadata.icc is not None or metadata.cmyk is not None:
+        from upscale.icc import build, parse  # most pictures have no profile
+
+        profile = parse(metadata.icc) if metadata.icc is not None else None
+        if icc == "srgb":
+            metadata = replace(metadata, icc=build("sRGB"), cmyk=None)
     found = Split(
         reader=reader,
         metadata=metadata,

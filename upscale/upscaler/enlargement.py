@@ -21,7 +21,6 @@ from upscale.settings import Settings
 from upscale.strips import Window, ahead
 from upscale.upscaler.networks import Networks
 from upscale.upscaler.result import Result
-from upscale.upscaler.seamless import margins, wrapped
 
 Variances = Callable[[NDArray[np.float32]], None]  # takes rows of both parts, (2, h, W)
 STILL = Noise(temperature=0)  # of transparency nothing is guessed
@@ -89,6 +88,8 @@ class Enlargement:
         )
         self._margins = (0, 0)
         if settings.seamless:
+            from upscale.upscaler.seamless import margins, wrapped
+
             networks = [stage.network for stage in self.stages]
             self._margins = margins(settings, networks, self._shape, self._full)
             down, across = self._margins
@@ -131,7 +132,9 @@ class Enlargement:
         if self.variances is not None:
             strips = _without_variances(strips, self.variances, _middle_of(full, self.shape))
         if self._settings.color_fix:
-            strips = color.fix_drift(strips, rest.lr(), rest.shape, full)
+            from upscale.color.drift import fix_drift
+
+            strips = fix_drift(strips, rest.lr(), rest.shape, full)
         # 3. With the rest they are a picture, of which what is over is cut off.
         middle = _middle_of(full, self.shape)
         for pixels in color.merge(strips, rest, full, alphas):
