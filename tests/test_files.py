@@ -17,7 +17,6 @@ from upscale.files import (
     remove_own,
     remove_stale,
     temporary,
-    write,
     write_bytes,
 )
 
@@ -73,23 +72,6 @@ def test_permissions_follow_the_umask(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o640
 
 
-def test_a_disk_that_loses_bytes_is_found_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "a"
-    sync = os.fsync
-
-    def lose(number: int) -> None:
-        sync(number)
-        os.truncate(number, 3)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", lose)
-        with pytest.raises(OutputError, match="read back"):
-            write(path, [b"content"], replace=False)
-    assert os.listdir(tmp_path) == []
-
-
 def test_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Some file systems have none: the file is renamed, and still never onto another."""
     path = tmp_path / "a"
@@ -98,9 +80,9 @@ def test_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         raise OSError(1, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", fail)
-    write(path, [b"one"], replace=False)
+    write_bytes(path, [b"one"], overwrite=False)
     with pytest.raises(OutputError, match="exists"):
-        write(path, [b"two"], replace=False)
+        write_bytes(path, [b"two"], overwrite=False)
     assert path.read_bytes() == b"one"
     assert os.listdir(tmp_path) == ["a"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import hashlib
 import json
 import re
 import subprocess
@@ -143,7 +142,7 @@ def test_a_dry_run_says_what_the_run_does(cli: Any, tmp_path: Path) -> None:
     assert (line["out_width"], line["action"]) == (96, "do")
 
 
-def test_a_picture_is_decoded_once_and_read_back_once(
+def test_a_picture_is_decoded_once(
     cli: Any, tiny: str, picture: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[str] = []
@@ -159,6 +158,5 @@ def test_a_picture_is_decoded_once_and_read_back_once(
 
     counted(vips, "rows")
     counted(job, "probe")
-    counted(hashlib, "file_digest")
     assert cli(picture, "-m", tiny, "-o", picture.with_name("big.png")).code == 0
-    assert calls == ["rows", "probe", "file_digest"]  # decoded; then looked at, and read back
+    assert calls == ["rows", "probe"]  # decoded; then its header is looked at

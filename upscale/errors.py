@@ -1,10 +1,21 @@
-"""The exception tree. Every message names the value and the remedy, on one line.
+"""The exception tree, and what the system's errors are called. Every message is one line.
 
 Exit status of the command line: ``exit_code`` of the error (1: a picture or a file failed; 2: wrong
 usage, nothing was started).
 """
 
 from __future__ import annotations
+
+import errno
+
+WORDS = {
+    errno.ENOSPC: "no space left on the device",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.ENOENT: "no such file",
+    errno.EACCES: "permission denied",
+    errno.EROFS: "the file system is read-only",
+    errno.ENAMETOOLONG: "the name is too long",
+}
 
 
 class UpscaleError(Exception):
@@ -63,3 +74,13 @@ class OutOfMemoryError(UpscaleError):
 
 class DataError(UpscaleError):
     """Training or evaluation data are missing or too small."""
+
+
+def reason(error: BaseException) -> str:
+    """Why an operation failed, on one line and without the name of the file."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number is not None:
+        return WORDS.get(number) or getattr(error, "strerror", "") or type(error).__name__
+    if isinstance(error, FileNotFoundError):
+        return WORDS[errno.ENOENT]
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,8 +1,8 @@
 """Files on this machine that appear whole or not at all.
 
-A file is written under a temporary name in its own folder, flushed to the disk, read back and
-compared, and then given its name. The temporary name says which process writes it, so that what a
-killed process left behind is known as such.
+Everything that is written goes through ``atomic``: under a temporary name in its own folder,
+flushed to the disk, then renamed. The temporary name says which process writes it, so that what a
+killed process left behind is known as such (``remove_stale``).
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
+from typing import BinaryIO
 
-from upscale.errors import OutputError
+from upscale.errors import OutputError, reason
 
 Name = str | os.PathLike[str]
 
@@ -28,57 +29,50 @@ STALE_SECONDS = 24 * 3600.0  # after which a file of another machine's process i
 _own: set[str] = set()  # temporary files of this process
 
 
-def write_bytes(path: Name, parts: Iterable[bytes], *, overwrite: bool) -> None:
-    """Write a file as :func:`write` does; every failure is an error with its remedy.
-
-    Raises:
-        OutputError: It exists and ``overwrite`` is false; no such folder, read-only, no space; it
-            does not read back.
-    """
-    refuse_existing(path, overwrite)
-    try:
-        write(path, parts, replace=overwrite)
-    except OSError as error:
-        raise cannot_write(path, error) from error
-
-
-def write(
+@contextlib.contextmanager
+def atomic(
     path: Name,
-    parts: Iterable[bytes | memoryview],
     *,
     replace: bool,
     finished: Callable[[str, str], None] | None = None,
-) -> None:
-    """Write a file whole or not at all.
+) -> Iterator[BinaryIO]:
+    """Give a file to write and to read that gets its name at the end; after an error it is gone.
 
     Args:
         path: Its final name.
-        parts: Its content.
         replace: Whether an existing file may be replaced.
-        finished: Called with the temporary name and the SHA-256 of the file, just before it is
-            renamed.
+        finished: Called with the temporary name and the SHA-256 of what was written, just before
+            the file is renamed.
 
     Raises:
-        OutputError: It exists and may not be replaced, or it does not read back.
+        OutputError: The name is taken and may not be replaced.
         OSError: The disk is full, the folder read-only, ...
     """
     with temporary(path) as name:
-        written = hashlib.sha256()
-        with open(name, "xb") as file:
-            for part in parts:
-                file.write(part)
-                written.update(part)
+        with open(name, "x+b") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
-        with open(name, "rb") as file:
-            found = hashlib.file_digest(file, "sha256")
-        if found.digest() != written.digest():
-            raise OutputError(
-                f"{os.fspath(path)}: what was written does not read back; check the disk"
-            )
+            file.seek(0)
+            digest = hashlib.file_digest(file, "sha256").hexdigest() if finished else ""
         if finished is not None:
-            finished(name, written.hexdigest())
+            finished(name, digest)
         publish(name, path, replace=replace)
+
+
+def write_bytes(path: Name, parts: Iterable[bytes], *, overwrite: bool) -> None:
+    """Write a file whole or not at all; every failure is an error with its remedy.
+
+    Raises:
+        OutputError: It exists and ``overwrite`` is false; no such folder, read-only, no space.
+    """
+    refuse_existing(path, overwrite)
+    try:
+        with atomic(path, replace=overwrite) as file:
+            for part in parts:
+                file.write(part)
+    except OSError as error:
+        raise cannot_write(path, error) from error
 
 
 @contextlib.contextmanager
@@ -108,18 +102,12 @@ def publish(name: str, path: Name, *, replace: bool) -> None:
     else:
         try:
             os.link(name, path)
-        except FileExistsError as error:
-            raise _exists(path) from error
-        except OSError as error:  # a file system without hard links
+        except OSError as error:  # the name is taken, or the file system has no hard links
             if os.path.lexists(path):
                 raise _exists(path) from error
             os.replace(name, path)
-    _sync_folder(os.path.dirname(path) or ".")
-
-
-def _sync_folder(folder: str) -> None:
     with contextlib.suppress(OSError):  # not every system opens folders
-        number = os.open(folder, os.O_RDONLY)
+        number = os.open(os.path.dirname(path) or ".", os.O_RDONLY)
         try:
             os.fsync(number)
         finally:
@@ -147,11 +135,10 @@ def refuse_existing(path: Name, overwrite: bool) -> None:
 
 def cannot_write(path: Name, error: OSError) -> OutputError:
     """The error for a file that the system will not write, with the reason."""
-    name = os.fspath(path)
+    text = f"{os.fspath(path)}: cannot be written ({reason(error)})"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return OutputError(f"{name}: no space left; free some, or write elsewhere")
-    reason = error.strerror or type(error).__name__
-    return OutputError(f"{name}: cannot be written ({reason}); check the folder's permissions")
+        return OutputError(f"{text}; free some, or write elsewhere")
+    return OutputError(f"{text}; check the folder's permissions")
 
 
 def remove_own() -> None:
@@ -191,10 +178,10 @@ def _is_stale(host: str, pid: int, entry: os.DirEntry[str]) -> bool:
 @lru_cache(maxsize=1)
 def _host() -> str:
     """Name this machine, and on Linux its container, where the same number is another process."""
+    name = socket.gethostname()
     with contextlib.suppress(OSError, AttributeError):
-        namespace = os.readlink("/proc/self/ns/pid")
-        return hashlib.sha256(f"{socket.gethostname()} {namespace}".encode()).hexdigest()[:8]
-    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+        name += " " + os.readlink("/proc/self/ns/pid")
+    return hashlib.sha256(name.encode()).hexdigest()[:8]
 
 
 def _is_alive(pid: int) -> bool:

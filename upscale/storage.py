@@ -22,7 +22,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
-from upscale.errors import ImageError, OutputError
+from upscale.errors import ImageError, OutputError, reason
 
 URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+(://|::)")
 WAIT_SECONDS = 0.1  # for a named pipe, between two looks at whether the run was stopped
@@ -96,32 +96,11 @@ def open_url(url: str) -> tuple[Any, str]:
         file_system, path = fsspec.core.url_to_fs(url)
     except ImportError as error:
         extra = EXTRAS.get(scheme(url))
-        remedy = f"pip install 'upscale[{extra}]'" if extra else _one_line(error)
+        remedy = f"pip install 'upscale[{extra}]'" if extra else reason(error)
         raise ImageError(f"{scheme(url)}:// needs packages that are missing: {remedy}") from error
     except ValueError as error:
-        raise ImageError(f"{url}: {_one_line(error)}") from error
+        raise ImageError(f"{url}: {reason(error)}") from error
     return file_system, path
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-def reason(error: BaseException) -> str:
-    """Return why an operation failed, on one line and without the location."""
-    if isinstance(error, OSError) and error.errno is not None:
-        known = {
-            errno.ENOSPC: "no space left on the device",
-            errno.EDQUOT: "the disk quota is used up",
-            errno.ENOENT: "no such file",
-            errno.EACCES: "permission denied",
-            errno.EROFS: "the file system is read-only",
-            errno.ENAMETOOLONG: "the name is too long",
-        }
-        return known.get(error.errno) or error.strerror or type(error).__name__
-    if isinstance(error, FileNotFoundError):
-        return "no such file"
-    return _one_line(error)
 
 
 def stat(location: str) -> Stat:

@@ -38,18 +38,18 @@ def workers_of(ray: Any) -> list[int]:
 
 def test_the_first_failure_ends_the_run(tmp_path: Path) -> None:
     from upscale.batch.cluster import run_on_cluster
-    from upscale.batch.discover import Input
+    from upscale.batch.inputs import Input
     from upscale.batch.plan import Plan
-    from upscale.batch.task import Request, Task
-    from upscale.settings import RunOptions, Settings
+    from upscale.batch.task import Task
+    from upscale.settings import RunOptions
 
     tasks = tuple(
         Task(Input(f"{n}.png", f"{n}.png"), f"out/{n}.png", "png", action="fail", reason="no")
         for n in range(3)
     )
-    plan = Plan(tasks, Request())
+    plan = Plan(tasks)
     for fail_fast, count in ((True, 1), (False, 3)):
-        run = run_on_cluster(plan, Settings(), RunOptions(fail_fast=fail_fast))
+        run = run_on_cluster(plan, RunOptions(fail_fast=fail_fast))
         assert len(list(run)) == count
 
 
@@ -92,15 +92,17 @@ def test_same_bytes_and_a_killed_worker(
     alone = cli(*base, "-o", tmp_path / "alone")
     assert alone.code == 1
 
-    from upscale.batch.job import Job
-    from upscale.settings import Outputs, Selection, Settings
+    from upscale.batch.cluster import run_on_cluster
+    from upscale.batch.inputs import discover
+    from upscale.batch.plan import load, plan_for
+    from upscale.settings import Outputs, RunOptions, Selection, Settings
 
-    outputs, selection = Outputs(str(tmp_path / "many")), Selection(recursive=True)
-    job = Job((str(source),), Settings(model=duo), outputs, selection)
-    plan = job.plan(job.discover(), job.load()[0])
+    settings, outputs = Settings(model=duo), Outputs(str(tmp_path / "many"))
+    sources = discover([str(source)], Selection(recursive=True), outputs.output)
+    plan = plan_for(load(settings, RunOptions())[0], sources, settings, outputs)
     records = []
-    for outcome in job.run_on_cluster(plan, workers=2):
-        records.append(outcome.record)
+    for result in run_on_cluster(plan, RunOptions(), workers=2):
+        records.append(result)
         if len(records) == 3:
             victims = workers_of(ray)
             assert victims

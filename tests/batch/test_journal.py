@@ -9,8 +9,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from upscale import storage
-from upscale.batch.claims import Claims
-from upscale.batch.journal import JournalLine, LocalJournal, open_journal
+from upscale.batch.journal import JournalLine, LocalJournal, claim, open_journal
 from upscale.storage import Stat
 
 
@@ -97,10 +96,10 @@ def test_object_store() -> None:
 
 
 def _take(folder: str, pipe: Connection, leave: bool) -> None:
-    claims = Claims(folder)
-    pipe.send(claims.take("a.png"))
-    if leave:
-        os.kill(os.getpid(), 9)
+    with claim(folder, "a.png") as is_mine:
+        pipe.send(is_mine)
+        if leave:
+            os.kill(os.getpid(), 9)
 
 
 def test_claims_between_processes(tmp_path: Path) -> None:
@@ -115,22 +114,22 @@ def test_claims_between_processes(tmp_path: Path) -> None:
         process.join()
         return bool(taken)
 
-    claims = Claims(str(tmp_path))
-    assert claims.take("a.png")
-    assert not other()
-    claims.release("a.png")
+    with claim(str(tmp_path), "a.png") as is_mine:
+        assert is_mine
+        assert not other()
     assert other(leave=True)  # killed with the claim in hand
-    assert claims.take("a.png")
-    claims.close()
-    assert other()
+    with claim(str(tmp_path), "a.png") as is_mine:
+        assert is_mine
+    assert not list((tmp_path / ".upscale" / "locks").iterdir()), "nothing is left to clean up"
 
 
 def test_claims_within_a_process(tmp_path: Path) -> None:
-    one, two = Claims(str(tmp_path)), Claims(str(tmp_path))
-    assert one.take("a.png")
-    assert not two.take("a.png")
-    assert two.take("b.png")
-    one.release("a.png")
-    assert two.take("a.png")
-    two.close()
-    one.close()
+    root = str(tmp_path)
+    with (
+        claim(root, "a.png") as first,
+        claim(root, "a.png") as second,
+        claim(root, "b.png") as other,
+    ):
+        assert (first, second, other) == (True, False, True)
+    with claim(root, "a.png") as again:
+        assert again

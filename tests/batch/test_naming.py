@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from upscale.batch import naming
-from upscale.batch.naming import Labels
+from upscale.batch.naming import labels_of
 from upscale.errors import UsageError
 
-LABELS = Labels("esrgan", "4", "0.8")
+LABELS = labels_of("esrgan", "4", "0.8")
 HOSTILE = [
     "../../etc/passwd",
     "/etc/passwd",
@@ -63,8 +63,8 @@ def test_template_fields() -> None:
 
 def test_beside() -> None:
     assert naming.beside("p/a.JPG", "JPG", LABELS) == "p/a_esrgan_x4.JPG"
-    assert naming.beside("a.png", "png", Labels("srcnn", "2.5")) == "a_srcnn_x2.5.png"
-    assert naming.beside("a.png", "png", Labels("m", "1920x1080")) == "a_m_1920x1080.png"
+    assert naming.beside("a.png", "png", labels_of("srcnn", "2.5")) == "a_srcnn_x2.5.png"
+    assert naming.beside("a.png", "png", labels_of("m", "1920x1080")) == "a_m_1920x1080.png"
     assert naming.beside("s3://b/p/a.png", "png", LABELS) == "s3://b/p/a_esrgan_x4.png"
 
 
@@ -97,8 +97,8 @@ def test_folded_names_meet() -> None:
     ],
 )
 def test_an_empty_field_takes_its_separator_with_it(template: str, without: str) -> None:
-    assert naming.fill(template, "/p/a.jpg", "png", Labels("srcnn", "4")) == without
-    full = naming.fill(template, "/p/a.jpg", "png", Labels("srcnn", "4", "0.8", "0.5"))
+    assert naming.fill(template, "/p/a.jpg", "png", labels_of("srcnn", "4")) == without
+    full = naming.fill(template, "/p/a.jpg", "png", labels_of("srcnn", "4", "0.8", "0.5"))
     values = {"stem": "a", "model": "srcnn", "scale": "4", "alpha": "0.8", "denoise": "0.5"}
     assert full == template.format(ext="png", **values)
 

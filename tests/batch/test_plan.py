@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import zipfile
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from upscale import storage
-from upscale.batch.discover import Filters, Input, Listed, discover, read_list
+from upscale.batch import naming
+from upscale.batch.inputs import Input, discover, read_list
 from upscale.batch.journal import JournalLine, LocalJournal
-from upscale.batch.naming import Labels
 from upscale.batch.plan import Plan, make_plan
-from upscale.batch.task import Request
 from upscale.errors import UsageError
-from upscale.settings import Settings
-
-ENDINGS = frozenset({"png", "jpg"})
+from upscale.settings import Outputs, Selection, Settings
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -31,9 +26,31 @@ def touch(folder: Path, *names: str) -> None:
         path.write_bytes(name.encode("utf-8", "surrogateescape"))
 
 
-def find(*inputs: str | Path, listed: Iterable[Listed] = (), **filters: object) -> list[Input]:
-    rules = Filters(extensions=ENDINGS, **filters)  # type: ignore[arg-type]
-    return discover([str(name) for name in inputs], listed, rules)
+def find(*names: str | Path, output: str | None = None, **selection: Any) -> list[Input]:
+    return discover([str(name) for name in names], Selection(**selection), output)
+
+
+def plan_of(
+    sources: list[Input],
+    output: str | None = None,
+    *,
+    digest: str = "",
+    format: str | None = None,  # noqa: A002 - the name of the option
+    case_sensitive: bool | None = None,
+    **outputs: Any,
+) -> Plan:
+    labels = naming.labels_of("esrgan", "4")
+    places, settings = Outputs(output, **outputs), Settings(format=format)
+    return make_plan(sources, places, settings, labels, digest, case_sensitive=case_sensitive)
+
+
+def list_file(folder: Path, data: bytes, *, null: bool = False) -> Selection:
+    (folder / "list").write_bytes(data)
+    return Selection(files_from=str(folder / "list"), null=null)
+
+
+def report(*lines: dict[str, str]) -> bytes:
+    return "".join(json.dumps(line) + "\n" for line in lines).encode()
 
 
 def relatives(sources: list[Input]) -> list[str]:
@@ -94,36 +111,33 @@ def test_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     touch(tmp_path, "a.png", "sub/a.png", "new\nline.png")
     data = b"./a.png\0sub\0sub/a.png\0new\nline.png\0sub/../a.png\0"
-    names = read_list(io.BytesIO(data), null=True)
-    found = find(listed=names)
+    listed = list_file(tmp_path, data, null=True)
+    found = discover([], listed)
     assert relatives(found) == ["a.png", "sub/a.png", "new\nline.png", "a.png"]
-    plan = make_plan(found[:3], Request("out"))
+    plan = plan_of(found[:3], "out")
     assert outputs(plan) == ["out/a.png", "out/sub/a.png", "out/new\nline.png"]
-    assert read_list(io.BytesIO(b"a.png\r\n\nb c.png\n"), null=False) == [
-        Listed("a.png"),
-        Listed("b c.png"),
-    ]
+    names = read_list(list_file(tmp_path, b"a.png\r\n\nb c.png\n"))
+    assert names == [("a.png", ""), ("b c.png", "")]
     with pytest.raises(UsageError, match="-0"):
-        read_list(io.BytesIO(data), null=False)
+        read_list(list_file(tmp_path, data))
 
 
 def test_lists_never_lead_out_of_the_output_folder(tmp_path: Path) -> None:
-    names = ("../../x.png", "/etc/y.png", "a/../../z.png")
-    found = find(listed=[Listed(name) for name in names])
-    plan = make_plan([s for s in found if not s.error] or found, Request(str(tmp_path / "out")))
+    listed = list_file(tmp_path, b"../../x.png\n/etc/y.png\na/../../z.png")
+    found = discover([], listed)
+    plan = plan_of([s for s in found if not s.error] or found, str(tmp_path / "out"))
     for output in outputs(plan):
         assert Path(os.path.normpath(output)).is_relative_to(tmp_path / "out")
 
 
-def test_failures_of_a_report_are_a_list() -> None:
-    lines = [
+def test_failures_of_a_report_are_a_list(tmp_path: Path) -> None:
+    data = report(
         {"input": "a.png", "status": "failed"},
         {"input": "b.png", "status": "ok"},
         {"input": "c\n.png", "output": "o/c\n.png", "status": "failed"},
         {"input": "a.png", "status": "ok"},
-    ]
-    data = "".join(json.dumps(line) + "\n" for line in lines).encode()
-    assert read_list(io.BytesIO(data), null=False) == [Listed("c\n.png", "o/c\n.png")]
+    )
+    assert read_list(list_file(tmp_path, data)) == [("c\n.png", "o/c\n.png")]
 
 
 def test_failures_of_a_report_keep_their_places(tmp_path: Path) -> None:
@@ -139,12 +153,14 @@ def test_failures_of_a_report_keep_their_places(tmp_path: Path) -> None:
         (f"{out}/sub/a.png", None, name[1:]),
         ("", out, name[1:]),
     ):
-        assert relatives(find(listed=[Listed(name, recorded)], output=output)) == [expected]
+        line = {"input": name, "output": recorded, "status": "failed"}
+        found = discover([], list_file(tmp_path, report(line)), output)
+        assert relatives(found) == [expected]
 
 
 def test_missing_inputs_are_failures_of_their_own(tmp_path: Path) -> None:
     touch(tmp_path, "a.png")
-    plan = make_plan(find(tmp_path / "a.png", tmp_path / "no.png"), Request(str(tmp_path / "o")))
+    plan = plan_of(find(tmp_path / "a.png", tmp_path / "no.png"), str(tmp_path / "o"))
     assert [(task.action, task.reason) for task in plan.tasks] == [
         ("do", ""),
         ("fail", "no such file"),
@@ -157,7 +173,7 @@ def test_archives(tmp_path: Path) -> None:
         for name in ("x/a.png", "../../evil.png", "b.txt", "/abs.png"):
             archive.writestr(name, name)
     found = find(f"zip://::{path}", recursive=True)
-    plan = make_plan(found, Request(str(tmp_path / "out")))
+    plan = plan_of(found, str(tmp_path / "out"))
     assert sorted(os.path.relpath(name, tmp_path / "out") for name in outputs(plan)) == [
         "abs.png",
         "evil.png",
@@ -166,7 +182,7 @@ def test_archives(tmp_path: Path) -> None:
     one = find(f"zip://x/a.png::{path}")
     assert storage.read(one[0].location)[0] == b"x/a.png"
     with pytest.raises(UsageError, match="can be read, not written"):
-        make_plan(found, Request(f"zip://out::{path}"))
+        plan_of(found, f"zip://out::{path}")
 
 
 def test_memory_file_system() -> None:
@@ -175,7 +191,7 @@ def test_memory_file_system() -> None:
     assert relatives(find("memory://m")) == ["a.png"]
     found = find("memory://m", recursive=True)
     assert relatives(found) == ["a.png", "sub/b.png"]
-    plan = make_plan(found, Request("memory://m-out"))
+    plan = plan_of(found, "memory://m-out")
     assert outputs(plan) == ["memory://m-out/a.png", "memory://m-out/sub/b.png"]
     assert relatives(find("memory://m/*.png")) == ["a.png"]
 
@@ -183,39 +199,39 @@ def test_memory_file_system() -> None:
 def test_formats(tmp_path: Path) -> None:
     touch(tmp_path, "a.png", "b.jpg")
     both = find(tmp_path)
-    assert [t.format for t in make_plan(both, Request(str(tmp_path / "o"))).tasks] == [
+    assert [t.format for t in plan_of(both, str(tmp_path / "o")).tasks] == [
         "png",
         "jpeg",
     ]
-    webp = make_plan(both, Request(str(tmp_path / "o"), format="webp"))
+    webp = plan_of(both, str(tmp_path / "o"), format="webp")
     assert [os.path.basename(name) for name in outputs(webp)] == ["a.webp", "b.webp"]
     with pytest.raises(UsageError, match="xyz"):
-        make_plan(both, Request(str(tmp_path / "o"), format="xyz"))
+        plan_of(both, str(tmp_path / "o"), format="xyz")
 
 
 def test_two_inputs_one_output(tmp_path: Path) -> None:
     touch(tmp_path, "x/a.png", "y/a.png", "y/a.jpg")
     inputs = find(tmp_path / "x" / "a.png", tmp_path / "y" / "a.png")
     with pytest.raises(UsageError, match=r"would both become .*; use a template"):
-        make_plan(inputs, Request(str(tmp_path / "o")))
-    make_plan(inputs, Request(str(tmp_path / "o" / "{parent}_{stem}.{ext}")))
+        plan_of(inputs, str(tmp_path / "o"))
+    plan_of(inputs, str(tmp_path / "o" / "{parent}_{stem}.{ext}"))
     with pytest.raises(UsageError, match="would both become"):
-        make_plan(find(tmp_path / "y"), Request(str(tmp_path / "o"), format="png"))
+        plan_of(find(tmp_path / "y"), str(tmp_path / "o"), format="png")
 
 
 def test_names_that_differ_in_case(tmp_path: Path) -> None:
     touch(tmp_path, "x/a.png", "y/A.png")
     inputs = find(tmp_path / "x" / "a.png", tmp_path / "y" / "A.png")
     with pytest.raises(UsageError, match="ignores case"):
-        make_plan(inputs, Request(str(tmp_path / "o")), case_sensitive=False)
-    make_plan(inputs, Request(str(tmp_path / "o")), case_sensitive=True)
+        plan_of(inputs, str(tmp_path / "o"), case_sensitive=False)
+    plan_of(inputs, str(tmp_path / "o"), case_sensitive=True)
 
 
 def test_an_output_that_is_another_input(tmp_path: Path) -> None:
     touch(tmp_path, "a.png", "b.png")
     sources = find(tmp_path / "a.png", tmp_path / "b.png")
     with pytest.raises(UsageError, match="is an input too"):
-        make_plan(sources, Request(str(tmp_path), overwrite=True))
+        plan_of(sources, str(tmp_path), overwrite=True)
 
 
 def test_outputs_that_exist(tmp_path: Path) -> None:
@@ -223,10 +239,10 @@ def test_outputs_that_exist(tmp_path: Path) -> None:
     sources = find(tmp_path / "in")
     out = str(tmp_path / "out")
     with pytest.raises(UsageError, match=r"out/a\.png exists; give --overwrite or --skip"):
-        make_plan(sources, Request(out))
-    skip = make_plan(sources, Request(out, skip_existing=True))
+        plan_of(sources, out)
+    skip = plan_of(sources, out, skip_existing=True)
     assert [task.action for task in skip.tasks] == ["skip", "do"]
-    replace = make_plan(sources, Request(out, overwrite=True))
+    replace = plan_of(sources, out, overwrite=True)
     assert [task.replace for task in replace.tasks] == [True, False]
 
 
@@ -252,8 +268,9 @@ def test_the_journal_decides(tmp_path: Path) -> None:
     journal.close()
 
     def action(settings: str = "now", **more: bool) -> tuple[str, bool]:
-        request = Request(str(tmp_path / "out"), digest=settings, **more)  # type: ignore[arg-type]
-        task = make_plan(find(tmp_path / "in"), request).tasks[0]
+        task = plan_of(find(tmp_path / "in"), str(tmp_path / "out"), digest=settings, **more).tasks[
+            0
+        ]
         return task.action, task.replace
 
     assert action() == ("skip", False)
@@ -278,15 +295,14 @@ def test_outputs_beside_are_no_inputs_the_second_time(tmp_path: Path) -> None:
         JournalLine("a_esrgan_x4.png", str(tmp_path / "a.png"), 5, "", "", "", after.size, "", "")
     )
     journal.close()
-    plan = make_plan(find(tmp_path), Request(overwrite=True))
+    plan = plan_of(find(tmp_path), overwrite=True)
     assert outputs(plan) == [str(output)]
 
 
 def test_shards_cover_everything_once(tmp_path: Path) -> None:
     touch(tmp_path, *(f"{index}.png" for index in range(40)))
     parts = [
-        set(outputs(make_plan(find(tmp_path), Request(str(tmp_path / "o"), shard=(i, 3)))))
-        for i in (1, 2, 3)
+        set(outputs(plan_of(find(tmp_path), str(tmp_path / "o"), shard=(i, 3)))) for i in (1, 2, 3)
     ]
     assert sum(len(part) for part in parts) == 40
     assert len(set.union(*parts)) == 40
@@ -297,10 +313,10 @@ def test_missing_folders(tmp_path: Path) -> None:
     touch(tmp_path, "a.png", "file")
     sources = find(tmp_path / "a.png")
     with pytest.raises(UsageError, match="does not exist"):
-        make_plan(sources, Request(str(tmp_path / "no" / "b.png")))
-    make_plan(sources, Request(str(tmp_path / "no" / "deep") + "/"))
+        plan_of(sources, str(tmp_path / "no" / "b.png"))
+    plan_of(sources, str(tmp_path / "no" / "deep") + "/")
     with pytest.raises(UsageError, match="is a file"):
-        make_plan(sources, Request(str(tmp_path / "file") + "/"))
+        plan_of(sources, str(tmp_path / "file") + "/")
 
 
 @pytest.mark.parametrize(
@@ -339,5 +355,5 @@ def test_digest_tells_settings_apart() -> None:
 
 
 def test_labels() -> None:
-    assert Labels("esrgan", "4").suffix == "_esrgan_x4"
-    assert Labels("a/b", "max99").suffix == "_a_b_max99"
+    assert naming.suffix(naming.labels_of("esrgan", "4")) == "_esrgan_x4"
+    assert naming.suffix(naming.labels_of("a/b", "max99")) == "_a_b_max99"

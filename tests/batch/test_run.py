@@ -16,14 +16,14 @@ import pytest
 import upscale.batch
 from tests.conftest import Finished, only_pictures, png
 from upscale import storage
-from upscale.batch.discover import Input
-from upscale.batch.report import Record
+from upscale.batch.inputs import Input
+from upscale.batch.plan import Plan
 from upscale.batch.task import Task
-from upscale.batch.work import Budget, Stopped, Work
+from upscale.batch.work import Budget, Stopped, Worker
 from upscale.image import Reader, probe
 from upscale.inference import Progress
 from upscale.settings import Settings
-from upscale.upscaler import Result, Target, Upscaler, load, process
+from upscale.upscaler import Result, Write, load, process
 
 Cli = Callable[..., Finished]
 Command = Callable[..., subprocess.Popen[bytes]]
@@ -146,7 +146,7 @@ def test_an_output_that_another_process_makes_while_this_one_plans(
 
     tree(tmp_path / "in", 5, 0)
     look = plan._output_stat
-    others: list[Record] = []
+    others: list[Result] = []
 
     def meanwhile(*arguments: Any) -> Any:
         monkeypatch.setattr(plan, "_output_stat", look)
@@ -164,7 +164,7 @@ def test_two_at_once_share_the_work(tiny: str, tmp_path: Path) -> None:
     import threading
 
     tree(tmp_path / "in", 30, 0)
-    results: list[list[Record]] = [[], []]
+    results: list[list[Result]] = [[], []]
 
     def go(which: int) -> None:
         results[which] = list(
@@ -336,29 +336,21 @@ def test_the_budget_bounds_and_never_blocks_one() -> None:
         pytest.fail("nobody is let in any more")
 
 
-class Queue:
-    """A runner in which a picture waits for half a second."""
-
-    def __init__(self, upscaler: Upscaler) -> None:
-        self.upscaler = upscaler
-
-    def run(self, reader: Reader, target: Target, settings: Settings, progress: Progress) -> Result:
-        time.sleep(0.5)
-        return process(reader, target, self.upscaler, settings, progress)
-
-
 def test_seconds_are_work_without_waiting(tiny: str, picture: Path) -> None:
-    settings = Settings(model=tiny)
+    settings, up = Settings(model=tiny), load(tiny, device="cpu")
+
+    def queue(reader: Reader, write: Write, settings: Settings, progress: Progress) -> Result:
+        time.sleep(0.5)  # in which it waits for others
+        return process(reader, write, up, settings, progress)
+
     task = Task(Input(str(picture), picture.name), str(picture.with_name("o.png")), "png")
     started = time.perf_counter()
-    outcome = Work(settings, "digest").do(
-        task, Queue(load(tiny, device="cpu")), lambda done, total: None
-    )
+    worker = Worker(Plan(settings=settings, digest="digest"), up, queue)
+    result = worker.do(task, lambda done, total: None)
     elapsed = time.perf_counter() - started
-    assert outcome is not None
-    record = outcome.record
-    assert record.status == "ok", record.error
-    assert 0 < record.network_seconds < record.seconds <= elapsed - 0.5
+    assert result is not None
+    assert result.status == "ok", result.error
+    assert 0 < result.network_seconds < result.seconds <= elapsed - 0.5
 
 
 def test_one_network_runs_one_picture_at_a_time(cli: Cli, tiny: str, tmp_path: Path) -> None:

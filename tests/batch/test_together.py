@@ -15,9 +15,8 @@ import torch
 import upscale.batch
 from tests.conftest import Finished, draw, png
 from upscale import load
-from upscale.batch import run
-from upscale.batch.job import Job
-from upscale.batch.run import Network, _Waiting
+from upscale.batch import pool
+from upscale.batch.pool import Devices, _Waiting
 from upscale.errors import ImageError
 from upscale.image import Image, decode, of_image
 from upscale.inference.engine import Engine
@@ -81,7 +80,7 @@ def test_a_batch_that_does_not_fit_is_halved(tiny: str, monkeypatch: pytest.Monk
 
 def groups(sides: list[int], together: int, tile: TileOption = "auto") -> list[list[int]]:
     """The groups that a network takes of pictures that wait."""
-    taker = Network.__new__(Network)
+    taker = Devices.__new__(Devices)
     taker.together, taker._lock = together, threading.Lock()
     taker._waiting = deque(
         _Waiting(
@@ -116,8 +115,8 @@ def together(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         sizes.append(len(readers))
         return process_together(readers, *more)
 
-    monkeypatch.setattr(run, "together_on", lambda _: 4)
-    monkeypatch.setattr(run, "process_together", counted)
+    monkeypatch.setattr(pool, "together_on", lambda _: 4)
+    monkeypatch.setattr(pool, "process_together", counted)
     return sizes
 
 
@@ -148,7 +147,7 @@ def test_one_bad_picture_costs_its_group_nothing(
     (tmp_path / "in").mkdir()
     for index in range(12):
         (tmp_path / "in" / f"{index:02}.png").write_bytes(png(9, 8, seed=index))
-    process = run.process
+    process = pool.process
 
     def picky(reader: Any, *more: Any) -> Any:
         if next(iter(reader.rows()))[0, 0, 0] == bad:
@@ -160,8 +159,8 @@ def test_one_bad_picture_costs_its_group_nothing(
 
     bad = decode((tmp_path / "in" / "05.png").read_bytes()).pixels[0, 0, 0]
     together(monkeypatch)
-    monkeypatch.setattr(run, "process_together", fails)
-    monkeypatch.setattr(run, "process", picky)
+    monkeypatch.setattr(pool, "process_together", fails)
+    monkeypatch.setattr(pool, "process", picky)
     records = list(upscale.batch(tmp_path / "in", tmp_path / "out", model=tiny))
     failed = [record for record in records if record.status == "failed"]
     assert len(records) == 12
@@ -182,7 +181,7 @@ def test_two_networks_share_the_pictures(
     if in_groups:
         together(monkeypatch)
     both = [load(tiny, device="cpu") for _ in range(2)]
-    monkeypatch.setattr(Job, "load", lambda _: both)
+    monkeypatch.setattr("upscale.batch.plan.load", lambda *_: both)
     shared = list(upscale.batch(tmp_path / "in", tmp_path / "shared", model=tiny))
     assert sorted(r.status for r in shared) == sorted(r.status for r in alone)
     for path in (tmp_path / "alone").glob("*.png"):

@@ -10,8 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.conftest import Finished, png
-from upscale.batch.discover import Input
-from upscale.batch.watch import Watcher
+from upscale.batch.inputs import Input, Watcher
 from upscale.storage import Stat
 
 

@@ -238,12 +238,10 @@ def test_read_only_folder(cli: Cli, tiny: str, picture: Path, small_disk: Path) 
 def test_errors_without_traceback_unless_asked(
     cli: Cli, tiny: str, picture: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from upscale.batch.job import Job
-
-    def broken(self: object) -> None:
+    def broken(*_: object) -> None:
         raise RuntimeError("two\nlines")
 
-    monkeypatch.setattr(Job, "discover", broken)
+    monkeypatch.setattr("upscale.cli.job.discover", broken)
     refused(cli(picture, "-m", tiny), 1, "internal error", "RuntimeError", "UPSCALE_DEBUG")
     monkeypatch.setenv("UPSCALE_DEBUG", "1")
     with pytest.raises(RuntimeError):

@@ -142,18 +142,20 @@ def steady(source: Path, target: Path, model: str, count: int) -> float:
     pictures that were half done at the start are made up for by those half done at the end.
     """
 
-    from upscale.batch.job import Job
+    from upscale.batch.cluster import run_on_cluster
+    from upscale.batch.inputs import discover
+    from upscale.batch.plan import load, plan_for
     from upscale.settings import Outputs, RunOptions, Settings
 
     settings, options = Settings(model=model), RunOptions(device="cpu")
-    job = Job((str(source),), settings, Outputs(f"{target}/"), options=options)
-    plan = job.plan(job.discover(), job.load()[0])
+    (upscaler,) = load(settings, options)
+    plan = plan_for(upscaler, discover([str(source)]), settings, Outputs(f"{target}/"))
     first = {task.source.location for task in plan.tasks[:count]}
     processes: list[int] = []
     marks: list[tuple[float, float]] = []  # seconds on the wall, of the processors
-    for outcome in job.run_on_cluster(plan, count):
-        assert outcome.record.status == "ok", outcome.record.error
-        first.discard(outcome.record.input)
+    for result in run_on_cluster(plan, options, workers=count):
+        assert result.status == "ok", result.error
+        first.discard(str(result.input))
         if not first:
             processes = processes or ray_workers()
             assert len(processes) == count, processes

@@ -12,60 +12,46 @@ import os
 import signal
 import tempfile
 import threading
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from upscale.batch.plan import Plan
-from upscale.batch.run import Run, TaskProgress
+from upscale.batch.pool import POLL_SECONDS, Run, TaskProgress
 from upscale.batch.task import STDOUT, Task
-from upscale.batch.work import Outcome, Stopped, Work
+from upscale.batch.work import Stopped, Worker, failed
 from upscale.checkpoints import WeightsFile, families, select, update_index
 from upscale.checkpoints.names import normal
 from upscale.errors import UsageError
-from upscale.image import Reader
-from upscale.inference import Progress
-from upscale.settings import RunOptions, Settings
-from upscale.upscaler import Result, Write, load_settings, process
+from upscale.settings import RunOptions
+from upscale.upscaler import Result, load_settings, process
 
 ATTEMPTS = 3
-ASK_SECONDS = 0.5  # between two questions to the workers how far they are
+
+Weights = list[tuple[WeightsFile, bytes]]  # of checkpoints that another machine may not have
 
 
-@dataclass(frozen=True)
-class Weights:
-    """Checkpoints that another machine may not have: what is embedded is everywhere.
+def pack(model: str) -> Weights:
+    """Pack the checkpoints that a model is made of; what is embedded is everywhere."""
+    rows = families().get(normal(model)) or select(model)
+    return [(entry, entry.path.read_bytes()) for entry in rows if entry.origin != "embedded"]
 
-    Attributes:
-        entries: Their rows of the index.
-        contents: Their files.
-    """
 
-    entries: tuple[WeightsFile, ...]
-    contents: tuple[bytes, ...]
-
-    @staticmethod
-    def pack(model: str) -> Weights:
-        """Pack the checkpoints that a model is made of."""
-        rows = families().get(normal(model)) or select(model)
-        foreign = tuple(entry for entry in rows if entry.origin != "embedded")
-        return Weights(foreign, tuple(entry.path.read_bytes() for entry in foreign))
-
-    def unpack(self, folder: Path, model: str) -> str:
-        """Make the checkpoints known to this process; return the model's name here."""
-        for entry, content in zip(self.entries, self.contents, strict=True):
-            path = folder / "weights" / entry.file
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-            if entry.origin == "file":
-                return str(path)
-            update_index(path.parent, entry)
-        if self.entries:
-            os.environ["UPSCALE_CACHE"] = str(folder)
-        return model
+def unpack(weights: Weights, folder: Path, model: str) -> str:
+    """Make the checkpoints known to this process; return the model's name here."""
+    for entry, content in weights:
+        path = folder / "weights" / entry.file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        if entry.origin == "file":
+            return str(path)
+        update_index(path.parent, entry)
+    if weights:
+        os.environ["UPSCALE_CACHE"] = str(folder)
+    return model
 
 
 def use_threads(count: int) -> None:
@@ -77,27 +63,25 @@ def use_threads(count: int) -> None:
     cv2.setNumThreads(count)
 
 
-class Worker:
+class WorkerActor:
     """One model in one process of the cluster; it is asked how far it is while it works."""
 
-    together = 1
-
-    def __init__(
-        self, settings: Settings, device: str, weights: Weights, threads: int, plan: Any
-    ) -> None:
-        use_threads(threads)
+    def __init__(self, plan: Plan, options: RunOptions, weights: Weights) -> None:
+        use_threads(1)
         self._folder = tempfile.TemporaryDirectory(prefix="upscale-worker-")
-        name = weights.unpack(Path(self._folder.name), settings.model)
-        self.upscaler = load_settings(replace(settings, model=name), device)
-        self._work = Work(settings, *plan)
-        self._at: tuple[str, float, int] | None = None
+        name = unpack(weights, Path(self._folder.name), plan.settings.model)
+        upscaler = load_settings(replace(plan.settings, model=name), options.device)
+        self._worker = Worker(
+            plan,
+            upscaler,
+            lambda reader, write, settings, note: process(reader, write, upscaler, settings, note),
+            options.max_pixels,
+        )
+        self._at: tuple[str, float, int] = ("", 0.0, 1)
         self._is_stopped = False
 
-    def do(self, task: Task) -> Outcome | None:
-        """Read, enlarge and write one picture; ``None`` when another process has it in hand.
-
-        A stop discards it, which is ``None`` too.
-        """
+    def do(self, task: Task) -> Result | None:
+        """Do one picture; ``None`` when another process has it in hand, or it was stopped."""
 
         def note(done: float, total: int) -> None:
             if self._is_stopped:
@@ -105,95 +89,108 @@ class Worker:
             self._at = (task.source.location, done, total)
 
         try:
-            return self._work.do(task, self, note)
+            return self._worker.do(task, note)
         except Stopped:
             return None
 
-    def run(self, reader: Reader, write: Write, settings: Settings, progress: Progress) -> Result:
-        """Run the network in this thread."""
-        return process(reader, write, self.upscaler, settings, progress)
-
-    def ask(self, is_stopped: bool) -> tuple[str, float, int] | None:
+    def ask(self, is_stopped: bool) -> tuple[str, float, int]:
         """The picture last in the network, its tiles done and in all; say whether to discard it."""
         self._is_stopped = is_stopped
         return self._at
 
 
 class Actors:
-    """Workers that are actors of Ray."""
+    """A pool of workers that are actors of Ray."""
 
     def __init__(
         self,
-        ray: Any,
-        actors: list[Any],
-        weights: Any,
+        plan: Plan,
+        options: RunOptions,
         progress: TaskProgress | None,
-        aside: ThreadPoolExecutor,
-        *,
-        owns_ray: bool,
+        workers: int,
+        gpus: float,
     ) -> None:
-        self._ray, self._actors, self._owns_ray = ray, actors, owns_ray
-        self._weights = weights  # in the object store: one that is started anew needs them
-        self._progress = progress
-        self._idle, self._busy = deque(actors), dict[Any, Task]()
-        self.count = len(actors)
-        self._is_stopped = False
-        self._closed = threading.Event()
-        self._aside = aside
-        self._asking = aside.submit(self._ask)
+        """Start Ray, unless it runs, and the workers; see ``run_on_cluster``."""
+        import ray as _ray
 
-    def submit(self, task: Task) -> Future[Outcome | None]:
+        ray: Any = _ray
+        self._ray = ray
+        # Called from the main thread, Ray would take the signals; and its own processes end with
+        # the thread that started them.
+        self._starter = ThreadPoolExecutor(1, "ray")
+        self._owns_ray = not ray.is_initialized()
+        if self._owns_ray:
+            self._starter.submit(
+                ray.init,
+                address=os.environ.get("RAY_ADDRESS"),
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level="error",
+            ).result()
+            if threading.current_thread() is threading.main_thread():
+                # Ray sets a handler below Python's, which aborts the process after 3 seconds.
+                signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+        resources = ray.cluster_resources()
+        fitting = int(resources.get("GPU", 0)) or max(1, int(resources.get("CPU", 1)) // 2)
+        self.count = min(workers or fitting, len(plan.todo))
+        actor = ray.remote(WorkerActor).options(
+            num_cpus=1,
+            num_gpus=gpus,
+            max_concurrency=2,  # it works, and is asked how far it is
+            max_restarts=-1,
+            max_task_retries=ATTEMPTS - 1,
+        )
+        options = replace(options, device="cuda") if gpus else options
+        self._weights = ray.put(pack(plan.settings.model))  # one that is started anew needs them
+        common = replace(plan, tasks=())
+        self._idle = [actor.remote(common, options, self._weights) for _ in range(self.count)]
+        self._busy: dict[Any, tuple[Any, Task]] = {}
+        self._progress, self._is_stopped = progress, False
+
+    def submit(self, task: Task) -> None:
         """Give a picture to an idle worker."""
-        actor = self._idle.popleft()
-        self._busy[actor] = task
+        actor = self._idle.pop()
+        self._busy[actor.do.remote(task)] = (actor, task)
 
-        def finished(_: Future[Outcome | None]) -> None:
-            self._busy.pop(actor)
+    def finished(self) -> Iterator[tuple[Task, Result | None]]:
+        """Wait for the next picture; meanwhile ask how far the others are."""
+        self._ask()
+        for answer in self._ray.wait(list(self._busy), timeout=POLL_SECONDS)[0]:
+            actor, task = self._busy.pop(answer)
             self._idle.append(actor)
-
-        future: Future[Outcome | None] = actor.do.remote(task).future()
-        future.add_done_callback(finished)
-        return future
+            try:
+                result = self._ray.get(answer)
+            except self._ray.exceptions.RayError as error:  # it died, again and again
+                result = failed(task, error)
+            yield task, result
 
     def _ask(self) -> None:
-        """Ask the workers how far they are, and tell them of a stop, until all is over."""
-        while not self._closed.wait(ASK_SECONDS):
-            tasks = {task.source.location: task for task in self._busy.copy().values()}
-            # A question to a worker that dies is not asked again: Ray would say so on the terminal.
-            asks = (actor.ask.options(max_task_retries=0) for actor in self._busy.copy())
-            asked = [ask.remote(self._is_stopped) for ask in asks]
-            for answer in (
-                self._ray.wait(asked, num_returns=len(asked), timeout=1)[0] if asked else ()
-            ):
-                with suppress(self._ray.exceptions.RayError):  # it died, and is started anew
-                    location, *at = self._ray.get(answer) or ("", 0.0, 1)
-                    if location in tasks and self._progress is not None:
-                        self._progress(tasks[location], *at)
+        """Ask the workers how far they are, and tell them of a stop."""
+        tasks = {task.source.location: task for _, task in self._busy.values()}
+        # A question to a worker that dies is not asked again: Ray would say so on the terminal.
+        asks = (actor.ask.options(max_task_retries=0) for actor, _ in self._busy.values())
+        asked = [ask.remote(self._is_stopped) for ask in asks]
+        for answer in self._ray.wait(asked, num_returns=len(asked), timeout=POLL_SECONDS)[0]:
+            with suppress(self._ray.exceptions.RayError):  # it died, and is started anew
+                location, *at = self._ray.get(answer)
+                if location in tasks and self._progress is not None:
+                    self._progress(tasks[location], *at)
 
     def stop(self) -> None:
         """Discard the pictures in hand; a signal's handler may call this at any moment."""
         self._is_stopped = True
 
     def close(self) -> None:
-        """End the workers."""
-        self._closed.set()
-        wait([self._asking])
-        for actor in self._actors:
+        """End the workers, and Ray where it was started here."""
+        for actor in (*self._idle, *(actor for actor, _ in self._busy.values())):
             self._ray.kill(actor)
         if self._owns_ray:
             self._ray.shutdown()
-        self._aside.shutdown()
-
-
-def _take_sigterm_back() -> None:
-    """Ray's library sets a handler below Python's, which aborts the process after 3 seconds."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+        self._starter.shutdown()
 
 
 def run_on_cluster(
     plan: Plan,
-    settings: Settings,
     options: RunOptions,
     progress: TaskProgress | None = None,
     *,
@@ -204,9 +201,8 @@ def run_on_cluster(
 
     Args:
         plan: What is done.
-        settings: As in the plan.
         options: How.
-        progress: Called from a thread of its own, now and then.
+        progress: Called now and then.
         workers: How many; 0: one for each GPU of the cluster, else one for each two cores.
         gpus: GPUs for each worker.
 
@@ -214,42 +210,14 @@ def run_on_cluster(
         UsageError: Ray is not installed, or pictures come from or go to this process alone.
     """
     try:
-        import ray as _ray
+        import ray  # noqa: F401 - the pool needs it
     except ImportError as error:
         raise UsageError("--engine ray needs Ray: pip install 'upscale[ray]'") from error
-    ray: Any = _ray
     for task in plan.tasks:
         if task.source.data is not None or task.output == STDOUT:
             raise UsageError("--engine ray: stdin and stdout are of one machine; give files")
-
-    def start() -> Actors:
-        # Called from the main thread, Ray would take the signals; and its own processes end with
-        # the thread that started them.
-        aside = ThreadPoolExecutor(1, "ray")
-        owns_ray = not ray.is_initialized()
-        if owns_ray:
-            aside.submit(
-                ray.init,
-                address=os.environ.get("RAY_ADDRESS"),
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level="error",
-            ).result()
-            _take_sigterm_back()
-        resources = ray.cluster_resources()
-        fitting = int(resources.get("GPU", 0)) or max(1, int(resources.get("CPU", 1)) // 2)
-        kind = ray.remote(Worker).options(
-            num_cpus=1,
-            num_gpus=gpus,
-            max_concurrency=2,  # it works, and is asked how far it is
-            max_restarts=-1,
-            max_task_retries=ATTEMPTS - 1,
-        )
-        device = "cuda" if gpus else options.device
-        weights = ray.put(Weights.pack(settings.model))
-        common = (plan.request.digest, plan.request.overwrite, options.max_pixels)
-        count = min(workers or fitting, plan.count("do"))
-        actors = [kind.remote(settings, device, weights, 1, common) for _ in range(count)]
-        return Actors(ray, actors, weights, progress, aside, owns_ray=owns_ray)
-
-    return Run(plan, start, fail_fast=options.fail_fast)
+    return Run(
+        plan,
+        lambda: Actors(plan, options, progress, workers, gpus),
+        fail_fast=options.fail_fast,
+    )

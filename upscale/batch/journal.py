@@ -8,22 +8,26 @@ never happened, a half-written line, and a file changed by someone else all mean
 In an object store, which cannot append, it is one small object per picture,
 ``.upscale/journal/<hash>.json``, written before the output (without its tag: the output may then be
 replaced) and again after it.
+
+Beside it lie the claims, so that two processes on one folder never do the same picture twice.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import threading
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from upscale import storage
+from upscale.batch.inputs import HIDDEN
 from upscale.errors import ImageError
 from upscale.storage import Stat
 
-FOLDER = ".upscale"
 NAME = "journal.ndjson"
 
 
@@ -53,9 +57,11 @@ class JournalLine:
     output_stamp: str
     output_sha256: str
 
-    def made_from(self, location: str, now: Stat) -> bool:
+    def made_from(self, location: str, now: Stat | None) -> bool:
         """Whether ``location``, which has the stat ``now``, still is the input of this line."""
-        return _is(location, now, Stat(self.input_size, self.input_stamp), self.input_sha256)
+        return now is not None and _is(
+            location, now, Stat(self.input_size, self.input_stamp), self.input_sha256
+        )
 
     def is_output(self, location: str, now: Stat) -> bool:
         """Whether the file at ``location``, which has the stat ``now``, is what this line says."""
@@ -103,21 +109,49 @@ def open_journal(root: str) -> Journal:
     return UrlJournal(root) if storage.is_url(root) else LocalJournal(root)
 
 
-def folder_of(root: str) -> str:
-    """Return the folder for the journal and the locks of an output folder."""
-    if storage.is_url(root):
-        return root.rstrip("/") + "/" + FOLDER
-    return os.path.join(root, FOLDER)
+@contextlib.contextmanager
+def claim(root: str | None, relative: str) -> Iterator[bool]:
+    """Hold an output while it is made; gives ``False`` where another process or thread holds it.
+
+    A claim is a lock of the operating system on a small file in ``.upscale/locks``, which is
+    released when the process ends, however it ends. Object stores have no locks: there, and for
+    a single picture, every claim is granted; ``--shard`` divides the work instead.
+
+    Args:
+        root: The folder whose journal records the output, or ``None``.
+        relative: The output's place in it.
+    """
+    if root is None or storage.is_url(root):
+        yield True
+        return
+    from filelock import FileLock, Timeout  # a single picture does without
+
+    folder = os.path.join(root, HIDDEN, "locks")
+    os.makedirs(folder, exist_ok=True)
+    name = hashlib.sha256(os.fsencode(relative)).hexdigest()[:32]
+    lock = FileLock(os.path.join(folder, name), timeout=0, thread_local=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        # Who opened the file before and locks it after finds the journal's line, and does nothing.
+        with contextlib.suppress(OSError):  # Windows removes no file that is open
+            os.unlink(lock.lock_file)
+        lock.release()
 
 
 def _bytes(line: JournalLine) -> bytes:
     return json.dumps(asdict(line)).encode("ascii") + b"\n"
 
 
-def _parse(line: bytes) -> JournalLine | None:
+def _parse(text: bytes) -> JournalLine | None:
     """Return the entry on a line; ``None`` for a torn or foreign one."""
     try:
-        value = json.loads(line)
+        value = json.loads(text)
         if not isinstance(value, dict):
             return None
         return JournalLine(**{field.name: value[field.name] for field in fields(JournalLine)})
@@ -130,7 +164,7 @@ class LocalJournal(Journal):
 
     def __init__(self, root: str) -> None:
         """Read what is there; the output folder ``root`` need not exist."""
-        self._path = os.path.join(folder_of(root), NAME)
+        self._path = os.path.join(root, HIDDEN, NAME)
         super().__init__()
         self._read = 0  # bytes taken in; always at the beginning of a line
         self._number = -1
@@ -148,11 +182,11 @@ class LocalJournal(Journal):
             except (FileNotFoundError, NotADirectoryError):
                 return
             whole = data.rfind(b"\n") + 1  # the rest is being written; it is read the next time
-            for line in data[:whole].splitlines():
-                entry = _parse(line)
-                if entry is not None and self._lines.get(entry.output) != entry:
-                    self._lines[entry.output] = entry
-                    self._news.add(entry.output)
+            for text in data[:whole].splitlines():
+                line = _parse(text)
+                if line is not None and self._lines.get(line.output) != line:
+                    self._lines[line.output] = line
+                    self._news.add(line.output)
             self._read += whole
 
     def add(self, line: JournalLine) -> None:
@@ -192,17 +226,17 @@ class UrlJournal(Journal):
     def __init__(self, root: str) -> None:
         """Read all objects, in parallel where the file system can; ``root`` need not exist."""
         super().__init__()
-        self._file_system, self._path = storage.open_url(folder_of(root) + "/journal")
+        self._file_system, self._path = storage.open_url(f"{root.rstrip('/')}/{HIDDEN}/journal")
         self._file_system.invalidate_cache()
         try:
             names = self._file_system.ls(self._path, detail=False)
         except FileNotFoundError:
             return
-        found: Any = self._file_system.cat(names, on_error="omit") if names else {}
-        for data in found.values() if isinstance(found, dict) else [found]:
-            entry = _parse(data)
-            if entry is not None:
-                self._lines[entry.output] = entry
+        objects: Any = self._file_system.cat(names, on_error="omit") if names else {}
+        for data in objects.values() if isinstance(objects, dict) else [objects]:
+            line = _parse(data)
+            if line is not None:
+                self._lines[line.output] = line
 
     def add(self, line: JournalLine) -> None:
         """Write the object of a picture."""

@@ -6,8 +6,9 @@ import hashlib
 import os
 import re
 import unicodedata
-from dataclasses import dataclass
+from collections.abc import Mapping
 from string import Formatter
+from typing import Literal
 
 from upscale import storage
 from upscale.errors import UsageError
@@ -18,28 +19,23 @@ BETWEEN = "-_ .+~"  # what stands between the fields of a name
 MAX_NAME_BYTES = 255
 
 
-@dataclass(frozen=True)
-class Labels:
+def labels_of(model: str, scale: str, alpha: str = "", denoise: str = "") -> dict[str, str]:
     """What a template may name besides the input.
 
-    Attributes:
+    Args:
         model: Name of the model; of a checkpoint file its stem.
         scale: Final scale (``4``, ``2.5``), or the size asked for (``1920x1080``).
         alpha: Interpolation, or empty.
         denoise: Share of the nets for real pictures, or empty.
     """
+    return {"model": model, "scale": scale, "alpha": alpha, "denoise": denoise}
 
-    model: str
-    scale: str
-    alpha: str = ""
-    denoise: str = ""
 
-    @property
-    def suffix(self) -> str:
-        """What an output beside its input has in its name: ``_esrgan_x4``."""
-        is_factor = self.scale.replace(".", "", 1).isdigit()
-        scale = f"x{self.scale}" if is_factor else self.scale
-        return f"_{component(self.model)}_{component(scale)}"
+def suffix(labels: Mapping[str, str]) -> str:
+    """What an output beside its input has in its name: ``_esrgan_x4``."""
+    scale = labels["scale"]
+    is_factor = scale.replace(".", "", 1).isdigit()
+    return f"_{component(labels['model'])}_{component(f'x{scale}' if is_factor else scale)}"
 
 
 def component(name: str) -> str:
@@ -87,6 +83,21 @@ def is_template(output: str) -> bool:
     return "{" in output or "}" in output
 
 
+def kind_of(
+    output: str | None, *, many: bool
+) -> Literal["beside", "stdout", "template", "folder", "file"]:
+    """Return what an ``--output`` means for one picture or for many."""
+    if output is None:
+        return "beside"
+    if output == "-":
+        return "stdout"
+    if not storage.is_url(output) and os.path.isdir(output):
+        return "folder"
+    if is_template(output):
+        return "template"
+    return "folder" if many or output.endswith(("/", os.sep)) else "file"
+
+
 def check_template(template: str) -> None:
     """Refuse a template that cannot be filled.
 
@@ -105,7 +116,7 @@ def check_template(template: str) -> None:
             raise UsageError(f"output {template!r}: {{{field}}} is not one of {known}")
 
 
-def fill(template: str, location: str, ext: str, labels: Labels) -> str:
+def fill(template: str, location: str, ext: str, labels: Mapping[str, str]) -> str:
     """Return a template filled for one input; what is filled in is one component each.
 
     A field that is empty takes with it what stands between it and its neighbour, before it, or
@@ -114,7 +125,7 @@ def fill(template: str, location: str, ext: str, labels: Labels) -> str:
     if not storage.is_url(location) and not os.path.isabs(location):
         location = os.path.abspath(location)
     parent, stem, input_ext = split_name(location)
-    values = {"stem": stem, "parent": parent, "ext": ext, "input_ext": input_ext, **vars(labels)}
+    values = {"stem": stem, "parent": parent, "ext": ext, "input_ext": input_ext, **labels}
     filled, is_first = "", False  # is_first: an empty field stood at the start of a component
     for literal, field, _, _ in Formatter().parse(template):
         if is_first:
@@ -143,10 +154,10 @@ def template_root(template: str) -> str:
     return os.path.dirname(head) or "."
 
 
-def beside(location: str, ext: str, labels: Labels) -> str:
+def beside(location: str, ext: str, labels: Mapping[str, str]) -> str:
     """Return the default output of an input: beside it, ``{stem}_{model}_x{scale}.{ext}``."""
     _, stem, _ = split_name(location)
-    name = fit(f"{component(stem)}{labels.suffix}.{ext}")
+    name = fit(f"{component(stem)}{suffix(labels)}.{ext}")
     if storage.is_url(location):
         head, separator, chain = location.partition("::")
         return f"{head.rpartition('/')[0]}/{name}{separator}{chain}"
@@ -170,6 +181,19 @@ def is_inside(path: str, root: str) -> bool:
         return ".." not in path.split("/") and path.startswith(root.rstrip("/") + "/")
     inner, outer = os.path.abspath(path), os.path.abspath(root)
     return inner.startswith(outer.rstrip(os.sep) + os.sep)
+
+
+def parent(location: str) -> str:
+    """Return the folder that a location lies in."""
+    if storage.is_url(location):
+        return location.partition("::")[0].rpartition("/")[0]
+    return os.path.dirname(location) or "."
+
+
+def last(path: str) -> str:
+    """Return the last component of a location."""
+    inner = path.partition("::")[0] if storage.is_url(path) else path
+    return inner.replace(os.sep, "/").rstrip("/").rpartition("/")[2] or path
 
 
 def relative_to(path: str, root: str) -> str:

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import Literal
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from upscale import storage
 from upscale.batch import naming
-from upscale.batch.collisions import refuse_collisions
-from upscale.batch.discover import STDIN, Input
-from upscale.batch.extras import refuse_existing_maps, with_extras
+from upscale.batch.inputs import STDIN, Input
 from upscale.batch.journal import Journal, open_journal
-from upscale.batch.task import STDOUT, Action, Request, Task
-from upscale.errors import ImageError, UsageError
+from upscale.batch.task import STDOUT, Task, name_tasks, needs_draws
+from upscale.errors import UsageError, reason
+from upscale.files import remove_stale
+from upscale.settings import Outputs, RunOptions, Settings
 from upscale.storage import Stat, is_url
 
-DEFAULT_FORMAT = "png"
-OTHER_SETTINGS = "made with other settings"
+if TYPE_CHECKING:
+    from upscale.upscaler import Upscaler
 
-Kind = Literal["beside", "stdout", "template", "folder", "file"]
+OTHER_SETTINGS = "made with other settings"
 
 
 class NothingNewError(UsageError):
@@ -32,21 +31,26 @@ class NothingNewError(UsageError):
 
 @dataclass(frozen=True)
 class Plan:
-    """All pictures of a run, in order, and the settings they are made with.
+    """All pictures of a run, in order, and what they are made with.
 
     Attributes:
         tasks: The pictures.
-        request: Where outputs go.
+        settings: What the outputs depend on.
+        outputs: Where they go and what may happen to what is there.
+        digest: Of settings and weights, for the journal.
         own: Pictures that were named but are outputs of an earlier run, and are left out.
     """
 
-    tasks: tuple[Task, ...]
-    request: Request
+    tasks: tuple[Task, ...] = ()
+    settings: Settings = field(default_factory=Settings)
+    outputs: Outputs = field(default_factory=Outputs)
+    digest: str = ""
     own: int = 0
 
-    def count(self, action: Action) -> int:
-        """Return how many tasks have this action."""
-        return sum(task.action == action for task in self.tasks)
+    @property
+    def todo(self) -> list[Task]:
+        """The pictures that are to be done."""
+        return [task for task in self.tasks if task.action == "do"]
 
     @property
     def notes(self) -> list[str]:
@@ -62,19 +66,76 @@ class Plan:
         return notes
 
     @property
-    def roots(self) -> list[str]:
-        """The folders that have a journal."""
-        return list(dict.fromkeys(task.root for task in self.tasks if task.root is not None))
+    def resumes(self) -> bool:
+        """Whether there is a journal, by which the same command goes on with the rest."""
+        return any(task.root is not None for task in self.tasks)
+
+    def clean(self) -> int:
+        """Remove what killed processes left in the outputs' folders; return how many files."""
+        written = [path for t in self.tasks for path in (t.output, *(path for path, _ in t.maps))]
+        folders = {os.path.dirname(path) or "." for path in written if path != STDOUT}
+        return sum(remove_stale(folder) for folder in folders if not is_url(folder))
+
+
+def load(settings: Settings, options: RunOptions) -> list[Upscaler]:
+    """Load the model that settings name, once on each device.
+
+    Raises:
+        CheckpointError: There is no such model, or its file is damaged.
+        DeviceError: There is no such device.
+        UsageError: A device is named twice.
+    """
+    from upscale.upscaler import load_settings
+
+    return [load_settings(settings, device) for device in options.devices]
+
+
+def plan_for(
+    upscaler: Upscaler, sources: Sequence[Input], settings: Settings, outputs: Outputs
+) -> Plan:
+    """Plan to enlarge pictures with a loaded model.
+
+    Raises:
+        UsageError: The plan is impossible; nothing was started.
+    """
+    from upscale.upscaler import model_label
+
+    native = upscaler.native()
+    if settings.fit != "distort" and settings.box is None:
+        raise UsageError(f"fit {settings.fit!r} needs a width and a height: give --size WxH")
+    if settings.fit == "cover" and (outputs.uncertainty or outputs.uncertainty_view):
+        raise UsageError("--fit cover cuts what the map shows: give contain or distort with it")
+    if option := needs_draws(outputs, settings):
+        upscaler.check_draws(option)
+    weights = tuple(f"{name}:{sha256}" for name, sha256 in upscaler.weights.items())
+    denoise = next((s.denoise for s in upscaler.chain() if s.denoise is not None), None)
+    labels = naming.labels_of(
+        model_label(settings.model),
+        settings.size_label if settings.has_size else f"{upscaler.scale:g}",
+        "" if native.alpha is None else f"{native.alpha:g}",
+        "" if denoise is None else f"{denoise:g}",
+    )
+    digest = settings.digest(weights, alpha=native.alpha, scale=upscaler.scale)
+    return make_plan(sources, outputs, settings, labels, digest)
 
 
 def make_plan(
-    sources: Sequence[Input], request: Request, *, case_sensitive: bool | None = None
+    sources: Sequence[Input],
+    outputs: Outputs,
+    settings: Settings,
+    labels: Mapping[str, str],
+    digest: str,
+    *,
+    case_sensitive: bool | None = None,
 ) -> Plan:
     """Name the output of every source and decide what happens to it.
 
     Args:
         sources: From ``discover``.
-        request: Where outputs go.
+        outputs: Where outputs go.
+        settings: As the model was loaded with.
+        labels: What templates may name.
+        digest: Of settings and weights.
         case_sensitive: Whether the outputs' file system tells ``A`` from ``a``; ``None``: find out.
 
     Raises:
@@ -83,164 +144,115 @@ def make_plan(
     """
     if not sources:
         raise UsageError("no picture found: name files, folders, globs, URLs, or -")
-    many = _are_many(sources)
-    if many:
-        _refuse_picture_name(request.output)
-    tasks = [_name(source, request, many=many) for source in sources]
-    if request.has_extras:
-        tasks = with_extras(tasks, request)
-    journals = {root: open_journal(root) for root in {task.root for task in tasks} if root}
+    plan = Plan((), settings, outputs, digest)
+    named = name_tasks(sources, outputs, settings, labels)
+    journals = {root: open_journal(root) for root in {task.root for task in named} if root}
     try:
-        named, tasks = tasks, _without_own_outputs(tasks, journals)
-        kept = list({id(task.source): task.source for task in tasks}.values())
-        refuse_collisions(tasks, case_sensitive, partial(_renamed, kept, request))
+        # 1. What an earlier run made is no input.
+        tasks = _without_own_outputs(named, journals)
+        own = sum(t.source.tree is None for t in named) - sum(t.source.tree is None for t in tasks)
+        # 2. Outputs that cannot be.
+        _refuse_collisions(tasks, case_sensitive)
         _refuse_folders(tasks)
-        tasks = _decide(tasks, journals, request)
-        if request.has_extras:
-            refuse_existing_maps(tasks)
+        # 3. What is there already.
+        tasks = _decide_all(tasks, journals, plan)
+        _refuse_maps(tasks)
     finally:
         for journal in journals.values():
             journal.close()
-    own = sum(task.source.tree is None for task in named) - sum(
-        task.source.tree is None for task in tasks
-    )
-    return Plan(tuple(_shard(tasks, request.shard)), request, own)
+    return replace(plan, tasks=tuple(_shard(tasks, outputs.shard)), own=own)
 
 
-def _renamed(sources: Sequence[Input], request: Request, template: str) -> list[Task]:
-    """The tasks of all sources if the output were this template."""
-    other = replace(request, output=template)
-    return [_name(source, other, many=True) for source in sources]
+def decide(task: Task, now: Stat | None, journal: Journal | None, plan: Plan) -> Task | None:
+    """Decide what happens to a task: the one place that knows when an output is done.
+
+    A plan asks before the run; each worker asks again once it has claimed the output, for another
+    process may have made it meanwhile.
+
+    Args:
+        task: The picture.
+        now: Size and stamp of its output; ``None`` where there is none.
+        journal: Of its folder, up to date.
+        plan: Settings, and what may happen to an output.
+
+    Returns:
+        The task with its action, or ``None`` where an output is in the way.
+    """
+    if now is None:
+        return task
+    is_news = journal is not None and journal.is_news(task.relative)
+    if plan.outputs.overwrite and not is_news:
+        return replace(task, replace=True)
+    if plan.outputs.skip_existing:
+        return replace(task, action="skip", reason="exists")
+    line = None if journal is None else journal.get(task.relative)
+    if line is None:
+        return None
+    # 1. It is what the journal says, made of what the input still is, with these settings.
+    is_intact, stat = line.is_output(task.output, now), task.source.stat
+    is_same = is_intact and line.settings == plan.digest
+    if is_same and line.made_from(task.source.location, stat):
+        return replace(task, action="skip", reason="done before")
+    # 2. Another input made it, or someone has changed it since.
+    if line.input != storage.absolute(task.source.location):
+        return None
+    if line.output_stamp and not is_intact:
+        return None
+    # 3. It is ours and out of date.
+    other = line.settings != plan.digest
+    return replace(task, replace=True, reason=OTHER_SETTINGS if other else "the input has changed")
 
 
-def _are_many(sources: Sequence[Input]) -> bool:
-    return len(sources) > 1 or sources[0].tree is not None
+def _decide_all(tasks: list[Task], journals: dict[str, Journal], plan: Plan) -> list[Task]:
+    """Decide what is done, skipped and failed; refuse outputs that exist and are not ours."""
+    listings = {root: _listing(root) for root in journals if is_url(root)}
+    decided, existing = [], []
+    for task in tasks:
+        if task.source.error:
+            decided.append(replace(task, action="fail", reason=task.source.error))
+            continue
+        journal = journals.get(task.root or "")
+        result = decide(task, _output_stat(task, listings), journal, plan)
+        if result is None and journal is not None:  # another process may have made it just now
+            journal.refresh()
+            result = decide(task, _output_stat(task, listings), journal, plan)
+        if result is None:
+            existing.append(task)
+        else:
+            decided.append(result)
+    if existing:
+        first = existing[0].output
+        more = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
+        raise UsageError(f"{first}{more} exists; give --overwrite or --skip-existing")
+    return decided
 
 
-def kind_of(output: str | None, *, many: bool) -> Kind:
-    """Return what an ``--output`` means for one picture or for many."""
-    if output is None:
-        return "beside"
-    if output == STDOUT:
-        return "stdout"
-    if not is_url(output) and os.path.isdir(output):
-        return "folder"
-    if naming.is_template(output):
-        return "template"
-    return "folder" if many or output.endswith(("/", os.sep)) else "file"
-
-
-def _refuse_picture_name(output: str | None) -> None:
-    """Refuse a picture's name as that of a new folder for several inputs."""
-    from upscale.image import FORMATS
-
-    if output is None or output.endswith("/") or kind_of(output, many=True) != "folder":
-        return
-    ext = naming.split_name(output)[2].lower()
-    known = any(ext in kind.extensions for kind in FORMATS.values())
-    if known and (is_url(output) or not os.path.isdir(output)):
-        raise UsageError(
-            f"output {output} is named like a picture and the inputs are several, or a folder; "
-            f"for a folder of that name, end it with /: -o {output}/"
-        )
-
-
-def _name(source: Input, request: Request, *, many: bool) -> Task:
-    """Return the task of a source, its output named."""
-    kind = kind_of(request.output, many=many)
-    if kind == "beside" and source.location == STDIN:
-        kind = "stdout"
-    if source.location == STDIN and many:
-        raise UsageError("- (stdin) is one picture; other inputs need a run of their own")
-    if kind == "stdout":
-        if many:
-            raise UsageError("-o - (stdout) takes one picture; give a folder: -o DIR/")
-        return Task(source, STDOUT, _format(request.format) if request.format else "")
-    ext = _extension(source, request.format)
-    output, root = _place(kind, source, ext, request, many=many)
-    relative = "" if root is None else naming.relative_to(output, root)
-    return Task(source, output, _format_of_output(output, request.format), root, relative)
-
-
-def _place(
-    kind: str, source: Input, ext: str, request: Request, *, many: bool
-) -> tuple[str, str | None]:
-    """Return (output, root)."""
-    target = storage.localize(request.output or "")
-    if is_url(target) and storage.scheme(target) in storage.READ_ONLY_SCHEMES:
-        raise UsageError(f"output {target}: {storage.scheme(target)} can be read, not written")
-    if kind == "beside":
-        if is_url(source.location) and storage.scheme(source.location) in storage.READ_ONLY_SCHEMES:
-            raise UsageError(f"{source.location}: nothing can be written beside it; give -o")
-        output = naming.beside(source.location, ext, request.labels)
-        root = source.tree or naming_parent(source.location)
-        return output, root if many else None
-    if kind == "template":
-        naming.check_template(target)
-        output = naming.fill(target, source.location, ext, request.labels)
-        root = naming.template_root(target)
-        if not naming.is_inside(output, root):
-            raise UsageError(f"output {output} lies outside of {root}; change the template")
-        return output, root if many else None
-    if kind == "folder":
-        return naming.within(target, source.relative, ext), target
-    return target, None
-
-
-def naming_parent(location: str) -> str:
-    """Return the folder that a location lies in."""
-    if is_url(location):
-        return location.partition("::")[0].rpartition("/")[0]
-    return os.path.dirname(location) or "."
-
-
-def _format(name: str) -> str:
-    """Return the format that a name or extension stands for; it must be one that can be written."""
-    from upscale.image import FORMATS, format_of
-
+def _output_stat(task: Task, listings: Mapping[str, dict[str, Stat]]) -> Stat | None:
+    if task.output == STDOUT:
+        return None
+    if task.root is not None and task.root in listings:
+        return listings[task.root].get(task.relative)
     try:
-        found = format_of(name)
-    except ImageError as error:
-        raise UsageError(f"format: {error}") from error
-    if not FORMATS[found].writable:
-        raise UsageError(f"format {name!r} can be read, not written; use -f png")
-    return found
+        now = storage.try_stat(task.output)
+    except IsADirectoryError as error:
+        raise UsageError(f"output {task.output} is a folder; end it with /") from error
+    except OSError as error:
+        raise UsageError(f"output {task.output}: {reason(error)}") from error
+    if now is None and storage.exists(task.output):
+        return Stat(-1, "")  # a dangling link
+    return now
 
 
-def _extension(source: Input, wanted: str | None) -> str:
-    """Return an output's extension: the one asked for, else the input's if it can be written."""
-    from upscale.image import FORMATS, format_of
-
-    if wanted is not None:
-        _format(wanted)
-        return wanted.lstrip(".").lower()
-    ext = naming.split_name(source.relative)[2]
+def _listing(root: str) -> dict[str, Stat]:
+    """Return the stat of everything in a folder of an object store, by relative path."""
+    file_system, path = storage.open_url(root)
+    file_system.invalidate_cache()
     try:
-        return ext if ext and FORMATS[format_of("x." + ext)].writable else DEFAULT_FORMAT
-    except ImageError:
-        return DEFAULT_FORMAT
-
-
-def _format_of_output(output: str, wanted: str | None) -> str:
-    """Return the format of a named output; its extension must not contradict the one asked for."""
-    from upscale.image import format_of
-
-    ext = naming.split_name(output)[2]
-    if wanted is None:
-        if not ext:
-            raise UsageError(
-                f"output {output!r} has no extension: add one, give -f, or end it with / for a "
-                "folder"
-            )
-        try:
-            return _format("x." + ext)
-        except UsageError as error:
-            raise UsageError(f"output {output}: {error}") from error
-    found = _format(wanted)
-    with suppress(ImageError):  # an extension that says nothing of a picture
-        if format_of("x." + ext) != found:
-            raise UsageError(f"output {output} is named .{ext} and -f asks for {wanted}: drop one")
-    return found
+        files = file_system.find(path, detail=True)
+    except FileNotFoundError:
+        return {}
+    start = len(path.rstrip("/")) + 1
+    return {name[start:]: storage.url_stat(info) for name, info in files.items()}
 
 
 def _without_own_outputs(tasks: list[Task], journals: dict[str, Journal]) -> list[Task]:
@@ -252,28 +264,77 @@ def _without_own_outputs(tasks: list[Task], journals: dict[str, Journal]) -> lis
     named = {storage.absolute(task.source.location) for task in tasks}
     kept = []
     for task in tasks:
-        journal, source = journals.get(task.root or ""), task.source
-        if journal is not None and source.stat is not None:
-            inside = naming.is_inside(source.location, task.root or "")
-            place = naming.relative_to(source.location, task.root or "") if inside else ""
-            entry = journal.get(place)
-            is_output = entry is not None and entry.input != storage.absolute(source.location)
-            if entry is not None and is_output and (source.tree or entry.input in named):
-                continue
-        kept.append(task)
+        source, root = task.source, task.root or ""
+        journal, line = journals.get(root), None
+        if journal is not None and source.stat and naming.is_inside(source.location, root):
+            line = journal.get(naming.relative_to(source.location, root))
+        is_output = line is not None and line.input != storage.absolute(source.location)
+        if line is None or not is_output or not (source.tree or line.input in named):
+            kept.append(task)
     if not kept:
         raise NothingNewError("no picture found that is not itself an output of an earlier run")
     return kept
+
+
+def _refuse_collisions(tasks: Sequence[Task], case_sensitive: bool | None) -> None:
+    """Refuse two sources with one output, and an output that is a source."""
+    files = [task for task in tasks if task.output != STDOUT]
+    inputs = {_identity(task.source.location) for task in files}
+    outputs: dict[str, Task] = {}
+    folds: dict[str, Task] = {}
+    for task in files:
+        own = naming.key(task.output)
+        if own in inputs or _identity(task.output) in inputs:
+            raise UsageError(f"output {task.output} is an input too; choose another with -o")
+        other, why = outputs.setdefault(own, task), ""
+        if other is task:
+            other = folds.setdefault(naming.folded(own), task)
+            why = " (this file system ignores case)"
+            if other is not task and _tells_case(task.output, case_sensitive):
+                continue
+        if other is not task:
+            names = f"{other.source.location} and {task.source.location}"
+            remedy = _remedy(other, task, [task.source.location for task in files])
+            raise UsageError(f"{names} would both become {task.output}{why}; {remedy}")
+
+
+def _remedy(task: Task, other: Task, locations: Sequence[str]) -> str:
+    """What tells two pictures of one name apart: their folders, or their extensions."""
+    parents, _, exts = zip(*map(naming.split_name, locations), strict=True)
+    one, two = (naming.split_name(t.source.location) for t in (task, other))
+    if one == two:
+        return "enlarge them in runs of their own, each with another -o"
+    folder = "" if task.root in (None, ".") else f"{task.root}".rstrip("/") + "/"
+    folder = folder.replace("{", "{{").replace("}", "}}")
+    ext = "_{input_ext}" if len(set(exts)) > 1 else ""
+    template = folder + ("{parent}/" if len(set(parents)) > 1 else "") + "{stem}" + ext + ".{ext}"
+    return f"use a template such as -o {shlex.quote(template)}"
+
+
+def _identity(location: str) -> str:
+    return location if is_url(location) or location == STDIN else os.path.realpath(location)
+
+
+def _tells_case(output: str, known: bool | None) -> bool:
+    """Whether the file system of an output tells ``A`` from ``a``, from names that exist."""
+    if known is not None or is_url(output):
+        return known is not False
+    folder = os.path.realpath(os.path.dirname(output) or ".")
+    while folder != os.path.dirname(folder):
+        name = os.path.basename(folder)
+        twin = os.path.join(os.path.dirname(folder), name.swapcase())
+        if name.swapcase() != name and os.path.exists(folder):
+            return not (os.path.exists(twin) and os.path.samefile(folder, twin))
+        folder = os.path.dirname(folder)
+    return os.name == "posix"
 
 
 def _refuse_folders(tasks: list[Task]) -> None:
     """Refuse outputs whose folder is missing (for a single file), a file, or not writable."""
     checked: set[str] = set()
     for task in tasks:
-        if task.output == STDOUT or is_url(task.output):
-            continue
         folder = os.path.dirname(task.output) or "."
-        if folder in checked:
+        if task.output == STDOUT or is_url(task.output) or folder in checked:
             continue
         checked.add(folder)
         if task.root is None and not os.path.isdir(folder):
@@ -286,95 +347,13 @@ def _refuse_folders(tasks: list[Task]) -> None:
             raise UsageError(f"output folder {folder} cannot be written; choose another with -o")
 
 
-def _decide(tasks: list[Task], journals: dict[str, Journal], request: Request) -> list[Task]:
-    """Decide what is done, skipped and failed; refuse outputs that exist and are not ours."""
-    listings = {root: _listing(root) for root in journals if is_url(root)}
-    decided, existing = [], []
+def _refuse_maps(tasks: Sequence[Task]) -> None:
+    """Refuse, of what is to be done anew, maps that exist."""
     for task in tasks:
-        if task.source.error:
-            decided.append(replace(task, action="fail", reason=task.source.error))
-            continue
-        journal = journals.get(task.root or "")
-        result = _decide_one(task, _output_stat(task, listings), journal, request)
-        if result is None and journal is not None:  # another process may have made it just now
-            journal.refresh()
-            result = _decide_one(task, _output_stat(task, listings), journal, request)
-        if result is None:
-            existing.append(task)
-        else:
-            decided.append(result)
-    if existing:
-        first = existing[0].output
-        more = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
-        raise UsageError(f"{first}{more} exists; give --overwrite or --skip-existing")
-    return decided
-
-
-def _listing(root: str) -> dict[str, Stat]:
-    """Return the stat of everything in a folder of an object store, by relative path."""
-    file_system, path = storage.open_url(root)
-    file_system.invalidate_cache()
-    try:
-        found = file_system.find(path, detail=True)
-    except FileNotFoundError:
-        return {}
-    start = len(path.rstrip("/")) + 1
-    return {name[start:]: storage.url_stat(info) for name, info in found.items()}
-
-
-def _output_stat(task: Task, listings: dict[str, dict[str, Stat]]) -> Stat | None:
-    if task.output == STDOUT:
-        return None
-    if task.root in listings:
-        return listings[task.root].get(task.relative)
-    try:
-        found = storage.try_stat(task.output)
-    except IsADirectoryError as error:
-        raise UsageError(f"output {task.output} is a folder; end it with /") from error
-    except OSError as error:
-        raise UsageError(f"output {task.output}: {storage.reason(error)}") from error
-    if found is None and storage.exists(task.output):
-        return Stat(-1, "")  # a dangling link
-    return found
-
-
-def _decide_one(
-    task: Task, now: Stat | None, journal: Journal | None, request: Request
-) -> Task | None:
-    """Return the task with its action, or ``None`` where an output is in the way."""
-    if now is None:
-        return task
-    if request.overwrite:
-        return replace(task, replace=True)
-    if request.skip_existing:
-        return replace(task, action="skip", reason="exists")
-    if journal is None:
-        return None
-    if is_done(task, now, journal, request.digest):
-        return replace(task, action="skip", reason="done before")
-    if not is_ours(task, now, journal):
-        return None
-    entry = journal.get(task.relative)
-    other = entry is not None and entry.settings != request.digest
-    return replace(task, replace=True, reason=OTHER_SETTINGS if other else "the input has changed")
-
-
-def is_ours(task: Task, now: Stat, journal: Journal) -> bool:
-    """Whether the output was made from this input, whatever the settings, and is untouched."""
-    entry = journal.get(task.relative)
-    if entry is None or entry.input != storage.absolute(task.source.location):
-        return False
-    return not entry.output_stamp or entry.is_output(task.output, now)
-
-
-def is_done(task: Task, now: Stat, journal: Journal, digest: str) -> bool:
-    """Whether the journal records the output as made from this very input with these settings."""
-    entry = journal.get(task.relative)
-    if entry is None or entry.settings != digest or task.source.stat is None:
-        return False
-    if not entry.is_output(task.output, now):
-        return False
-    return entry.made_from(task.source.location, task.source.stat)
+        if task.action == "do" and not task.replace and not task.replace_maps:
+            for path, _ in task.maps:
+                if os.path.lexists(path):
+                    raise UsageError(f"{path} exists; give --overwrite or another name")
 
 
 def _shard(tasks: list[Task], shard: tuple[int, int] | None) -> list[Task]:

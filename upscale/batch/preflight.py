@@ -87,11 +87,9 @@ class Preflight:
         return [line for line in self.lines if line.problem]
 
 
-def preflight(
-    plan: Plan, settings: Settings, upscaler: Upscaler, *, max_pixels: int | None = None
-) -> Preflight:
+def preflight(plan: Plan, upscaler: Upscaler, *, max_pixels: int | None = None) -> Preflight:
     """Read the headers of a plan's pictures and estimate what the run needs."""
-    lines = tuple(_forecast(task, settings, upscaler, max_pixels) for task in plan.tasks)
+    lines = tuple(_forecast(task, plan.settings, upscaler, max_pixels) for task in plan.tasks)
     pixels = sum(line.width * line.height for line in lines if not line.problem)
     return Preflight(
         lines=lines,
@@ -153,13 +151,13 @@ def _refusal(name: str, shape: tuple[int, int, int], info: Info, settings: Setti
 
 def _doubt(name: str, info: Info, settings: Settings) -> str:
     """What may fail and the header does not tell, or empty."""
-    kind, doubts = FORMATS[name], []
-    if info.channels in (2, 4) and not kind.alpha and settings.background is None:
+    format_, doubts = FORMATS[name], []
+    if info.channels in (2, 4) and not format_.alpha and settings.background is None:
         doubts.append(
             f"has an alpha channel, which {name} does not hold: it fails unless it is opaque "
             "throughout; give --background COLOUR, or -f png"
         )
-    if info.depth == 32 and 32 not in kind.depths:
+    if info.depth == 32 and 32 not in format_.depths:
         doubts.append(
             f"has floating-point values, of which {name} holds those from 0 to 1 alone: it fails "
             "if there are others; give -f tiff"
@@ -196,7 +194,7 @@ def _look(task: Task, settings: Settings, max_pixels: int | None) -> Info:
 def _seconds(pixels: int, upscaler: Upscaler) -> float:
     """Time in the network for so many LR pixels, measured on a small picture.
 
-    Looking is to take no longer than doing: few pixels are run once, and not first for warming up.
+    A forecast is to take no longer than the run: few pixels are run once, not first to warm up.
     """
     if not pixels:
         return 0.0

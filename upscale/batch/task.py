@@ -1,67 +1,25 @@
-"""What is asked for, and one picture of it with its output."""
+"""One picture with its output: which file it becomes, and what is written beside it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from upscale.batch.discover import Input
-from upscale.batch.naming import Labels
-from upscale.settings import Outputs
+from upscale import storage
+from upscale.batch import naming
+from upscale.batch.inputs import STDIN, Input
+from upscale.batch.naming import SAMPLE
+from upscale.errors import ImageError, UsageError
+from upscale.settings import Outputs, Settings
+from upscale.storage import is_url
 
 STDOUT = "-"
-
-Action = Literal["do", "skip", "fail"]
-
-
-@dataclass(frozen=True)
-class Request(Outputs):
-    """Where outputs go, and what names and the journal need to know besides.
-
-    Attributes:
-        samples: Draws of each picture.
-        seed: Of the first draw.
-        digest: Of settings and weights.
-        labels: What templates may name.
-        format: Output format (an extension), or ``None``: the input's.
-    """
-
-    samples: int = 1
-    seed: int = 0
-    digest: str = ""
-    labels: Labels = field(default_factory=lambda: Labels("esrgan", "4"))
-    format: str | None = None
-
-    @property
-    def has_extras(self) -> bool:
-        """Whether anything is asked for beside the outputs, or their names tell draws apart."""
-        return bool(self.needs_draws or "{sample}" in (self.output or ""))
-
-    @property
-    def needs_draws(self) -> str:
-        """The option that a model must draw for, or ""."""
-        wanted = {
-            "--uncertainty": self.uncertainty,
-            "--uncertainty-view": self.uncertainty_view,
-            "--keep-samples": self.keep_samples,
-            "--samples": self.samples > 1,
-        }
-        return next((name for name, value in wanted.items() if value), "")
-
-
-@dataclass(frozen=True)
-class MapFile:
-    """Where a map of uncertainty goes.
-
-    Attributes:
-        path: The file.
-        format: Its format.
-        is_view: Whether it is in colour, for people.
-    """
-
-    path: str
-    format: str
-    is_view: bool
+DEFAULT_FORMAT = "png"
+MEAN = "mean"  # in names, instead of the number of a draw
+MAP_FORMATS = ("png", "tiff")  # of 16-bit gray
 
 
 @dataclass(frozen=True)
@@ -77,8 +35,8 @@ class Task:
         action: ``do``, ``skip``, or ``fail`` (the input cannot be read).
         reason: Why it is skipped, failed, or made anew.
         replace: Whether an existing output may be replaced.
-        maps: Maps of uncertainty that are written too.
-        replaces_maps: Whether existing maps may be replaced.
+        maps: Maps of uncertainty that are written too: file, and whether it is in colour.
+        replace_maps: Whether existing maps may be replaced.
         seed: Of the one draw that it is, or ``None``: as the settings say.
     """
 
@@ -87,9 +45,224 @@ class Task:
     format: str
     root: str | None = None
     relative: str = ""
-    action: Action = "do"
+    action: Literal["do", "skip", "fail"] = "do"
     reason: str = ""
     replace: bool = False
-    maps: tuple[MapFile, ...] = ()
-    replaces_maps: bool = False
+    maps: tuple[tuple[str, bool], ...] = ()
+    replace_maps: bool = False
     seed: int | None = None
+
+
+def name_tasks(
+    sources: Sequence[Input], outputs: Outputs, settings: Settings, labels: Mapping[str, str]
+) -> list[Task]:
+    """Name the outputs of all sources, their maps of uncertainty and draws that are kept.
+
+    Raises:
+        UsageError: What was asked for does not fit these sources.
+    """
+    many = len(sources) > 1 or sources[0].tree is not None
+    if many:
+        _refuse_picture_name(outputs.output)
+    tasks = [_named(source, outputs, settings.format, labels, many=many) for source in sources]
+    if not needs_draws(outputs, settings) and "{sample}" not in (outputs.output or ""):
+        return tasks
+    if settings.samples > 1 and tasks[0].output == STDOUT:
+        raise UsageError(
+            f"samples {settings.samples} and -o - (stdout): give a file, -o FILE, for their mean"
+        )
+    if outputs.keep_samples and tasks[0].output == STDOUT:
+        raise UsageError("--keep-samples writes several pictures: give a file, -o FILE, not -o -")
+    drawn: list[Task] = []
+    for task in tasks:
+        output, relative = (name.replace(SAMPLE, MEAN) for name in (task.output, task.relative))
+        maps = tuple(_maps(task, outputs, labels, many=len(tasks) > 1))
+        drawn.append(replace(task, output=output, relative=relative, maps=maps))
+        if outputs.keep_samples:
+            drawn += [_kept(task, settings.seed + k, k) for k in range(settings.samples)]
+    _refuse_maps(drawn)
+    return [replace(task, replace_maps=outputs.overwrite) for task in drawn]
+
+
+def needs_draws(outputs: Outputs, settings: Settings) -> str:
+    """The option that a model must draw for, or ""."""
+    asked = {
+        "--uncertainty": outputs.uncertainty,
+        "--uncertainty-view": outputs.uncertainty_view,
+        "--keep-samples": outputs.keep_samples,
+        "--samples": settings.samples > 1,
+    }
+    return next((name for name, value in asked.items() if value), "")
+
+
+def _refuse_picture_name(output: str | None) -> None:
+    """Refuse a picture's name as that of a new folder for several inputs."""
+    from upscale.image import FORMATS
+
+    if output is None or output.endswith("/") or naming.kind_of(output, many=True) != "folder":
+        return
+    ext = naming.split_name(output)[2].lower()
+    known = any(ext in kind.extensions for kind in FORMATS.values())
+    if known and (is_url(output) or not os.path.isdir(output)):
+        raise UsageError(
+            f"output {output} is named like a picture and the inputs are several, or a folder; "
+            f"for a folder of that name, end it with /: -o {output}/"
+        )
+
+
+def _named(
+    source: Input, outputs: Outputs, format_: str | None, labels: Mapping[str, str], *, many: bool
+) -> Task:
+    """Return the task of a source, its output named."""
+    kind = naming.kind_of(outputs.output, many=many)
+    if kind == "beside" and source.location == STDIN:
+        kind = "stdout"
+    if source.location == STDIN and many:
+        raise UsageError("- (stdin) is one picture; other inputs need a run of their own")
+    if kind == "stdout":
+        if many:
+            raise UsageError("-o - (stdout) takes one picture; give a folder: -o DIR/")
+        return Task(source, STDOUT, _format(format_) if format_ else "")
+    ext = _extension(source, format_)
+    output, root = _place(kind, source, ext, outputs, labels, many=many)
+    relative = "" if root is None else naming.relative_to(output, root)
+    return Task(source, output, _format_of_output(output, format_), root, relative)
+
+
+def _place(
+    kind: str,
+    source: Input,
+    ext: str,
+    outputs: Outputs,
+    labels: Mapping[str, str],
+    *,
+    many: bool,
+) -> tuple[str, str | None]:
+    """Return the output, and the folder whose journal records it."""
+    target = storage.localize(outputs.output or "")
+    if is_url(target) and storage.scheme(target) in storage.READ_ONLY_SCHEMES:
+        raise UsageError(f"output {target}: {storage.scheme(target)} can be read, not written")
+    if kind == "beside":
+        if is_url(source.location) and storage.scheme(source.location) in storage.READ_ONLY_SCHEMES:
+            raise UsageError(f"{source.location}: nothing can be written beside it; give -o")
+        output = naming.beside(source.location, ext, labels)
+        root = source.tree or naming.parent(source.location)
+        return output, root if many else None
+    if kind == "template":
+        naming.check_template(target)
+        output = naming.fill(target, source.location, ext, labels)
+        root = naming.template_root(target)
+        if not naming.is_inside(output, root):
+            raise UsageError(f"output {output} lies outside of {root}; change the template")
+        return output, root if many else None
+    if kind == "folder":
+        return naming.within(target, source.relative, ext), target
+    return target, None
+
+
+def _format(name: str) -> str:
+    """Return the format that a name or extension stands for; it must be one that can be written."""
+    from upscale.image import FORMATS, format_of
+
+    try:
+        known = format_of(name)
+    except ImageError as error:
+        raise UsageError(f"format: {error}") from error
+    if not FORMATS[known].writable:
+        raise UsageError(f"format {name!r} can be read, not written; use -f png")
+    return known
+
+
+def _extension(source: Input, format_: str | None) -> str:
+    """Return an output's extension: the one asked for, else the input's if it can be written."""
+    from upscale.image import FORMATS, format_of
+
+    if format_ is not None:
+        _format(format_)
+        return format_.lstrip(".").lower()
+    ext = naming.split_name(source.relative)[2]
+    try:
+        return ext if ext and FORMATS[format_of("x." + ext)].writable else DEFAULT_FORMAT
+    except ImageError:
+        return DEFAULT_FORMAT
+
+
+def _format_of_output(output: str, format_: str | None) -> str:
+    """Return the format of a named output; its extension must not contradict the one asked for."""
+    from upscale.image import format_of
+
+    ext = naming.split_name(output)[2]
+    if format_ is None:
+        if not ext:
+            raise UsageError(
+                f"output {output!r} has no extension: add one, give -f, or end it with / for a "
+                "folder"
+            )
+        try:
+            return _format("x." + ext)
+        except UsageError as error:
+            raise UsageError(f"output {output}: {error}") from error
+    known = _format(format_)
+    with suppress(ImageError):  # an extension that says nothing of a picture
+        if format_of("x." + ext) != known:
+            raise UsageError(f"output {output} is named .{ext} and -f asks for {format_}: drop one")
+    return known
+
+
+def _kept(task: Task, seed: int, sample: int) -> Task:
+    """The task of one draw: its name is the output's with the number of the draw."""
+    names = (task.output, task.relative)
+    if SAMPLE in task.output:
+        output, relative = (name.replace(SAMPLE, str(sample)) for name in names)
+    else:
+        output, relative = (naming.numbered(name, sample) for name in names)
+    return replace(task, output=output, relative=relative, seed=seed, maps=())
+
+
+def _maps(
+    task: Task, outputs: Outputs, labels: Mapping[str, str], *, many: bool
+) -> list[tuple[str, bool]]:
+    """The maps of a picture; each must have a name of its own and a format that holds it."""
+    from upscale.image import FORMATS, format_of
+
+    maps = []
+    for flag, path in (
+        ("--uncertainty", outputs.uncertainty),
+        ("--uncertainty-view", outputs.uncertainty_view),
+    ):
+        if path is None:
+            continue
+        if path == STDOUT or is_url(path):
+            raise UsageError(f"{flag} {path}: a map goes to a file of this machine; give its name")
+        if naming.is_template(path):
+            naming.check_template(path)
+            path = naming.fill(path, task.source.location, "png", labels).replace(SAMPLE, MEAN)  # noqa: PLW2901
+        elif many:
+            raise UsageError(
+                f"{flag} {path}: several pictures cannot share it; give a template such as "
+                "'maps/{stem}.png'"
+            )
+        try:
+            name = format_of(path)
+        except ImageError as error:
+            raise UsageError(f"{flag} {path}: {error}") from error
+        if flag == "--uncertainty" and name not in MAP_FORMATS:
+            raise UsageError(f"{flag} {path}: give .png or .tif, which hold 16-bit gray")
+        if not FORMATS[name].writable:
+            raise UsageError(f"{flag} {path}: {name} can be read, not written; give .png")
+        maps.append((path, flag == "--uncertainty-view"))
+    return maps
+
+
+def _refuse_maps(tasks: Sequence[Task]) -> None:
+    """Refuse a map that is something else too, or that has no folder."""
+    taken = {os.path.realpath(task.source.location): "an input" for task in tasks}
+    taken |= {os.path.realpath(task.output): "the output" for task in tasks}
+    for path in (path for task in tasks for path, _ in task.maps):
+        own = os.path.realpath(path)
+        if own in taken:
+            raise UsageError(f"uncertainty {path} is {taken[own]} too; choose another name")
+        taken[own] = "another map"
+        folder = os.path.dirname(path) or "."
+        if not os.path.isdir(folder) or not os.access(folder, os.W_OK | os.X_OK):
+            raise UsageError(f"uncertainty {path}: no folder {folder} that can be written")

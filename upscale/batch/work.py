@@ -1,6 +1,6 @@
-"""One picture of a batch: claimed, read, enlarged, written, recorded in the journal.
+"""``Worker.do(task)``: one picture claimed, read, enlarged, written, recorded in the journal.
 
-The threads of a run and the workers of a cluster do the same.
+The threads of a pool and the workers of a cluster do the same.
 """
 
 from __future__ import annotations
@@ -13,20 +13,27 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from upscale import storage
-from upscale.batch.claims import Folders
-from upscale.batch.extras import write_maps
-from upscale.batch.journal import Journal, JournalLine
-from upscale.batch.plan import Plan, is_done, is_ours
-from upscale.batch.report import Record
+from upscale.batch.journal import Journal, JournalLine, claim, open_journal
+from upscale.batch.plan import Plan, decide
 from upscale.batch.task import STDOUT, Task
-from upscale.errors import ImageError, OutputError, UpscaleError, UsageError
-from upscale.image import FORMATS, MAX_PIXELS, Reader, create_pages
+from upscale.errors import ImageError, OutputError, UpscaleError, UsageError, reason
+from upscale.files import atomic
+from upscale.image import (
+    FORMATS,
+    MAX_PIXELS,
+    Metadata,
+    Reader,
+    create,
+    create_pages,
+    format_of,
+    with_provenance,
+)
 from upscale.image import open as open_image
 from upscale.inference import Progress
 from upscale.memory import MOST_PIXELS, is_out_of_memory
@@ -50,41 +57,15 @@ if TYPE_CHECKING:
     from upscale.upscaler.uncertainty import MapRows
 
 LOSSY = frozenset(kind.name for kind in FORMATS.values() if kind.quality and not kind.lossless)
+FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # every further picture meets these too
 BUDGET_BYTES = 1 << 30  # of the pictures in hand
+
+# ``upscale.upscaler.process`` without its model: in this thread, or in the network's own.
+Process = Callable[[Reader, Write, Settings, Progress], Result]
 
 
 class Stopped(BaseException):
     """The run was stopped while a picture waited for the network or was in it."""
-
-
-class Runner(Protocol):
-    """What runs a picture through the network."""
-
-    together: int  # pages that are given to it at once
-
-    @property
-    def upscaler(self) -> Upscaler:
-        """The model, or one of several that differ in their device alone."""
-
-    def run(self, reader: Reader, write: Write, settings: Settings, progress: Progress) -> Result:
-        """``upscale.upscaler.process``, in this thread or in the network's own."""
-
-
-@dataclass(frozen=True, eq=False)
-class Outcome:
-    """What became of a picture.
-
-    Attributes:
-        record: For the report.
-        data: The bytes that are to go to stdout.
-        hint: Options that suit the picture better.
-        is_fatal: Why it failed will meet every further picture too.
-    """
-
-    record: Record
-    data: bytes | memoryview | None = None
-    hint: str = ""
-    is_fatal: bool = False
 
 
 class Budget:
@@ -111,8 +92,7 @@ class Budget:
         with self._changed:
             while not self._closed and self._pictures and self._inside + count > self._most:
                 self._changed.wait()
-            if self._closed:
-                raise Stopped
+            self.check()
             self._inside += count
             self._pictures += 1
         try:
@@ -130,213 +110,222 @@ class Budget:
             self._changed.notify_all()
 
 
-@dataclass(frozen=True)
-class Work:
-    """What all pictures of a run have in common.
+class Worker:
+    """Does the pictures of a plan; several threads may share it."""
 
-    Attributes:
-        settings: As in the plan.
-        digest: Of settings and weights, for the journal.
-        overwrite: What was done before this run began is done again.
-        max_pixels: Largest input; ``None``: what can be done.
-        folders: Journals and claims.
-        budget: Of memory.
-    """
+    def __init__(
+        self,
+        plan: Plan,
+        upscaler: Upscaler,
+        process: Process,
+        max_pixels: int | None = None,
+        together: int = 1,
+    ) -> None:
+        """Prepare; nothing is opened yet.
 
-    settings: Settings
-    digest: str
-    overwrite: bool = False
-    max_pixels: int | None = None
-    folders: Folders = field(default_factory=Folders)
-    budget: Budget = field(default_factory=Budget)
+        Args:
+            plan: Settings, and what may happen to an output.
+            upscaler: The model, or one of several that differ in their device alone.
+            process: Runs a picture through the network.
+            max_pixels: Largest input; ``None``: what can be done.
+            together: Pages that are given to the network at once.
+        """
+        self._plan, self._upscaler, self._process = plan, upscaler, process
+        self._max_pixels, self._together = max_pixels, together
+        self._journals: dict[str, Journal] = {}
+        self._lock = threading.Lock()
+        self.budget = Budget()
 
-    def do(self, task: Task, runner: Runner, progress: Progress) -> Outcome | None:
-        """Do one picture; ``None`` where another process has it in hand."""
-        with self.folders.claim(task) as is_mine:
+    def do(self, task: Task, progress: Progress) -> Result | None:
+        """Do one picture; ``None`` where another process has it in hand.
+
+        A picture that fails is a result too.
+
+        Raises:
+            Stopped: The budget was closed, or ``progress`` raised it.
+        """
+        with claim(task.root, task.relative) as is_mine:
             if not is_mine:
                 return None
             try:
-                return self._do(task, runner, progress)
+                return self._do(task, progress)
             except BrokenPipeError:  # nobody reads stdout any more
                 raise
-            except Exception as error:  # noqa: BLE001 - one bad picture is one failed record
-                return Outcome(failed(task, error), is_fatal=is_fatal(error))
+            except Exception as error:  # noqa: BLE001 - one bad picture is one failed result
+                return failed(task, error)
 
-    def _do(self, task: Task, runner: Runner, progress: Progress) -> Outcome:
+    def close(self) -> None:
+        """Close the journals."""
+        for journal in self._journals.values():
+            journal.close()
+
+    def _do(self, task: Task, progress: Progress) -> Result:
         # 1. Did another process do it while this one waited?
-        journal = self.folders.journal(task)
+        journal = self._journal(task.root)
         if journal is not None:
-            now = self._recheck(task, journal)
-            if isinstance(now, Record):
-                return Outcome(now)
-            task = now
+            journal.refresh()
+            task = decide(task, storage.try_stat(task.output), journal, self._plan) or task
+            if task.action == "skip":
+                return skipped(task, "done by another process")
         # 2. Read it, as far as its header; settle size and format of the output.
-        started = time.perf_counter()
-        try:
-            content = storage.content(task.source.location, task.source.data, self.budget.check)
-            reader = open_image(
-                content.where,
-                max_pixels=self.max_pixels or most_pixels(isinstance(content.where, str)),
-                assume_icc=assumed_profile(self.settings.assume_icc),
-            )
-        except OSError as error:
-            raise ImageError(storage.reason(error)) from error
-        kind = task.format or same_format(reader.format)
-        is_series = reader.count != 1
-        by_rows = is_series or goes_by_rows(reader, runner.upscaler, self.settings)
+        started, waited = time.perf_counter(), 0.0
+        content, reader = self._open(task)
+        name = task.format or same_format(reader.format)
+        settings = self._settings_of(task, name)
+        before, after = bytes_of(reader, self._upscaler, settings)
+        is_series, maps = reader.count != 1, _maps_of(task)
+        by_rows = is_series or goes_by_rows(reader, self._upscaler, settings)
+        if is_series and maps is not None:
+            raise UsageError("--uncertainty is of one picture, and the input has several")
+
+        def enlarge(file: BinaryIO) -> Result:
+            nonlocal waited
+            if is_series:
+                is_pipe = task.output == STDOUT
+                return self._pages(reader, file, name, settings, progress, is_pipe=is_pipe)
+            # A small picture is encoded here, so that the network is free for the next one.
+            later: list[Callable[[], None]] | None = None if by_rows else []
+            write = to_file(file, name, settings, later=later, variances=maps.add if maps else None)
+            asked = time.perf_counter()
+            result = self._process(reader, write, settings, progress)
+            waited += time.perf_counter() - asked - result.seconds
+            if later:
+                later[-1]()  # one before it is of a group that failed
+            if maps is not None:
+                write_maps(task, maps, result.provenance())
+            return result
+
         # 3. Decode a small picture here, ahead of the network; a large one as it is enlarged.
-        before, after = bytes_of(reader, runner.upscaler, self.settings)
-        job = _Job(self, task, content, reader, kind, by_rows, runner, progress)
         asked = time.perf_counter()
         with self.budget.of(0 if by_rows else before + 2 * after):
-            job.waited += time.perf_counter() - asked
+            waited += time.perf_counter() - asked
             if not by_rows:
-                job.reader = reader.in_memory()
-            # 4. Run it, and encode it: a small one here, behind the network.
-            data, result = job.write(journal)
-            seconds = time.perf_counter() - started - job.waited
-        if self.settings.lossless and kind in LOSSY:
-            ignored = f"--lossless: {kind} is written with losses alone; choose -f png, webp or jxl"
+                reader = reader.in_memory()
+            # 4. Run it, and write it with its line in the journal.
+            if is_series and task.output == STDOUT:
+                data, result = None, enlarge(cast("BinaryIO", _Stdout()))
+            else:
+                data, result = self._save(task, journal, content, enlarge, by_rows=by_rows)
+        if self._plan.settings.lossless and name in LOSSY:
+            ignored = f"--lossless: {name} is written with losses alone; choose -f png, webp or jxl"
             result = replace(result, losses=(*result.losses, ignored))
-        return Outcome(Record.of(task, result, seconds), data, result.hint)
+        seconds = time.perf_counter() - started - waited
+        return replace(
+            result, input=task.source.location, output=task.output, seconds=seconds, data=data
+        )
 
-    def _recheck(self, task: Task, journal: Journal) -> Task | Record:
-        """The task as it is now to be done, or the record of a picture that is done."""
-        journal.refresh()
-        now = storage.try_stat(task.output)
-        if now is None:
-            return task
-        is_news = not self.overwrite or journal.is_news(task.relative)
-        if is_news and is_done(task, now, journal, self.digest):
-            return skipped(task, "done by another process")
-        return replace(task, replace=True) if is_ours(task, now, journal) else task
+    def _pages(
+        self,
+        reader: Reader,
+        file: BinaryIO,
+        name: str,
+        settings: Settings,
+        progress: Progress,
+        *,
+        is_pipe: bool,
+    ) -> Result:
+        """Enlarge page after page, or the pictures of a stream."""
+        encoding = encoding_of(settings)
+        return process_pages(
+            reader,
+            create_pages(file, name, encoding, reader.count, is_pipe=is_pipe),
+            lambda page, write, note: self._process(page, write, settings, note),
+            settings,
+            progress,
+            held=lambda page: not goes_by_rows(page, self._upscaler, settings),
+            at_once=self._together,
+        )
 
+    def _journal(self, root: str | None) -> Journal | None:
+        """The journal of a folder, opened once."""
+        if root is None:
+            return None
+        with self._lock:
+            if root not in self._journals:
+                self._journals[root] = open_journal(root)
+            return self._journals[root]
 
-@dataclass(eq=False)
-class _Job:
-    """A picture that is open; ``waited`` counts the seconds in which it waited for others."""
+    def _open(self, task: Task) -> tuple[Content, Reader]:
+        """A picture, read as far as its header."""
+        source = task.source
+        try:
+            content = storage.content(source.location, source.data, self.budget.check)
+            is_file = isinstance(content.where, str)
+            reader = open_image(
+                content.where,
+                max_pixels=self._max_pixels or most_pixels(is_file),
+                assume_icc=assumed_profile(self._plan.settings.assume_icc),
+            )
+        except OSError as error:
+            raise ImageError(reason(error)) from error
+        return content, reader
 
-    work: Work
-    task: Task
-    content: Content
-    reader: Reader
-    format: str
-    by_rows: bool
-    runner: Runner
-    progress: Progress
-    waited: float = 0.0
+    def _settings_of(self, task: Task, name: str) -> Settings:
+        """The settings for a picture, without what its format does not know."""
+        settings, kind = self._plan.settings, FORMATS[name]
+        if task.seed is not None:  # it is one draw
+            settings = replace(settings, samples=1, seed=task.seed)
+        lossless, palette = settings.lossless and kind.lossless, settings.palette and name == "png"
+        return replace(settings, lossless=lossless, palette=palette)
 
-    def write(self, journal: Journal | None) -> tuple[bytes | memoryview | None, Result]:
+    def _save(
+        self,
+        task: Task,
+        journal: Journal | None,
+        content: Content,
+        enlarge: Callable[[BinaryIO], Result],
+        *,
+        by_rows: bool,
+    ) -> tuple[memoryview | None, Result]:
         """Write the output and its line in the journal; give its bytes where they go to stdout.
 
         Raises:
             OutputError: It exists, or cannot be written.
         """
-        task = self.task
-        if task.output == STDOUT and self.reader.count != 1:
-            return None, self._run(cast("BinaryIO", _Stdout()))
         if task.output == STDOUT:
-            return encoded(self._run)
+            return encoded(enlarge)
+
+        def note(size: int, stamp: str, sha256: str) -> None:
+            if journal is not None:
+                journal.add(
+                    JournalLine(
+                        output=task.relative,
+                        input=storage.absolute(task.source.location),
+                        input_size=content.stat.size,
+                        input_stamp=content.stat.stamp,
+                        input_sha256=content.sha256(),
+                        settings=self._plan.digest,
+                        output_size=size,
+                        output_stamp=stamp,
+                        output_sha256=sha256,
+                    )
+                )
+
+        def finished(name: str, sha256: str) -> None:
+            content.check_unchanged()
+            written = storage.stat(name)
+            note(written.size, written.stamp, sha256)
+
         try:
             storage.make_folder(task.output)
-            if storage.is_url(task.output):
-                data, result = encoded(self._run)
-                self._upload(data, journal)
-                return None, result
-
-            def finished(name: str, sha256: str) -> None:
-                self.content.check_unchanged()
-                if journal is not None:
-                    written = storage.stat(name)
-                    journal.add(self._line(written.size, written.stamp, sha256))
-
-            result = save(
+            if not storage.is_url(task.output):
+                saved = save(
+                    task.output, enlarge, by_rows=by_rows, replace=task.replace, finished=finished
+                )
+                return None, saved
+            # In an object store the line stands before the object, and again after it.
+            data, result = encoded(enlarge)
+            size, sha256 = len(data), storage.sha256(data)
+            written = storage.write(
                 task.output,
-                self._run,
-                by_rows=self.by_rows,
+                bytes(data),
                 replace=task.replace,
-                finished=finished,
+                before=lambda: note(size, "", sha256),
             )
+            note(size, written.stamp, sha256)
         except OSError as error:
-            raise OutputError(f"cannot be written: {storage.reason(error)}") from error
+            raise OutputError(f"cannot be written: {reason(error)}") from error
         return None, result
-
-    def _settings(self) -> Settings:
-        """The settings without what this format does not know."""
-        settings, kind = self.work.settings, FORMATS[self.format]
-        return replace(
-            settings,
-            lossless=settings.lossless and kind.lossless,
-            palette=settings.palette and kind.name == "png",
-        )
-
-    def _run(self, file: BinaryIO) -> Result:
-        """Enlarge the picture; encode a small one in this thread, so that the network is free."""
-        settings, seed = self.work.settings, self.task.seed
-        if seed is not None:  # it is one draw
-            settings = replace(settings, samples=1, seed=seed)
-        if self.reader.count != 1:
-            return self._run_pages(file, settings)
-        rows = _map_of(self.task)
-        later: list[Callable[[], None]] = []
-        write = to_file(
-            file,
-            self.format,
-            self._settings(),
-            later=None if self.by_rows else later,
-            variances=None if rows is None else rows.add,
-        )
-        asked = time.perf_counter()
-        result = self.runner.run(self.reader, write, settings, self.progress)
-        self.waited += time.perf_counter() - asked - result.seconds
-        for encode in later:
-            encode()
-        if rows is not None:
-            write_maps(self.task, rows, result.provenance())
-        return result
-
-    def _run_pages(self, file: BinaryIO, settings: Settings) -> Result:
-        """Enlarge page after page, or the pictures of a stream."""
-        if self.task.maps:
-            raise UsageError("--uncertainty is of one picture, and the input has several")
-        runner, encoding = self.runner, encoding_of(self._settings())
-        is_pipe = self.task.output == STDOUT
-        pages = create_pages(file, self.format, encoding, self.reader.count, is_pipe=is_pipe)
-        return process_pages(
-            self.reader,
-            pages,
-            lambda page, write, progress: runner.run(page, write, settings, progress),
-            self._settings(),
-            self.progress,
-            held=lambda page: not goes_by_rows(page, runner.upscaler, settings),
-            at_once=runner.together,
-        )
-
-    def _upload(self, data: memoryview, journal: Journal | None) -> None:
-        """Write to an object store; the line stands before the object and again after it."""
-        sha256 = storage.sha256(data)
-
-        def note(stamp: str) -> None:
-            if journal is not None:
-                journal.add(self._line(len(data), stamp, sha256))
-
-        written = storage.write(
-            self.task.output, bytes(data), replace=self.task.replace, before=lambda: note("")
-        )
-        note(written.stamp)
-
-    def _line(self, size: int, stamp: str, sha256: str) -> JournalLine:
-        return JournalLine(
-            output=self.task.relative,
-            input=storage.absolute(self.task.source.location),
-            input_size=self.content.stat.size,
-            input_stamp=self.content.stat.stamp,
-            input_sha256=self.content.sha256(),
-            settings=self.work.digest,
-            output_size=size,
-            output_stamp=stamp,
-            output_sha256=sha256,
-        )
 
 
 class _Stdout:
@@ -354,8 +343,24 @@ class _Stdout:
         sys.stdout.buffer.flush()
 
 
-def _map_of(task: Task) -> MapRows | None:
-    """What gathers the map of a picture, where one is wanted; only then OpenCV is imported."""
+def write_maps(task: Task, maps: MapRows, record: dict[str, Any]) -> None:
+    """Write the maps of a picture, each whole or not at all.
+
+    Raises:
+        OutputError: A file appeared meanwhile.
+        OSError: It cannot be written.
+    """
+    metadata = with_provenance(Metadata(), {**record, "uncertainty": maps.record})
+    for path, is_view in task.maps:
+        shape = maps.view_shape if is_view else (maps.height, maps.width, 1)
+        with atomic(path, replace=task.replace_maps or task.replace) as file:
+            dtype = "uint8" if is_view else "uint16"
+            writer = create(file, format_of(path), shape, dtype, metadata)
+            writer.write(maps.view() if is_view else maps.rows())
+
+
+def _maps_of(task: Task) -> MapRows | None:
+    """What gathers the map of a picture, where one is asked for; only then OpenCV is imported."""
     if not task.maps:
         return None
     from upscale.upscaler.uncertainty import MapRows
@@ -378,43 +383,26 @@ def assumed_profile(path: str | None) -> bytes | None:
     return None if path is None else Path(path).read_bytes()
 
 
-def skipped(task: Task, reason: str) -> Record:
-    """Return the record of a picture whose output is there."""
-    return Record(task.source.location, task.output, "skipped", reason)
+def skipped(task: Task, why: str) -> Result:
+    """The result of a picture whose output is there."""
+    return Result(task.source.location, task.output, "skipped", why)
 
 
-def failed(task: Task, error: BaseException | str) -> Record:
-    """Return the record of a picture that failed, with the reason on one line."""
-    return Record(task.source.location, task.output, "failed", describe(error))
+def failed(task: Task, error: BaseException | str) -> Result:
+    """The result of a picture that failed, with the reason on one line."""
+    cause = error.__cause__ if isinstance(error, OutputError) else error
+    is_fatal = isinstance(cause, OSError) and cause.errno in FATAL
+    text = error if isinstance(error, str) else describe(error)
+    return Result(task.source.location, task.output, "failed", text, is_fatal=is_fatal)
 
 
-def settled(plan: Plan) -> Iterator[Outcome]:
-    """Yield an outcome for every task whose end is known beforehand."""
-    for task in plan.tasks:
-        if task.action == "skip":
-            yield Outcome(skipped(task, task.reason))
-        elif task.action == "fail":
-            yield Outcome(failed(task, task.reason))
-
-
-def describe(error: BaseException | str) -> str:
+def describe(error: BaseException) -> str:
     """Return why something failed; what is no error of this package is shown as the bug it is."""
-    if isinstance(error, str):
-        return error
-    if isinstance(error, UpscaleError):
-        return " ".join(str(error).split())
-    if isinstance(error, OSError):
-        return storage.reason(error)
+    if isinstance(error, UpscaleError | OSError):
+        return reason(error)
     if is_out_of_memory(error):
         return "out of memory; give a smaller --tile, or fewer --jobs"
     if os.environ.get("UPSCALE_DEBUG"):
         traceback.print_exception(error, file=sys.stderr)
-    message = " ".join(str(error).split())
-    return f"internal error: {type(error).__name__}: {message}; UPSCALE_DEBUG=1 shows where"
-
-
-def is_fatal(error: BaseException) -> bool:
-    """Whether an error will meet every further picture too: the disk is full or read-only."""
-    cause = error.__cause__ if isinstance(error, OutputError) else error
-    fatal = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
-    return isinstance(cause, OSError) and cause.errno in fatal
+    name = type(error).__name__
+    return f"internal error: {name}: {reason(error)}; UPSCALE_DEBUG=1 shows where"

@@ -111,7 +111,7 @@ def _described(error: Exception) -> str:
     if not isinstance(error, OSError):
         what = f"{type(error).__name__}: {error}"
         return f"internal error: {what}; UPSCALE_DEBUG=1 shows where"
-    from upscale.storage import reason
+    from upscale.errors import reason
 
     return f"{os.fsdecode(error.filename)}: {reason(error)}" if error.filename else reason(error)
 

@@ -10,7 +10,7 @@ import typer
 
 from upscale.cli.console import Console
 from upscale.cli.table import Column, show_json, show_table
-from upscale.errors import ImageError
+from upscale.errors import ImageError, reason
 
 COLUMNS = (Column("property"), Column("value", wrap=True))
 
@@ -59,7 +59,7 @@ def _facts(name: str) -> dict[str, Any]:
     try:
         return describe(storage.read(name)[0])
     except OSError as error:
-        raise ImageError(storage.reason(error)) from error
+        raise ImageError(reason(error)) from error
 
 
 def _rows(facts: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -9,31 +9,29 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from upscale.batch.discover import STDIN
-from upscale.batch.job import Job
-from upscale.batch.report import Record, Summary
+from upscale.batch.inputs import STDIN
+from upscale.batch.plan import load
 from upscale.batch.task import STDOUT
 from upscale.cli import watching
 from upscale.cli.console import Console, beside_bars
 from upscale.cli.interrupt import signals
+from upscale.cli.job import MainJob, Summary
 from upscale.cli.options import CommandOptions
 from upscale.cli.progress import RunProgress, waiting
 from upscale.cli.startup import quick_imports
-from upscale.errors import OutputError, UsageError
+from upscale.errors import OutputError, UsageError, reason
 
 if TYPE_CHECKING:
     from upscale.batch.plan import Plan
-    from upscale.batch.run import Run
-    from upscale.batch.work import Outcome
-    from upscale.upscaler import Upscaler
+    from upscale.upscaler import Result, Upscaler
 
 
-def _check_streams(job: Job, command: CommandOptions) -> None:
+def _check_streams(job: MainJob, command: CommandOptions) -> None:
     """Refuse what stdout cannot do, before any work."""
     if command.report == STDOUT:
         raise UsageError("--report - names no file: give --json for records on stdout")
     output = job.outputs.output
-    pictures = output == STDOUT or (output is None and STDIN in job.inputs)
+    pictures = output == STDOUT or (output is None and STDIN in job.names)
     if sys.stdout is None and (pictures or command.json):
         raise UsageError("stdout is closed; give -o FILE, and --report FILE instead of --json")
     if not pictures:
@@ -44,14 +42,14 @@ def _check_streams(job: Job, command: CommandOptions) -> None:
         raise UsageError("the picture would go to the terminal; give -o FILE, or redirect stdout")
 
 
-def _load(job: Job, console: Console) -> list[Upscaler]:
+def _load(job: MainJob, console: Console) -> list[Upscaler]:
     """Load the model on its devices; what the library logs goes to stderr."""
     console.show_log()
     with waiting(console, f"loading {job.settings.model}"), quick_imports():
-        return job.load()
+        return load(job.settings, job.options)
 
 
-def dry_run(job: Job, command: CommandOptions) -> int:
+def dry_run(job: MainJob, command: CommandOptions) -> int:
     """``--dry-run``: show what would be done, and what would fail; return the exit status."""
     sources = job.discover()
     upscalers = _load(job, command.console)
@@ -59,11 +57,11 @@ def dry_run(job: Job, command: CommandOptions) -> int:
     from upscale.cli.dry_run import write_preflight
 
     plan = job.plan(sources, upscalers[0])
-    found = preflight(plan, job.settings, upscalers[0], max_pixels=job.options.max_pixels)
+    found = preflight(plan, upscalers[0], max_pixels=job.options.max_pixels)
     return write_preflight(found, command)
 
 
-def execute(job: Job, command: CommandOptions) -> int:
+def execute(job: MainJob, command: CommandOptions) -> int:
     """Do the job; return the exit status."""
     _check_streams(job, command)
     if command.watch:
@@ -72,75 +70,81 @@ def execute(job: Job, command: CommandOptions) -> int:
     sources = job.discover()
     with _Records(command, summary) as records:
         if sources and all(source.error for source in sources) and not command.watch:
+            from upscale.upscaler import Result
+
             for source in sources:
-                records.write(Record(source.location, "", "failed", source.error))
+                records.write(Result(source.location, "", "failed", source.error))
             return _finish(summary, console, started)
         upscalers = _load(job, console)
 
         def do(plan: Plan) -> None:
             _do(job, plan, upscalers, command, records)
 
-        def fail(record: Record) -> None:
-            records.write(record)
-            _say_failure(record, console)
+        def fail(result: Result) -> None:
+            records.write(result)
+            _say_failure(result, console)
 
         if command.watch:
             watching.watch(job, upscalers, do, fail, console)
             return _finish(summary, console, started, resumes=True, tell=False)
         plan = job.plan(sources, upscalers[0])
         do(plan)
-    return _finish(summary, console, started, resumes=bool(plan.roots), planned=len(plan.tasks))
+    return _finish(summary, console, started, resumes=plan.resumes, planned=len(plan.tasks))
 
 
 def _do(
-    job: Job,
+    job: MainJob,
     plan: Plan,
     upscalers: Sequence[Upscaler],
     command: CommandOptions,
     records: _Records,
 ) -> None:
-    """Carry out a plan, and pass on its records."""
+    """Carry out a plan, and pass on its results."""
+    from upscale.batch import pool
+
     console, hinted = command.console, False
     records.begin()
     for note in plan.notes:
         console.warn(note)
     with RunProgress(console, plan) as bar:
         if command.engine == "ray":
+            from upscale.batch.cluster import run_on_cluster
+
             gpus = 1.0 if upscalers[0].device.type == "cuda" else 0.0
-            run: Run = job.run_on_cluster(plan, bar.share, workers=command.workers, gpus=gpus)
+            run = run_on_cluster(plan, job.options, bar.share, workers=command.workers, gpus=gpus)
         else:
-            run = job.run(plan, upscalers, bar.share)
+            run = pool.run(plan, upscalers, job.options, bar.share)
         with signals.stopping(run.stop):
-            for outcome in run:
-                if outcome.data is not None:
-                    write_stdout(outcome.data)
-                records.write(outcome.record)
-                bar.record(outcome.record)
+            for result in run:
+                if result.data is not None:
+                    write_stdout(result.data)
+                records.write(result)
+                bar.record(result)
                 if command.watch:
-                    _say_failure(outcome.record, console)
-                _say_losses(outcome, len(plan.tasks) == 1, console)
-                if outcome.hint and not hinted:
-                    console.warn(f"{outcome.record.input}: {outcome.hint}")
+                    _say_failure(result, console)
+                _say_losses(result, len(plan.tasks) == 1, console)
+                if result.hint and not hinted:
+                    console.warn(f"{result.input}: {result.hint}")
                     hinted = True
 
 
-def _say_failure(record: Record, console: Console) -> None:
-    if record.status == "failed":
-        console.error(f"{record.input}: {record.error}")
+def _say_failure(result: Result, console: Console) -> None:
+    if result.status == "failed":
+        console.error(f"{result.input}: {result.error}")
 
 
-def _say_losses(outcome: Outcome, alone: bool, console: Console) -> None:
+def _say_losses(result: Result, alone: bool, console: Console) -> None:
     """Say what an output does not hold: of a single picture always, else when verbose.
 
     When verbose, say too what was chosen for the picture.
     """
-    if outcome.record.denoise is not None:
-        console.detail(f"{outcome.record.input}: denoise {outcome.record.denoise:g}")
-    for note in outcome.record.losses:
+    if result.denoise is not None:
+        console.detail(f"{result.input}: denoise {result.denoise:g}")
+    for note in result.losses:
         if alone:
             console.warn(note)
         else:
-            console.detail(f"{outcome.record.input}: {note}")
+            console.detail(f"{result.input}: {note}")
 
 
 def write_stdout(data: bytes | memoryview) -> None:
@@ -161,8 +165,8 @@ def _finish(
     tell: bool = True,
 ) -> int:
     """Write the failures, unless they were told, and the sum; return the exit status."""
-    for record in summary.failures if tell else ():
-        _say_failure(record, console)
+    for result in summary.failures if tell else ():
+        _say_failure(result, console)
     seconds = time.monotonic() - started
     if signals.status:
         left = "the same command resumes" if resumes else "nothing half-done is left"
@@ -194,7 +198,7 @@ class _Records:
             try:
                 self._file = open(self._path, "a", encoding="ascii")  # noqa: PTH123
             except OSError as error:
-                raise OutputError(f"report {self._path}: {error.strerror}") from error
+                raise OutputError(f"report {self._path}: {reason(error)}") from error
         return self
 
     def begin(self) -> None:
@@ -203,7 +207,7 @@ class _Records:
             self._file.truncate(0)
         self._has_begun = True
 
-    def __exit__(self, *reason: object) -> None:
+    def __exit__(self, *raised: object) -> None:
         if self._file is None:
             return
         self._file.close()
@@ -223,10 +227,10 @@ class _Records:
         if start and start != b'{"input":':
             raise UsageError(f"report {path} exists and is no report; choose another name")
 
-    def write(self, record: Record) -> None:
+    def write(self, result: Result) -> None:
         self.begin()
-        self._summary.add(record)
-        line = record.line()
+        self._summary.add(result)
+        line = result.line()
         if self._file is not None:
             self._file.write(line)
             self._file.flush()

@@ -10,8 +10,8 @@ from upscale.cli.console import Console, printable, shorten
 
 if TYPE_CHECKING:
     from upscale.batch.plan import Plan
-    from upscale.batch.report import Record
     from upscale.batch.task import Task
+    from upscale.upscaler import Result
 
 NAME_WIDTH = 28
 
@@ -56,7 +56,7 @@ class RunProgress:
             console: Where to write; when it is quiet, nothing is.
             plan: What will be done.
         """
-        todo = [task.source for task in plan.tasks if task.action == "do"]
+        todo = [task.source for task in plan.todo]
         self._console, self._total, self._done = console, len(todo), 0
         self._sizes = {s.location: 1 if s.stat is None else s.stat.size for s in todo}
         self._bar: Any = None
@@ -81,24 +81,24 @@ class RunProgress:
         if self._bar is not None:
             self._bar.share(task.source.location, done / total)
 
-    def record(self, record: Record) -> None:
+    def record(self, result: Result) -> None:
         """Note a finished picture."""
-        if record.input not in self._sizes or record.error == "done before":
+        if result.input not in self._sizes or result.error == "done before":
             return
         self._done += 1
         if self._bar is not None:
-            self._bar.finish(record.input, (record.width or 0) * (record.height or 0))
-        if self._lines and (self._total > 1 or record.status == "ok"):
+            self._bar.finish(result.input, result.pixels)
+        if self._lines and (self._total > 1 or result.status == "ok"):
             count = f"[{self._done}/{self._total}] " if self._total > 1 else ""
-            self._console.note(count + describe(record))
+            self._console.note(count + describe(result))
 
 
-def describe(record: Record) -> str:
-    """Return a record as a line for people."""
-    if record.status != "ok":
-        return f"{record.status}: {record.input}"
-    sizes = f"{record.width}x{record.height} to {record.out_width}x{record.out_height}"
-    return f"{record.input} -> {record.output} ({sizes}, {record.seconds:.1f} s)"
+def describe(result: Result) -> str:
+    """Return a result as a line for people."""
+    if result.status != "ok":
+        return f"{result.status}: {result.input}"
+    sizes = f"{result.width}x{result.height} to {result.out_width}x{result.out_height}"
+    return f"{result.input} -> {result.output} ({sizes}, {result.seconds:.1f} s)"
 
 
 def _short(text: str) -> str:

@@ -70,11 +70,11 @@ def run(
 
     Nothing that exists is replaced silently, an output appears whole or not at all.
     """
-    from upscale.batch.job import Job
     from upscale.cli import main_job
+    from upscale.cli.job import MainJob
 
     _refuse_number_after_quiet(inputs or [], quiet=command.quiet)
-    job = Job(tuple(inputs or ()), settings, outputs, selection, options)
+    job = MainJob(tuple(inputs or ()), settings, outputs, selection, options)
     return main_job.dry_run(job, command) if command.dry_run else main_job.execute(job, command)
 
 

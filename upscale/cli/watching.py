@@ -7,45 +7,45 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from upscale.batch.discover import GLOB, STDIN, Input
+from upscale.batch.inputs import GLOB, POLL_SECONDS, STDIN, Input, Watcher
 from upscale.batch.plan import NothingNewError
-from upscale.batch.report import Record
-from upscale.batch.watch import POLL_SECONDS, Watcher
 from upscale.cli.interrupt import signals
+from upscale.cli.job import MainJob
 from upscale.errors import UsageError
 from upscale.storage import is_url, localize
 
 if TYPE_CHECKING:
-    from upscale.batch.job import Job
     from upscale.batch.plan import Plan
     from upscale.cli.console import Console
-    from upscale.upscaler import Upscaler
+    from upscale.upscaler import Result, Upscaler
 
 Do = Callable[["Plan"], None]
-Fail = Callable[[Record], None]
+Fail = Callable[["Result"], None]
 
 
-def check(job: Job) -> None:
+def check(job: MainJob) -> None:
     """Refuse what cannot be watched.
 
     Raises:
         UsageError: stdin or a list is among the inputs, there are none, or one does not exist.
     """
-    if STDIN in job.inputs or job.selection.files_from is not None or not job.inputs:
+    if STDIN in job.names or job.selection.files_from is not None or not job.names:
         raise UsageError("--watch looks into folders: give folders, and no list or -")
-    for name in map(localize, job.inputs):
+    for name in map(localize, job.names):
         if not is_url(name) and not GLOB & set(name) and not Path(name).exists():
             raise UsageError(f"--watch {name}: there is no such folder; make it first")
 
 
-def watch(job: Job, upscalers: Sequence[Upscaler], do: Do, fail: Fail, console: Console) -> None:
+def watch(
+    job: MainJob, upscalers: Sequence[Upscaler], do: Do, fail: Fail, console: Console
+) -> None:
     """Look into the folders again and again; return once a signal has come.
 
     Args:
         job: Inputs and settings.
         upscalers: The loaded model.
         do: Carries out a plan, its signals handled.
-        fail: Takes the record of a picture that cannot be planned.
+        fail: Takes the result of a picture that cannot be planned.
         console: Where to say that it waits.
     """
     watcher = Watcher()
@@ -61,7 +61,7 @@ def watch(job: Job, upscalers: Sequence[Upscaler], do: Do, fail: Fail, console: 
                 do(plan)
 
 
-def _plans(job: Job, ready: list[Input], upscaler: Upscaler, fail: Fail) -> list[Plan]:
+def _plans(job: MainJob, ready: list[Input], upscaler: Upscaler, fail: Fail) -> list[Plan]:
     """Plan all new pictures at once; where that is impossible, each for itself."""
     if not ready:
         return []
@@ -70,6 +70,8 @@ def _plans(job: Job, ready: list[Input], upscaler: Upscaler, fail: Fail) -> list
     except NothingNewError:
         return []
     except UsageError:
+        from upscale.upscaler import Result
+
         plans = []
         for source in ready:
             try:
@@ -77,5 +79,5 @@ def _plans(job: Job, ready: list[Input], upscaler: Upscaler, fail: Fail) -> list
             except NothingNewError:
                 continue
             except UsageError as error:
-                fail(Record(source.location, "", "failed", str(error)))
+                fail(Result(source.location, "", "failed", str(error)))
         return plans

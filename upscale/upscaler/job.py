@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace as changed
@@ -195,19 +193,13 @@ def save(
     """
     if not by_rows:
         data, result = encoded(work)
-        files.write(path, [data], replace=replace, finished=finished)
-        return result
-    with files.temporary(path) as name:
-        with open(name, "x+b") as file:
+    with files.atomic(path, replace=replace, finished=finished) as file:
+        if by_rows:
             result = work(file)
             file.flush()
-            os.fsync(file.fileno())
-            file.seek(0)
-            digest = hashlib.file_digest(file, "sha256").hexdigest() if finished else ""
-        _check_header(name, result)
-        if finished is not None:
-            finished(name, digest)
-        files.publish(name, path, replace=replace)
+            _check_header(file.name, result)
+        else:
+            file.write(data)
     return result
 
 
