@@ -57,6 +57,26 @@ def test_the_table(cli: Cli, source: Path) -> None:
         assert words in done.text
 
 
+def test_another_programs_results_beside(
+    cli: Cli, source: Path, write: Writer, photo: np.ndarray
+) -> None:
+    large = photo.repeat(4, 0).repeat(4, 1)
+    write("theirs/a[red]_out.png", large)
+    options = ("compare", source, *PAIR, "--against", "theirs", "--crop", "4,8,16,12")
+    done = cli(*options, "--zoom", "1", "--json")
+    assert done.code == 0, done.err
+    records = [json.loads(line) for line in done.text.splitlines()]
+    assert [r["label"] for r in records] == ["bicubic", "alpha 0.8", "theirs"]
+    sheet = decode(Path("comparison.png").read_bytes()).pixels
+    part = large[32:80, 16:80]
+    corners = np.argwhere((sheet[:-47, :-63] == part[0, 0]).all(2)).tolist()
+    assert any(np.array_equal(sheet[y : y + 48, x : x + 64], part) for y, x in corners)
+    for more, words in (("--from-hr",), "leave --from-hr out"), (("-s", "2"), "--scale"):
+        done = cli(*options, *more, "--overwrite")
+        assert (done.code, len(done.lines)) == (2 if "hr" in words else 1, 1)
+        assert words in done.err
+
+
 def test_ground_truth_beside(cli: Cli, source: Path, write: Writer) -> None:
     hr = np.zeros((240, 248, 3), np.uint8) + np.uint8(64)
     write("hr/a[red].png", hr)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from upscale.compare import Panel, Row, Subject, figures
+from upscale.compare import Crop, Panel, Row, Subject, figures
 
 
 def rows(
@@ -19,7 +19,7 @@ def rows(
         lr = random.integers(0, 256, (height // 2, width // 2, 3), np.uint8)
         pictures = random.integers(0, 256, (panels, height, width, 3), np.uint8)
         hr = pictures[0] if truth else None
-        subject = Subject(name, Path(name), lr, (0, height // 2, 0, width // 2), hr)
+        subject = Subject(name, Path(name), lr, Crop(0, 0, width // 2, height // 2), hr)
         shown = [
             Panel(f"panel {k}", picture, figures(picture, lr, hr=hr), "model")
             for k, picture in enumerate(pictures)

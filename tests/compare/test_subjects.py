@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from upscale.compare import Crop, hr_path, read_rgb, subjects
+from upscale.compare import Crop, hr_path, subjects
 from upscale.compare.subjects import CONTEXT
 from upscale.errors import DataError, ImageError, UsageError
+from upscale.evaluate import read_rgb
 from upscale.evaluate.protocol import to_tensor
 from upscale.resample import resize_uint8
 

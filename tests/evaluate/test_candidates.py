@@ -50,9 +50,9 @@ def test_combinations_that_cannot_be(known_models: Path) -> None:
 @pytest.mark.parametrize(("alpha", "gray"), [(0.0, 64), (0.5, 128), (1.0, 191), (None, 166)])
 def test_a_pair_is_interpolated(known_models: Path, alpha: float | None, gray: int) -> None:
     candidate = load_candidate(Settings(model="known-pair", alpha=alpha), CPU)
-    assert (candidate.scale, candidate.y) == (4, None)
+    assert (candidate.scale, candidate.takes) == (4, "rgb")
     assert candidate.alpha == (0.8 if alpha is None else alpha)
-    got = candidate.rgb(np.zeros((3, 5, 3), np.uint8))
+    got = candidate.image(np.zeros((3, 5, 3), np.uint8))
     assert got.shape == (12, 20, 3)
     assert got.dtype == np.uint8
     assert np.unique(got).tolist() == [gray]
@@ -66,9 +66,9 @@ def test_luma_networks_get_y_itself(known_models: Path) -> None:
     assert candidate.scale == 2
     assert list(candidate.weights) == ["known-srcnn-x2"]
     assert candidate.alpha is None
-    assert candidate.y is not None
+    assert candidate.takes == "y"
     y = torch.rand(1, 1, 6, 7, generator=torch.Generator().manual_seed(0))
-    assert candidate.y(y).shape == (1, 1, 12, 14)
+    assert candidate.tensor(y).shape == (1, 1, 12, 14)
 
 
 @pytest.mark.parametrize("protocol", ["edsr", "srcnn"])
@@ -88,7 +88,7 @@ def test_beyond_its_scale_a_luma_network_runs_on_the_picture(
     known_models: Path, photo: np.ndarray
 ) -> None:
     candidate = load_candidate(Settings(model="known-srcnn", scale=3), CPU)
-    assert (candidate.scale, candidate.y) == (3, None)
+    assert (candidate.scale, candidate.takes) == (3, "nothing")
     got = score(candidate, make_pair(photo, 3, "srcnn"), "srcnn")
     assert got.psnr_y == pytest.approx(got.bicubic_psnr_y, abs=2)
 

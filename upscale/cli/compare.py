@@ -44,6 +44,11 @@ class Comparison:
     hr: Path | None = option(
         None, "--hr FILE|DIR", "Ground truth of the inputs: shown beside them, and scored against."
     )
+    against: Path | None = option(
+        None,
+        "--against DIR",
+        "Another program's results, under the names of the inputs: shown beside ours.",
+    )
     from_hr: bool = option(
         False, "--from-hr", "The inputs are ground truth: they are downsampled by bicubic first."
     )
@@ -71,6 +76,10 @@ class Comparison:
         if self.hr is not None and not self.hr.exists():
             raise UsageError(
                 f"--hr {str(self.hr)!r} does not exist: give the ground truth, or leave it out"
+            )
+        if self.against is not None and not self.against.is_dir():
+            raise UsageError(
+                f"--against {str(self.against)!r} is no folder: give another program's results"
             )
 
 
@@ -131,10 +140,18 @@ def _rows(
     choice, device = _combinations(wanted, computing.settings), computing.device
     parts = [Crop.parse(text) for text in wanted.crop or []]
     scale = round(choice[0].scale or load_candidate(choice[0], device).scale)
-    shown = subjects(inputs, scale, crops=parts, hr=wanted.hr, from_hr=wanted.from_hr)
+    shown = subjects(
+        inputs,
+        scale,
+        crops=parts,
+        hr=wanted.hr,
+        from_hr=wanted.from_hr,
+        against=wanted.against,
+    )
+    theirs = "" if wanted.against is None else wanted.against.resolve().name
     candidates = (c for one in choice for c in load_draws(replace(one, scale=scale), device))
     with counting(console, len(shown) * (len(choice) + 1), "panels") as step:
-        return run(shown, candidates, scale, mix=wanted.mix, step=step)
+        return run(shown, candidates, scale, mix=wanted.mix, theirs=theirs, step=step)
 
 
 def _write(kind: str, rows: list[Row], wanted: Comparison) -> None:
@@ -155,22 +172,9 @@ def _print_figures(rows: list[Row], json_lines: bool) -> None:
     if json_lines:
         show_json(record for row in rows for record in row.records())
         return
-    from upscale.compare import written
-
-    columns = (
-        Column("picture", lambda r: r[0], wrap=True),
-        Column("", lambda r: r[1].label, wrap=True),
-        Column("PSNR", lambda r: written(r[1].figures.psnr_y, 2), "right"),
-        Column("SSIM", lambda r: written(r[1].figures.ssim_y, 4), "right"),
-        Column("LR PSNR", lambda r: written(r[1].figures.lr_consistency, 2), "right"),
-        Column("gradient", lambda r: written(r[1].figures.mean_gradient, 2), "right"),
-        Column(
-            "mean R, G, B",
-            lambda r: ", ".join(f"{c:.1f}" for c in r[1].figures.mean_colour),
-            "right",
-            rank=1,
-        ),
-        Column("shift", lambda r: written(r[1].figures.colour_shift, 2), "right"),
-    )
-    named = [("" if k else r.subject.name, p) for r in rows for k, p in enumerate(r.panels)]
-    show_table(columns, named)
+    panels = [("" if k else r.subject.name, p) for r in rows for k, p in enumerate(r.panels)]
+    lines = [(name, panel.label, *panel.figures.cells().values()) for name, panel in panels]
+    headings = list(panels[0][1].figures.cells())
+    columns = [Column("picture", wrap=True), Column("", wrap=True)]
+    columns += [Column(h, align="right", rank=int(h.startswith("mean"))) for h in headings]
+    show_table(columns, lines)

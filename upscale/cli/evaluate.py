@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -17,7 +17,7 @@ from upscale.errors import UsageError
 from upscale.options import option
 
 if TYPE_CHECKING:
-    from upscale.evaluate import Candidate, Likeness, Score
+    from upscale.evaluate import Likeness, Score
     from upscale.settings import Settings
     from upscale.training.variational import Bound
 
@@ -158,10 +158,15 @@ def _scores(folders: list[Path], wanted: Evaluation, computing: o.Computing) -> 
         raise UsageError(f"--lr-dir {str(lr_dir)!r} is no folder: give the low-resolution pictures")
     choice = _choice(wanted, computing)
     bits = _bound(wanted, computing)
-    candidates = (_with_bound(e.load_candidate(one, computing.device), bits) for one in choice)
+    candidates = (e.load_candidate(one, computing.device) for one in choice)
     count = len(choice) * len(damage) * sum(len(s.pictures) for s in sets)
     scores = e.evaluate(
-        sets, candidates, protocol=wanted.protocol, lr_dir=lr_dir, degradations=damage
+        sets,
+        candidates,
+        protocol=wanted.protocol,
+        lr_dir=lr_dir,
+        degradations=damage,
+        bound=bits,
     )
     return _counted(Console(computing.quiet), scores, count)
 
@@ -200,11 +205,6 @@ def _counted(console: Console, scores: Iterator[Scored], count: int) -> Iterator
             if score.picture is not None:
                 step(f"{score.model} x{score.scale} {score.picture}")
             yield score
-
-
-def _with_bound(candidate: Candidate, bits: Bound | None) -> Candidate:
-    """The candidate with its bound; one that draws nothing has none."""
-    return replace(candidate, bits=bits if candidate.uncertainty is not None else None)
 
 
 def _published(score: Score) -> tuple[float, float] | None:

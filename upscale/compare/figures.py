@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from upscale import metrics
 from upscale.evaluate.protocol import to_tensor
-from upscale.resample import resize_uint8
+from upscale.evaluate.scores import for_json, made_small
 
 Pixels = NDArray[np.uint8]  # (H, W, 3)
 Colour = tuple[float, float, float]  # R, G, B in 0..255
@@ -39,13 +40,17 @@ class Figures:
 
     def as_dict(self) -> dict[str, Any]:
         """The fields for JSON; an infinite PSNR (equal pictures) is null."""
+        return for_json(self, 4) | {"mean_colour": [round(c, 4) for c in self.mean_colour]}
+
+    def cells(self) -> dict[str, str]:
+        """Every figure for people, by its heading; empty where there is none."""
         return {
-            "mean_gradient": round(self.mean_gradient, 4),
-            "mean_colour": [round(c, 4) for c in self.mean_colour],
-            "colour_shift": round(self.colour_shift, 4),
-            "lr_consistency": _plain(self.lr_consistency),
-            "psnr_y": _plain(self.psnr_y),
-            "ssim_y": _plain(self.ssim_y),
+            "PSNR": written(self.psnr_y, 2),
+            "SSIM": written(self.ssim_y, 4),
+            "LR PSNR": written(self.lr_consistency, 2),
+            "gradient": written(self.mean_gradient, 2),
+            "mean R, G, B": ", ".join(f"{c:.1f}" for c in self.mean_colour),
+            "shift": written(self.colour_shift, 2),
         }
 
 
@@ -67,28 +72,24 @@ def figures(sr: Pixels, lr: Pixels, *, hr: Pixels | None = None, cut: bool = Fal
             off.
     """
     colours = mean_colour(sr), mean_colour(lr)
-    scale = sr.shape[0] // lr.shape[0]
-    return Figures(
-        mean_gradient=metrics.mean_gradient(to_tensor(sr)),
-        mean_colour=colours[0],
-        colour_shift=max(abs(a - b) for a, b in zip(*colours, strict=True)),
-        lr_consistency=_consistency(sr, lr, 2 if cut else 1),
-        psnr_y=None if hr is None else _against(metrics.psnr, sr, hr, scale, 1),
-        ssim_y=None if hr is None else _against(metrics.ssim, sr, hr, scale, metrics.SSIM_WINDOW),
-    )
+    scale, around = sr.shape[0] // lr.shape[0], 2 if cut else 1
+    small = made_small(to_tensor(sr), (lr.shape[0], lr.shape[1]), "edsr")
+    consistency = _counted(metrics.psnr, small, to_tensor(lr), around, 1)
+    psnr = ssim = None
+    if hr is not None:
+        a, b = to_tensor(sr), to_tensor(hr)
+        psnr = _counted(metrics.psnr, a, b, scale, 1)
+        ssim = _counted(metrics.ssim, a, b, scale, metrics.SSIM_WINDOW)
+    gradient = metrics.mean_gradient(to_tensor(sr))
+    shift = max(abs(a - b) for a, b in zip(*colours, strict=True))
+    return Figures(gradient, colours[0], shift, consistency, psnr, ssim)
 
 
-def _consistency(sr: Pixels, lr: Pixels, border: int) -> float | None:
-    if min(lr.shape[:2]) <= 2 * border:
-        return None
-    small = resize_uint8(to_tensor(sr), (lr.shape[0], lr.shape[1]))
-    return metrics.psnr(small, to_tensor(lr), crop_border=border)
-
-
-def _against(metric: Any, sr: Pixels, hr: Pixels, border: int, smallest: int) -> float | None:
-    if min(sr.shape[:2]) - 2 * border < smallest:
-        return None
-    return float(metric(to_tensor(sr), to_tensor(hr), crop_border=border))
+def _counted(
+    metric: Callable[..., float], a: Any, b: Any, border: int, smallest: int
+) -> float | None:
+    """A metric without a border; None where less than ``smallest`` pixels are left."""
+    return metric(a, b, crop_border=border) if min(a.shape[2:]) - 2 * border >= smallest else None
 
 
 def written(value: float | None, digits: int) -> str:
@@ -96,7 +97,3 @@ def written(value: float | None, digits: int) -> str:
     if value is None:
         return ""
     return f"{value:.{digits}f}" if math.isfinite(value) else "equal"
-
-
-def _plain(value: float | None) -> float | None:
-    return round(value, 4) if value is not None and math.isfinite(value) else None

@@ -9,12 +9,11 @@ from html import escape
 from importlib import resources
 from string import Template
 
-from upscale.compare.figures import Figures, Pixels, written
+from upscale.compare.figures import Pixels
 from upscale.compare.rows import TRUTH, Panel, Row
 from upscale.errors import UsageError
 from upscale.image import Image, encode
 
-HEADINGS = ("PSNR dB", "SSIM", "LR PSNR dB", "gradient", "mean R, G, B", "colour shift")
 ZOOMS = (("0", "fit width"), ("1", "1:1"), ("2", "2:1"), ("4", "4:1"), ("8", "8:1"))
 
 
@@ -102,28 +101,18 @@ def _png(pixels: Pixels) -> str:
 
 
 def _table(row: Row) -> str:
-    cells = [_cells(panel.figures) for panel in row.panels]
-    known = [k for k in range(len(HEADINGS)) if any(line[k] for line in cells)]
-    head = "".join(f'<th scope="col">{HEADINGS[k]}</th>' for k in known)
+    """The figures that any panel has, a line a panel."""
+    lines = [(panel.label, panel.figures.cells()) for panel in row.panels]
+    known = [heading for heading in lines[0][1] if any(cells[heading] for _, cells in lines)]
+    head = "".join(f'<th scope="col">{heading}</th>' for heading in known)
     body = "\n".join(
-        f'<tr><th scope="row">{escape(panel.label)}</th>'
-        + "".join(f"<td>{line[k]}</td>" for k in known)
+        f'<tr><th scope="row">{escape(label)}</th>'
+        + "".join(f"<td>{cells[heading]}</td>" for heading in known)
         + "</tr>"
-        for panel, line in zip(row.panels, cells, strict=True)
+        for label, cells in lines
     )
     return f"""<div class="table"><table>
 <thead><tr><td></td>{head}</tr></thead>
 <tbody>
 {body}
 </tbody></table></div>"""
-
-
-def _cells(figures: Figures) -> list[str]:
-    return [
-        written(figures.psnr_y, 2),
-        written(figures.ssim_y, 4),
-        written(figures.lr_consistency, 2),
-        written(figures.mean_gradient, 2),
-        ", ".join(f"{c:.1f}" for c in figures.mean_colour),
-        written(figures.colour_shift, 2),
-    ]

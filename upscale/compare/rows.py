@@ -13,7 +13,7 @@ import numpy as np
 from upscale.compare.figures import Figures, Pixels, figures
 from upscale.compare.subjects import Subject
 from upscale.errors import DataError, UsageError
-from upscale.evaluate import BICUBIC, MAP, Candidate, bicubic_candidate
+from upscale.evaluate import BICUBIC, MAP, Bicubic, Candidate
 
 TRUTH = "ground truth"
 
@@ -26,7 +26,7 @@ class Panel:
         label: What it is, for people.
         pixels: (H, W, 3) uint8.
         figures: Of these pixels.
-        model: Name of the model, ``bicubic`` or ``ground truth``.
+        model: Name of the model, ``bicubic``, ``ground truth``, or of another program.
         alpha: Share of the GAN net, where the model is a pair.
         weights: SHA-256 of each checkpoint by its name.
         variant: Which of several pictures of the model: a draw, the mean, the map; or "".
@@ -86,6 +86,7 @@ def compare(
     scale: int,
     *,
     mix: float | None = None,
+    theirs: str = "",
     step: Callable[[str], None] = lambda name: None,
 ) -> list[Row]:
     """Enlarge every subject by every candidate.
@@ -96,29 +97,38 @@ def compare(
         scale: Their common enlargement.
         mix: Set image interpolation beside network interpolation: the candidates are a pair at
             alpha 0, ``mix`` and 1.
+        theirs: Name of the other program whose results the subjects have.
         step: Called with the subject's name after each panel.
 
     Returns:
-        A row for each subject: bicubic, the candidates, the ground truth where there is one.
+        A row for each subject: bicubic, the candidates, another program's result, the ground truth
+        where there are such.
 
     Raises:
         DataError: A candidate does not enlarge ``scale`` times.
         UsageError: The candidates are not what ``mix`` needs.
     """
     columns: list[list[Panel]] = [[] for _ in subjects]
-    for candidate in chain([bicubic_candidate(scale)], candidates):
+    for candidate in chain([Bicubic(scale=scale)], candidates):
         for subject, panels in zip(subjects, columns, strict=True):
             panels.append(_panel(candidate, subject, scale))
             step(subject.name)
     rows = []
     for subject, panels in zip(subjects, columns, strict=True):
-        done = panels if mix is None else _with_mixture(panels, subject, mix)
-        rows.append(Row(subject, scale, (*_labelled(done), *_truth(subject))))
+        mixed = panels if mix is None else _with_mixture(panels, subject, mix)
+        several = len({panel.model for panel in mixed} - {BICUBIC}) > 1
+        shown = [replace(panel, label=_label(panel, several)) for panel in mixed]
+        if subject.theirs is not None:
+            shown.append(Panel(theirs, subject.theirs, _figures(subject.theirs, subject), theirs))
+        if subject.hr is not None:
+            counted = _figures(subject.hr, replace(subject, hr=None))
+            shown.append(Panel(TRUTH, subject.hr, counted, TRUTH))
+        rows.append(Row(subject, scale, tuple(shown)))
     return rows
 
 
 def _panel(candidate: Candidate, subject: Subject, scale: int) -> Panel:
-    sr = candidate.rgb(subject.lr)
+    sr = candidate.image(subject.lr)
     height, width = subject.lr.shape[0] * scale, subject.lr.shape[1] * scale
     if sr.shape[:2] != (height, width):
         raise DataError(
@@ -151,32 +161,18 @@ def _with_mixture(panels: list[Panel], subject: Subject, mix: float) -> list[Pan
     bicubic, psnr, networks, gan = panels
     exact = (1 - mix) * psnr.pixels.astype(np.float64) + mix * gan.pixels
     pixels = np.floor(exact + 0.5).astype(np.uint8)
-    images = Panel(
-        label="",
+    images = replace(
+        networks,
         pixels=pixels,
         figures=_figures(pixels, subject),
-        model=networks.model,
-        alpha=mix,
         weights={**psnr.weights, **gan.weights},
         mixed="images",
     )
     return [bicubic, psnr, images, replace(networks, mixed="networks"), gan]
 
 
-def _truth(subject: Subject) -> list[Panel]:
-    if subject.hr is None:
-        return []
-    alone = figures(subject.hr, subject.lr_part, cut=subject.crop is not None)
-    return [Panel(TRUTH, subject.hr, alone, TRUTH)]
-
-
-def _labelled(panels: Sequence[Panel]) -> list[Panel]:
-    """Short labels: what all share is left out."""
-    several = len({panel.model for panel in panels} - {BICUBIC}) > 1
-    return [replace(panel, label=_label(panel, several)) for panel in panels]
-
-
 def _label(panel: Panel, several: bool) -> str:
+    """A short label: what all panels share is left out."""
     alpha = "" if panel.alpha is None else f"alpha {panel.alpha:g}"
     name = next(iter(panel.weights)) if len(panel.weights) == 1 else Path(panel.model).stem
     if panel.variant:

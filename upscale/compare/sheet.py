@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -12,8 +12,8 @@ from PIL import Image as Canvas
 from PIL import ImageDraw, ImageFont
 from PIL.ImageFont import FreeTypeFont
 
-from upscale.compare.figures import Figures, Pixels, written
-from upscale.compare.rows import Panel, Row
+from upscale.compare.figures import Figures, Pixels
+from upscale.compare.rows import Row
 from upscale.errors import UsageError
 
 MAX_SHEET = 2**27  # pixels
@@ -23,7 +23,7 @@ PAD = 12
 TITLE, LABEL, SMALL = 18, 15, 12  # font sizes in pixels
 LEADING = 5  # pixels between lines
 GAP = 3  # pixels more between a label and its panel
-PAPER, INK, FAINT = (246, 246, 244), (28, 28, 30), (104, 104, 108)
+PAPER, INK, FAINT, RULE = (246, 246, 244), (28, 28, 30), (104, 104, 108), (214, 214, 212)
 SCORED = "dB and SSIM: on Y against the ground truth. "
 LEGEND = (
     "gradient: mean gradient magnitude of Y, in levels per pixel. "
@@ -34,21 +34,44 @@ LEGEND = (
 _WIDE = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "Arial Unicode.ttf", "arial.ttf")
 
 
-@dataclass(frozen=True)
-class Layout:
-    """Where things stand on a sheet.
+@dataclass
+class Sheet:
+    """What stands where, before there is a canvas for it.
 
     Attributes:
-        columns: Panels beside each other.
-        zoom: Whole factor by which each pixel is repeated, for each row.
-        cell: Width of a column in pixels.
-        lines: Lines of figures below a panel.
+        width: Of the canvas.
+        bottom: Where the next thing goes; the canvas's height in the end.
+        texts: Left, top, text, size and colour.
+        panels: Left, top, pixels and the factor by which each is repeated.
+        rules: Tops of the lines between rows.
     """
 
-    columns: int
-    zoom: tuple[int, ...]
-    cell: int
-    lines: int
+    width: int
+    bottom: int = PAD
+    texts: list[tuple[int, int, str, int, tuple[int, int, int]]] = field(default_factory=list)
+    panels: list[tuple[int, int, Pixels, int]] = field(default_factory=list)
+    rules: list[int] = field(default_factory=list)
+
+    def write(
+        self, lines: Sequence[str], size: int, colour: tuple[int, int, int], left: int = PAD
+    ) -> None:
+        """Put lines below each other."""
+        for line in lines:
+            self.texts.append((left, self.bottom, line, size, colour))
+            self.bottom += size + LEADING
+
+    def drawn(self) -> Pixels:
+        """The sheet as a picture."""
+        canvas = Canvas.new("RGB", (self.width, self.bottom), PAPER)
+        pen = ImageDraw.Draw(canvas)
+        for top in self.rules:
+            pen.line((PAD, top, self.width - PAD, top), fill=RULE)
+        for left, top, pixels, zoom in self.panels:
+            canvas.paste(Canvas.fromarray(pixels.repeat(zoom, 0).repeat(zoom, 1)), (left, top))
+        for left, top, text, size, colour in self.texts:
+            visible, font = _set_in(text, size)
+            pen.text((left, top), visible, fill=colour, font=font)
+        return np.asarray(canvas)
 
 
 def contact_sheet(
@@ -70,45 +93,51 @@ def contact_sheet(
     """
     if not rows:
         raise UsageError("there is nothing to draw: give at least one picture")
-    layout = _layout(rows, zoom, columns)
-    width = PAD + layout.columns * (layout.cell + PAD)
-    head = _wrapped(title, TITLE, width - 2 * PAD) if title else []
-    scored = any(panel.figures.psnr_y is not None for row in rows for panel in row.panels)
-    legend = _wrapped((SCORED if scored else "") + LEGEND, SMALL, width - 2 * PAD)
-    top = PAD + len(head) * _line(TITLE) + len(legend) * _line(SMALL) + PAD
-    height = top + sum(
-        _row_height(row, z, layout) for row, z in zip(rows, layout.zoom, strict=True)
-    )
-    if width * height > MAX_SHEET:
+    panels = [panel for row in rows for panel in row.panels]
+    # 1. The columns are as wide as the widest panel, and as their texts within limits.
+    zooms = [zoom or _zoom_of(row) for row in rows]
+    widest = max(row.panels[0].width * z for row, z in zip(rows, zooms, strict=True))
+    texts = [_width(panel.label, LABEL) for panel in panels]
+    texts += [_width(line, SMALL) for panel in panels for line in caption(panel.figures)]
+    cell = max(widest, math.ceil(min(max(texts), 2 * SMALLEST_CELL)))
+    count = min(columns or MAX_COLUMNS, max(len(row.panels) for row in rows))
+    # 2. Title and legend, then row below row.
+    sheet = Sheet(PAD + count * (cell + PAD))
+    room = sheet.width - 2 * PAD
+    sheet.write(_wrapped(title, TITLE, room), TITLE, INK)
+    scored = any(panel.figures.psnr_y is not None for panel in panels)
+    sheet.write(_wrapped((SCORED if scored else "") + LEGEND, SMALL, room), SMALL, FAINT)
+    sheet.bottom += PAD
+    for row, z in zip(rows, zooms, strict=True):
+        _place_row(sheet, row, z, cell, count)
+    # 3. Nothing is drawn before the size is known.
+    if sheet.width * sheet.bottom > MAX_SHEET:
         raise UsageError(
-            f"the sheet would have {width}x{height} pixels: cut parts out with --crop, or write an "
-            ".html page"
+            f"the sheet would have {sheet.width}x{sheet.bottom} pixels: cut parts out with --crop, "
+            "or write an .html page"
         )
-    canvas = Canvas.new("RGB", (width, height), PAPER)
-    pen = ImageDraw.Draw(canvas)
-    y = _write(pen, (PAD, PAD), head, TITLE, INK)
-    _write(pen, (PAD, y), legend, SMALL, FAINT)
-    for row, z in zip(rows, layout.zoom, strict=True):
-        _draw_row(canvas, pen, row, z, layout, top)
-        top += _row_height(row, z, layout)
-    return np.asarray(canvas)
+    return sheet.drawn()
 
 
-def _layout(rows: Sequence[Row], zoom: int | None, columns: int | None) -> Layout:
-    widest = max(len(row.panels) for row in rows)
-    zooms = tuple(zoom or _zoom_of(row) for row in rows)
-    pictures = max(row.panels[0].width * z for row, z in zip(rows, zooms, strict=True))
-    texts = [p.label for row in rows for p in row.panels]
-    wanted = [_width(text, LABEL) for text in texts]
-    small = [line for row in rows for p in row.panels for line in caption(p.figures)]
-    wanted += [_width(line, SMALL) for line in small]
-    lines = max(len(caption(p.figures)) for row in rows for p in row.panels)
-    return Layout(
-        min(columns or MAX_COLUMNS, widest),
-        zooms,
-        max(pictures, math.ceil(min(max(wanted), 2 * SMALLEST_CELL))),
-        lines,
-    )
+def _place_row(sheet: Sheet, row: Row, zoom: int, cell: int, columns: int) -> None:
+    """The name of a row, then its panels in bands of ``columns``."""
+    name = f"{row.subject.name}   {row.panels[0].width}x{row.panels[0].height}"
+    sheet.rules.append(sheet.bottom - PAD // 2)
+    sheet.write([_fitted(name, LABEL, sheet.width - 2 * PAD)], LABEL, FAINT)
+    sheet.bottom += PAD // 2
+    for first in range(0, len(row.panels), columns):
+        band = row.panels[first : first + columns]
+        top, ends = sheet.bottom, []
+        for place, panel in enumerate(band):
+            left, sheet.bottom = PAD + place * (cell + PAD), top
+            sheet.write([_fitted(panel.label, LABEL, cell)], LABEL, INK, left)
+            sheet.panels.append((left, sheet.bottom + GAP, panel.pixels, zoom))
+            sheet.bottom += GAP + panel.height * zoom + LEADING
+            lines = [_fitted(line, SMALL, cell) for line in caption(panel.figures)]
+            sheet.write(lines, SMALL, FAINT, left)
+            ends.append(sheet.bottom)
+        sheet.bottom = max(ends) + PAD
+    sheet.bottom += PAD
 
 
 def _zoom_of(row: Row) -> int:
@@ -118,72 +147,24 @@ def _zoom_of(row: Row) -> int:
 
 def caption(figures: Figures) -> list[str]:
     """The figures in short lines."""
-    lines = []
-    if figures.psnr_y is not None:
-        ssim = "" if figures.ssim_y is None else f"   SSIM {figures.ssim_y:.4f}"
-        lines.append(f"{written(figures.psnr_y, 2)} dB{ssim}")
+    cells, lines = figures.cells(), []
+    if cells["PSNR"]:
+        ssim = f"   SSIM {cells['SSIM']}" if cells["SSIM"] else ""
+        lines.append(f"{cells['PSNR']} dB{ssim}")
     known = figures.lr_consistency is not None and math.isfinite(figures.lr_consistency)
     lr = f"   LR {figures.lr_consistency:.1f} dB" if known else ""
-    lines.append(f"gradient {figures.mean_gradient:.2f}{lr}")
+    lines.append(f"gradient {cells['gradient']}{lr}")
     return lines
-
-
-def _row_height(row: Row, zoom: int, layout: Layout) -> int:
-    bands = -(-len(row.panels) // layout.columns)
-    return _line(LABEL) + PAD // 2 + bands * _band_height(row, zoom, layout) + PAD
-
-
-def _band_height(row: Row, zoom: int, layout: Layout) -> int:
-    return (
-        _line(LABEL)
-        + GAP
-        + row.panels[0].height * zoom
-        + LEADING
-        + layout.lines * _line(SMALL)
-        + PAD
-    )
-
-
-def _draw_row(
-    canvas: Canvas.Image, pen: ImageDraw.ImageDraw, row: Row, zoom: int, layout: Layout, top: int
-) -> None:
-    name = f"{row.subject.name}   {row.panels[0].width}x{row.panels[0].height}"
-    pen.line((PAD, top - PAD // 2, canvas.width - PAD, top - PAD // 2), fill=(214, 214, 212))
-    room = canvas.width - 2 * PAD
-    _write(pen, (PAD, top), [_fitted(name, LABEL, room)], LABEL, FAINT)
-    top += _line(LABEL) + PAD // 2
-    for k, panel in enumerate(row.panels):
-        band, column = divmod(k, layout.columns)
-        left = PAD + column * (layout.cell + PAD)
-        _draw_panel(
-            canvas, pen, panel, zoom, layout, (left, top + band * _band_height(row, zoom, layout))
-        )
-
-
-def _draw_panel(
-    canvas: Canvas.Image,
-    pen: ImageDraw.ImageDraw,
-    panel: Panel,
-    zoom: int,
-    layout: Layout,
-    at: tuple[int, int],
-) -> None:
-    left, top = at
-    top = _write(pen, (left, top), [_fitted(panel.label, LABEL, layout.cell)], LABEL, INK)
-    top += GAP
-    pixels = panel.pixels.repeat(zoom, 0).repeat(zoom, 1)
-    canvas.paste(Canvas.fromarray(pixels), (left, top))
-    below = top + pixels.shape[0] + LEADING
-    lines = [_fitted(line, SMALL, layout.cell) for line in caption(panel.figures)]
-    _write(pen, (left, below), lines, SMALL, FAINT)
 
 
 # --- text -----------------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=16)
-def _wide_font(size: int) -> FreeTypeFont | None:
-    """A font of the system's with letters beyond ASCII, where there is one."""
+def _font(size: int, wide: bool) -> FreeTypeFont | ImageFont.ImageFont | None:
+    """The font inside Pillow, which has ASCII letters, or a font of the system's with more."""
+    if not wide:
+        return ImageFont.load_default(size)
     for name in _WIDE:
         try:
             return ImageFont.truetype(name, size)
@@ -192,23 +173,14 @@ def _wide_font(size: int) -> FreeTypeFont | None:
     return None
 
 
-@lru_cache(maxsize=16)
-def _own_font(size: int) -> FreeTypeFont | ImageFont.ImageFont:
-    """The font inside Pillow, which has ASCII letters."""
-    return ImageFont.load_default(size)
-
-
 def _set_in(text: str, size: int) -> tuple[str, FreeTypeFont | ImageFont.ImageFont]:
     """``text`` as it can be drawn (with ``?`` for what no font here has), and its font."""
     visible = "".join(c if c.isprintable() else "?" for c in text)
-    wide = None if visible.isascii() else _wide_font(size)
-    if wide is not None:
-        return visible, wide
-    return visible.encode("ascii", "replace").decode(), _own_font(size)
-
-
-def _line(size: int) -> int:
-    return size + LEADING
+    font = None if visible.isascii() else _font(size, wide=True)
+    if font is None:
+        visible, font = visible.encode("ascii", "replace").decode(), _font(size, wide=False)
+    assert font is not None
+    return visible, font
 
 
 def _width(text: str, size: int) -> float:
@@ -216,29 +188,11 @@ def _width(text: str, size: int) -> float:
     return float(font.getlength(visible))
 
 
-def _write(
-    pen: ImageDraw.ImageDraw,
-    at: tuple[int, int],
-    lines: Sequence[str],
-    size: int,
-    fill: tuple[int, int, int],
-) -> int:
-    """Write lines below each other; return the y below them."""
-    x, y = at
-    for line in lines:
-        visible, font = _set_in(line, size)
-        pen.text((x, y), visible, fill=fill, font=font)
-        y += _line(size)
-    return y
-
-
 def _fitted(text: str, size: int, width: float) -> str:
     """``text``, its middle left out where it is wider than ``width``."""
     if _width(text, size) <= width:
         return text
-    keep = len(text)
-    while keep > 1:
-        keep -= 1
+    for keep in range(len(text) - 1, 0, -1):
         short = f"{text[: keep - keep // 2]}...{text[len(text) - keep // 2 :]}"
         if _width(short, size) <= width:
             return short

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from upscale.compare.figures import Pixels
-from upscale.errors import DataError, ImageError, UsageError
-from upscale.evaluate.pictures import named, pictures_called, read
+from upscale.errors import DataError, UsageError
+from upscale.evaluate.against import partner
+from upscale.evaluate.pictures import pictures_called, read_rgb
 from upscale.evaluate.protocol import to_pixels, to_tensor
-from upscale.image import decode, to_depth
 from upscale.resample import resize_uint8
 
 CONTEXT = 48  # LR pixels around a part that the networks see too
@@ -47,6 +47,26 @@ class Crop:
     def __str__(self) -> str:
         return f"{self.x},{self.y},{self.width},{self.height}"
 
+    def of(self, picture: Pixels, scale: int = 1) -> Pixels:
+        """The part of a picture that is ``scale`` times as large."""
+        x, y, right, bottom = (
+            scale * side for side in (self.x, self.y, self.x + self.width, self.y + self.height)
+        )
+        return np.ascontiguousarray(picture[y:bottom, x:right])
+
+    def check_inside(self, picture: Pixels, path: Path) -> None:
+        """Refuse a part that lies outside its picture.
+
+        Raises:
+            DataError: It does.
+        """
+        height, width = picture.shape[:2]
+        if self.x + self.width > width or self.y + self.height > height:
+            raise DataError(
+                f"crop {self} lies outside {str(path)!r}, which has {width}x{height} pixels: "
+                "give X,Y,WIDTH,HEIGHT inside it"
+            )
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -56,28 +76,28 @@ class Subject:
         name: File name, and the part.
         path: The input.
         lr: (h, w, 3) uint8 with the context around the part.
-        part: The part within ``lr``: top, bottom, left, right.
+        part: The part within ``lr``.
         hr: Ground truth of the part alone, (scale·height, scale·width, 3) uint8.
         crop: The part as it was asked for; None for the whole picture.
+        theirs: Another program's result of the part alone.
     """
 
     name: str
     path: Path
     lr: Pixels
-    part: tuple[int, int, int, int]
+    part: Crop
     hr: Pixels | None = None
     crop: Crop | None = None
+    theirs: Pixels | None = None
 
     @property
     def lr_part(self) -> Pixels:
         """The part of the low-resolution picture, (h, w, 3) uint8."""
-        top, bottom, left, right = self.part
-        return self.lr[top:bottom, left:right]
+        return self.part.of(self.lr)
 
     def cut(self, sr: Pixels, scale: int) -> Pixels:
         """The part of an enlarged ``lr``."""
-        top, bottom, left, right = (scale * side for side in self.part)
-        return np.ascontiguousarray(sr[top:bottom, left:right])
+        return self.part.of(sr, scale)
 
 
 def subjects(
@@ -87,6 +107,7 @@ def subjects(
     crops: Sequence[Crop] = (),
     hr: Path | None = None,
     from_hr: bool = False,
+    against: Path | None = None,
 ) -> list[Subject]:
     """Read the pictures and cut the parts.
 
@@ -96,6 +117,7 @@ def subjects(
         crops: One for all inputs, one for each, or several of a single input.
         hr: Ground truth: a file for a single input, or a folder with files of the same names.
         from_hr: The inputs are ground truth, and are downsampled by MATLAB's bicubic.
+        against: A folder of another program's results, under the names of the inputs.
 
     Raises:
         UsageError: ``crops`` do not go with ``inputs``, or ``hr`` with ``from_hr``.
@@ -106,15 +128,21 @@ def subjects(
         raise UsageError("--hr and --from-hr are both given: the inputs are either small or true")
     if hr is not None and hr.is_file() and len(inputs) > 1:
         raise UsageError(f"--hr {str(hr)!r} is one picture for {len(inputs)} inputs: give a folder")
-    found = []
+    if against is not None and from_hr:
+        raise UsageError("--against has results of the inputs as they are: leave --from-hr out")
+    chosen = []
     for path, crop in _paired(inputs, crops):
         picture = read_rgb(path)
+        if crop is not None:
+            crop.check_inside(picture, path)
+        theirs = None if against is None else read_rgb(partner(against, path, scale))
+        truth = None if hr is None else read_rgb(hr_path(hr, path, scale))
+        lr, part = picture, crop
         if from_hr:
-            found.append(_from_truth(path, picture, crop, scale))
-        else:
-            truth = None if hr is None else read_rgb(hr_path(hr, path, scale))
-            found.append(_from_small(path, picture, truth, crop, scale))
-    return found
+            lr, truth, part = _made_small(path, picture, crop, scale)
+        _check_sizes(path, lr, truth, scale)
+        chosen.append(_subject(path, lr, truth, theirs, crop, part, scale))
+    return chosen
 
 
 def _paired(inputs: Sequence[Path], crops: Sequence[Crop]) -> list[tuple[Path, Crop | None]]:
@@ -129,23 +157,6 @@ def _paired(inputs: Sequence[Path], crops: Sequence[Crop]) -> list[tuple[Path, C
     raise UsageError(
         f"{len(crops)} crops for {len(inputs)} inputs: give one for all, or one for each input"
     )
-
-
-def read_rgb(path: Path) -> Pixels:
-    """Decode a picture to (H, W, 3) uint8; alpha is laid over white.
-
-    Raises:
-        ImageError: The file cannot be read or decoded.
-    """
-    try:
-        pixels = decode(read(path)).pixels
-    except ImageError as error:
-        raise named(path, error) from error
-    pixels = to_depth(pixels, 8)
-    if pixels.shape[2] in (2, 4):
-        cover = pixels[..., -1:].astype(np.float64) / 255
-        pixels = np.rint(pixels[..., :-1] * cover + 255 * (1 - cover)).astype(np.uint8)
-    return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
 
 
 def hr_path(hr: Path, lr: Path, scale: int) -> Path:
@@ -165,41 +176,29 @@ def hr_path(hr: Path, lr: Path, scale: int) -> Path:
     raise DataError(f"{str(hr)!r} holds no ground truth for {lr.name!r}: name it {bare}.png")
 
 
-def _from_truth(path: Path, truth: Pixels, crop: Crop | None, scale: int) -> Subject:
+def _made_small(
+    path: Path, truth: Pixels, crop: Crop | None, scale: int
+) -> tuple[Pixels, Pixels, Crop | None]:
+    """The picture downsampled, the truth that goes with it, and the part in pixels of the first."""
     h, w = truth.shape[0] // scale, truth.shape[1] // scale
     if min(h, w) < 1:
         raise DataError(f"{str(path)!r} is too small for x{scale}: use a larger picture")
     truth = truth[: h * scale, : w * scale]
     lr = to_pixels(resize_uint8(to_tensor(truth), (h, w))).astype(np.uint8)
-    small = None
-    if crop is not None:
-        _check_inside(path, crop, truth)
-        right, bottom = crop.x + crop.width, crop.y + crop.height
-        x, y = crop.x // scale, crop.y // scale
-        small = Crop(x, y, -(-right // scale) - x, -(-bottom // scale) - y)
-    return _subject(path, lr, truth, crop, small, scale)
+    if crop is None:
+        return lr, truth, None
+    crop.check_inside(truth, path)
+    x, y = crop.x // scale, crop.y // scale
+    right, bottom = -(-(crop.x + crop.width) // scale), -(-(crop.y + crop.height) // scale)
+    return lr, truth, Crop(x, y, right - x, bottom - y)
 
 
-def _from_small(
-    path: Path, lr: Pixels, truth: Pixels | None, crop: Crop | None, scale: int
-) -> Subject:
+def _check_sizes(path: Path, lr: Pixels, truth: Pixels | None, scale: int) -> None:
     h, w = lr.shape[:2]
     if truth is not None and (truth.shape[0] // scale, truth.shape[1] // scale) != (h, w):
         raise DataError(
             f"the ground truth of {str(path)!r} has {truth.shape[1]}x{truth.shape[0]} pixels where "
             f"{w * scale}x{h * scale} go with {w}x{h} at x{scale}: give the picture it was made of"
-        )
-    if crop is not None:
-        _check_inside(path, crop, lr)
-    return _subject(path, lr, truth, crop, crop, scale)
-
-
-def _check_inside(path: Path, crop: Crop, picture: Pixels) -> None:
-    height, width = picture.shape[:2]
-    if crop.x + crop.width > width or crop.y + crop.height > height:
-        raise DataError(
-            f"crop {crop} lies outside {str(path)!r}, which has {width}x{height} pixels: "
-            "give X,Y,WIDTH,HEIGHT inside it"
         )
 
 
@@ -207,18 +206,22 @@ def _subject(
     path: Path,
     lr: Pixels,
     truth: Pixels | None,
+    theirs: Pixels | None,
     crop: Crop | None,
-    small: Crop | None,
+    part: Crop | None,
     scale: int,
 ) -> Subject:
-    """Cut the part ``small`` (LR pixels) with its context; the ground truth without."""
-    height, width = lr.shape[:2]
-    box = small or Crop(0, 0, width, height)
-    bottom, right = box.y + box.height, box.x + box.width
-    top0, left0 = max(0, box.y - CONTEXT), max(0, box.x - CONTEXT)
-    with_context = lr[top0 : bottom + CONTEXT, left0 : right + CONTEXT]
-    if truth is not None:
-        truth = truth[box.y * scale : bottom * scale, box.x * scale : right * scale]
-    name = path.name if crop is None else f"{path.name} [{crop}]"
-    part = (box.y - top0, bottom - top0, box.x - left0, right - left0)
-    return Subject(name, path, np.ascontiguousarray(with_context), part, truth, crop)
+    """Cut ``part`` (LR pixels; None: all) with its context; the large pictures without."""
+    box = part or Crop(0, 0, lr.shape[1], lr.shape[0])
+    left, top = max(0, box.x - CONTEXT), max(0, box.y - CONTEXT)
+    return Subject(
+        name=path.name if crop is None else f"{path.name} [{crop}]",
+        path=path,
+        lr=np.ascontiguousarray(
+            lr[top : box.y + box.height + CONTEXT, left : box.x + box.width + CONTEXT]
+        ),
+        part=Crop(box.x - left, box.y - top, box.width, box.height),
+        hr=None if truth is None else box.of(truth, scale),
+        crop=crop,
+        theirs=None if theirs is None else box.of(theirs, scale),
+    )

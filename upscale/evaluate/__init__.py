@@ -1,4 +1,10 @@
-"""Score super-resolution on folders of ground truth, by the protocols of the papers."""
+"""Score super-resolution on folders of pictures, by the protocols of the papers.
+
+In come folders and settings; out goes a :class:`Score` (against the truth) or a :class:`Likeness`
+(against another program's results) for each picture, then the means of each folder. Begin with
+``scores.py``; ``candidates.py`` has what is scored, ``protocol.py`` how pictures are made small,
+``pictures.py`` the files, ``published.toml`` what the papers print.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +12,9 @@ from upscale.evaluate.against import Likeness, against
 from upscale.evaluate.candidates import (
     BICUBIC,
     MAP,
+    Bicubic,
     Candidate,
-    bicubic_candidate,
+    Model,
     candidate_of,
     combinations,
     load_candidate,
@@ -16,7 +23,7 @@ from upscale.evaluate.candidates import (
     parse_denoises,
     parse_scales,
 )
-from upscale.evaluate.pictures import PictureSet, find_sets, lr_path, read_8bit
+from upscale.evaluate.pictures import PictureSet, find_sets, lr_path, read_8bit, read_rgb
 from upscale.evaluate.protocol import PROTOCOLS, Pair, make_pair
 from upscale.evaluate.published import published
 from upscale.evaluate.scores import Score, evaluate, mean, score
@@ -25,13 +32,14 @@ __all__ = [
     "BICUBIC",
     "MAP",
     "PROTOCOLS",
+    "Bicubic",
     "Candidate",
     "Likeness",
+    "Model",
     "Pair",
     "PictureSet",
     "Score",
     "against",
-    "bicubic_candidate",
     "candidate_of",
     "combinations",
     "evaluate",
@@ -46,5 +54,6 @@ __all__ = [
     "parse_scales",
     "published",
     "read_8bit",
+    "read_rgb",
     "score",
 ]

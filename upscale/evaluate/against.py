@@ -9,21 +9,22 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from upscale import metrics, perceptual
 from upscale.errors import DataError, ImageError
-from upscale.evaluate.candidates import BICUBIC, Candidate, bicubic_candidate
-from upscale.evaluate.pictures import PictureSet, named, pictures_called, read, read_8bit
+from upscale.evaluate.candidates import BICUBIC, Bicubic, Candidate
+from upscale.evaluate.pictures import PictureSet, named, pictures_called, read_rgb, size_of
 from upscale.evaluate.protocol import Pixels, border_of, to_tensor
-from upscale.image import probe
+from upscale.evaluate.scores import for_json, means
 
 NEAR = (0.8, 1.2)  # gradients over theirs that count as near
+MEANS = ("psnr_rgb", "psnr_y", "ssim_y", "gradient", "perceptual")
+SUMS = ("near", "pictures", "seconds", "megapixels")
 _TAILS = ("", "_out", "-out", "_x{scale}", "-x{scale}", "x{scale}")  # of the other program's names
 
 
@@ -44,7 +45,7 @@ class Likeness:
     weights: dict[str, str]
     scale: int
     alpha: float | None
-    denoise: float | str | None
+    denoise: float | None
     against: str
     psnr_rgb: float
     psnr_y: float
@@ -57,14 +58,8 @@ class Likeness:
     megapixels: float
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields for JSON, where an infinite PSNR (equal pictures) is null."""
-
-        def plain(value: Any) -> Any:
-            if isinstance(value, float):
-                return round(value, 6) if math.isfinite(value) else None
-            return value
-
-        return {key: plain(value) for key, value in asdict(self).items()}
+        """The fields for JSON."""
+        return for_json(self)
 
 
 def against(
@@ -86,19 +81,18 @@ def against(
         DataError: A result is missing or has another size; before the work of its candidate.
     """
     for candidate in _with_bicubic(candidates):
-        partners = {p: _partner(theirs, p, candidate.scale) for s in sets for p in s.pictures}
+        partners = {p: partner(theirs, p, candidate.scale) for s in sets for p in s.pictures}
         for group in sets:
-            found = []
+            compared = []
             for path in group.pictures:
                 try:
-                    lr, reference = _rgb(path), _rgb(partners[path])
-                    one = compare_with(candidate, lr, reference)
+                    likeness = compare_with(candidate, read_rgb(path), read_rgb(partners[path]))
                 except (DataError, ImageError) as error:
                     raise named(path, error) from error
-                one = replace(one, set=group.name, picture=path.name, against=str(theirs))
-                found.append(one)
-                yield one
-            yield mean_likeness(found)
+                likeness = replace(likeness, set=group.name, picture=path.name, against=str(theirs))
+                compared.append(likeness)
+                yield likeness
+            yield replace(compared[0], picture=None, **means(compared, MEANS, SUMS))
 
 
 def _with_bicubic(candidates: Iterable[Candidate]) -> Iterator[Candidate]:
@@ -107,7 +101,7 @@ def _with_bicubic(candidates: Iterable[Candidate]) -> Iterator[Candidate]:
     for candidate in candidates:
         if candidate.scale not in seen:
             seen.add(candidate.scale)
-            yield bicubic_candidate(candidate.scale)
+            yield Bicubic(scale=candidate.scale)
         if candidate.model != BICUBIC:
             yield candidate
 
@@ -115,7 +109,7 @@ def _with_bicubic(candidates: Iterable[Candidate]) -> Iterator[Candidate]:
 def compare_with(candidate: Candidate, lr: Pixels, reference: Pixels) -> Likeness:
     """Enlarge one picture, (h, w, 3) uint8, and compare it; the names are left empty."""
     start = time.perf_counter()
-    sr = candidate.rgb(lr)
+    sr = candidate.image(lr)
     seconds = time.perf_counter() - start
     ours, theirs, border = to_tensor(sr), to_tensor(reference), border_of(candidate.scale)
     edges = [metrics.mean_gradient(picture, crop_border=border) for picture in (ours, theirs)]
@@ -141,29 +135,13 @@ def compare_with(candidate: Candidate, lr: Pixels, reference: Pixels) -> Likenes
     )
 
 
-def mean_likeness(found: Sequence[Likeness]) -> Likeness:
-    """The means over one set; counts, seconds and megapixels are added up."""
-    values: dict[str, Any] = {}
-    for name in ("psnr_rgb", "psnr_y", "ssim_y", "gradient", "perceptual"):
-        column = [getattr(one, name) for one in found]
-        values[name] = None if None in column else float(np.mean(column))
-    for name in ("near", "pictures", "seconds", "megapixels"):
-        values[name] = sum(getattr(one, name) for one in found)
-    return replace(found[0], picture=None, **values)
-
-
 def _perceptual(sr: Pixels, reference: Pixels) -> float:
     with torch.inference_mode():
         a, b = (to_tensor(picture).float() / 255 for picture in (sr, reference))
         return float(perceptual.distance(a, b))
 
 
-def _rgb(path: Path) -> Pixels:
-    pixels = read_8bit(path)
-    return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
-
-
-def _partner(theirs: Path, path: Path, scale: int) -> Path:
+def partner(theirs: Path, path: Path, scale: int) -> Path:
     """Their result of ``path``, whose header says that it is ``scale`` times as large.
 
     Raises:
@@ -171,24 +149,17 @@ def _partner(theirs: Path, path: Path, scale: int) -> Path:
         DataError: It is missing, has another size, or is too small.
     """
     stems = [path.stem + tail.format(scale=scale) for tail in _TAILS]
-    found = next((p for p in pictures_called(theirs, stems, path.suffix)), None)
-    if found is None:
+    result = next(pictures_called(theirs, stems, path.suffix), None)
+    if result is None:
         raise DataError(
             f"{str(theirs)!r} holds no result for {path.name!r}: name it {path.stem}.png"
         )
-    sizes = []
-    for picture in (path, found):
-        try:
-            info = probe(read(picture))
-        except ImageError as error:
-            raise named(picture, error) from error
-        sizes.append((info.width, info.height))
-    (width, height), got = sizes
+    (width, height), got = size_of(path), size_of(result)
     if sorted(got) != sorted((width * scale, height * scale)):  # EXIF may turn one of the two
         raise DataError(
-            f"{str(found)!r} has {got[0]}x{got[1]} pixels where {width * scale}x{height * scale} "
+            f"{str(result)!r} has {got[0]}x{got[1]} pixels where {width * scale}x{height * scale} "
             f"are {str(path)!r} at x{scale}: give results of the same scale, or --scale"
         )
     if min(got) - 2 * border_of(scale) < metrics.SSIM_WINDOW:
         raise DataError(f"{str(path)!r} has {width}x{height} pixels, too few to be compared")
-    return found
+    return result

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,43 +24,89 @@ MAP = "map"  # the variant that is no picture
 BICUBIC = "bicubic"  # the name of the model that is no network
 
 Pixels = NDArray[Any]
+Takes = Literal["y", "gray", "rgb", "any", "nothing"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A way to enlarge pictures, under evaluation.
+    """A way to enlarge pictures, under evaluation; a subclass says how.
 
     Attributes:
         model: Its name, as it was asked for.
         scale: Whole enlargement factor.
-        rgb: (h, w, 3) uint8, or float32 in [0, 1], to (scale·h, scale·w, 3) of the same dtype.
-        y: The network itself where it takes studio-range Y, (1, 1, h, w) float32 in [0, 1]; it does
-            not clip. None where it takes another gray, or RGB.
-        network: The network itself where it takes RGB or full-range gray, (1, channels, h, w)
-            float32; it neither clips nor rounds.
-        channels: Of ``network``, 1 or 3.
         alpha: Share of the GAN net, where the model is a pair of a PSNR net and a GAN net.
         denoise: Share of the pair for real pictures, where the model has one.
         weights: SHA-256 of each checkpoint by its name.
-        uncertainty: Where the model draws: the predicted standard deviation of every pixel of the
-            result, (scale·h, scale·w) float32, of pixels in [0, 1].
-        bits: Where a model's bound is known: of (1, 3, h, w) and its ground truth, 0 to 255, the
-            bits that a value takes at most.
         variant: Which of several pictures of one model: a draw, the mean, the map; or "".
+        takes: What :meth:`tensor` takes: Y of the studio range, gray, RGB, any of them, or nothing.
+        draws: Whether the model draws, so that there is an :meth:`uncertainty`.
     """
 
     model: str
     scale: int
-    rgb: Callable[[Pixels], Pixels]
-    y: Callable[[Tensor], Tensor] | None = None
-    network: Callable[[Tensor], Tensor] | None = None
-    channels: int = 3
     alpha: float | None = None
     denoise: float | None = None
     weights: dict[str, str] = field(default_factory=dict)
-    uncertainty: Callable[[Pixels], Pixels] | None = None
-    bits: Callable[[Tensor, Tensor], float] | None = None
     variant: str = ""
+    takes: Takes = "nothing"
+    draws: bool = False
+
+    def image(self, lr: Pixels) -> Pixels:
+        """(h, w, 3) uint8, or float32 in [0, 1], to (scale·h, scale·w, 3) of the same dtype."""
+        raise NotImplementedError
+
+    def tensor(self, lr: Tensor) -> Tensor:
+        """The network itself on (1, channels, h, w) float32: it neither clips nor rounds."""
+        raise NotImplementedError
+
+    def uncertainty(self, lr: Pixels) -> Pixels:
+        """Predicted standard deviation of every pixel of the result, (scale·h, scale·w) float32."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bicubic(Candidate):
+    """MATLAB's bicubic: rounded after each pass for 8-bit pictures, exact for floats."""
+
+    model: str = BICUBIC
+    takes: Takes = "any"
+
+    def image(self, lr: Pixels) -> Pixels:
+        """See :class:`Candidate`."""
+        shape = (lr.shape[0] * self.scale, lr.shape[1] * self.scale)
+        enlarge = resize_uint8 if lr.dtype == np.uint8 else resize
+        return to_pixels(enlarge(to_tensor(lr), shape)).astype(lr.dtype)
+
+    def tensor(self, lr: Tensor) -> Tensor:
+        """See :class:`Candidate`."""
+        return resize(lr, (lr.shape[2] * self.scale, lr.shape[3] * self.scale))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model(Candidate):
+    """A loaded model."""
+
+    upscaler: Upscaler
+
+    def image(self, lr: Pixels) -> Pixels:
+        """See :class:`Candidate`."""
+        return np.asarray(self.upscaler.image(lr))
+
+    def tensor(self, lr: Tensor) -> Tensor:
+        """See :class:`Candidate`."""
+        return self.upscaler.tensor(lr)
+
+    def uncertainty(self, lr: Pixels) -> Pixels:
+        """See :class:`Candidate`."""
+        return self.upscaler.uncertainty(lr, self.upscaler.settings.samples).std
+
+
+class UncertaintyMap(Model):
+    """Where a model's draws differ, in colour: black for certain, yellow for :data:`LIGHTEST`."""
+
+    def image(self, lr: Pixels) -> Pixels:
+        """See :class:`Candidate`."""
+        return coloured(self.uncertainty(lr), LIGHTEST)
 
 
 def combinations(
@@ -86,29 +132,29 @@ def combinations(
         UsageError: An alpha is out of range, ``alphas`` or ``denoises`` are given and no model
             takes them, or ``bicubic`` has no scale.
     """
-    found: list[Settings] = []
+    chosen: list[Settings] = []
     for model in models:
         for scale in scales:
             if model == BICUBIC and scale is None:
                 raise UsageError("bicubic has no scale of its own: give --scale")
             # Nets between which a model interpolates: 2 with alpha, 4 with denoise too.
             nets = 1 if model == BICUBIC else max(len(select(name)) for name in chain_of(model))
-            found += [
+            chosen += [
                 replace(settings, model=model, scale=scale, alpha=alpha, denoise=denoise)
                 for alpha in (alphas if nets > 1 and alphas else (None,))
                 for denoise in (denoises if nets > 2 and denoises else (None,))
             ]
-    if alphas and all(one.alpha is None for one in found):
+    if alphas and all(settings.alpha is None for settings in chosen):
         raise UsageError(
             f"--alpha does not apply to {', '.join(models)}: it interpolates between a PSNR net "
             "and a GAN net, as in esrgan"
         )
-    if denoises and all(one.denoise is None for one in found):
+    if denoises and all(settings.denoise is None for settings in chosen):
         raise UsageError(
             f"--denoise does not apply to {', '.join(models)}: it interpolates between a pair of "
             "nets for clean pictures and one for real ones, as in esrgan"
         )
-    return found
+    return chosen
 
 
 def load_candidate(settings: Settings, device: str = "auto") -> Candidate:
@@ -120,70 +166,49 @@ def load_candidate(settings: Settings, device: str = "auto") -> Candidate:
         UsageError: The model's scale is no whole number.
     """
     if settings.model == BICUBIC:
-        return bicubic_candidate(round(settings.scale or 1))
+        return Bicubic(scale=round(settings.scale or 1))
     return candidate_of(load_settings(settings, device), settings.model)
 
 
-def load_draws(settings: Settings, device: str = "auto") -> list[Candidate]:
-    """The draws that settings ask for, each as a candidate, their mean, and a map of the spread.
-
-    A model that draws nothing is one candidate. The map is in colour: black for certain, yellow for
-    a deviation of :data:`LIGHTEST` and more.
-    """
-    mean = load_candidate(settings, device)
-    std, count = mean.uncertainty, settings.samples
-    if std is None or count < 2:
-        return [mean]
-    draws = []
-    for k in range(count):
-        one = load_candidate(replace(settings, samples=1, seed=settings.seed + k), device)
-        draws.append(replace(one, variant=f"draw {k}", uncertainty=None))
-    chart = replace(mean, variant=MAP, rgb=lambda lr: coloured(std(lr), LIGHTEST))
-    return [*draws, replace(mean, variant=f"mean of {count}"), chart]
-
-
-def candidate_of(upscaler: Upscaler, model: str) -> Candidate:
+def candidate_of(upscaler: Upscaler, model: str) -> Model:
     """An upscaler that is loaded already, as a candidate."""
     scale = round(upscaler.scale)
     if scale != upscaler.scale:
         raise UsageError(f"scale {upscaler.scale:g} cannot be scored: give a whole number")
     chain = upscaler.chain()
     native = chain[-1]
-
-    def rgb(lr: Pixels) -> Pixels:
-        return np.asarray(upscaler.image(lr))
-
-    def uncertainty(lr: Pixels) -> Pixels:
-        return upscaler.uncertainty(lr, upscaler.settings.samples).std
-
-    alone = upscaler.tensor if len(chain) == 1 and native.scale == scale else None
-    is_studio = native.channels == 1 and native.network.luma == "studio"
-    return Candidate(
+    takes: Takes = "rgb"
+    if len(chain) > 1 or native.scale != scale:
+        takes = "nothing"  # more than one network at work, or one and a resampling
+    elif native.channels == 1:
+        takes = "y" if native.network.luma == "studio" else "gray"
+    return Model(
         model=model,
         scale=scale,
-        rgb=rgb,
-        y=alone if is_studio else None,
-        network=None if is_studio else alone,
-        channels=native.channels,
         alpha=native.alpha,
         denoise=next((stage.denoise for stage in chain if stage.denoise is not None), None),
         weights=upscaler.weights,
-        uncertainty=uncertainty if native.network.noise_channels else None,
+        takes=takes,
+        draws=bool(native.network.noise_channels),
+        upscaler=upscaler,
     )
 
 
-def bicubic_candidate(scale: int) -> Candidate:
-    """MATLAB's bicubic as a model: rounded after each pass for 8-bit pictures, exact for floats."""
+def load_draws(settings: Settings, device: str = "auto") -> list[Candidate]:
+    """The draws that settings ask for, each as a candidate, their mean, and a map of the spread.
 
-    def rgb(lr: Pixels) -> Pixels:
-        size = (lr.shape[0] * scale, lr.shape[1] * scale)
-        enlarge = resize_uint8 if lr.dtype == np.uint8 else resize
-        return to_pixels(enlarge(to_tensor(lr), size)).astype(lr.dtype)
-
-    def exact(lr: Tensor) -> Tensor:
-        return resize(lr, (lr.shape[2] * scale, lr.shape[3] * scale))
-
-    return Candidate(BICUBIC, scale, rgb, exact, exact)
+    A model that draws nothing is one candidate.
+    """
+    mean, count = load_candidate(settings, device), settings.samples
+    if not isinstance(mean, Model) or not mean.draws or count < 2:
+        return [mean]
+    singles = [replace(settings, samples=1, seed=settings.seed + k) for k in range(count)]
+    draws = [
+        replace(load_candidate(single, device), variant=f"draw {k}", draws=False)
+        for k, single in enumerate(singles)
+    ]
+    spread = UncertaintyMap(**vars(replace(mean, variant=MAP)))
+    return [*draws, replace(mean, variant=f"mean of {count}"), spread]
 
 
 def parse_alphas(text: str) -> list[float]:
@@ -192,38 +217,33 @@ def parse_alphas(text: str) -> list[float]:
     Raises:
         UsageError: It is none of these.
     """
-    try:
-        if ":" in text:
-            start, end, step = (float(part) for part in text.split(":"))
-            count = round((end - start) / step)
-            if count < 0 or count > 100 or abs(start + count * step - end) > 1e-6:
-                raise ValueError
-            values = [round(start + k * step, 9) for k in range(count + 1)]
-        else:
-            values = [float(part) for part in text.split(",")]
-    except (ValueError, ZeroDivisionError, OverflowError):
-        raise UsageError(
-            f"alpha {text!r} cannot be read: give 0.8, a list like 0,0.5,1, or a range with a step "
-            "that divides it, like 0:1:0.2"
-        ) from None
-    for value in values:
-        check_alpha(value)
-    return values
+    return [check_alpha(value) for value in _numbers(text, "alpha")]
 
 
 def parse_denoises(text: str) -> list[float]:
-    """Read ``0.5`` or ``0,0.5,1``; ``auto`` is the default.
+    """Read what :func:`parse_alphas` reads; ``auto`` is the default.
 
     Raises:
         UsageError: It is none of these.
     """
+    given = text.replace("auto", f"{DEFAULT_DENOISE:g}")
+    return [check_denoise(value) for value in _numbers(given, "denoise")]
+
+
+def _numbers(text: str, name: str) -> list[float]:
     try:
-        found = [DEFAULT_DENOISE if p == "auto" else float(p) for p in text.split(",")]
-    except ValueError:
+        if ":" not in text:
+            return [float(part) for part in text.split(",")]
+        start, end, step = (float(part) for part in text.split(":"))
+        count = round((end - start) / step)
+        if count < 0 or count > 100 or abs(start + count * step - end) > 1e-6:
+            raise ValueError
+        return [round(start + k * step, 9) for k in range(count + 1)]
+    except (ValueError, ZeroDivisionError, OverflowError):
         raise UsageError(
-            f"denoise {text!r} cannot be read: give a number in [0, 1], or a list like 0,0.5,1"
+            f"{name} {text!r} cannot be read: give 0.8, a list like 0,0.5,1, or a range with a "
+            "step that divides it, like 0:1:0.2"
         ) from None
-    return [check_denoise(value) for value in found]
 
 
 def parse_scales(text: str) -> list[int]:

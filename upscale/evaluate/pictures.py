@@ -1,4 +1,4 @@
-"""The pictures of an evaluation: folders of ground truth, and low-resolution partners."""
+"""The pictures of an evaluation: folders, the reader of 8 bits, and files that belong together."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ from upscale.image import FORMATS, decode, probe, to_depth
 
 Pixels = NDArray[Any]
 
+GENERIC = frozenset({"hr", "gt", "original", "images"})  # folder names that name no set
+
 
 @dataclass(frozen=True)
 class PictureSet:
-    """A folder of ground truth.
+    """A folder of pictures.
 
     Attributes:
         name: The folder's name, with its parent's where that is needed to tell what it is.
@@ -31,9 +33,6 @@ class PictureSet:
     pictures: tuple[Path, ...] = field(repr=False)
 
 
-_GENERIC = frozenset({"hr", "gt", "original", "images"})  # folder names that name no set
-
-
 def find_sets(folders: Sequence[Path]) -> list[PictureSet]:
     """The pictures that lie directly in each folder.
 
@@ -42,46 +41,70 @@ def find_sets(folders: Sequence[Path]) -> list[PictureSet]:
         DataError: A folder holds no picture.
     """
     names = [f.resolve().name for f in folders]
-    extensions = {e for f in FORMATS.values() for e in f.extensions}
+    extensions = {f".{e}" for f in FORMATS.values() for e in f.extensions}
     sets = []
     for folder, name in zip(folders, names, strict=True):
         if not folder.is_dir():
             what = "is a file" if folder.is_file() else "does not exist"
             raise UsageError(f"{str(folder)!r} {what}: give folders of ground-truth pictures")
-        found = sorted(
-            p for p in folder.iterdir() if p.suffix[1:].lower() in extensions and p.is_file()
-        )
-        if not found:
+        pictures = [p for p in folder.iterdir() if p.suffix.lower() in extensions and p.is_file()]
+        if not pictures:
             raise DataError(
                 f"{str(folder)!r} holds no picture: give a folder with files of the formats "
                 f"{', '.join(FORMATS)} directly in it"
             )
-        full = name.lower() in _GENERIC or names.count(name) > 1
-        sets.append(
-            PictureSet(f"{folder.resolve().parent.name}/{name}" if full else name, tuple(found))
-        )
+        full = name.lower() in GENERIC or names.count(name) > 1
+        title = f"{folder.resolve().parent.name}/{name}" if full else name
+        sets.append(PictureSet(title, tuple(sorted(pictures))))
     return sets
 
 
-def read_8bit(path: Path) -> Pixels:
-    """Decode a picture to (H, W, 1 or 3) uint8; 16 bits are rounded to 8, alpha is left out.
+def read_8bit(path: Path, *, over_white: bool = False) -> Pixels:
+    """Decode a picture to (H, W, 1 or 3) uint8; 16 bits are rounded to 8.
+
+    Args:
+        path: The file.
+        over_white: Lay transparent pixels over white; else alpha is left out, as scores need it.
 
     Raises:
-        ImageError: The file cannot be read or decoded, or holds floating-point pixels.
+        ImageError: The file cannot be read or decoded, or scores would be of floating-point pixels.
     """
-    pixels = decode(read(path)).pixels
-    if pixels.dtype == np.float32:
-        raise ImageError(f"{str(path)!r} has floating-point pixels: scores need 8 or 16 bits")
-    colours = 1 if pixels.shape[2] <= 2 else 3
-    return np.ascontiguousarray(to_depth(pixels[..., :colours], 8))
-
-
-def read(path: Path) -> bytes:
-    """The bytes of a picture; ``ImageError`` with its path where the system refuses them."""
     try:
-        return path.read_bytes()
+        pixels = decode(path.read_bytes()).pixels
     except OSError as error:
         raise ImageError(f"{str(path)!r} cannot be read: {error.strerror}") from error
+    except ImageError as error:
+        raise named(path, error) from error
+    if pixels.dtype == np.float32 and not over_white:
+        raise ImageError(f"{str(path)!r} has floating-point pixels: scores need 8 or 16 bits")
+    pixels = to_depth(pixels, 8)
+    colours = 1 if pixels.shape[2] <= 2 else 3
+    if over_white and pixels.shape[2] > colours:
+        cover = pixels[..., colours:].astype(np.float64) / 255
+        laid = pixels[..., :colours] * cover + 255 * (1 - cover)
+        pixels = np.rint(laid).astype(np.uint8)
+    return np.ascontiguousarray(pixels[..., :colours])
+
+
+def read_rgb(path: Path) -> Pixels:
+    """Decode a picture to (H, W, 3) uint8; alpha is laid over white. See :func:`read_8bit`."""
+    pixels = read_8bit(path, over_white=True)
+    return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    """Width and height by the header.
+
+    Raises:
+        ImageError: The file cannot be read, or is no picture.
+    """
+    try:
+        info = probe(path.read_bytes())
+    except OSError as error:
+        raise ImageError(f"{str(path)!r} cannot be read: {error.strerror}") from error
+    except ImageError as error:
+        raise named(path, error) from error
+    return info.width, info.height
 
 
 def named(path: Path, error: UpscaleError) -> UpscaleError:
@@ -93,11 +116,8 @@ def named(path: Path, error: UpscaleError) -> UpscaleError:
 def pictures_called(folder: Path, stems: Sequence[str], suffix: str) -> Iterator[Path]:
     """The files of a folder that have one of some names, with ``suffix`` or as a picture has."""
     extensions = [suffix, *(f".{e}" for f in FORMATS.values() for e in f.extensions)]
-    for stem in stems:
-        for extension in extensions:
-            path = folder / f"{stem}{extension}"
-            if path.is_file():
-                yield path
+    paths = (folder / f"{stem}{extension}" for stem in stems for extension in extensions)
+    return (path for path in paths if path.is_file())
 
 
 def lr_path(lr_dir: Path, hr: Path, set_name: str, scale: int) -> Path:
@@ -133,13 +153,10 @@ def check(sets: Sequence[PictureSet], scale: int, lr_dir: Path | None = None) ->
     least = metrics.SSIM_WINDOW + 2 * border_of(scale)
     for group in sets:
         for path in group.pictures:
-            try:
-                info = probe(read(path))
-            except ImageError as error:
-                raise named(path, error) from error
-            if min(info.width, info.height) // scale * scale < least:
+            width, height = size_of(path)
+            if min(width, height) // scale * scale < least:
                 raise DataError(
-                    f"{str(path)!r} has {info.width}x{info.height} pixels, too few to be scored at "
+                    f"{str(path)!r} has {width}x{height} pixels, too few to be scored at "
                     f"x{scale}: take it away or lower the scale"
                 )
             if lr_dir is not None:

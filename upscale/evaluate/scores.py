@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -85,14 +85,8 @@ class Score:
     bits: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields for JSON, where an infinite PSNR (equal pictures) is null."""
-
-        def plain(value: Any) -> Any:
-            if isinstance(value, float):
-                return round(value, 6) if math.isfinite(value) else None
-            return value
-
-        return {key: plain(value) for key, value in asdict(self).items()}
+        """The fields for JSON."""
+        return for_json(self)
 
 
 def enlarge(candidate: Candidate, pair: Pair, protocol: str) -> Tensor:
@@ -104,16 +98,16 @@ def enlarge(candidate: Candidate, pair: Pair, protocol: str) -> Tensor:
     Raises:
         DataError: The result has another size than the ground truth.
     """
-    if protocol == "edsr" and not torch.equal(pair.lr, pair.lr.round()):
-        sr = _restored(candidate, pair.lr)
+    lr = pair.lr
+    if protocol == "edsr" and not torch.equal(lr, lr.round()):
+        sr = _restored(candidate, lr)
     elif protocol == "edsr":
-        sr = to_tensor(candidate.rgb(to_pixels(pair.lr).astype(np.uint8)))
-    elif pair.lr.shape[1] == 1 and candidate.y is not None:
-        sr = candidate.y((pair.lr / 255).float()).double().cpu() * 255
+        sr = to_tensor(candidate.image(to_pixels(lr).astype(np.uint8)))
+    elif lr.shape[1] == 1 and candidate.takes in ("y", "any"):
+        sr = candidate.tensor((lr / 255).float()).double().cpu() * 255
     else:
-        small = (as_rgb(pair.lr) / 255).float()
-        sr = to_tensor(candidate.rgb(to_pixels(small)).astype(np.float64) * 255)
-        sr = sr[:, :1] if pair.lr.shape[1] == 1 else sr
+        small = to_pixels((as_rgb(lr) / 255).float())
+        sr = to_tensor(candidate.image(small).astype(np.float64) * 255)[:, : lr.shape[1]]
     if sr.shape[2:] != pair.hr.shape[2:]:
         raise DataError(
             f"{candidate.model} made {sr.shape[3]}x{sr.shape[2]} pixels where "
@@ -131,10 +125,11 @@ def _restored(candidate: Candidate, lr: Tensor) -> Tensor:
     """
     x = (lr / 255).float()
     gray = torch.equal(x, x[:, :1].expand_as(x))
-    if candidate.network is not None and (gray or candidate.channels == 3):
-        out = as_rgb(candidate.network(x[:, : candidate.channels]).cpu())
+    if candidate.takes in ("rgb", "any") or (candidate.takes == "gray" and gray):
+        x = x[:, :1] if candidate.takes == "gray" else x
+        out = as_rgb(candidate.tensor(x).cpu())
     else:
-        out = to_tensor(candidate.rgb(to_pixels(x.clamp(0, 1))))
+        out = to_tensor(candidate.image(to_pixels(x.clamp(0, 1))))
     return round_8bit(out.double() * 255)
 
 
@@ -146,19 +141,30 @@ def made_small(sr: Tensor, size: tuple[int, int], protocol: str) -> Tensor:
     return resize_uint8(sr, size) if protocol == "edsr" else resize(sr.double(), size)
 
 
-def score(candidate: Candidate, pair: Pair, protocol: str) -> Score:
-    """Enlarge one picture and score it; the names of set and picture are left empty."""
+def score(
+    candidate: Candidate,
+    pair: Pair,
+    protocol: str,
+    bound: Callable[[Tensor, Tensor], float] | None = None,
+) -> Score:
+    """Enlarge one picture and score it; the names of set and picture are left empty.
+
+    ``bound`` gives the bits of a model that draws, of the two pictures of the pair.
+    """
+    # 1. The result, and bicubic's.
     start = time.perf_counter()
     sr = enlarge(candidate, pair, protocol)
     seconds = time.perf_counter() - start
-    border = border_of(candidate.scale)
-    base = bicubic(pair.lr, candidate.scale, protocol)
-    truth = pair.hr
+    base, truth = bicubic(pair.lr, candidate.scale, protocol), pair.hr
     if protocol == "srcnn":
         sr, base, truth = (round_8bit(metrics.luma(t)) for t in (sr, base, truth))
+    # 2. The result downsampled again, beside the picture before any damage.
     clean = pair.lr if pair.clean is None else pair.clean
     clean = clean if protocol == "edsr" else metrics.luma(clean)
     small = made_small(sr, (clean.shape[2], clean.shape[3]), protocol)
+    inside = 1 if min(small.shape[2:]) > 2 else 0
+    # 3. All figures leave the same border out.
+    border = border_of(candidate.scale)
     rgb = metrics.psnr(sr, truth, crop_border=border, luma=False) if protocol == "edsr" else None
     correlation, covered = _calibration(candidate, pair, sr)
     return Score(
@@ -174,7 +180,7 @@ def score(candidate: Candidate, pair: Pair, protocol: str) -> Score:
         psnr_rgb=rgb,
         bicubic_psnr_y=metrics.psnr(base, truth, crop_border=border),
         bicubic_ssim_y=metrics.ssim(base, truth, crop_border=border),
-        lr_consistency=metrics.psnr(small, clean, crop_border=1 if min(small.shape[2:]) > 2 else 0),
+        lr_consistency=metrics.psnr(small, clean, crop_border=inside),
         seconds=seconds,
         megapixels=sr.shape[2] * sr.shape[3] / 1e6,
         mean_gradient=metrics.mean_gradient(sr, crop_border=border),
@@ -182,18 +188,18 @@ def score(candidate: Candidate, pair: Pair, protocol: str) -> Score:
         denoise=candidate.denoise,
         rank_correlation=correlation,
         coverage=covered,
-        bits=None if candidate.bits is None else candidate.bits(pair.lr, pair.hr),
+        bits=bound(pair.lr, pair.hr) if bound is not None and candidate.draws else None,
     )
 
 
 def _calibration(candidate: Candidate, pair: Pair, sr: Tensor) -> tuple[float | None, float | None]:
     """Rank correlation and coverage without the border; None where the model draws nothing."""
-    if candidate.uncertainty is None or sr.shape != pair.hr.shape:
+    if not candidate.draws or sr.shape != pair.hr.shape:
         return None, None
     border = border_of(candidate.scale)
-    inner = (slice(border, -border or None), slice(border, -border or None))
+    inner = (slice(border, -border or None),) * 2
     std = candidate.uncertainty(to_pixels(pair.lr).astype(np.uint8))[inner] * 255
-    error = (sr.double() - pair.hr.double())[0].permute(1, 2, 0).numpy()[inner]
+    error = to_pixels(sr.double() - pair.hr.double())[inner]
     correlation = rank_correlation(std, np.sqrt((error**2).mean(-1)))
     return correlation, coverage(std[..., None], error)
 
@@ -205,6 +211,7 @@ def evaluate(
     protocol: str = "edsr",
     lr_dir: Path | None = None,
     degradations: Sequence[Chain] = (CLEAN,),
+    bound: Callable[[Tensor, Tensor], float] | None = None,
 ) -> Iterator[Score]:
     """Score candidates on sets of ground truth.
 
@@ -215,6 +222,7 @@ def evaluate(
         lr_dir: Low-resolution pictures to take instead of making them (see ``lr_path``).
         degradations: What damages the low-resolution pictures, each for a table of its own
             (see ``parse_degradations``).
+        bound: See :func:`score`.
 
     Yields:
         For each candidate, degradation and set: a score per picture as soon as it is known, then
@@ -234,17 +242,17 @@ def evaluate(
     for candidate in candidates:
         _check_scale(candidate.scale, degradations, lr_dir)
         check(sets, candidate.scale, lr_dir)
-        for degradation, group in product(degradations, sets):
+        for chain, group in product(degradations, sets):
             scores = []
             for path in group.pictures:
                 try:
                     pair = _load_pair(path, group.name, candidate, protocol, lr_dir)
-                    one = score(candidate, damage(pair, degradation, path.stem), protocol)
+                    scored = score(candidate, damage(pair, chain, path.stem), protocol, bound)
                 except (DataError, ImageError) as error:
                     raise named(path, error) from error
-                one = replace(one, set=group.name, picture=path.name, degrade=degradation.name)
-                scores.append(one)
-                yield one
+                scored = replace(scored, set=group.name, picture=path.name, degrade=chain.name)
+                scores.append(scored)
+                yield scored
             yield mean(scores)
 
 
@@ -265,16 +273,35 @@ def _check_scale(scale: int, degradations: Sequence[Chain], lr_dir: Path | None)
 def _load_pair(
     path: Path, set_name: str, candidate: Candidate, protocol: str, lr_dir: Path | None
 ) -> Pair:
-    scale = candidate.scale
+    scale, y_only = candidate.scale, candidate.takes in ("y", "any")
     lr = None if lr_dir is None else read_8bit(lr_path(lr_dir, path, set_name, scale))
-    return make_pair(read_8bit(path), scale, protocol, lr=lr, y_only=candidate.y is not None)
+    return make_pair(read_8bit(path), scale, protocol, lr=lr, y_only=y_only)
 
 
 def mean(scores: Sequence[Score]) -> Score:
     """The means of the scores of one set; seconds and megapixels are added up."""
-    found: dict[str, Any] = {"picture": None}
-    for name in MEANS + SUMS:
-        values = [getattr(s, name) for s in scores]
-        summed = sum if name in SUMS else lambda v: float(np.mean(v))
-        found[name] = None if None in values else summed(values)
-    return replace(scores[0], **found)
+    return replace(scores[0], picture=None, **means(scores, MEANS, SUMS))
+
+
+def means(rows: Sequence[Any], averaged: Sequence[str], summed: Sequence[str]) -> dict[str, Any]:
+    """Fields of several rows as one: means, None where one is None, and sums."""
+    columns = {name: [getattr(row, name) for row in rows] for name in (*averaged, *summed)}
+    return {
+        name: None
+        if None in values
+        else sum(values)
+        if name in summed
+        else float(sum(values)) / len(values)
+        for name, values in columns.items()
+    }
+
+
+def for_json(row: Any, digits: int = 6) -> dict[str, Any]:
+    """The fields of a dataclass, rounded; an infinite PSNR (equal pictures) is null."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, float):
+            return round(value, digits) if math.isfinite(value) else None
+        return [plain(part) for part in value] if isinstance(value, tuple) else value
+
+    return {key: plain(value) for key, value in asdict(row).items()}
