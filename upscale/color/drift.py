@@ -39,7 +39,7 @@ def fix_drift(
         The same strips, corrected; values may leave [0, 1].
     """
     coarse = (max(1, -(-lr_shape[0] // cell)), max(1, -(-lr_shape[1] // cell)))
-    wanted = Window(resize_strips(lr, lr_shape, coarse), ())
+    target = Window(resize_strips(lr, lr_shape, coarse), ())
     held, above = [], 0  # the differences from row ``above`` of cells on
     waiting: deque[Tensor] = deque()  # strips that are not yet corrected
 
@@ -51,7 +51,7 @@ def fix_drift(
     done = top = 0
     # 1. As strips come, rows of cells are complete: how far each is from the input's.
     for cells in resize_strips(passing(), shape, coarse):
-        held.append(wanted.rows(done, done + cells.shape[2]) - cells)
+        held.append(target.rows(done, done + cells.shape[2]) - cells)
         done += cells.shape[2]
         # 2. A strip leaves once all cells that the kernel reads for it are there.
         while waiting:

@@ -215,7 +215,7 @@ def split(
         profile = parse(metadata.icc) if metadata.icc is not None else None
         if icc == "srgb":
             metadata = replace(metadata, icc=build("sRGB"), cmyk=None)
-    found = Split(
+    picture = Split(
         reader=reader,
         metadata=metadata,
         channels=channels,
@@ -225,7 +225,7 @@ def split(
         profile=None if profile is None or profile.is_srgb else profile,
         keeps_profile=icc == "keep",
     )
-    return Window(found.lr(), (1, channels, *found.shape)), found
+    return Window(picture.lr(), (1, channels, *picture.shape)), picture
 
 
 def merge(

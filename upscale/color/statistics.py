@@ -118,8 +118,8 @@ def statistics(
     ``tick`` is called after each strip. Where alpha is data, colour is not divided by it.
     """
     premultiplied = reader.metadata.premultiplied and not alpha_is_data
-    found = Statistics(reader.channels in (2, 4), premultiplied, alpha_is_data)
+    totals = Statistics(reader.channels in (2, 4), premultiplied, alpha_is_data)
     for pixels in rows_of(reader):
         tick()
-        found.add(pixels)
-    return found
+        totals.add(pixels)
+    return totals

@@ -87,14 +87,14 @@ def load() -> Kernels | None:
     Raises:
         UsageError: ``UPSCALE_KERNELS`` names what this build or this CPU does not have.
     """
-    wanted = os.environ.get("UPSCALE_KERNELS", "")
+    chosen = os.environ.get("UPSCALE_KERNELS", "")
     reason = trouble()
-    if wanted == "off" or (reason and not wanted):
+    if chosen == "off" or (reason and not chosen):
         return None
-    name = None if reason else _library().upscale_select(wanted.encode())
+    name = None if reason else _library().upscale_select(chosen.encode())
     if not name:
         raise UsageError(
-            f"UPSCALE_KERNELS={wanted}: neither off nor an instruction set of this build and CPU; "
+            f"UPSCALE_KERNELS={chosen}: neither off nor an instruction set of this build and CPU; "
             "unset it for the best there is"
         )
     return Kernels(_library(), name.decode())

@@ -47,8 +47,8 @@ def network_class(architecture: str) -> type[Network]:
         KeyError: There is no such architecture.
     """
     name = (MODELS | OTHERS)[architecture]
-    found: type[Network] = getattr(import_module(f"upscale.models.{architecture}"), name)
-    return found
+    network: type[Network] = getattr(import_module(f"upscale.models.{architecture}"), name)
+    return network
 
 
 def __getattr__(name: str) -> Any:

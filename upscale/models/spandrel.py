@@ -11,7 +11,7 @@ import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -25,7 +25,7 @@ WINDOWS = ("window_size", "win_size", "split_size", "stripe_size")  # attributes
 
 @dataclass(frozen=True)
 class SpandrelConfig(Config):
-    """What spandrel found in the tensors.
+    """What spandrel says of the tensors.
 
     Attributes:
         network: Spandrel's name of the architecture.
@@ -43,7 +43,6 @@ class Spandrel(Network):
 
     architecture: ClassVar[str] = "spandrel"
     config_type: ClassVar[type[Config]] = SpandrelConfig
-    luma: ClassVar[Literal["studio", "full"]] = "full"
 
     config: SpandrelConfig
 
@@ -63,12 +62,12 @@ class Spandrel(Network):
     @classmethod
     def from_state(cls, config: Config, state: Mapping[str, Tensor]) -> Self:
         """The network of these tensors, which must be the one that ``config`` names."""
-        found, descriptor = recognised(state)
-        if found != config:
+        actual, descriptor = recognised(state)
+        if actual != config:
             raise ArchitectureError(
-                f"its tensors are those of {found}, and its header says {config}; fetch it again"
+                f"its tensors are those of {actual}, and its header says {config}; fetch it again"
             )
-        return cls(found, descriptor)
+        return cls(actual, descriptor)
 
     def forward(self, lr: Tensor) -> Tensor:
         """(N, channels, H, W) in [0, 1] to (N, channels, scale*H, scale*W), clipped to [0, 1]."""
@@ -98,18 +97,19 @@ def recognised(state: Mapping[str, Tensor]) -> tuple[SpandrelConfig, Any]:
     warnings.filterwarnings("ignore", r"torch\.meshgrid: in an upcoming release", UserWarning)
     try:
         with torch.random.fork_rng(devices=[]):
-            found = spandrel.ModelLoader().load_from_state_dict(dict(state))
+            descriptor = spandrel.ModelLoader().load_from_state_dict(dict(state))
     except spandrel.UnsupportedModelError as error:
         raise ArchitectureError("spandrel does not know it either") from error
     except (RuntimeError, ValueError, LookupError, TypeError, AssertionError) as error:
         reason = str(error).partition("\n")[0][:120]
         raise ArchitectureError(f"spandrel cannot load it ({reason})") from error
-    name, channels = found.architecture.id, (found.input_channels, found.output_channels)
-    if not isinstance(found, spandrel.ImageModelDescriptor) or found.purpose == "FaceSR":
-        raise ArchitectureError(f"it is a {name} for {found.purpose}, which does not enlarge")
+    name = descriptor.architecture.id
+    channels = (descriptor.input_channels, descriptor.output_channels)
+    if not isinstance(descriptor, spandrel.ImageModelDescriptor) or descriptor.purpose == "FaceSR":
+        raise ArchitectureError(f"it is a {name} for {descriptor.purpose}, which does not enlarge")
     if channels not in ((1, 1), (3, 3)):
         raise ArchitectureError(f"it is a {name} from {channels[0]} to {channels[1]} channels")
-    return SpandrelConfig(name, found.scale, channels[0]), found
+    return SpandrelConfig(name, descriptor.scale, channels[0]), descriptor
 
 
 def _windows(model: torch.nn.Module) -> set[int]:

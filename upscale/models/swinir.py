@@ -194,9 +194,9 @@ class SwinLayer(nn.Module):
         return out
 
 
-def residual_convolution(dim: int, kind: str) -> nn.Module:
+def residual_convolution(dim: int, connection: str) -> nn.Module:
     """The convolution at a group's end: one 3x3, or 3x3 - 1x1 - 3x3 of a quarter's width."""
-    if kind == "1conv":
+    if connection == "1conv":
         return nn.Conv2d(dim, dim, 3, padding=1)
     return nn.Sequential(
         nn.Conv2d(dim, dim // 4, 3, padding=1),
