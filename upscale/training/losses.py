@@ -122,8 +122,8 @@ def evidence_lower_bound(
     """The ELBO of each picture with the KL in closed form (arXiv 1312.6114, eq. 10), in nats.
 
     Args:
-        log_x: log q(x | z) of one z from the posterior, (N, ...), element by element.
-        mean: Of the posterior p(z | x), (N, ...).
+        log_x: log p(x | z) of one z from the posterior, (N, ...), element by element.
+        mean: Of the posterior q(z | x), (N, ...).
         log_std: Log of its standard deviation.
         kl_weight: Below 1 while it warms up; then it is no bound.
 
@@ -134,7 +134,7 @@ def evidence_lower_bound(
 
 
 def log_weight(log_x: Tensor, z: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
-    """An estimate of the ELBO by one z: log q(x | z) + log q(z) - log p(z | x).
+    """An estimate of the ELBO by one z: log p(x | z) + log p(z) - log q(z | x).
 
     Arguments as for :func:`evidence_lower_bound`, and the sample ``z`` (arXiv 1312.6114, eq. 8).
     """
