@@ -27,12 +27,13 @@ class Pipe:
 
     def __init__(self, file: BinaryIO) -> None:
         """Read from the beginning of a file opened in binary."""
-        self._file, self._held, self._ended = file, bytearray(), False
+        self._read = getattr(file, "read1", file.read)  # what there is, without waiting for more
+        self._held, self._ended = bytearray(), False
 
     def peek(self, count: int) -> bytes:
         """The next bytes, so many or as many as there are."""
         while len(self._held) < count and not self._ended:
-            part = self._file.read(min(max(count - len(self._held), 1 << 16), AT_ONCE))
+            part = self._read(min(max(count - len(self._held), 1 << 16), AT_ONCE))
             self._held += part
             self._ended = not part
         return bytes(memoryview(self._held)[:count])
@@ -41,7 +42,7 @@ class Pipe:
         """Take the next bytes, so many or as many as there are; all where ``count`` is negative."""
         parts = [self.peek(len(self._held) if count < 0 else count)]
         del self._held[: len(parts[0])]
-        while count < 0 and (part := self._file.read(AT_ONCE)):
+        while count < 0 and (part := self._read(AT_ONCE)):
             parts.append(part)
         return b"".join(parts)
 

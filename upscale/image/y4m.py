@@ -140,7 +140,7 @@ def parse(line: bytes) -> Video:
         )
     if given.get("I", "p") not in ("p", "?"):
         raise ImageError("the y4m stream is interlaced; give -vf bwdif to the ffmpeg that makes it")
-    words_kept = tuple(word for word in words if word[0] not in "WH")
+    words_kept = tuple(word for word in words if word[0] not in "WH") or ("C420jpeg",)
     return Video(width, height, match["kind"], bits, FULL_RANGE in words, words_kept)
 
 

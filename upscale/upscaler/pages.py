@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import queue
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
@@ -33,7 +33,7 @@ def process_pages(
 ) -> Result:
     """Enlarge page after page: memory holds few of them, whatever their number.
 
-    While one is in the network, the next is decoded, and the last one encoded in this thread.
+    While one is in the network, the next is decoded and the last one encoded, each in a thread.
 
     Args:
         reader: The file or the stream.
@@ -53,8 +53,8 @@ def process_pages(
             it are written.
     """
     started = time.perf_counter()
-    total: Result | None = None
-    waiting: deque[Future[_Enlarged]] = deque()  # pages in the network, in their order
+    waiting: queue.Queue[Future[_Enlarged] | None] = queue.Queue(at_once)  # in their order
+    errors: list[BaseException] = []
 
     def enlarge(number: int, page: Reader, is_held: bool) -> _Enlarged:
         def told(done: float, count: int) -> None:
@@ -70,29 +70,42 @@ def process_pages(
         except ImageError as error:
             raise ImageError(f"{_word(reader)} {number}: {error}") from error
 
-    def finish(most: int) -> None:
-        """Encode the first pages, until no more than ``most`` are in the network."""
-        nonlocal total
-        while len(waiting) > most:
-            result, later = waiting.popleft().result()
-            for encode in later:
-                encode()
-            total = _sum(total, result)
-
-    with ThreadPoolExecutor(at_once) as threads, closing(ahead(_decoded(reader, held))) as items:
-        while True:
+    def encode_all() -> Result | None:
+        """Encode what comes out of the network, in order, until an error."""
+        total: Result | None = None
+        while (coming := waiting.get()) is not None:
             try:
-                item = next(items, None)
-            except ImageError:
-                finish(0)  # what came before it is whole
-                raise
-            if item is None:
-                break
-            if not item[2]:  # it is written as it is enlarged, behind those before it
-                finish(0)
-            waiting.append(threads.submit(enlarge, *item))
-            finish(at_once if item[2] else 0)
-        finish(0)
+                if not errors:
+                    result, later = coming.result()
+                    for encode in later:
+                        encode()
+                    total = _sum(total, result)
+            except BaseException as error:  # noqa: BLE001 - raised below
+                errors.append(error)
+            finally:
+                waiting.task_done()
+        return total
+
+    with (
+        ThreadPoolExecutor(1) as encoder,
+        ThreadPoolExecutor(at_once) as network,
+        closing(ahead(_decoded(reader, held))) as items,
+    ):
+        encoding = encoder.submit(encode_all)
+        try:
+            for number, page, is_held in items:
+                if errors:
+                    break
+                if not is_held:  # it is written as it is enlarged, behind those before it
+                    waiting.join()
+                waiting.put(network.submit(enlarge, number, page, is_held))
+                if not is_held:
+                    waiting.join()
+        finally:
+            waiting.put(None)
+            total = encoding.result()  # what came before an error is whole
+    if errors:
+        raise errors[0]
     if total is None:
         raise ImageError("there is no picture in it; check what makes it")
     pages.close()
