@@ -96,6 +96,18 @@ def bicubic(lr: Tensor, scale: int, protocol: str) -> Tensor:
     return round_8bit(resize_uint8(lr, size)) if protocol == "edsr" else resize(lr, size)
 
 
+def psnr_y(sr: Tensor, hr: Tensor, scale: int) -> float:
+    """PSNR on Y in dB as ``edsr`` counts it: RGB rounded to 8 bit, no border of ``scale`` pixels.
+
+    Args:
+        sr: (1, 1 or 3, H, W) in levels 0..255; Y (one channel) is clipped and not rounded.
+        hr: The same shape.
+        scale: Whole factor.
+    """
+    shown = round_8bit(sr) if sr.shape[1] == 3 else sr.clamp(0, 255)
+    return metrics.psnr(shown, hr, crop_border=border_of(scale))
+
+
 def to_tensor(pixels: Pixels) -> Tensor:
     """(H, W, C) of any dtype -> (1, C, H, W) float64, the same values."""
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)[None], np.float64))

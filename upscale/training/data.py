@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from upscale.errors import DataError, ImageError
-from upscale.image import decode
+from upscale.errors import DataError
+from upscale.evaluate.pictures import read_rgb
 from upscale.training.degradations import DEGRADATIONS
 
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
@@ -52,7 +52,7 @@ def load_pictures(folder: Path, side: int, *, whole: bool = False) -> list[Pixel
     files = picture_files(folder, "--data")
     pieces: list[Pixels] = []
     for file in files:
-        picture = _read_rgb(file)
+        picture = read_rgb(file)
         pieces += [picture] if whole else _pieces(picture, side)
     if not pieces:
         raise DataError(
@@ -74,20 +74,6 @@ def picture_files(folder: Path, option: str) -> list[Path]:
     if not files:
         raise DataError(f"{folder}: holds no pictures ({', '.join(sorted(EXTENSIONS))})")
     return files
-
-
-def _read_rgb(file: Path) -> Pixels:
-    try:
-        pixels = decode(file.read_bytes()).pixels
-    except ImageError as error:
-        raise ImageError(f"{file}: {error}") from error
-    if pixels.dtype == np.uint16:
-        pixels = (pixels // 257).astype(np.uint8)
-    if pixels.dtype != np.uint8:
-        raise DataError(f"{file}: {pixels.dtype} pixels; training takes 8- or 16-bit pictures")
-    if pixels.shape[2] in (1, 2):
-        pixels = np.repeat(pixels[:, :, :1], 3, axis=2)
-    return np.ascontiguousarray(pixels[:, :, :3])
 
 
 def _pieces(picture: Pixels, side: int) -> list[Pixels]:
@@ -229,7 +215,7 @@ def load_pairs(lr_folder: Path, hr_folder: Path, scale: int, side: int) -> list[
         raise DataError(f"{file}: has no partner of that name in the other folder of --pairs")
     pairs: list[tuple[Pixels, ...]] = []
     for name, path in low.items():
-        lr, hr = _read_rgb(path), _read_rgb(high[name])
+        lr, hr = read_rgb(path), read_rgb(high[name])
         if hr.shape != (lr.shape[0] * scale, lr.shape[1] * scale, 3):
             raise DataError(
                 f"{high[name]}: {hr.shape[1]}x{hr.shape[0]} pixels where {scale} times "

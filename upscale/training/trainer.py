@@ -20,11 +20,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from upscale.errors import CheckpointError, DataError, OutputError
+from upscale.evaluate.protocol import make_pair, psnr_y
 from upscale.inference.noise import Noise
 from upscale.memory import keep_large_blocks
-from upscale.metrics import psnr
 from upscale.models import Network, network_class
-from upscale.resample import resize_uint8
 from upscale.training.adversarial import AdversarialObjective
 from upscale.training.data import (
     PIECE,
@@ -270,11 +269,9 @@ def load_watched(
         return [(_levels(lr), _levels(sr)) for lr, _, sr in (shards[k] for k in range(len(shards)))]
     pairs = []
     for number, hr in enumerate(load_pictures_whole(folder)):
-        height, width = hr.shape[0] // scale * scale, hr.shape[1] // scale * scale
-        truth = _levels(hr[:height, :width])
-        if degradation == "bicubic":
-            lr = resize_uint8(truth, (height // scale, width // scale))
-        else:
+        pair = make_pair(hr, scale, "edsr")
+        lr, truth = pair.lr.float(), pair.hr.float()
+        if degradation != "bicubic":
             rng = np.random.default_rng((0, number))
             lr = DEGRADATIONS[degradation].apply(truth / 255, scale, rng) * 255
         pairs.append((lr, truth))
@@ -293,12 +290,12 @@ def load_pictures_whole(folder: Path) -> list[NDArray[np.uint8]]:
 
 @torch.no_grad()
 def watch(network: Network, pairs: Sequence[tuple[Tensor, Tensor]], device: torch.device) -> float:
-    """Mean Y PSNR in dB over the pairs, crop = scale, output rounded to 8 bit."""
+    """Mean Y PSNR in dB over the pairs, by the protocol of ``upscale evaluate``."""
     values = []
     for lr, hr in pairs:
         sr = mean_of_draws(network, for_network(network, lr.to(device) / 255)).float().cpu()
         truth = for_network(network, hr / 255)
-        values.append(psnr_of(sr, truth, network.scale, network.channels))
+        values.append(psnr_y(sr * 255, truth * 255, network.scale))
     return sum(values) / len(values)
 
 
@@ -311,12 +308,6 @@ def mean_of_draws(network: Network, lr: Tensor) -> Tensor:
         noise = Noise(seed, 1.0).draw(network.noise_channels, *lr.shape[-2:])
         total = total + network(torch.cat((lr, noise.to(lr)), 1))
     return total / DRAWS
-
-
-def psnr_of(sr: Tensor, hr: Tensor, border: int, channels: int) -> float:
-    """Y PSNR of [0, 1] pictures; RGB is rounded to 8 bit first, Y is compared as it is."""
-    rounded = sr.clamp(0, 1) * 255 if channels == 1 else (sr.clamp(0, 1) * 255).round()
-    return psnr(rounded, hr * 255, crop_border=border)
 
 
 def _log(path: Path, progress: LogLine) -> None:
