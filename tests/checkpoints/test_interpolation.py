@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.checkpoints.nets import ESRGAN_CONFIG, assert_same, esrgan, srcnn
 from upscale import checkpoints
-from upscale.checkpoints import Checkpoint, CheckpointInfo, SourceFile, blend, interpolate
+from upscale.checkpoints import Checkpoint, CheckpointInfo, SourceFile, blend
 from upscale.checkpoints.interpolation import shares
 from upscale.errors import ArchitectureError, UsageError
 from upscale.models import Network
@@ -27,6 +27,10 @@ def held(network: Network, name: str, **more: str) -> Checkpoint:
     return Checkpoint(
         network.architecture, network.config, state, CheckpointInfo(**more), name, (source,)
     )
+
+
+def interpolate(psnr: Checkpoint, gan: Checkpoint, alpha: float) -> Checkpoint:
+    return blend((psnr, gan), (1 - alpha, alpha))
 
 
 PSNR = held(esrgan(1), "psnr", license="Apache-2.0", author="A")

@@ -39,7 +39,6 @@ if TYPE_CHECKING:
         blend,
         check_alpha,
         check_denoise,
-        interpolate,
         load,
         resolve,
     )
@@ -52,7 +51,7 @@ _MODULES = {
     "export": "export_onnx",
     "index": "WeightsFile cache_folder embedded_folder entries families find official select "
     "update_index",
-    "interpolation": "DEFAULT_ALPHA blend check_alpha check_denoise interpolate load resolve",
+    "interpolation": "DEFAULT_ALPHA blend check_alpha check_denoise load resolve",
     "loading": "Saved save",
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
@@ -76,7 +75,6 @@ __all__ = [
     "export_onnx",
     "families",
     "find",
-    "interpolate",
     "load",
     "official",
     "pull",

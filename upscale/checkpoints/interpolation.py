@@ -32,26 +32,18 @@ TOLERANCE = 1e-6  # of the sum of the weights
 
 
 def check_alpha(alpha: float) -> float:
-    """Return ``alpha``.
-
-    Raises:
-        UsageError: It is not in [0, 1].
-    """
-    return _check("alpha", alpha, "0 is the PSNR net and 1 the GAN net")
+    """Return ``alpha``; :class:`UsageError` where it is not in [0, 1]."""
+    return _in_unit("alpha", alpha, "0 is the PSNR net and 1 the GAN net")
 
 
 def check_denoise(denoise: float) -> float:
-    """Return ``denoise``.
-
-    Raises:
-        UsageError: It is not in [0, 1].
-    """
-    return _check("denoise", denoise, "0 is for clean pictures and 1 for noisy, compressed ones")
+    """Return ``denoise``; :class:`UsageError` where it is not in [0, 1]."""
+    return _in_unit("denoise", denoise, "0 is for clean pictures and 1 for noisy, compressed ones")
 
 
-def _check(name: str, share: float, ends: str) -> float:
-    if not (math.isfinite(share) and 0 <= share <= 1):
-        raise UsageError(f"{name} {share:g} is outside [0, 1]; {ends}")
+def _in_unit(name: str, share: float, remedy: str) -> float:
+    if not 0 <= share <= 1:
+        raise UsageError(f"{name} {share:g} is outside [0, 1]; {remedy}")
     return share
 
 
@@ -63,17 +55,6 @@ def shares(alpha: float, denoise: float) -> tuple[float, float, float, float]:
     """
     a, d = check_alpha(alpha), check_denoise(denoise)
     return (1 - d) * (1 - a), (1 - d) * a, d * (1 - a), d * a
-
-
-def interpolate(psnr: Checkpoint, gan: Checkpoint, alpha: float) -> Checkpoint:
-    """``(1 - alpha) * psnr + alpha * gan``; the very nets at 0 and at 1.
-
-    Raises:
-        UsageError: ``alpha`` is not in [0, 1].
-        ArchitectureError: The two are not of one layout.
-    """
-    check_alpha(alpha)
-    return blend((psnr, gan), (1 - alpha, alpha))
 
 
 def blend(checkpoints: Sequence[Checkpoint], weights: Sequence[float]) -> Checkpoint:
@@ -95,8 +76,7 @@ def blend(checkpoints: Sequence[Checkpoint], weights: Sequence[float]) -> Checkp
             f"{len(checkpoints)} checkpoints and {len(weights)} weights; give one weight for each"
         )
     for weight in weights:
-        if not (math.isfinite(weight) and 0 <= weight <= 1):
-            raise UsageError(f"weight {weight:g} is outside [0, 1]; give weights that sum to 1")
+        _in_unit("weight", weight, "give weights that sum to 1")
     if abs(math.fsum(weights) - 1) > TOLERANCE:
         raise UsageError(f"the weights sum to {math.fsum(weights):g}; they must sum to 1")
     for other in checkpoints[1:]:
@@ -124,23 +104,17 @@ def _compare(first: Checkpoint, other: Checkpoint) -> None:
             f"{first.name} is of {first.architecture} and {other.name} of {other.architecture}; "
             f"blend networks of one architecture"
         )
-    odd = sorted(set(first.state) ^ set(other.state))
-    shaped = [k for k in first.state if k in other.state]
-    differ = [k for k in shaped if first.state[k].shape != other.state[k].shape]
-    if odd or differ:
-        key = odd[0] if odd else differ[0]
-        sides = " and ".join(
-            f"{list(c.state[key].shape) if key in c.state else 'missing'} in {c.name}"
-            for c in (first, other)
-        )
-        count = len(odd) + len(differ)
+    mine, others = ({k: list(t.shape) for k, t in c.state.items()} for c in (first, other))
+    differ = [k for k in mine | others if mine.get(k) != others.get(k)]
+    if differ:
+        key, missing = differ[0], "missing"
         raise ArchitectureError(
-            f"{first.name} and {other.name} differ in {count} tensors ({key}: {sides}); "
-            f"blend networks of the same sizes"
+            f"{first.name} and {other.name} differ in {len(differ)} tensors ({key}: "
+            f"{mine.get(key, missing)} in {first.name} and {others.get(key, missing)} in "
+            f"{other.name}); blend networks of the same sizes"
         )
     values = vars(first.config)
-    unlike = [k for k, v in vars(other.config).items() if values[k] != v]
-    if unlike:
+    if unlike := [k for k, v in vars(other.config).items() if values[k] != v]:
         key = unlike[0]
         raise ArchitectureError(
             f"{first.name} has {key} {values[key]} and {other.name} {getattr(other.config, key)}; "

@@ -252,7 +252,7 @@ def _node(layer: NcnnLayer, sources: tuple[Node, ...], values: _Values) -> Node:
     match layer.type:
         case "Input":
             return Node("input", layer)
-        case "Split" | "Noop" | "Dropout":
+        case "Split" | "Noop" | "Dropout" if len(sources) == 1:
             return sources[0]
         case "Convolution":
             return _convolution(layer, sources, values)
@@ -299,7 +299,8 @@ def _convolution(layer: NcnnLayer, sources: tuple[Node, ...], values: _Values) -
     features, side, size = layer.whole(0), layer.whole(1), layer.whole(6)
     pads = [layer.whole(k, layer.whole(4)) for k in (4, 14, 15, 16)]
     square = layer.whole(11, side) == side and layer.whole(13, layer.whole(3, 1)) == 1
-    plain = (layer.whole(2, 1), layer.whole(3, 1), layer.number(18)) == (1, 1, 0)
+    undilated = layer.whole(2, 1) == layer.whole(12, layer.whole(2, 1)) == 1
+    plain = undilated and layer.whole(3, 1) == 1 and layer.number(18) == 0
     if features < 1 or side < 1 or size < 1 or size % (features * side * side):
         raise CheckpointError(f"{layer} has sizes that cannot be; fetch it again")
     if not (square and plain and set(pads) == {side // 2}) or len(sources) != 1:

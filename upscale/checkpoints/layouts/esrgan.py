@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 
 from torch import Tensor
 
@@ -29,24 +30,23 @@ from upscale.checkpoints.layouts.layout import (
 from upscale.errors import ArchitectureError
 from upscale.models import ESRGANConfig
 
-_OLD_DENSE = re.compile(r"model\.1\.sub\.(\d+)\.RDB(\d)\.conv(1x1|\d)(?:\.0)?\.(weight|bias)")
-_NEW_DENSE = re.compile(r"RRDB_trunk\.(\d+)\.RDB(\d)\.conv(1x1|\d)(?:\.0)?\.(weight|bias)")
-_OUTER_NEW = {"trunk_conv": "conv_body", "HRconv": "conv_hr"}
+_OLD_DENSE = re.compile(r"model\.1\.sub\.(\d+)\.RDB(\d)\.conv(1x1|\d)(?:\.0)?\.(?:weight|bias)")
+_NEW_DENSE = re.compile(r"RRDB_trunk\.(\d+)\.RDB(\d)\.conv(1x1|\d)(?:\.0)?\.(?:weight|bias)")
+_NEW_OUTER = {
+    "trunk_conv": "conv_body",
+    "HRconv": "conv_hr",
+    **{f"upconv{k}": f"conv_up{k}" for k in range(1, 9)},
+}
 
 
-def _dense(match: re.Match[str]) -> str:
-    return f"body.{match[1]}.rdb{match[2]}.conv{match[3]}.{match[4]}"
-
-
-def _from_old(state: State) -> dict[str, Tensor]:
-    outer = _old_outer(state)
+def _renamed(state: State, dense: re.Pattern[str], outer: Mapping[str, str]) -> dict[str, Tensor]:
+    """Native keys: those of the dense blocks by their pattern, the others by name."""
     renamed: dict[str, Tensor] = {}
     for key, tensor in state.items():
-        if match := _OLD_DENSE.fullmatch(key):
-            renamed[_dense(match)] = tensor
-            continue
-        layer, _, kind = key.rpartition(".")
-        renamed[f"{outer[layer]}.{kind}" if layer in outer else key] = tensor
+        layer, _, value = key.rpartition(".")
+        match = dense.fullmatch(key)
+        native = f"body.{match[1]}.rdb{match[2]}.conv{match[3]}" if match else outer.get(layer)
+        renamed[f"{native}.{value}" if native else key] = tensor
     return renamed
 
 
@@ -66,19 +66,7 @@ def _old_outer(state: State) -> dict[str, str]:
     return outer | {f"model.{wanted[-2]}": "conv_hr", f"model.{wanted[-1]}": "conv_last"}
 
 
-def _from_new(state: State) -> dict[str, Tensor]:
-    renamed: dict[str, Tensor] = {}
-    for key, tensor in state.items():
-        if match := _NEW_DENSE.fullmatch(key):
-            renamed[_dense(match)] = tensor
-            continue
-        layer, _, kind = key.rpartition(".")
-        layer = _OUTER_NEW.get(layer, layer)
-        renamed[f"{re.sub(r'^upconv(?=[0-9])', 'conv_up', layer)}.{kind}"] = tensor
-    return renamed
-
-
-def _read(state: State, hints: Hints, layout: str) -> Checkpoint:
+def _read(state: State, hints: Hints) -> Checkpoint:
     num_feat, entering = dims(state, "conv_first.weight", 4)[:2]
     leaving = dims(state, "conv_last.weight", 4)[0]
     unshuffle = _unshuffle(entering, leaving)
@@ -105,7 +93,7 @@ def _read(state: State, hints: Hints, layout: str) -> Checkpoint:
         plus=any(".conv1x1." in key for key in state),
     )
     check_scale(config.scale, hints)
-    return Checkpoint("esrgan", config, as_float32(state), layout=layout, rules=rules)
+    return Checkpoint("esrgan", config, as_float32(state), rules=rules)
 
 
 def _unshuffle(entering: int, leaving: int) -> int:
@@ -115,16 +103,14 @@ def _unshuffle(entering: int, leaving: int) -> int:
 
 OLD = KeyLayout(
     "esrgan-old",
-    lambda state: any(_OLD_DENSE.match(key) for key in state),
-    lambda state, hints: _read(_from_old(state), hints, "esrgan-old"),
+    lambda state: any(map(_OLD_DENSE.match, state)),
+    lambda state: _renamed(state, _OLD_DENSE, _old_outer(state)),
+    _read,
 )
 NEW = KeyLayout(
     "esrgan-new",
-    lambda state: any(_NEW_DENSE.match(key) for key in state),
-    lambda state, hints: _read(_from_new(state), hints, "esrgan-new"),
+    lambda state: any(map(_NEW_DENSE.match, state)),
+    lambda state: _renamed(state, _NEW_DENSE, _NEW_OUTER),
+    _read,
 )
-BASICSR = KeyLayout(
-    "basicsr",
-    lambda state: "body.0.rdb1.conv1.weight" in state,
-    lambda state, hints: _read(state, hints, "basicsr"),
-)
+BASICSR = KeyLayout("basicsr", lambda state: "body.0.rdb1.conv1.weight" in state, dict, _read)

@@ -21,11 +21,13 @@ class KeyLayout:
     Attributes:
         name: For people and headers.
         matches: Whether the keys are this layout's.
-        read: Keys and shapes to configuration and native state.
+        rename: Keys to native ones.
+        read: Native keys and shapes to the configuration.
     """
 
     name: str
     matches: Callable[[State], bool]
+    rename: Callable[[State], dict[str, Tensor]]
     read: Callable[[State, Hints], Checkpoint]
 
 

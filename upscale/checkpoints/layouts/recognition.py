@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import NoReturn
 
 from torch import Tensor
@@ -88,8 +89,11 @@ def recognise(tensors: Mapping[str, Tensor], hints: Hints | None = None) -> Chec
         raise ArchitectureError("there are no tensors in it; give a file that holds a network")
     layout = next((layout for layout in LAYOUTS if layout.matches(stripped)), None)
     try:
-        network = layout.read(stripped, hints or Hints()) if layout else _unknown(stripped)
+        if layout is None:
+            _refuse(stripped)
+        network = layout.read(layout.rename(stripped), hints or Hints())
         check_state(network.architecture, network.config, network.state)
+        return replace(network, layout=layout.name)
     except ArchitectureError as refusal:
         try:
             config, _ = recognised(stripped)
@@ -99,10 +103,10 @@ def recognise(tensors: Mapping[str, Tensor], hints: Hints | None = None) -> Chec
             raise ArchitectureError(f"{refusal}; {reason}") from reason
         network = Checkpoint("spandrel", config, as_float32(stripped), layout="spandrel")
         check_state(network.architecture, network.config, network.state)
-    return network
+        return network
 
 
-def _unknown(stripped: Mapping[str, Tensor]) -> NoReturn:
+def _refuse(stripped: Mapping[str, Tensor]) -> NoReturn:
     name = foreign_name(stripped)
     if name:
         raise ArchitectureError(f"it is a {name}; upscale runs {', '.join(MODELS)} networks")

@@ -28,7 +28,7 @@ def _from_roles(state: State) -> dict[str, Tensor]:
     return renamed
 
 
-def _read(state: State, hints: Hints, layout: str) -> Checkpoint:
+def _read(state: State, hints: Hints) -> Checkpoint:
     shapes = [dims(state, f"conv{k}.weight", 4) for k in (1, 2, 3)]
     (n1, entering, f1, _), (n2, _, f2, _), (leaving, _, f3, _) = shapes
     for k, shape in enumerate(shapes, 1):
@@ -48,16 +48,10 @@ def _read(state: State, hints: Hints, layout: str) -> Checkpoint:
         )
     config = SRCNNConfig(scale=scale, channels=channels, kernels=(f1, f2, f3), filters=(n1, n2))
     rules = (f"scale {scale} by {how}",)
-    return Checkpoint("srcnn", config, as_float32(state), layout=layout, rules=rules)
+    return Checkpoint("srcnn", config, as_float32(state), rules=rules)
 
 
-NAMED = KeyLayout(
-    "srcnn",
-    lambda state: set(state) == _NATIVE,
-    lambda state, hints: _read(state, hints, "srcnn"),
-)
+NAMED = KeyLayout("srcnn", lambda state: set(state) == _NATIVE, dict, _read)
 ROLES = KeyLayout(
-    "srcnn-roles",
-    lambda state: set(_from_roles(state)) == _NATIVE,
-    lambda state, hints: _read(_from_roles(state), hints, "srcnn-roles"),
+    "srcnn-roles", lambda state: set(_from_roles(state)) == _NATIVE, _from_roles, _read
 )

@@ -32,21 +32,20 @@ def _matches(state: State) -> bool:
 
 
 def _read(state: State, hints: Hints) -> Checkpoint:
-    kept = {k: v for k, v in state.items() if not k.endswith(_DERIVED)}
-    dim, channels = dims(kept, "conv_first.weight", 4)[:2]
-    if "conv_last.weight" in kept:
-        channels = picture_channels(channels, dims(kept, "conv_last.weight", 4)[0])
-    groups = count_of(r"layers\.(\d+)\.", kept)
+    dim, channels = dims(state, "conv_first.weight", 4)[:2]
+    if "conv_last.weight" in state:
+        channels = picture_channels(channels, dims(state, "conv_last.weight", 4)[0])
+    groups = count_of(r"layers\.(\d+)\.", state)
     depths = [
-        count_of(rf"layers\.{g}\.residual_group\.blocks\.(\d+)\.", kept) for g in range(groups)
+        count_of(rf"layers\.{g}\.residual_group\.blocks\.(\d+)\.", state) for g in range(groups)
     ]
     tables = [
-        dims(kept, _BLOCK.format(g, 0) + "attn.relative_position_bias_table", 2)
+        dims(state, _BLOCK.format(g, 0) + "attn.relative_position_bias_table", 2)
         for g in range(groups)
     ]
     window = (math.isqrt(tables[0][0]) + 1) // 2
-    head = _head(kept)
-    scale, rules = _scale(kept, head, picture_channels(channels, channels), hints)
+    head = _head(state)
+    scale, rules = _scale(state, head, picture_channels(channels, channels), hints)
     img_range = 255.0 if window == 7 else 1.0
     if hints.img_range is None:
         rules += (f"img_range {img_range:g} by the rule for window {window}",)
@@ -57,13 +56,13 @@ def _read(state: State, hints: Hints) -> Checkpoint:
         depths=tuple(depths),
         num_heads=tuple(table[1] for table in tables),
         window_size=window,
-        mlp_ratio=_mlp_ratio(dims(kept, _BLOCK.format(0, 0) + "mlp.fc1.weight", 2)[0], dim),
+        mlp_ratio=_mlp_ratio(dims(state, _BLOCK.format(0, 0) + "mlp.fc1.weight", 2)[0], dim),
         upsampler=head,
-        resi_connection="1conv" if "conv_after_body.weight" in kept else "3conv",
+        resi_connection="1conv" if "conv_after_body.weight" in state else "3conv",
         img_range=img_range if hints.img_range is None else hints.img_range,
     )
     check_scale(scale, hints)
-    return Checkpoint("swinir", config, as_float32(kept), layout="swinir", rules=rules)
+    return Checkpoint("swinir", config, as_float32(state), rules=rules)
 
 
 def _head(state: State) -> Head:
@@ -95,4 +94,9 @@ def _mlp_ratio(hidden: int, dim: int) -> float:
     return ratio if int(dim * ratio) == hidden else math.nextafter(ratio, math.inf)
 
 
-OFFICIAL = KeyLayout("swinir", _matches, _read)
+OFFICIAL = KeyLayout(
+    "swinir",
+    _matches,
+    lambda state: {key: t for key, t in state.items() if not key.endswith(_DERIVED)},
+    _read,
+)
