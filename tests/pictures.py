@@ -14,7 +14,7 @@ from PIL import Image as PillowImage
 
 from upscale.image import FORMATS, Image, to_depth, with_provenance
 from upscale.image.model import Format
-from upscale.metadata import exif, tags
+from upscale.image import exif, tags
 
 FOLDER = Path(__file__).parent / "data" / "pictures"
 XMP = (
@@ -53,7 +53,7 @@ def sample(channels: int, depth: int, height: int = 24, width: int = 33) -> Imag
 def exif_block() -> bytes:
     """Maker, a software name, an exposure time and the pixel dimensions, big-endian."""
     sub = {
-        0x829A: tags.Entry(tags.RATIONAL, 1, (1).to_bytes(4, "big") + (250).to_bytes(4, "big")),
+        0x829A: tags.TagValue(tags.RATIONAL, 1, (1).to_bytes(4, "big") + (250).to_bytes(4, "big")),
         exif.PIXEL_X: tags.long(33, ">"),
         exif.PIXEL_Y: tags.long(24, ">"),
     }

@@ -20,7 +20,7 @@ from upscale.errors import UsageError
 from upscale.icc import parse
 from upscale.image import Image, Metadata, of_image
 from upscale.image.fit import to_srgb
-from upscale.image.reader import LARGEST
+from upscale.image.rows import LARGEST
 from upscale.resample import resize
 
 QUICK = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
@@ -99,7 +99,7 @@ def test_alpha_that_is_missing_is_an_error() -> None:
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize(
-    ("stored", "profile"), [(1, None), (1, P3), (1, icc.build_gray("g", 1.8)), (3, None), (3, P3)]
+    ("stored", "profile"), [(1, None), (1, P3), (1, gray_profile("g", 1.8)), (3, None), (3, P3)]
 )
 def test_gray_in_is_gray_out_through_a_network_that_adds_a_tint(
     channels: int, stored: int, profile: bytes | None

@@ -51,7 +51,7 @@ def test_there_and_back(name: str) -> None:
 
 @pytest.mark.parametrize("gamma", [1.0, 1.8, 2.2])
 def test_gray_there_and_back(gamma: float) -> None:
-    profile = parse(icc.build_gray("gray", gamma))
+    profile = parse(gray_profile("gray", gamma))
     x = np.linspace(0, 1, 300, dtype=np.float32)[:, None]
     assert np.allclose(profile.from_srgb(profile.to_srgb(x)), x, atol=1e-6)
     srgb = icc.srgb_encode(x**gamma)
@@ -67,7 +67,7 @@ def test_pillows_own_srgb_is_srgb_and_others_are_not() -> None:
 
 
 def test_profiles_that_are_built_are_valid() -> None:
-    for data in (*PROFILES.values(), icc.build_gray("gray", 2.2)):
+    for data in (*PROFILES.values(), gray_profile("gray", 2.2)):
         opened = ImageCms.ImageCmsProfile(io.BytesIO(data))
         assert opened.profile.version == pytest.approx(4.4, abs=0.1)
         assert ImageCms.getProfileDescription(opened).strip()
@@ -105,7 +105,7 @@ def test_damaged_profiles_are_errors(cut: int) -> None:
 
 
 def test_a_profile_of_another_kind_than_the_picture_is_left_out_with_a_warning() -> None:
-    for profile in (cmyk_profile(), icc.build_gray("gray", 2.2)):
+    for profile in (cmyk_profile(), gray_profile("gray", 2.2)):
         image = decode(encode(sample(3, 8).with_metadata(icc=profile), "png"))
         assert image.metadata.icc is None
         assert "left out" in image.metadata.notes[0]

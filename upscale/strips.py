@@ -41,23 +41,31 @@ def gathered(strips: Iterable[NDArray[Any]], height: int) -> NDArray[Any]:
 def checked(
     strips: Iterable[NDArray[Any]], shape: tuple[int, int, int], dtype: np.dtype[Any], tall: int
 ) -> Iterator[NDArray[Any]]:
-    """The same rows in strips (h, W, C) of at most ``tall`` rows each, which must be of a picture.
+    """The same rows in strips (h, W, C) of ``tall`` rows (the last: what is left) of a picture.
 
     Raises:
         ValueError: A strip of another width, count of channels or dtype, or not as many rows as
             ``shape`` says.
     """
     (height, *rest), count = shape, 0
+    held: list[NDArray[Any]] = []  # parts of the next strip to give
     for strip in strips:
-        count += len(strip)
         if strip.ndim != 3 or [*strip.shape[1:]] != rest or strip.dtype != dtype:
             raise ValueError(f"a strip {strip.shape} of {strip.dtype} for {shape} of {dtype}")
+        first, missing = 0, tall - count % tall
+        count += len(strip)
         if count > height:
             break
-        for first, last in ranges(len(strip), tall):
-            yield strip[first:last]
+        while first < len(strip):
+            held.append(strip[first : first + missing])
+            first, missing = first + missing, tall
+            if first <= len(strip):
+                yield held[0] if len(held) == 1 else np.concatenate(held)
+                held = []
     if count != height:
         raise ValueError(f"{count} rows, and not {height}")
+    if held:
+        yield held[0] if len(held) == 1 else np.concatenate(held)
 
 
 class Window:

@@ -151,7 +151,7 @@ def test_what_a_picture_takes_is_measured(tmp_path: Path) -> None:
 
 
 def _tiff(width: int, height: int, compression: int, samples: int = 1) -> bytes:
-    from upscale.metadata import tags
+    from upscale.image import tags
 
     entries = {256: width, 257: height, 258: 8, 259: compression, 262: 1, 277: samples, 278: height}
     directory = {t: tags.long(v, "<") for t, v in entries.items()}

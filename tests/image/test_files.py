@@ -357,7 +357,7 @@ def test_ycck_is_read_as_pillow_reads_it() -> None:
     with PillowImage.open(io.BytesIO(ycck)) as picture:
         separations = picture.copy()
     assert separations.mode == "CMYK"
-    want = np.asarray(icc.transform(cmyk_profile(), separations, "CMYK", True))
+    want = np.asarray(cms.transform(cmyk_profile(), separations, "CMYK", True))
     assert (decode(ycck).pixels == want).all()
     assert not (want == load("cmyk.jpg").pixels).all()
 

@@ -27,7 +27,7 @@ from upscale.image import (
     encode,
     provenance,
 )
-from upscale.metadata import exif, tags, xmp
+from upscale.image import exif, tags, xmp
 
 PICTURES = Path(__file__).parents[1] / "data" / "pictures"
 RECORD = {
@@ -136,7 +136,7 @@ def test_the_thumbnail_is_gone() -> None:
 
 
 def test_maker_notes_keep_their_place() -> None:
-    note = tags.Entry(tags.UNDEFINED, 40, b"Maker\0" + struct.pack(">I", 12345) + bytes(30))
+    note = tags.TagValue(tags.UNDEFINED, 40, b"Maker\0" + struct.pack(">I", 12345) + bytes(30))
     body = exif.write(
         {exif.EXIF_IFD: {0x927C: note}}, {0x010F: tags.ascii_entry("Example")}, 8, ">"
     )

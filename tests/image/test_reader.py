@@ -27,9 +27,9 @@ from tests.pictures import FOLDER, IPTC, XMP, exif_block, one_line, sample
 from upscale import icc, image
 from upscale.errors import ImageError
 from upscale.image import Image, decode, encode, png, vips
-from upscale.image.source import Stream
-from upscale.metadata import tags
-from upscale.metadata.data import FileData
+from upscale.image.source import Joined
+from upscale.image import tags
+from upscale.image.source import FileData
 
 REFUSED = {"animated", "pages", "planar-tiles"}
 ALL = sorted(path for path in FOLDER.iterdir() if path.stem not in REFUSED)
@@ -184,7 +184,7 @@ def test_tiffs_of_few_bits(
     directory[279] = tags.long([len(s) for s in strips], "<")
     if photometric == 3:
         raw = struct.pack(f"<{3 << bits}H", *colours.ravel())
-        directory[320] = tags.Entry(tags.SHORT, 3 << bits, raw)
+        directory[320] = tags.TagValue(tags.SHORT, 3 << bits, raw)
     at = int(offsets[-1])
     data = b"II*\0" + struct.pack("<I", at) + b"".join(strips)
     found = same(tmp_path / "a.tif", data + tags.write_directory(directory, at, "<"))
@@ -339,7 +339,7 @@ def test_metadata_are_those_of_the_whole_picture(tmp_path: Path, name: str) -> N
 
 
 def test_a_gray_profile_of_rgb_is_left_out_with_a_note(tmp_path: Path) -> None:
-    odd = sample(3, 8).with_metadata(icc=icc.build_gray("g", 2.2))
+    odd = sample(3, 8).with_metadata(icc=gray_profile("g", 2.2))
     found = same(tmp_path / "a.png", encode(odd, "png"))
     assert "left out" in found.metadata.notes[0]
 
@@ -484,7 +484,7 @@ def test_a_stream_of_pieces_is_a_file(data: st.DataObject) -> None:
             first, last = sorted(data.draw(st.tuples(st.integers(0, 40), st.integers(0, 40))))
             pieces.append(slice(first, last))
             want += whole[first:last]
-    stream, file = Stream(whole, tuple(pieces)), io.BytesIO(want)
+    stream, file = Joined(whole, tuple(pieces)), io.BytesIO(want)
     assert stream.seek(0, os.SEEK_END) == len(want)
     for _ in range(6):
         at, size = data.draw(st.integers(0, 50)), data.draw(st.integers(1, 20))

@@ -120,7 +120,7 @@ def test_a_profile_goes_to_srgb_and_back_exactly(profile: bytes, depth: int) -> 
 
 @pytest.mark.parametrize("gamma", [1.0, 1.8, 2.2])
 def test_a_gray_profile_goes_to_srgb_and_back_exactly(gamma: float) -> None:
-    source = sample(1, 16).with_metadata(icc=icc.build_gray("g", gamma))
+    source = sample(1, 16).with_metadata(icc=gray_profile("g", gamma))
     assert (identity(source).pixels == source.pixels).all()
     assert (identity(source, 1).pixels == source.pixels).all()
 

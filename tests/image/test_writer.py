@@ -26,7 +26,7 @@ from tests.pictures import IPTC, XMP, exif_block, exposure, photo, sample
 from upscale import icc, image
 from upscale.errors import ImageError, UsageError
 from upscale.image import Encoding, Image, Metadata, create, decode, encode, stream, writer
-from upscale.metadata import tags
+from upscale.image import tags
 
 KINDS = [
     (name, channels, depth)
@@ -161,7 +161,7 @@ def test_what_the_format_cannot_hold_is_said_before_the_work() -> None:
 
 
 def _long_exif() -> bytes:
-    entry = tags.Entry(tags.UNDEFINED, 70_000, bytes(70_000))
+    entry = tags.TagValue(tags.UNDEFINED, 70_000, bytes(70_000))
     return b"II*\0\x08\0\0\0" + tags.write_directory({0x927C: entry}, 8, "<")
 
 
@@ -277,7 +277,7 @@ import io, re, sys, zlib
 import numpy as np
 from upscale import image
 from upscale.image import create
-from upscale.metadata import tags
+from upscale.image import tags
 folder, name = sys.argv[1:]
 height, width = 6000, 20000
 path, zeros = f"{folder}/a", np.zeros((1000, width, 1), np.uint8)

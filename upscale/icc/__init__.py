@@ -1,11 +1,33 @@
-"""ICC profiles: read, built, and applied to and from sRGB; numpy only."""
+"""ICC profiles: bytes to a ``Profile`` (``parse``), which goes to sRGB and back; numpy only.
 
-from upscale.icc.builder import D50, D65, PRIMARIES, SRGB_CURVE, build, build_gray
-from upscale.icc.cms import transform
-from upscale.icc.parser import hdr_curve, parse
-from upscale.icc.profile import Curve, Profile, srgb_decode, srgb_encode, to_linear_srgb
+Comes in: the bytes of a profile, pixels (..., C) in [0, 1]. Goes out: pixels in sRGB, or in the
+profile. First to open: ``profile.py``. ``builder.py`` writes profiles, ``cms.py`` (littleCMS,
+loaded where it is needed) takes tables and CMYK.
+"""
+
+from upscale.icc.builder import (
+    CODED_CURVES,
+    CODED_PRIMARIES,
+    D50,
+    D65,
+    PRIMARIES,
+    SRGB_CURVE,
+    build,
+)
+from upscale.icc.profile import (
+    Curve,
+    Profile,
+    cmyk_profile,
+    hdr_curve,
+    parse,
+    srgb_decode,
+    srgb_encode,
+    to_linear_srgb,
+)
 
 __all__ = [
+    "CODED_CURVES",
+    "CODED_PRIMARIES",
     "D50",
     "D65",
     "PRIMARIES",
@@ -13,11 +35,10 @@ __all__ = [
     "Curve",
     "Profile",
     "build",
-    "build_gray",
+    "cmyk_profile",
     "hdr_curve",
     "parse",
     "srgb_decode",
     "srgb_encode",
     "to_linear_srgb",
-    "transform",
 ]

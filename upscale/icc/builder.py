@@ -1,4 +1,4 @@
-"""ICC profiles (ICC.1:2022) written: matrix and curve, and gray."""
+"""ICC profiles (ICC.1:2022) written: matrix and curve."""
 
 from __future__ import annotations
 
@@ -21,6 +21,13 @@ PRIMARIES = {  # x and y of red, green, blue
     "adobe": ((0.64, 0.33), (0.21, 0.71), (0.15, 0.06)),
 }
 SRGB_CURVE = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)  # g a b c d of ICC type 3
+REC709_CURVE = (1 / 0.45, 1 / 1.099, 0.099 / 1.099, 1 / 4.5, 0.081)
+# By the code points of ITU-T H.273, as PNG and AVIF name them.
+CODED_PRIMARIES = {1: PRIMARIES["srgb"], 9: PRIMARIES["rec2020"], 12: PRIMARIES["p3"]}
+CODED_PRIMARIES[5] = ((0.64, 0.33), (0.29, 0.60), (0.15, 0.06))
+CODED_PRIMARIES[6] = ((0.63, 0.34), (0.31, 0.595), (0.155, 0.07))
+CODED_CURVES: dict[int, tuple[float, ...]] = dict.fromkeys((1, 6, 14, 15), REC709_CURVE)
+CODED_CURVES |= {13: SRGB_CURVE, 4: (2.2,), 5: (2.8,), 8: (1.0,)}
 
 
 def colorants(
@@ -36,13 +43,11 @@ def colorants(
         scaled = xyz[:, :3] * np.linalg.solve(xyz[:, :3], xyz[:, 3])
     except (ZeroDivisionError, np.linalg.LinAlgError) as error:
         raise ImageError(
-            f"the primaries {primaries} span no colour space; remove the colour chunks (cHRM)"
+            f"the primaries {primaries} span no colour space; assign another profile"
         ) from error
     gain = (BRADFORD @ D50) / (BRADFORD @ xyz[:, 3])
     if not np.isfinite(scaled).all() or abs(np.linalg.det(scaled)) < 1e-6:
-        raise ImageError(
-            f"the primaries {primaries} span no colour space; remove the colour chunks (cHRM)"
-        )
+        raise ImageError(f"the primaries {primaries} span no colour space; assign another profile")
     return np.asarray(np.linalg.inv(BRADFORD) @ np.diag(gain) @ BRADFORD @ scaled)
 
 
@@ -69,13 +74,6 @@ def build(
     for name in (b"rTRC", b"gTRC", b"bTRC"):
         body[name] = para
     return _assemble(b"RGB ", body)
-
-
-def build_gray(description: str, gamma: float) -> bytes:
-    """A version 4 profile of one gray channel with a power curve."""
-    para = b"para" + struct.pack(">IHH", 0, 0, 0) + _fixed(gamma)
-    body = {b"desc": _unicode(description), b"cprt": _unicode("CC0"), b"wtpt": _xyz(D50)}
-    return _assemble(b"GRAY", body | {b"kTRC": para})
 
 
 def _fixed(value: float) -> bytes:

@@ -1,16 +1,21 @@
-"""Profiles made of look-up tables, by Pillow's littleCMS: 8 bits."""
+"""Profiles made of look-up tables, and CMYK (8 bits), by Pillow's littleCMS."""
 
 from __future__ import annotations
 
 import io
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from upscale.errors import ImageError
 
 if TYPE_CHECKING:
     from PIL import Image as PillowImage
     from PIL import ImageCms
+
+Pixels = NDArray[Any]
 
 
 def transform(
@@ -49,3 +54,19 @@ def _made(profile: bytes, mode: str, forward: bool) -> ImageCms.ImageCmsTransfor
         renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
         flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
     )
+
+
+def to_rgb(separations: Pixels, profile: bytes) -> Pixels:
+    """Rows of separations (h, W, 4), full ink 255, to sRGB (h, W, 3)."""
+    from PIL import Image as PillowImage
+
+    picture = PillowImage.fromarray(np.ascontiguousarray(separations), "CMYK")
+    return np.asarray(transform(profile, picture, "CMYK", True))
+
+
+def from_rgb(pixels: Pixels, profile: bytes) -> Pixels:
+    """The inverse of ``to_rgb``."""
+    from PIL import Image as PillowImage
+
+    picture = PillowImage.fromarray(np.ascontiguousarray(pixels))
+    return np.asarray(transform(profile, picture, "CMYK", False))

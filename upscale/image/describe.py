@@ -6,8 +6,9 @@ from typing import Any
 
 from upscale.errors import ImageError
 from upscale.icc import parse
+from upscale.image import exif
+from upscale.image.metadata import Metadata, provenance
 from upscale.image.reader import probe
-from upscale.metadata import Metadata, exif, provenance
 
 COLOURS = {1: "gray", 2: "gray + alpha", 3: "RGB", 4: "RGB + alpha"}
 
@@ -37,7 +38,11 @@ def describe(data: bytes) -> dict[str, Any]:
         "orientation": m.orientation,
         "profile": _profile(m),
         "dpi": [round(v, 2) for v in m.dpi] if m.dpi else None,
-        "metadata": [k for k in ("icc", "exif", "xmp", "iptc", "text") if getattr(m, k)],
+        "metadata": [
+            k
+            for k in ("icc", "exif", "xmp", "iptc", "photoshop", "text", "native")
+            if getattr(m, k)
+        ],
         "software": exif.software(m.exif) if m.exif else "",
         "notes": list(m.notes),
         "provenance": provenance(m),
@@ -50,7 +55,7 @@ def _profile(m: Metadata) -> str:
     if data is None:
         return "none (sRGB)"
     try:
-        found = parse(data)
+        profile = parse(data)
     except ImageError:
         return "damaged"
-    return found.description or f"unnamed {found.space}"
+    return profile.description or f"unnamed {profile.space}"

@@ -14,10 +14,12 @@ import numpy as np
 
 from upscale import icc
 from upscale.errors import ImageError, UsageError
+from upscale.image import exif, xmp
+from upscale.image.metadata import Metadata, fitted
 from upscale.image.model import FORMATS, Encoding, Format, Image, Pixels, format_of
-from upscale.metadata import Metadata, exif, xmp
 
 ROUNDING = 0.5 / 255  # what floating-point values may leave [0, 1] by
+MOST_XMP = 65_000  # bytes of a packet that JPEG holds in its one segment
 LINEAR = {"hdr"}  # formats of scene-linear light in the primaries of sRGB
 DTYPES: dict[int, np.dtype[Any]] = {n: np.dtype(k) for n, k in ((8, "u1"), (16, "u2"), (32, "f4"))}
 
@@ -218,28 +220,31 @@ def _to_linear(image: Image) -> Image:
 
 def fit_metadata(m: Metadata, size: tuple[int, int], kind: Format) -> Metadata:
     """The metadata that the format holds, with the dimensions of the picture (width, height)."""
-    held = kind.metadata
-    block = exif.corrected(m.exif, *size) if m.exif and "exif" in held else None
-    if m.dpi and "exif" in held and (block or "dpi" not in held):
-        block = exif.with_dpi(block, m.dpi)
-    return replace(
-        m,
-        icc=m.icc if "icc" in held else None,
-        exif=block,
-        xmp=xmp.corrected(m.xmp, *size) if m.xmp and "xmp" in held else None,
-        iptc=m.iptc if "iptc" in held else None,
-        dpi=m.dpi if "dpi" in held else None,
-        text=m.text if "text" in held else (),
-    )
+    done = fitted(m, size, kind.metadata, kind.name)
+    if kind.name == "jpeg" and done.xmp and len(done.xmp) > MOST_XMP:
+        record = xmp.record(done.xmp)
+        done = replace(done, xmp=xmp.with_record(None, record) if record else None)
+    return done
 
 
 def losses(image: Image, format: str) -> tuple[str, ...]:  # noqa: A002
     """What ``image`` has and the format cannot hold, one sentence each, for a warning."""
     kind, m, out = FORMATS[format], image.metadata, []
     name = kind.name.upper()
-    for field, label in (("exif", "EXIF"), ("xmp", "XMP (with the provenance)"), ("iptc", "IPTC")):
-        if getattr(m, field) and field not in kind.metadata:
+    ours = {"exif": bool(m.exif) and exif.is_ours(m.exif or b"")}
+    labels = (("exif", "EXIF"), ("xmp", "XMP (with the provenance)"), ("iptc", "IPTC"))
+    for field, label in (*labels, ("photoshop", "resources of Photoshop")):
+        if getattr(m, field) and field not in kind.metadata and not ours.get(field):
             out.append(f"{name} holds no {label}: left out")
+    if m.xmp and kind.name == "jpeg" and len(m.xmp) > MOST_XMP:
+        out.append(f"JPEG holds no XMP of {len(m.xmp)} bytes: left out but for the provenance")
+    if m.format != kind.name:
+        lost = sorted({label for label, _, _ in m.native if label})
+        out += [f"{name} holds no {', '.join(lost)}: left out"] if lost else []
+    if m.text and "text" not in kind.metadata:
+        out.append(f"{name} holds no text or comment: left out")
+    elif kind.name == "jpeg" and any(keyword != "Comment" for keyword, _ in m.text):
+        out.append("JPEG holds comments and no other text: left out")
     if m.icc and "icc" not in kind.metadata and kind.name not in LINEAR:
         out.append(f"{name} holds no ICC profile: converted to sRGB")
     if m.cmyk and kind.name not in ("jpeg", "tiff"):

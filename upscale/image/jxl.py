@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from upscale.errors import ImageError
-from upscale.image import pillow
+from upscale.image import exif, pillow
 from upscale.image.avif import boxes
+from upscale.image.metadata import Metadata
 from upscale.image.model import Image, Info
-from upscale.metadata import Metadata, exif
 
 CONTAINER = b"\0\0\0\x0cJXL \r\n\x87\n"
 CHANNELS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4, "I;16": 1, "F": 1}

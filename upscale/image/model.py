@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upscale.errors import ImageError
-from upscale.metadata import Metadata
+from upscale.image.metadata import Metadata
+from upscale.image.source import ALL, Pieces
 
 MAX_PIXELS = 2**28  # default limit of a decoded picture: 268 million pixels, 0.8 GB as 8-bit RGB
 
 Pixels = NDArray[Any]  # (H, W, C) uint8, uint16 or float32
+Shape = tuple[int, int, int]  # height, width, channels
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +97,33 @@ class Info:
 
 
 @dataclass(frozen=True)
+class Structure:
+    """What was read of a file before a decoder is asked.
+
+    Attributes:
+        metadata: As they stand in the file: not yet turned upright.
+        size: Width and height as the file promises them; ``None``: the decoder is asked.
+        pieces: The parts of the file that make its pixels, which the decoder is given.
+        kind: In words what the picture is stored as, for example "CMYK", "4:2:0".
+        channels: Of the picture; 0: the decoder is asked.
+        frames: How many pictures there are in the file.
+        spare: Rows that the pieces promise below the last one of the picture.
+        unlimited: The decoder may allocate as much as the header asks for, which was checked.
+        fail_on: From which kind of trouble on libvips is to refuse the file.
+    """
+
+    metadata: Metadata
+    size: tuple[int, int] | None = None
+    pieces: Pieces = ALL
+    kind: str = ""
+    channels: int = 0
+    frames: int = 1
+    spare: int = 0
+    unlimited: bool = False
+    fail_on: str = "warning"
+
+
+@dataclass(frozen=True)
 class Format:
     """What a file format can hold, for pictures written by this package.
 
@@ -153,14 +182,14 @@ FORMATS: dict[str, Format] = {
         _format(
             "png",
             "png apng",
-            "icc exif xmp iptc dpi text",
+            "icc exif xmp iptc photoshop dpi text",
             depths=(8, 16),
             max_side=1_000_000,
         ),
         _format(
             "jpeg",
             "jpg jpeg jpe jfif",
-            "icc exif xmp iptc dpi text",
+            "icc exif xmp iptc photoshop dpi text",
             alpha=False,
             max_side=65500,
             quality=95,
@@ -170,7 +199,7 @@ FORMATS: dict[str, Format] = {
         _format(
             "tiff",
             "tif tiff",
-            "icc exif xmp iptc dpi",
+            "icc exif xmp iptc photoshop dpi",
             depths=(8, 16, 32),
             max_side=10_000_000,
         ),
@@ -178,13 +207,26 @@ FORMATS: dict[str, Format] = {
             "avif", "avif", "icc exif xmp", gray=False, max_side=65536, quality=85, lossless=False
         ),
         _format("bmp", "bmp dib", "dpi"),
+        _format("tga", "tga targa vda icb vst", max_side=65535),
         _format("ppm", "ppm pgm pbm pnm pam pfm", depths=(8, 16, 32)),
         _format("jxl", "jxl", "exif xmp", quality=90, needs="pillow_jxl"),
         _format("hdr", "hdr pic rgbe", depths=(32,), alpha=False, gray=False, lossless=False),
         _format("gif", "gif", writable=False),
         _format("y4m", "y4m", depths=(8, 16), alpha=False, lossless=False),
+        _format("ico", "ico cur", writable=False),
+        _format("dds", "dds", writable=False),
+        _format("pcx", "pcx", writable=False),
+        _format("qoi", "qoi", writable=False),
+        _format("jp2", "jp2 j2k jpf jpx jpc j2c", writable=False),
+        _format("heic", "heic heif hif", writable=False, needs="pillow_heif"),
     )
 }
+# Extensions of pictures that are not read: for those who look for pictures in folders.
+_UNREAD = (
+    "psd psb xcf exr svg pdf eps ai raw dng cr2 cr3 crw nef nrw arw srf sr2 raf orf rw2 pef srw x3f"
+    " rwl iiq 3fr fff mrw erf kdc dcr jxr wdp hdp bpg flif djvu"
+)
+UNREAD = frozenset(_UNREAD.split())
 
 
 def format_of(name: object) -> str:

@@ -1,4 +1,7 @@
-"""Netpbm: PBM, PGM, PPM (P1 to P6), PAM (P7) and PFM, read and written here, for pipes."""
+"""Netpbm: PBM, PGM, PPM (P1 to P6), PAM (P7) and PFM, read and written here.
+
+Neither Pillow nor OpenCV knows all of it: 16 bits in colour, any largest value, PAM with alpha.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from upscale.errors import ImageError
+from upscale.image.metadata import Metadata
 from upscale.image.model import Image, Info, Pixels
-from upscale.metadata import Metadata
 
 FIELD = re.compile(rb"(?:\s|#[^\n]*\n)*([^\s#]+)")
 SHORT = "the Netpbm picture is cut short or damaged; write it again"
@@ -74,12 +77,13 @@ def _decode(data: bytes, info: Info, top: float, at: int) -> Image:
         pixels = _plain(data[at:], count, magic == b"P1")
     else:
         pixels = _raw(data, at, magic, shape, top)
-    if info.depth < 32 and pixels.max() > top:
-        raise ImageError(f"the Netpbm picture has values above {top:g}; write it again")
-    full = {8: 255, 16: 65535}.get(info.depth, 0)
-    if full and top != full:
-        scaled = (pixels.astype(np.int64) * full * 2 + int(top)) // (2 * int(top))
-        pixels = scaled.astype(np.uint8 if full == 255 else np.uint16)
+    if info.depth < 32:
+        if pixels.max() > top:
+            raise ImageError(f"the Netpbm picture has values above {top:g}; write it again")
+        full, dtype = (255, np.uint8) if info.depth == 8 else (65535, np.uint16)
+        if top != full:
+            pixels = (pixels.astype(np.int64) * full * 2 + int(top)) // (2 * int(top))
+        pixels = pixels.astype(dtype)
     if info.metadata.bilevel:
         pixels = 255 - pixels  # 1 is black
     return Image(np.ascontiguousarray(pixels.reshape(shape)), info.metadata)
@@ -97,7 +101,7 @@ def _plain(text: bytes, count: int, packed: bool) -> Pixels:
         raise ImageError("the Netpbm picture holds something that is no number") from error
     if len(values) < count or (len(values) and (values.min() < 0 or values.max() > 65535)):
         raise ImageError(SHORT)
-    return values.astype(np.uint16)
+    return values
 
 
 def end(data: bytes) -> int:

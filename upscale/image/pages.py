@@ -15,13 +15,11 @@ import numpy as np
 from upscale.errors import ImageError
 from upscale.image import y4m
 from upscale.image.fit import fit_pixels
-from upscale.image.model import FORMATS, Encoding, Image, Pixels
+from upscale.image.metadata import Metadata, strip_metadata
+from upscale.image.model import FORMATS, Encoding, Image, Pixels, Shape
 from upscale.image.series import ENDS
 from upscale.image.writer import create
-from upscale.metadata import Metadata, strip_metadata
 from upscale.strips import checked, gathered
-
-Shape = tuple[int, int, int]
 
 
 class Page(Protocol):

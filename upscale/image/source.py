@@ -1,4 +1,4 @@
-"""The bytes of a picture: where they come from, what is known of them, how libvips reads them."""
+"""The bytes of a picture: where they come from, and what of them a decoder is given."""
 
 from __future__ import annotations
 
@@ -8,17 +8,55 @@ import threading
 from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import accumulate
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from upscale.errors import ImageError
-from upscale.metadata import Metadata
-from upscale.metadata.data import Data, FileData
 
-Source = bytes | str | os.PathLike[str]  # the bytes of a file, or its path
+Source = bytes | bytearray | memoryview | str | os.PathLike[str]  # a file's bytes, or its path
+SOURCES = (bytes, bytearray, memoryview, str, os.PathLike)
 Pieces = tuple[bytes | slice, ...]  # bytes, and parts of a file, one behind the other
 ALL: Pieces = (slice(0, None),)
+
+
+class Data(Protocol):
+    """The bytes of a file, as those need them who read its structure; ``bytes`` are such data."""
+
+    def __len__(self) -> int:
+        """Bytes in all."""
+
+    def __getitem__(self, part: slice, /) -> bytes:
+        """A part of them, cut at the end as with ``bytes``."""
+
+
+class FileData:
+    """The bytes of a file on the disk.
+
+    Nothing is mapped into memory: a file that gets shorter meanwhile is an error, and not the end
+    of the process. Not for several threads at once.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._length = file.seek(0, os.SEEK_END)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, part: slice, /) -> bytes:
+        """Bytes ``part`` of the file.
+
+        Raises:
+            ImageError: The file has become shorter.
+            OSError: It cannot be read.
+        """
+        start, stop, _ = part.indices(self._length)
+        size = max(0, stop - start)
+        self._file.seek(start)
+        data = self._file.read(size)
+        if len(data) != size:
+            raise ImageError("the file became shorter while it was read; run again")
+        return data
 
 
 @contextmanager
@@ -28,8 +66,8 @@ def data_of(source: Source) -> Iterator[Data]:
     Raises:
         OSError: The file cannot be read.
     """
-    if isinstance(source, bytes):
-        yield source
+    if isinstance(source, bytes | bytearray | memoryview):
+        yield bytes(source)
         return
     with open(source, "rb") as file:  # noqa: PTH123 - a path of any bytes
         yield FileData(file)
@@ -42,34 +80,14 @@ def stream_of(source: Source) -> Iterator[BinaryIO]:
     Raises:
         OSError: It cannot be read.
     """
-    with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:  # noqa: PTH123 - a path of any bytes
+    if isinstance(source, bytes | bytearray | memoryview):
+        yield io.BytesIO(source)
+        return
+    with open(source, "rb") as file:  # noqa: PTH123 - a path of any bytes
         yield file
 
 
-@dataclass(frozen=True)
-class Header:
-    """What was read before libvips is asked.
-
-    Attributes:
-        metadata: As they stand in the file: not yet turned upright.
-        size: Width and height as the file promises them; ``None``: libvips is asked.
-        pieces: The parts of the file that make its pixels, which libvips is given.
-        kind: In words what the picture is stored as, for example "CMYK", "4:2:0".
-        frames: How many pictures there are in the file.
-        spare: Rows that the pieces promise below the last one of the picture.
-        unlimited: The decoder may allocate as much as the header asks for, which was checked.
-    """
-
-    metadata: Metadata
-    size: tuple[int, int] | None = None
-    pieces: Pieces = ALL
-    kind: str = ""
-    frames: int = 1
-    spare: int = 0
-    unlimited: bool = False
-
-
-class Stream:
+class Joined:
     """A file put together of pieces of another one, with the calls that libvips makes.
 
     libvips may read in threads of its own, and nothing may be raised into it: an error waits in
@@ -92,15 +110,15 @@ class Stream:
             part, start = self._parts[index], self._at - self._starts[index]
             try:
                 if isinstance(part, bytes):
-                    found = part[start : start + size]
+                    data = part[start : start + size]
                 else:
                     first = part[0] + start
-                    found = self._data[first : min(first + size, part[1])]
+                    data = self._data[first : min(first + size, part[1])]
             except (ImageError, OSError, ValueError) as error:  # ValueError: the file is closed
                 self.error = error
                 return None
-            self._at += len(found)
-            return found
+            self._at += len(data)
+            return data
 
     def seek(self, offset: int, whence: int) -> int:
         """Go to a place; the new place."""

@@ -1,29 +1,45 @@
-"""TIFF 6.0 and BigTIFF: what libvips does not tell, and the EXIF that it loses.
+"""TIFF 6.0 and BigTIFF in: directories read here, pixels by libvips.
 
-The directories are read for the number of pages, for kinds that are refused by name, and for
-metadata; libvips is given a directory of those tags alone that make pixels.
+The directories are read for pages, for kinds that are refused by name, and for metadata. libvips is
+given a directory of those tags alone that make pixels, with what is missing in it put right: so
+libtiff has nothing to warn of but lost pixels.
 """
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 
 from upscale.errors import ImageError
+from upscale.image import exif, tags
 from upscale.image.identify import RAW
-from upscale.image.source import Header, Pieces
-from upscale.metadata import tags
-from upscale.metadata.data import Data
-from upscale.metadata.tags import PREMULTIPLIED, STRAIGHT, Block, Directory, Tag, TagError
-from upscale.metadata.tiff import metadata_of
+from upscale.image.metadata import Metadata, Native, resources
+from upscale.image.model import Structure
+from upscale.image.source import Data, Pieces
+from upscale.image.tags import PREMULTIPLIED, STRAIGHT, Block, Directory, Tag, TagError
 
 PIXEL_TAGS = {*range(256, 260), 262, 266, 273, *range(277, 280), 284, 292, 293, 317, 320}
 PIXEL_TAGS |= {*range(322, 326), 338, 339, 347, *range(529, 533)}
+ICC, XMP, IPTC, PHOTOSHOP = 34675, 700, 33723, 34377
+RESOLUTION = (exif.X_RESOLUTION, exif.Y_RESOLUTION, exif.RESOLUTION_UNIT)
+# What says how pixels are stored or is read elsewhere; the rest of a directory travels.
+STORAGE = PIXEL_TAGS | {254, 255, 263, 264, 265, 274, 280, 281, 288, 289, 290, 291, 297, 318, 319}
+STORAGE |= {321, 330, *range(332, 338), 340, 341, 343, *range(351, 354), *range(512, 522), 559}
+STORAGE |= {ICC, XMP, IPTC, PHOTOSHOP, exif.EXIF_IFD, exif.GPS_IFD, exif.INTEROP_IFD}
+STALE = {34412: "Zeiss LSM", 37724: "Photoshop layers", 50255: "Photoshop annotations"}
+STALE |= dict.fromkeys(range(33628, 33632), "MetaMorph") | {34680: "FEI", 34682: "FEI"}
+STALE |= {51023: "Fibics"}  # they tell of other pixels
+GEO = {33550, 33922, 34264, 34735, 34736, 34737}
+OVERLAYS = re.compile(rb"roi |over| ior|revo")  # of ImageJ, in pixels
+NAMES = dict.fromkeys(GEO, "GeoTIFF") | {42112: "GDAL", 42113: "GDAL"}
+NAMES |= {50838: "ImageJ", 50839: "ImageJ"} | dict.fromkeys(RESOLUTION, "resolution without a unit")
 MASK, REDUCED = 4, 1  # kinds of subfiles
 MOST_PAGES, MOST_SAMPLES = 65536, 16
 MOST_STRIP = 50_000_000  # bytes of one strip, of which libtiff asks to be told
 MOSAICS = (32803, 34892)
-COLOURS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3}  # channels of each photometric kind
+PALETTE, CMYK, YCBCR = 3, 5, 6
+COLOURS = {0: 1, 1: 1, 2: 3, PALETTE: 1, CMYK: 4, YCBCR: 3}  # channels of each photometric kind
 REFUSED = {4: "a transparency mask", 8: "CIE L*a*b*", 9: "ICC L*a*b*", 10: "ITU L*a*b*"}
 REFUSED |= {32844: "HDR (LogL)", 32845: "HDR (LogLuv)"}
 NUMBERS = {1: "unsigned", 2: "signed integer", 3: "floating point", 5: "complex", 6: "complex"}
@@ -34,12 +50,11 @@ OTHERS = {6: "old JPEG", 34712: "JPEG 2000", 34887: "LERC", 34925: "LZMA", 50000
 
 
 @dataclass(frozen=True)
-class Page:
-    """The directory of the picture in a file, and how many pages there are."""
+class TiffPage:
+    """The directory of a picture in a file, put right."""
 
     block: Block
     directory: Directory
-    pages: int
 
     def number(self, tag: int, default: int = 0) -> int:
         """The first value of a tag."""
@@ -47,8 +62,7 @@ class Page:
 
     def numbers(self, tag: int) -> tuple[int, ...]:
         """All values of a tag."""
-        entry = self.directory.get(tag)
-        return tuple(int(v) for v in tags.numbers(entry, self.block.order)) if entry else ()
+        return tuple(int(v) for v in exif.numbers_of(self.directory, tag, self.block.order))
 
     def row_bytes(self, rows: int) -> int:
         """Bytes of the pixels of so many rows."""
@@ -56,70 +70,98 @@ class Page:
         return rows * self.number(Tag.WIDTH) * bits // 8
 
 
-def header(data: Data) -> Header:
-    """Read the directories.
+def structure(data: Data, number: int = 0) -> Structure:
+    """Read the directories, and all of page ``number``.
 
     Raises:
         ImageError: Damaged, a RAW file, or stored in a way that is not read.
     """
-    page = _read_page(data)
+    block, pages = _pages(data)
+    page = _completed(TiffPage(block, pages[min(number, len(pages) - 1)]), len(data))
     extra = _check_samples(page)
     _check_storage(page, len(data))
     unknown = extra and page.number(Tag.EXTRA_SAMPLES) not in (PREMULTIPLIED, STRAIGHT)
-    notes = ("the extra channel of unknown meaning is taken as alpha",) if unknown else ()
-    height = page.number(Tag.HEIGHT)
+    notes = ["the extra channel of unknown meaning is taken as alpha"] if unknown else []
+    height, colour = page.number(Tag.HEIGHT), page.number(Tag.PHOTOMETRIC)
     rows = page.number(Tag.ROWS_PER_STRIP, height) or height
     strip = 0 if Tag.TILE_WIDTH in page.directory else min(rows, height)
-    return Header(
-        metadata_of(page.block, page.directory, notes),
-        (page.number(Tag.WIDTH), page.number(Tag.HEIGHT)),
+    return Structure(
+        _metadata(page, notes),
+        (page.number(Tag.WIDTH), height),
         _pieces(page, len(data)),
-        "CMYK" if page.number(Tag.PHOTOMETRIC, 1) == 5 else "",
-        page.pages,
+        "CMYK" if colour == CMYK else "",
+        3 if colour in (PALETTE, YCBCR) else COLOURS[colour] + extra,
+        len(pages),
         unlimited=page.row_bytes(strip) > MOST_STRIP,
     )
 
 
-def _read_page(data: Data) -> Page:
-    """Follow the chain of directories; thumbnails and masks are no pages."""
+def _pages(data: Data) -> tuple[Block, list[Directory]]:
+    """Follow the chain of directories; thumbnails and masks are no pages where others are."""
+    pages: list[Directory] = []
+    aside: list[Directory] = []
     try:
         block = tags.open_block(data)
-        offset, seen, pages, first = block.first, set[int](), 0, None
+        offset, seen = block.first, set[int]()
         raw, room = data[8:10] == b"CR", len(data)
         while offset and offset not in seen and len(seen) < MOST_PAGES:
             seen.add(offset)
-            room -= tags.directory_length(block, offset)
-            if room < 0:
-                raise TagError("its directories overlap")
-            directory, offset = tags.read_directory(block, offset, PIXEL_TAGS)
+            try:
+                room -= tags.directory_length(block, offset)
+                if room < 0:
+                    raise TagError("its directories overlap")
+                directory, offset = tags.read_directory(block, offset, PIXEL_TAGS)
+            except TagError:
+                if not pages + aside or room < 0:
+                    raise
+                break  # what is there is whole, and only the way on is broken
             raw = raw or _is_raw(block, directory)
-            kind = tags.number(directory, Tag.SUBFILE, block.order)
-            if first is None or not kind & (MASK | REDUCED):
-                first = directory if first is None else first
-                pages += 1
+            small = tags.number(directory, Tag.SUBFILE, block.order) & (MASK | REDUCED)
+            (aside if small else pages).append(directory)
     except (TagError, struct.error) as error:
         raise ImageError(f"the TIFF is damaged: {error}; save it again") from error
-    if first is None:
+    if not pages + aside:
         raise ImageError("the TIFF has no picture in it; save it again")
     if raw:
         raise ImageError(f"this is {RAW}")
-    return Page(block, first, pages)
+    return block, pages or aside[:1]
 
 
 def _is_raw(block: Block, directory: Directory) -> bool:
     """Whether it, or a directory below it, holds a RAW mosaic, as in the files of most cameras."""
-    found = [directory]
+    directories = [directory]
     below = directory.get(Tag.SUB_IFDS)
     for offset in tags.numbers(below, block.order)[:16] if below else ():
         try:
-            found.append(tags.read_directory(block, int(offset))[0])
+            directories.append(tags.read_directory(block, int(offset))[0])
         except TagError:
             continue
-    kinds = {tags.number(d, Tag.PHOTOMETRIC, block.order) for d in found}
+    kinds = {tags.number(d, Tag.PHOTOMETRIC, block.order) for d in directories}
     return Tag.DNG_VERSION in directory or bool(kinds & set(MOSAICS))
 
 
-def _check_samples(page: Page) -> int:
+def _completed(page: TiffPage, length: int) -> TiffPage:
+    """The page with tags that are missing, as other programs guess them."""
+    d, order = dict(page.directory), page.block.order
+    samples = page.number(Tag.SAMPLES, 1)
+    if Tag.PHOTOMETRIC not in d:
+        d[Tag.PHOTOMETRIC] = tags.short(2 if samples > 2 else 1, order)
+    if Tag.TILE_WIDTH in d:  # some programs call the places of tiles those of strips
+        for tile, strip in ((Tag.TILE_OFFSETS, Tag.OFFSETS), (Tag.TILE_COUNTS, Tag.COUNTS)):
+            if tile not in d and strip in d:
+                d[tile] = d.pop(strip)
+    elif Tag.COUNTS not in d and Tag.OFFSETS in d:
+        offsets = [*page.numbers(Tag.OFFSETS)]
+        rows = page.number(Tag.ROWS_PER_STRIP) or page.number(Tag.HEIGHT)
+        plain = page.number(Tag.COMPRESSION, 1) == 1
+        most = page.row_bytes(rows) if plain else length
+        ends = [min([o for o in offsets if o > at] + [length]) for at in offsets]
+        counts = [max(0, min(most, end - at)) for at, end in zip(offsets, ends, strict=True)]
+        d[Tag.COUNTS] = tags.long(counts, order)
+    return TiffPage(page.block, d)
+
+
+def _check_samples(page: TiffPage) -> int:
     """How many channels there are beside those of colour; kinds that are not read are refused."""
     photometric, samples = page.number(Tag.PHOTOMETRIC, 1), page.number(Tag.SAMPLES, 1)
     bits, kinds = set(page.numbers(Tag.BITS) or (1,)), set(page.numbers(Tag.SAMPLE_FORMAT)) or {1}
@@ -128,7 +170,8 @@ def _check_samples(page: Page) -> int:
     if len(bits) != 1 or len(kinds) != 1:
         raise ImageError(f"this TIFF has channels of {sorted(bits)} bits; convert it to 8 or 16")
     bit, kind = bits.pop(), kinds.pop()
-    if bit not in {1: (1, 2, 4, 8, 16), 4: (8, 16), 3: (16, 32)}.get(kind, ()):
+    kind = 1 if kind == 4 else kind  # "undefined" is taken as whole numbers
+    if bit not in {1: (1, 2, 4, 8, 16), 3: (16, 32)}.get(kind, ()):
         raise ImageError(
             f"this TIFF has {bit}-bit {NUMBERS.get(kind, 'unknown')} pixels; convert it to 8 or 16 "
             "bits or to 32-bit floating point"
@@ -140,12 +183,12 @@ def _check_samples(page: Page) -> int:
             f"this TIFF has {samples} channels of photometric kind {photometric}; keep gray, RGB, "
             "or CMYK, and at most one alpha channel"
         )
-    if photometric == 5 and bit != 8:
+    if photometric == CMYK and bit != 8:
         raise ImageError(f"this TIFF is CMYK of {bit} bits; convert it to 8 bits, or to RGB")
     return extra
 
 
-def _check_storage(page: Page, length: int) -> None:
+def _check_storage(page: TiffPage, length: int) -> None:
     """Refuse what libvips does not decode, and sizes that the bytes cannot hold."""
     packing, tiled = page.number(Tag.COMPRESSION, 1), Tag.TILE_WIDTH in page.directory
     if packing not in COMPRESSIONS:
@@ -160,18 +203,22 @@ def _check_storage(page: Page, length: int) -> None:
     offsets, counts = map(page.numbers, where)
     if any(o + c > length for o, c in zip(offsets, counts, strict=False)):
         raise ImageError("the TIFF is cut short: segments lie beyond its end; fetch it again")
-    if page.row_bytes(height) > min(sum(counts), length) * RATIO.get(packing, MOST_RATIO):
+    size, most = page.row_bytes(height), min(sum(counts), length)
+    if page.number(Tag.PHOTOMETRIC) == YCBCR and packing == 1:  # a quarter of the colour, or less
+        size = width * height
+    if size > most * RATIO.get(packing, MOST_RATIO):
         raise ImageError(f"the TIFF is damaged: its data cannot hold {width} x {height} pixels")
 
 
-def _pieces(page: Page, length: int) -> Pieces:
+def _pieces(page: TiffPage, length: int) -> Pieces:
     """The file with another directory, of tags that make pixels alone.
 
     Alpha is called straight in it: libvips would divide by a premultiplied one, and round.
     """
     block = page.block
     kept = {tag: entry for tag, entry in page.directory.items() if tag in PIXEL_TAGS}
-    if Tag.EXTRA_SAMPLES in kept:
+    kept.pop(Tag.EXTRA_SAMPLES, None)
+    if page.number(Tag.SAMPLES, 1) > COLOURS[page.number(Tag.PHOTOMETRIC)]:
         kept[Tag.EXTRA_SAMPLES] = tags.short(STRAIGHT, block.order)
     at, start = length + length % 2, 16 if block.big else 8
     if not block.big and at >= 2**32:
@@ -180,3 +227,57 @@ def _pieces(page: Page, length: int) -> Pieces:
     head = block.data[: start - len(where)] + where
     directory = tags.write_directory(kept, at, block.order, big=block.big)
     return head, slice(start, None), bytes(length % 2), directory
+
+
+def _metadata(page: TiffPage, notes: list[str]) -> Metadata:
+    """What a directory says beside how the pixels are stored."""
+    d, order = page.directory, page.block.order
+    raw = {tag: d[tag].value for tag in (ICC, XMP, IPTC, PHOTOSHOP) if tag in d}
+    iptc = raw.get(IPTC)
+    if iptc and d[IPTC].type == tags.LONG and iptc[:1] != b"\x1c":  # written in the wrong order
+        iptc = tags.swapped(d[IPTC], "<", ">").value
+    inner, photoshop = resources(raw.get(PHOTOSHOP, b""))
+    orientation = page.number(exif.ORIENTATION)
+    lab = laboratory(tags.text(d, exif.DESCRIPTION))
+    dpi = None if lab else exif.dpi_of(d, order)
+    named = {exif.DESCRIPTION: lab} if lab else {}
+    native: list[Native] = []
+    for tag, entry in d.items():
+        unit_less = tag in RESOLUTION and not dpi and RESOLUTION[0] in d
+        if tag in STALE or (tag == 50839 and OVERLAYS.search(entry.value[:256])):
+            note = f"{STALE.get(tag, 'ImageJ overlays')} left out: told of other pixels"
+            notes += [note] if note not in notes else []
+        elif tag in GEO and orientation > 1:
+            note = "GeoTIFF left out: the picture was turned"
+            notes += [note] if note not in notes else []
+        elif tag in named or unit_less or tag not in STORAGE | exif.DESCRIPTIVE | {*RESOLUTION}:
+            label = named.get(tag) or NAMES.get(tag, f"TIFF tag {tag}")
+            native.append((label, tag, tags.swapped(entry, order, "<")))
+    if any("overlays" in note for note in notes):
+        native = [item for item in native if item[1] != 50838]  # the lengths of what is gone
+    return Metadata(
+        format="tiff",
+        icc=raw.get(ICC),
+        exif=exif.from_tiff(page.block, d, exif.DESCRIPTIVE - set(named)),
+        xmp=raw.get(XMP),
+        iptc=iptc or inner,
+        photoshop=photoshop,
+        dpi=dpi,
+        native=tuple(native),
+        palette=page.number(Tag.PHOTOMETRIC) == PALETTE,
+        bilevel=page.number(Tag.BITS, 1) == 1,
+        premultiplied=page.number(Tag.EXTRA_SAMPLES) == PREMULTIPLIED,
+        orientation=orientation if 0 <= orientation <= 8 else 0,
+        notes=tuple(notes),
+    )
+
+
+def laboratory(description: str) -> str:
+    """Whose description of a measurement it is, "" where it is one in words."""
+    return (
+        "OME-XML"
+        if "<OME" in description[:4096] or "<ome:OME" in description[:4096]
+        else "ImageJ"
+        if description.startswith("ImageJ=")
+        else ""
+    )

@@ -2,42 +2,34 @@
 
 from __future__ import annotations
 
+import importlib
 import io
-import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from upscale.errors import ImageError
-from upscale.icc import cmyk
-from upscale.image import jpeg, jxl, netpbm, opencv, pillow, png, y4m
 from upscale.image.fit import check_output, fit_metadata, fit_pixels, full_scale, losses
-from upscale.image.model import Encoding, Format, Image, Pixels, check_size
-from upscale.image.stream import Shape, save_rows, strip_rows
-from upscale.image.vips import library
-from upscale.metadata import Metadata
-from upscale.metadata import jpeg as segments
-from upscale.metadata.data import FileData
-from upscale.metadata.tiff import finish
+from upscale.image.metadata import Metadata
+from upscale.image.model import Encoding, Format, Image, Pixels, Shape, check_size
+from upscale.image.rows import strip_rows
 from upscale.strips import checked
 
-BY_ROWS = frozenset({"png", "jpeg", "tiff"})  # by libvips; the others are whole in memory
-CLASSIC = 2**32 - 2**24  # bytes that a TIFF may have before it must be a BigTIFF
 LEVEL = 4  # effort of zlib; 6 takes twice as long for half a percent
-START = 64  # bytes in which libvips has written what metadata stand behind
-ENCODERS: dict[str, Callable[..., bytes]] = {
-    "webp": pillow.encode_webp,
-    "avif": pillow.encode_avif,
-    "bmp": opencv.encode_bmp,
-    "ppm": netpbm.encode,
-    "jxl": jxl.encode,
-    "hdr": opencv.encode_hdr,
-    "y4m": y4m.encode,
+FULL_COLOUR = 90  # quality from which colour is not subsampled
+ENCODERS = {  # of formats that are held whole: module and function
+    "webp": ("pillow", "encode_webp"),
+    "avif": ("pillow", "encode_avif"),
+    "tga": ("pillow", "encode_tga"),
+    "bmp": ("bmp", "encode"),
+    "ppm": ("netpbm", "encode"),
+    "jxl": ("jxl", "encode"),
+    "hdr": ("hdr", "encode"),
+    "y4m": ("y4m", "encode"),
 }
-STARTS = {"png": png.with_metadata, "jpeg": jpeg.with_metadata}
-_saved_in: list[int] = []  # the process in which libvips has saved
 
 
 @dataclass(frozen=True)
@@ -75,16 +67,13 @@ class Writer:
             ValueError: ``rows`` are not of ``shape`` and ``dtype``, in their sum or each.
             OSError: The file cannot be written.
         """
-        strips = self._strips(rows)
-        if self.kind.name in BY_ROWS:
+        strips, name = self._strips(rows), self.kind.name
+        if name == "tiff":
+            self._write_tiff(strips)
+        elif name in ENCODERS:
+            self.file.write(self._encoded(np.concatenate(list(strips))))
+        else:
             self._save(strips)
-            return
-        pixels = np.concatenate(list(strips))
-        options: dict[str, Any] = {}
-        if self.kind.quality:
-            options["quality"] = self.encoding.quality
-            options |= {"lossless": self.encoding.lossless} if self.kind.lossless else {}
-        self.file.write(ENCODERS[self.kind.name](self.fitted.with_pixels(pixels), **options))
 
     @property
     def _shape(self) -> Shape:
@@ -98,109 +87,52 @@ class Writer:
         under = self.encoding.background
         for strip in checked(rows, self.shape, self.dtype, tall):
             pixels = fit_pixels(Image(strip, self.metadata), self.kind, under).pixels
-            yield cmyk.from_rgb(pixels, self.separated) if self.separated else pixels
+            yield _to_inks(pixels, self.separated) if self.separated else pixels
+
+    def _encoded(self, pixels: Pixels) -> bytes:
+        """The file of a picture that is held whole."""
+        options: dict[str, Any] = {}
+        if self.kind.quality:
+            options["quality"] = self.encoding.quality
+            options |= {"lossless": self.encoding.lossless} if self.kind.lossless else {}
+        module, function = ENCODERS[self.kind.name]
+        encoder = getattr(importlib.import_module(f"upscale.image.{module}"), function)
+        data: bytes = encoder(self.fitted.with_pixels(pixels), **options)
+        return data
+
+    def _write_tiff(self, strips: Iterable[Pixels]) -> None:
+        from upscale.image.tiffwriter import TiffPages, needs_big
+
+        m = self.fitted.metadata
+        size = self._shape[0] * self._shape[1] * self._shape[2] * self.fitted.pixels.dtype.itemsize
+        pages = TiffPages(self.file, big=needs_big(size, m))
+        alpha = self.fitted.has_alpha
+        pages.add(strips, self._shape, m, alpha=alpha, cmyk=bool(self.separated))
 
     def _save(self, strips: Iterable[Pixels]) -> None:
         """By libvips, and the metadata by us."""
-        vips = library()
-        _check_fork()
-        target = _Target(self.file, STARTS.get(self.kind.name), self.fitted.metadata)
-        dtype = self.fitted.pixels.dtype
+        from upscale.image import vips
 
-        def save(picture: Any) -> None:
-            try:
-                getattr(picture, f"{self.kind.name}save_target")(target.custom(), **self._options())
-            except vips.Error as error:
-                raise target.error or ImageError(
-                    f"{self.shape[1]} x {self.shape[0]} cannot be written as "
-                    f"{self.kind.name.upper()}; choose -f tiff"
-                ) from error
-
-        save_rows(strips, self._shape, dtype, save, cmyk=bool(self.separated))
-        target.close()
-        if self.kind.name == "tiff":
-            alpha = self.fitted.has_alpha
-            finish(self.file, FileData(self.file), self.fitted.metadata, alpha=alpha)
-
-    def _options(self) -> dict[str, Any]:
-        """Of the saver; metadata are not its business."""
-        dtype = self.fitted.pixels.dtype
-        if self.kind.name == "png":
-            more = (
-                {"filter": "none", "palette": True}
-                if self.encoding.palette
-                else {"filter": "paeth"}
+        name, encoding = self.kind.name, self.encoding
+        options: dict[str, Any] = {"keep": "none"}
+        if name == "png":
+            filters = (
+                {"filter": "none", "palette": True} if encoding.palette else {"filter": "paeth"}
             )
-            return {"keep": "none", "compression": LEVEL, **more}
-        if self.kind.name == "jpeg":
-            quality = self.encoding.quality or 0
-            whole = quality >= pillow.FULL_COLOUR or self.separated
-            return {"keep": "none", "Q": quality, "subsample_mode": "off" if whole else "on"}
-        size = self._shape[0] * self._shape[1] * self._shape[2] * dtype.itemsize
-        m = self.fitted.metadata
-        more_bytes = sum(len(block or b"") for block in (m.exif, m.xmp, m.iptc, m.icc))
-        return {
-            "keep": "none",
-            "compression": "deflate",
-            "level": LEVEL,
-            "predictor": "float" if dtype == np.float32 else "horizontal",
-            "tile_height": strip_rows(self._shape, dtype),
-            "bigtiff": size * 1.001 + 2 * more_bytes > CLASSIC,
-        }
+            options |= {"compression": LEVEL, **filters}
+        else:
+            whole = (encoding.quality or 0) >= FULL_COLOUR or self.separated
+            options |= {"Q": encoding.quality, "subsample_mode": "off" if whole else "on"}
+        codec = importlib.import_module(f"upscale.image.{name}")
+        size = (self.shape[1], self.shape[0])
+        begun = partial(codec.with_metadata, m=self.fitted.metadata, size=size)
+        vips.save(self.file, name, strips, self._shape, self.fitted.pixels.dtype, options, begun)
 
 
-class _Target:
-    """A file as libvips writes it; an error waits in ``error``, as none may be raised into it."""
+def _to_inks(pixels: Pixels, profile: bytes) -> Pixels:
+    from upscale.icc import cms
 
-    def __init__(
-        self, file: BinaryIO, change: Callable[[bytes, Metadata], bytes] | None, metadata: Metadata
-    ) -> None:
-        self.error: BaseException | None = None
-        self._file, self._change, self._metadata, self._held = file, change, metadata, b""
-
-    def custom(self) -> Any:
-        """The target of libvips."""
-        target = library().TargetCustom()
-        target.on_write(self._guarded(self._write, -1))
-        if self._change is None:
-            target.on_read(self._guarded(self._file.read, None))
-            target.on_seek(self._guarded(self._file.seek, -1))
-        return target
-
-    def _write(self, data: Any) -> int:
-        """Write; of a file with a change, not before its start is there."""
-        self._held += bytes(data)
-        if self._change is None or len(self._held) >= START:
-            self.close()
-        return len(data)
-
-    def close(self) -> None:
-        """Write what is held."""
-        if self._change and self._held:
-            self._held = self._change(self._held, self._metadata)
-            self._change = None
-        self._file.write(self._held)
-        self._held = b""
-
-    def _guarded(self, action: Callable[..., Any], otherwise: Any) -> Callable[..., Any]:
-        def guarded(*arguments: Any) -> Any:
-            try:
-                return action(*arguments)
-            except BaseException as error:  # noqa: BLE001 - it is raised where libvips returns
-                self.error = error
-                return otherwise
-
-        return guarded
-
-
-def _check_fork() -> None:
-    """Refuse to save in the fork of a process that has: libvips would wait for threads it lacks."""
-    if _saved_in and _saved_in[0] != os.getpid():
-        raise ImageError(
-            "this process was forked from one that has written pictures, and libvips cannot write "
-            "in it; start processes by spawn or forkserver"
-        )
-    _saved_in[:] = [os.getpid()]
+    return cms.from_rgb(pixels, profile)
 
 
 def create(
@@ -240,7 +172,7 @@ def create(
     if separated:
         fitted = fitted.with_metadata(icc=separated)
     if kind.name == "jpeg":
-        segments.write(fitted.metadata)  # it says what is too large
+        importlib.import_module("upscale.image.jpeg").segments(fitted.metadata)  # too large?
     if kind.name == "ppm" and fitted.has_alpha and fitted.depth == 32:
         raise ImageError("PFM holds no alpha; choose -f tiff")
     left_out = losses(opaque, kind.name)

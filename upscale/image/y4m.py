@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upscale.errors import ImageError
+from upscale.image.metadata import Metadata
 from upscale.image.model import Image, Info
-from upscale.metadata import Metadata
 
 SIGNATURE = b"YUV4MPEG2 "
 FULL_RANGE = "XCOLORRANGE=FULL"

@@ -1,4 +1,4 @@
-"""Directories of tags as TIFF 6.0, BigTIFF and EXIF store them: read, written, changed in place."""
+"""Directories of tags as TIFF 6.0, BigTIFF and EXIF store them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from enum import IntEnum
 from functools import partial
 
-from upscale.metadata.data import Data
+from upscale.image.source import Data
 
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 SIZES |= {16: 8, 17: 8, 18: 8}  # BigTIFF
 CODES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 11: "f", 12: "d", 13: "I"}
 CODES |= {16: "Q", 17: "q", 18: "Q"}
-BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED, LONG8 = 1, 2, 3, 4, 5, 7, 16
+BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED, DOUBLE, LONG8 = 1, 2, 3, 4, 5, 7, 12, 16
+SIGNED_RATIONAL = 10
 PREMULTIPLIED, STRAIGHT = 1, 2  # kinds of extra samples
 MOST_ENTRIES = 4096  # of one directory; real ones have a few dozen
 MOST_VALUE = 1 << 26  # bytes of one value that are read
@@ -27,8 +28,8 @@ class Tag(IntEnum):
 
     SUBFILE, WIDTH, HEIGHT, BITS, COMPRESSION = 254, 256, 257, 258, 259
     PHOTOMETRIC, OFFSETS, SAMPLES, ROWS_PER_STRIP, COUNTS, PLANAR = 262, 273, 277, 278, 279, 284
-    TILE_WIDTH, TILE_OFFSETS, TILE_COUNTS, SUB_IFDS = 322, 324, 325, 330
-    EXTRA_SAMPLES, SAMPLE_FORMAT, DNG_VERSION = 338, 339, 50706
+    PREDICTOR, TILE_WIDTH, TILE_OFFSETS, TILE_COUNTS, SUB_IFDS = 317, 322, 324, 325, 330
+    EXTRA_SAMPLES, SAMPLE_FORMAT, SUBSAMPLING, DNG_VERSION = 338, 339, 530, 50706
 
 
 class TagError(ValueError):
@@ -36,7 +37,7 @@ class TagError(ValueError):
 
 
 @dataclass(frozen=True)
-class Entry:
+class TagValue:
     """One tag: its type, number of values, and the values in the byte order of the file.
 
     ``at`` is the position of the entry in the block that it was read from, 0 for a new one.
@@ -48,7 +49,7 @@ class Entry:
     at: int = 0
 
 
-Directory = dict[int, Entry]
+Directory = dict[int, TagValue]
 
 
 @dataclass(frozen=True)
@@ -97,23 +98,23 @@ def read_directory(
     if count > MOST_ENTRIES:
         raise TagError(f"a directory of {count} entries")
     at = offset + (8 if block.big else 2)
-    found: Directory = {}
+    directory: Directory = {}
     room = MOST_VALUES
     for _ in range(count):
-        tag, kind, number = block.unpack("HHQ" if block.big else "HHI", at)
-        length = SIZES.get(kind, 0) * number
+        tag, type_, number_ = block.unpack("HHQ" if block.big else "HHI", at)
+        length = SIZES.get(type_, 0) * number_
         where = at + width - inline
         if length > inline:
             where = block.unpack("Q" if block.big else "I", where)[0]
         fits = 0 < length <= min(MOST_VALUE, room) and where + length <= len(block.data)
-        if fits and tag not in found:
-            found[tag] = Entry(kind, number, block.data[where : where + length], at)
+        if fits and tag not in directory:
+            directory[tag] = TagValue(type_, number_, block.data[where : where + length], at)
             room -= length
-        elif tag in needed and tag not in found:
+        elif tag in needed and tag not in directory:
             raise TagError(f"the values of tag {tag} lie beyond the end")
         at += width
     following = block.unpack("Q" if block.big else "I", at)[0]
-    return found, following
+    return directory, following
 
 
 def directory_length(block: Block, offset: int) -> int:
@@ -122,9 +123,9 @@ def directory_length(block: Block, offset: int) -> int:
     return start + width * block.unpack(head, offset)[0]
 
 
-def numbers(entry: Entry, order: str) -> tuple[float, ...]:
+def numbers(entry: TagValue, order: str) -> tuple[float, ...]:
     """The values of a numeric entry; rationals as quotients. What is no number is 0."""
-    if entry.type in (RATIONAL, 10):
+    if entry.type in (RATIONAL, SIGNED_RATIONAL):
         code = "I" if entry.type == RATIONAL else "i"
         flat = struct.unpack(f"{order}{2 * entry.count}{code}", entry.value)
         pairs = zip(flat[::2], flat[1::2], strict=True)
@@ -148,35 +149,41 @@ def text(directory: Directory, tag: int) -> str:
     return entry.value.split(b"\0")[0].decode("utf-8", "replace").strip() if entry else ""
 
 
-def _integers(kind: int, values: int | list[int], order: str) -> Entry:
-    """One or several integers of one kind."""
-    every = [values] if isinstance(values, int) else values
-    return Entry(kind, len(every), struct.pack(f"{order}{len(every)}{CODES[kind]}", *every))
+def _packed(type_: int, values: float | list[int] | list[float], order: str) -> TagValue:
+    """One or several numbers of one type."""
+    every = values if isinstance(values, list) else [values]
+    return TagValue(type_, len(every), struct.pack(f"{order}{len(every)}{CODES[type_]}", *every))
 
 
-short, long, long8 = (partial(_integers, kind) for kind in (SHORT, LONG, LONG8))
+short, long, long8, double = (partial(_packed, type_) for type_ in (SHORT, LONG, LONG8, DOUBLE))
 
 
-def ascii_entry(value: str) -> Entry:
+def ascii_entry(value: str) -> TagValue:
     """A string, closed by a zero byte."""
     raw = value.encode("utf-8") + b"\0"
-    return Entry(ASCII, len(raw), raw)
+    return TagValue(ASCII, len(raw), raw)
 
 
-def rational(value: float, order: str) -> Entry:
-    """A RATIONAL to four decimals."""
+def undefined(value: bytes) -> TagValue:
+    """Bytes of which only their owner knows what they mean."""
+    return TagValue(UNDEFINED, len(value), value)
+
+
+def rational(value: float, order: str) -> TagValue:
+    """A RATIONAL to four decimals, coarser where it is large."""
     whole = round(value)
-    pair = (whole, 1) if abs(value - whole) < 1e-9 else (round(value * 10000), 10000)
-    return Entry(RATIONAL, 1, struct.pack(order + "II", *pair))
+    parts = 1 if abs(value - whole) < 1e-9 else min(10000, (2**32 - 1) // max(1, whole + 1))
+    pair = min(round(value * parts), 2**32 - 1), parts
+    return TagValue(RATIONAL, 1, struct.pack(order + "II", *pair))
 
 
-def swapped(entry: Entry, old: str, new: str) -> Entry:
+def swapped(entry: TagValue, old: str, new: str) -> TagValue:
     """The entry in another byte order."""
-    size = {RATIONAL: 4, 10: 4}.get(entry.type, SIZES[entry.type])
+    size = 4 if entry.type in (RATIONAL, SIGNED_RATIONAL) else SIZES[entry.type]
     if old == new or size == 1:
         return entry
     value = b"".join(entry.value[i : i + size][::-1] for i in range(0, len(entry.value), size))
-    return Entry(entry.type, entry.count, value, entry.at)
+    return TagValue(entry.type, entry.count, value, entry.at)
 
 
 def write_directory(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import html
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 NAMESPACE = "urn:upscale:provenance:"
@@ -24,6 +25,15 @@ RECORD = re.compile(
     r"""upscale:Record\s*=\s*"([^"]*)"|upscale:Record\s*=\s*'([^']*)'|<upscale:Record>([^<]*)<"""
 )
 END = re.compile(r"</rdf:RDF\s*>")
+ORIENTATION = re.compile(r"""tiff:Orientation(?:\s*=\s*["']|>)\s*(?:([1-8])["']|([1-8])<)""")
+DIMENSIONS = (
+    ("tiff:ImageWidth", "exif:PixelXDimension"),
+    ("tiff:ImageLength", "exif:PixelYDimension"),
+)
+PANORAMA = (  # of Google's Photo Sphere: in pixels of the picture
+    ("FullPanoWidthPixels", "CroppedAreaImageWidthPixels", "CroppedAreaLeftPixels"),
+    ("FullPanoHeightPixels", "CroppedAreaImageHeightPixels", "CroppedAreaTopPixels"),
+)
 THUMBNAILS = ("<xmp:Thumbnails>", "</xmp:Thumbnails>")
 OURS = ('<rdf:Description rdf:about=""\n    xmlns:upscale="', "/>")
 
@@ -49,42 +59,63 @@ def _without(text: str, between: tuple[str, str]) -> str:
 
 def upright(packet: bytes) -> bytes:
     """The packet with orientation 1 and without thumbnails."""
-    found = read(packet)
-    if found is None:
+    text = read(packet)
+    if text is None:
         return packet
-    return _set(_without(found, THUMBNAILS), "tiff:Orientation", "1").encode()
+    return _set(_without(text, THUMBNAILS), "tiff:Orientation", lambda _: "1").encode()
 
 
-def corrected(packet: bytes, width: int, height: int) -> bytes:
-    """The packet with the dimensions of the picture, where it tells them."""
-    found = read(packet)
-    if found is None:
+def orientation(packet: bytes | None) -> int:
+    """The orientation that the packet tells, 0 where it tells none."""
+    text = read(packet) if packet else None
+    match = ORIENTATION.search(text) if text else None
+    return int(match[1] or match[2]) if match else 0
+
+
+def corrected(packet: bytes, size: tuple[int, int], ratio: tuple[float, float]) -> bytes:
+    """The packet with the dimensions of the picture, where it tells them.
+
+    Args:
+        packet: As it came.
+        size: Width and height.
+        ratio: How many times as wide and high the picture is as the one that it came with.
+    """
+    text = read(packet)
+    if text is None:
         return packet
-    for name, value in (
-        ("tiff:ImageWidth", width),
-        ("tiff:ImageLength", height),
-        ("exif:PixelXDimension", width),
-        ("exif:PixelYDimension", height),
-    ):
-        found = _set(found, name, str(value))
-    return found.encode()
+    for names, value in zip(DIMENSIONS, size, strict=True):
+        for name in names:
+            text = _set(text, name, lambda _, value=value: str(value))  # type: ignore[misc]
+    for names, factor in zip(PANORAMA, ratio, strict=True):
+        for name in names:
+            text = _set(text, f"GPano:{name}", lambda old, f=factor: _scaled(old, f))  # type: ignore[misc]
+    return text.encode()
 
 
-def _set(packet: str, name: str, value: str) -> str:
+def _scaled(value: str, factor: float) -> str:
+    try:
+        return str(round(float(value) * factor))
+    except ValueError:
+        return value
+
+
+def _set(packet: str, name: str, change: Callable[[str], str]) -> str:
     """Change a simple property, written as an attribute or as an element, where it is there."""
+    if name not in packet:
+        return packet
     for pattern in (
-        rf'(\b{name}\s*=\s*")[^"]*(")',
-        rf"(\b{name}\s*=\s*')[^']*(')",
-        rf"(<{name}>)[^<]*(</{name}>)",
+        rf'(\b{name}\s*=\s*")([^"]*)(")',
+        rf"(\b{name}\s*=\s*')([^']*)(')",
+        rf"(<{name}>)([^<]*)(</{name}>)",
     ):
-        packet = re.sub(pattern, lambda match: match[1] + value + match[2], packet)
+        packet = re.sub(pattern, lambda match: match[1] + change(match[2]) + match[3], packet)
     return packet
 
 
 def record(packet: bytes | None) -> dict[str, Any] | None:
     """The provenance in a packet; None where there is none that can be read."""
-    found = read(packet) if packet else None
-    match = RECORD.search(found) if found else None
+    text = read(packet) if packet else None
+    match = RECORD.search(text) if text else None
     if match is None:
         return None
     try:
@@ -96,18 +127,18 @@ def record(packet: bytes | None) -> dict[str, Any] | None:
 
 def with_record(packet: bytes | None, values: dict[str, Any]) -> bytes:
     """The packet, or a new one, with the provenance set; one that was there is replaced."""
-    found = _without((read(packet) if packet else None) or EMPTY, OURS)
+    packet_text = _without((read(packet) if packet else None) or EMPTY, OURS)
     text = json.dumps(values, separators=(",", ":"))  # ASCII: XML forbids some characters
-    if RECORD.search(found):  # another program has written it in its own way
-        return _set(found, "upscale:Record", html.escape(text)).encode()
+    if RECORD.search(packet_text):  # another program has written it in its own way
+        return _set(packet_text, "upscale:Record", lambda _: html.escape(text)).encode()
     attributes = [f'xmlns:upscale="{NAMESPACE}"', f'upscale:Record="{html.escape(text)}"']
-    if "DigitalSourceType" not in found:
+    if "DigitalSourceType" not in packet_text:
         attributes += [
             'xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"',
             f'Iptc4xmpExt:DigitalSourceType="{SOURCE_TYPE}"',
         ]
     joined = "\n    ".join(attributes)
     ours = f'  <rdf:Description rdf:about=""\n    {joined}/>\n '
-    at = END.search(found)
-    cut = at.start() if at else len(found)
-    return (found[:cut].rstrip(" ") + ours + found[cut:]).encode()
+    at = END.search(packet_text)
+    cut = at.start() if at else len(packet_text)
+    return (packet_text[:cut].rstrip(" ") + ours + packet_text[cut:]).encode()
