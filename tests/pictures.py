@@ -12,9 +12,8 @@ import skimage.data
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
-from upscale.image import FORMATS, Image, to_depth, with_provenance
+from upscale.image import FORMATS, Image, exif, tags, to_depth, with_provenance
 from upscale.image.model import Format
-from upscale.image import exif, tags
 
 FOLDER = Path(__file__).parent / "data" / "pictures"
 XMP = (

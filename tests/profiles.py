@@ -14,6 +14,14 @@ from upscale.icc import builder
 Array = NDArray[np.float64]
 
 
+def gray_profile(description: str, gamma: float) -> bytes:
+    """A version 4 profile of one gray channel with a power curve."""
+    para = b"para" + struct.pack(">IHH", 0, 0, 0) + builder._fixed(gamma)
+    body = {b"desc": builder._unicode(description), b"cprt": builder._unicode("CC0")}
+    body |= {b"wtpt": builder._xyz(builder.D50), b"kTRC": para}
+    return builder._assemble(b"GRAY", body)
+
+
 def _lab_of_srgb(rgb: Array) -> Array:
     """Encoded sRGB to L*a*b* of D50."""
     linear = icc.srgb_decode(rgb.astype(np.float32)).astype(np.float64)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.pictures import sample
+from tests.profiles import gray_profile
 from tests.whole import alpha_of, merge_image, split_image
 from upscale import icc
 from upscale.color import merge, rgb_to_ycbcr, split, to_pixels, to_tensor, ycbcr_to_rgb

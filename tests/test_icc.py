@@ -12,12 +12,12 @@ from PIL import Image as PillowImage
 from PIL import ImageCms
 
 from tests.pictures import sample
-from tests.profiles import cmyk_profile, rgb_tables_profile
+from tests.profiles import cmyk_profile, gray_profile, rgb_tables_profile
 from upscale import icc
 from upscale.errors import ImageError
 from upscale.icc import builder, parse
 from upscale.image import Image, Metadata, decode, encode
-from upscale.image.fit import to_srgb
+from upscale.image.fit import losses, to_srgb
 
 PROFILES = {
     f"{name}-{'srgb' if len(curve) > 1 else curve[0]}": icc.build(name, icc.PRIMARIES[name], curve)
@@ -79,7 +79,7 @@ def test_curves_of_every_type_have_inverses() -> None:
             b"para" + struct.pack(">IHH", 0, kind, 0) + b"".join(builder._fixed(v) for v in values)
         )
 
-    from upscale.icc.parser import _curve
+    from upscale.icc.profile import _curve
 
     table = (np.linspace(0, 1, 300) ** 2.1 * 65535).astype(">u2").tobytes()
     curves = [
@@ -154,9 +154,6 @@ def test_png_colour_chunks_that_say_srgb_need_no_profile() -> None:
 @pytest.mark.parametrize(
     ("chunks", "primaries", "curve"),
     [
-        ((gama(1.0),), "srgb", (1.0,)),
-        ((gama(2.2), chrm("p3")), "p3", icc.SRGB_CURVE),
-        ((gama(1.8), chrm("adobe")), "adobe", (1.8,)),
         (((b"cICP", bytes((12, 13, 0, 1))),), "p3", icc.SRGB_CURVE),
         (((b"cICP", bytes((9, 8, 0, 1))), chrm("p3")), "rec2020", (1.0,)),
     ],
@@ -170,10 +167,17 @@ def test_png_colour_chunks_become_a_profile(
     assert np.abs(found.to_srgb(x) - want.to_srgb(x)).max() < 1e-3
 
 
-def test_png_gamma_of_gray() -> None:
-    found = parse(with_chunks(gama(1.0), gray=True).metadata.icc or b"")
-    assert found.space == "GRAY"
-    assert found.is_linear
+@pytest.mark.parametrize("gray", [False, True])
+def test_png_gamma_and_primaries_stay_and_are_named_where_they_cannot(gray: bool) -> None:
+    image = with_chunks(gama(1.0), chrm("p3"), gray=gray)
+    data = encode(image, "png")
+    for kind, body in (gama(1.0), chrm("p3")):
+        assert data.count(kind + body) == 1
+    assert image.metadata.icc is None
+    (said,) = losses(image, "tiff")
+    assert said == "TIFF holds no gamma (gAMA), primaries (cHRM): left out"
+    plain = with_chunks(gama(2.2), chrm("srgb"), (b"sRGB", b"\0"))
+    assert losses(plain, "tiff") == ()
 
 
 @pytest.mark.parametrize(

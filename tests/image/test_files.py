@@ -19,7 +19,7 @@ from tests.pictures import photo
 from tests.profiles import cmyk_profile
 from upscale import icc
 from upscale.errors import ImageError
-from upscale.icc import parse
+from upscale.icc import cms, parse
 from upscale.image import Image, decode, encode, png, probe, to_depth
 from upscale.image.identify import identify
 

@@ -25,9 +25,11 @@ from upscale.image import (
     decode,
     describe,
     encode,
+    exif,
     provenance,
+    tags,
+    xmp,
 )
-from upscale.image import exif, tags, xmp
 
 PICTURES = Path(__file__).parents[1] / "data" / "pictures"
 RECORD = {
@@ -111,7 +113,7 @@ def test_exif_changes_in_place(order: str) -> None:
     assert found.block is not None
     assert exif.read(found.block).orientation == 1
     assert len(found.block) == len(block(6, order))
-    named = exif.with_software(found.block, "upscale 1")
+    named = exif.edited(found.block, software="upscale 1")
     assert exif.software(named) == "upscale 1"
     opened = tags.open_block(named)
     assert tags.text(tags.read_directory(opened, opened.first)[0], 0x010F) == "Example"
@@ -120,7 +122,7 @@ def test_exif_changes_in_place(order: str) -> None:
 def test_dimensions_are_corrected_even_where_they_outgrow_their_type() -> None:
     sub = {exif.PIXEL_X: tags.short(33, ">"), exif.PIXEL_Y: tags.long(24, ">")}
     body = exif.write({exif.EXIF_IFD: sub}, {256: tags.short(33, ">")}, 8, ">")
-    corrected = exif.corrected(b"MM\0*\0\0\0\x08" + body, 70000, 132)
+    corrected = exif.corrected(b"MM\0*\0\0\0\x08" + body, (70000, 132), (1, 1))
     opened = tags.open_block(corrected)
     first, _ = tags.read_directory(opened, opened.first)
     inner, _ = tags.read_directory(opened, tags.number(first, exif.EXIF_IFD, ">"))
@@ -154,7 +156,7 @@ def test_xmp_is_corrected_as_text() -> None:
         b"<exif:PixelXDimension>60</exif:PixelXDimension>"
         b"<xmp:Thumbnails>AAAA</xmp:Thumbnails></rdf:Description></rdf:RDF>"
     )
-    out = xmp.corrected(xmp.upright(packet), 240, 320)
+    out = xmp.corrected(xmp.upright(packet), (240, 320), (1, 1))
     assert b'tiff:Orientation="1"' in out
     assert b'tiff:ImageWidth="240"' in out
     assert b"<exif:PixelXDimension>240<" in out
@@ -162,10 +164,12 @@ def test_xmp_is_corrected_as_text() -> None:
     assert b'dc:x="y"' in out
 
 
-def test_an_xmp_packet_larger_than_a_segment_goes_into_jpeg_and_back() -> None:
+def test_an_xmp_packet_larger_than_a_segment_is_named_and_the_provenance_stays() -> None:
     long = XMP.replace(b'dc:format="x"', b'dc:format="' + b"x" * 200_000 + b'"')
-    back = decode(encode(sample(3, 8).with_metadata(xmp=long), "jpeg")).metadata.xmp or b""
-    assert b"x" * 200_000 in back
+    image = stamped(sample(3, 8).with_metadata(xmp=long), RECORD)
+    assert "left out but for the provenance" in losses(image, "jpeg")[0]
+    assert provenance(decode(encode(image, "jpeg")).metadata) == RECORD
+    assert losses(image, "png") == ()
 
 
 def test_an_icc_profile_larger_than_a_segment_goes_into_jpeg_and_back() -> None:
@@ -194,7 +198,7 @@ def test_an_earlier_record_stays_inside_the_next() -> None:
     while found:
         runs.append(found["run"])
         first, found = found, found.get("previous")
-    assert runs == [11, 10, 9, 8, 7, 6, 5, 4, 3]
+    assert runs == [11, 10]
     assert "previous_software" not in first
     once = provenance(
         stamped(sample(3, 8).with_metadata(exif=exif_block()), {"software": "u"}).metadata
@@ -237,7 +241,7 @@ def exiftool(tmp_path: Path) -> Callable[[bytes, str], dict[str, Any]]:
 
 
 @needs_exiftool
-@pytest.mark.parametrize("format_", list(written()), ids=lambda f: f.name)
+@pytest.mark.parametrize("format_", [f for f in written() if f.metadata], ids=lambda f: f.name)
 def test_exiftool_agrees_with_what_the_tables_promise(
     format_: Any, exiftool: Callable[[bytes, str], dict[str, Any]]
 ) -> None:

@@ -24,12 +24,11 @@ from PIL import Image as PillowImage
 
 from tests.memory import decoded, linux_only
 from tests.pictures import FOLDER, IPTC, XMP, exif_block, one_line, sample
+from tests.profiles import gray_profile
 from upscale import icc, image
 from upscale.errors import ImageError
-from upscale.image import Image, decode, encode, png, vips
-from upscale.image.source import Joined
-from upscale.image import tags
-from upscale.image.source import FileData
+from upscale.image import Image, decode, encode, png, tags, vips
+from upscale.image.source import FileData, Joined
 
 REFUSED = {"animated", "pages", "planar-tiles"}
 ALL = sorted(path for path in FOLDER.iterdir() if path.stem not in REFUSED)

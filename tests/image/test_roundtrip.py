@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tests.pictures import IPTC, XMP, exif_block, exposure, identity, sample, stamped, written
-from tests.profiles import cmyk_profile, rgb_tables_profile
+from tests.profiles import cmyk_profile, gray_profile, rgb_tables_profile
 from tests.tools import formats_table
 from tests.tools.formats_table import cell, table
 from upscale import icc
@@ -29,8 +29,8 @@ from upscale.image import (
     format_of,
     png,
     strip_metadata,
+    tiffwriter,
     to_depth,
-    writer,
 )
 from upscale.image.fit import check_output, losses
 
@@ -260,7 +260,7 @@ def test_stripping_leaves_the_profile_and_the_resolution() -> None:
 
 
 def test_a_large_tiff_is_a_bigtiff(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "CLASSIC", 1000)
+    monkeypatch.setattr(tiffwriter, "CLASSIC", 1000)
     source = sample(3, 16).with_metadata(exif=exif_block(), xmp=XMP, iptc=IPTC, dpi=(300, 300))
     data = encode(source, "tiff")
     assert data[:4] == b"II+\0"

@@ -25,8 +25,7 @@ from PIL import Image as PillowImage
 from tests.pictures import IPTC, XMP, exif_block, exposure, photo, sample
 from upscale import icc, image
 from upscale.errors import ImageError, UsageError
-from upscale.image import Encoding, Image, Metadata, create, decode, encode, stream, writer
-from upscale.image import tags
+from upscale.image import Encoding, Image, Metadata, create, decode, encode, rows, tags, tiffwriter
 
 KINDS = [
     (name, channels, depth)
@@ -51,7 +50,7 @@ def written(name: str, picture: Image, *heights: int, **options: Any) -> bytes:
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows are handed to libvips a few at a time."""
-    monkeypatch.setattr(stream, "STRIP", 4000)
+    monkeypatch.setattr(rows, "STRIP", 4000)
 
 
 @pytest.mark.parametrize(("name", "channels", "depth"), KINDS)
@@ -252,7 +251,7 @@ def test_exiftool_finds_nothing_wrong(tmp_path: Path, name: str) -> None:
 def test_what_may_exceed_four_gigabytes_is_a_bigtiff(monkeypatch: pytest.MonkeyPatch) -> None:
     start = sample(3, 16, *SIZE).with_metadata(**FULL)
     classic = written("tiff", start)
-    monkeypatch.setattr(writer, "CLASSIC", start.pixels.nbytes)
+    monkeypatch.setattr(tiffwriter, "CLASSIC", start.pixels.nbytes)
     big = written("tiff", start)
     assert (classic[2], big[2]) == (42, 43)
     assert np.array_equal(decode(classic).pixels, decode(big).pixels)

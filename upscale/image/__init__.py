@@ -31,7 +31,7 @@ from upscale.image.reader import (
 from upscale.image.writer import create, encode
 
 if TYPE_CHECKING:
-    from upscale.image.describe import describe
+    from upscale.image.description import describe
     from upscale.image.pages import Page, Pages, create_pages
     from upscale.image.pillow import from_pillow, to_pillow
     from upscale.image.series import Series
@@ -41,7 +41,7 @@ LATER = {  # loaded where they are asked for
     "Pages": "pages",
     "Series": "series",
     "create_pages": "pages",
-    "describe": "describe",
+    "describe": "description",
     "from_pillow": "pillow",
     "to_pillow": "pillow",
 }

@@ -13,7 +13,7 @@ import numpy as np
 from upscale.errors import ImageError
 from upscale.image import exif, pillow, vips
 from upscale.image.metadata import Metadata, code_points
-from upscale.image.model import Image, Info, Pixels, Structure
+from upscale.image.model import Image, Info, Pixels, Structure, check_sides
 from upscale.image.rows import upright
 from upscale.image.source import Data
 from upscale.strips import gathered
@@ -46,6 +46,7 @@ def look(data: bytes) -> tuple[Info, Callable[[], Image]]:
         ImageError: Damaged or cut short, or an HDR curve; so does the decoder.
     """
     facts = read_boxes(data)
+    check_sides("avif", facts.size)
     metadata = _metadata(data, Metadata("avif", icc=facts.profile))
     if facts.bits > 8 or facts.cut:
         return _look_deep(data, facts, metadata)

@@ -89,7 +89,8 @@ def _field(values: Pixels, mask: int, depth: int) -> Pixels:
         return np.zeros(values.shape, dtype)
     top = mask >> shift
     field = ((values & np.uint32(mask)) >> np.uint32(shift)).astype(np.uint64)
-    return ((field * (2 * full) + top) // (2 * top)).astype(dtype)
+    scaled: Pixels = ((field * (2 * full) + top) // (2 * top)).astype(dtype)
+    return scaled
 
 
 def _check_runs(data: bytes, at: int, width: int, height: int, bits: int) -> None:

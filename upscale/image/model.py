@@ -259,3 +259,17 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
             f"{width} x {height} is {width * height / 1e6:.0f} million pixels, above the limit of "
             f"{max_pixels / 1e6:.0f} million; raise it with --max-pixels {width * height}"
         )
+
+
+def check_sides(name: str, size: tuple[int, int]) -> None:
+    """Refuse a picture to be read whose width or height the library of its format does not take.
+
+    Raises:
+        ImageError: With the size and the limit.
+    """
+    most = FORMATS[name].max_side
+    if max(size) > most:
+        raise ImageError(
+            f"this {name.upper()} is {size[0]} x {size[1]}, and at most {most} "
+            "pixels a side can be read; cut it, or convert it to TIFF"
+        )

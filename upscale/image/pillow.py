@@ -21,6 +21,7 @@ from upscale.image.metadata import Metadata
 from upscale.image.model import Image, Info
 
 if TYPE_CHECKING:
+    from PIL import Image as PillowImage
     from PIL import ImageFile
 
 for _category in (UserWarning, RuntimeWarning):  # they would go to the terminal
@@ -72,7 +73,7 @@ def _damaged(name: str, error: BaseException) -> ImageError:
 
 def _heif_plugin() -> Any:
     try:
-        import pillow_heif
+        import pillow_heif  # type: ignore[import-not-found,unused-ignore]
     except ImportError as error:
         raise ImageError(
             "this is HEIC (HEIF with HEVC); reading it needs an extra: pip install "
@@ -107,7 +108,7 @@ def look(name: str, data: bytes) -> tuple[Info, Callable[[], Image]]:
     return info, lambda: Image(pixels_of(name, file, mode), info.metadata)
 
 
-def mode_of(file: ImageFile.ImageFile) -> str:
+def mode_of(file: PillowImage.Image) -> str:
     """The mode in which a picture is taken: gray, RGB, both with alpha, or gray of 16 bits."""
     mode = MODES.get(file.mode, "RGBA" if file.mode in ("PA", "RGBa") else "RGB")
     if "transparency" in file.info and mode in ("L", "RGB"):

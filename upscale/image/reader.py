@@ -15,12 +15,12 @@ from upscale.icc import cmyk_profile
 from upscale.image.identify import identify
 from upscale.image.metadata import Metadata, settled
 from upscale.image.model import (
-    FORMATS,
     MAX_PIXELS,
     Image,
     Info,
     Pixels,
     Structure,
+    check_sides,
     check_size,
 )
 from upscale.image.rows import check_values, strips, upright
@@ -212,7 +212,7 @@ def _stored(name: str, data: Data) -> _Stored:
     from upscale.image import vips
 
     structure: Structure = _codec(name).structure(data)
-    _check_sides(name, structure.size or (0, 0))
+    check_sides(name, structure.size or (0, 0))
     with vips.opened(name, data, structure) as picture:
         metadata, channels, dtype = structure.metadata, picture.bands, vips.dtype_of(picture)
         if picture.interpretation == "cmyk" and channels == 4:
@@ -223,15 +223,6 @@ def _stored(name: str, data: Data) -> _Stored:
         depth = dtype.itemsize * 8
         info = Info(name, *size, depth, channels, structure.frames, structure.kind, metadata)
         return _Stored(info, structure, picture.bands, dtype)
-
-
-def _check_sides(name: str, size: tuple[int, int]) -> None:
-    most = FORMATS[name].max_side
-    if max(size) > most:
-        raise ImageError(
-            f"this {name.upper()} is {size[0]} x {size[1]}, and at most {most} "
-            "pixels a side can be read; cut it, or convert it to TIFF"
-        )
 
 
 def _rows(
@@ -273,7 +264,7 @@ def _looked(name: str, data: bytes) -> tuple[Info, Callable[[], Image | bytes]]:
         info, decoder = _codec(name).look(data)
     else:
         info, decoder = _codec("pillow").look(name, data)
-    _check_sides(name, (info.width, info.height))
+    check_sides(name, (info.width, info.height))
     return info, decoder
 
 

@@ -103,7 +103,7 @@ def _packed(strip: Pixels) -> bytes:
         left = strip[:, :-1]
         strip = strip.copy()
         strip[:, 1:] -= left
-    ordered = np.ascontiguousarray(strip, strip.dtype.newbyteorder(ORDER))
+    ordered = np.ascontiguousarray(strip, strip.dtype.newbyteorder("<"))
     return zlib.compress(ordered.data.cast("B"), LEVELS[strip.dtype.itemsize])
 
 
@@ -113,8 +113,8 @@ def _storage(
     """The tags that say how pixels are stored, but where."""
     height, width, channels = shape
     directory: Directory = {
-        Tag.WIDTH: tags.long(width, ORDER),
-        Tag.HEIGHT: tags.long(height, ORDER),
+        Tag.WIDTH: (tags.short if width < 65536 else tags.long)(width, ORDER),
+        Tag.HEIGHT: (tags.short if height < 65536 else tags.long)(height, ORDER),
         Tag.BITS: tags.short([dtype.itemsize * 8] * channels, ORDER),
         Tag.COMPRESSION: tags.short(DEFLATE, ORDER),
         Tag.PHOTOMETRIC: tags.short(5 if cmyk else 1 if channels < 3 else 2, ORDER),
@@ -174,8 +174,8 @@ def _scaled(
                 values[i] = (values[i] + middle) * scale[i % 6] - middle
         return tags.double(values, ORDER)
     if tag == 42112:
-        text = STATISTICS.sub(b"", entry.value)
-        return TagValue(tags.ASCII, len(text), text)
+        kept = STATISTICS.sub(b"", entry.value)
+        return TagValue(tags.ASCII, len(kept), kept)
     if tag == exif.DESCRIPTION and b"<OME" in entry.value.replace(b"<ome:OME", b"<OME"):
         text = _ome(entry.value.rstrip(b"\0").decode("utf-8", "replace"), scale, size)
         return tags.ascii_entry(text)
@@ -202,11 +202,9 @@ def _ome(text: str, scale: tuple[float, float], size: tuple[int, int]) -> str:
         tag = match[0]
         for axis, length, factor in zip("XY", size, scale, strict=True):
             tag = re.sub(rf'(\sSize{axis}=")[^"]*', rf"\g<1>{length}", tag)
-            tag = re.sub(
-                rf'(\sPhysicalSize{axis}=")([-+.\deE]+)',
-                lambda m, factor=factor: f"{m[1]}{float(m[2]) / factor:.12g}",
-                tag,
-            )
+            if physical := re.search(rf'\sPhysicalSize{axis}="([-+.\deE]+)"', tag):
+                smaller = f"{float(physical[1]) / factor:.12g}"
+                tag = tag[: physical.start(1)] + smaller + tag[physical.end(1) :]
         return re.sub(r'(\sBigEndian=")[^"]*', r"\g<1>false", tag)
 
     return OME_FILES.sub("", OME_PIXELS.sub(pixels, text))

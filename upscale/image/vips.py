@@ -232,7 +232,7 @@ def _bare_tiff(shape: Shape, dtype: np.dtype[Any], cmyk: bool) -> bytes:
     height, width, channels = shape
     tall, row = strip_rows(shape, dtype), width * channels * dtype.itemsize
     sizes = [min(tall, height - y) * row for y in range(0, height, tall)]
-    directory = {
+    directory: tags.Directory = {
         Tag.WIDTH: tags.long(width, "<"),
         Tag.HEIGHT: tags.long(height, "<"),
         Tag.BITS: tags.short([dtype.itemsize * 8] * channels, "<"),

@@ -9,6 +9,7 @@ import html
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 NAMESPACE = "urn:upscale:provenance:"
@@ -30,10 +31,10 @@ DIMENSIONS = (
     ("tiff:ImageWidth", "exif:PixelXDimension"),
     ("tiff:ImageLength", "exif:PixelYDimension"),
 )
-PANORAMA = (  # of Google's Photo Sphere: in pixels of the picture
-    ("FullPanoWidthPixels", "CroppedAreaImageWidthPixels", "CroppedAreaLeftPixels"),
-    ("FullPanoHeightPixels", "CroppedAreaImageHeightPixels", "CroppedAreaTopPixels"),
-)
+PANORAMA = [  # of Google's Photo Sphere: in pixels of the picture
+    [f"GPano:{name}Pixels" for name in (f"FullPano{a}", f"CroppedAreaImage{a}", f"CroppedArea{b}")]
+    for a, b in (("Width", "Left"), ("Height", "Top"))
+]
 THUMBNAILS = ("<xmp:Thumbnails>", "</xmp:Thumbnails>")
 OURS = ('<rdf:Description rdf:about=""\n    xmlns:upscale="', "/>")
 
@@ -83,16 +84,15 @@ def corrected(packet: bytes, size: tuple[int, int], ratio: tuple[float, float]) 
     text = read(packet)
     if text is None:
         return packet
-    for names, value in zip(DIMENSIONS, size, strict=True):
-        for name in names:
-            text = _set(text, name, lambda _, value=value: str(value))  # type: ignore[misc]
-    for names, factor in zip(PANORAMA, ratio, strict=True):
-        for name in names:
-            text = _set(text, f"GPano:{name}", lambda old, f=factor: _scaled(old, f))  # type: ignore[misc]
+    for axis, (name, factor) in enumerate(zip(DIMENSIONS, ratio, strict=True)):
+        for each in name:
+            text = _set(text, each, lambda _, axis=axis: str(size[axis]))  # type: ignore[misc]
+        for each in PANORAMA[axis]:
+            text = _set(text, each, partial(_scaled, factor))
     return text.encode()
 
 
-def _scaled(value: str, factor: float) -> str:
+def _scaled(factor: float, value: str) -> str:
     try:
         return str(round(float(value) * factor))
     except ValueError:
