@@ -30,6 +30,7 @@ from upscale.image import (
     tags,
     xmp,
 )
+from upscale.image.fit import losses
 
 PICTURES = Path(__file__).parents[1] / "data" / "pictures"
 RECORD = {
