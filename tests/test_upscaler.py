@@ -194,6 +194,8 @@ def test_the_result_says_how_it_was_made(duo: Upscaler) -> None:
     assert values["seconds"] >= values["network_seconds"] > 0
     del values["seconds"], values["network_seconds"], values["weights"]
     assert values == {
+        "status": "ok",
+        "error": None,
         "model": "duo",
         "alpha": 0.8,
         "denoise": None,

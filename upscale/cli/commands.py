@@ -86,7 +86,7 @@ def _with_axes(args: list[str]) -> list[str]:
     """``--seamless=xy`` for a ``--seamless`` that no axis follows: typer has no optional values."""
     end = args.index("--") if "--" in args else len(args)
     given = list(args)
-    for at, (word, following) in enumerate(zip(args, [*args[1:], ""], strict=True)):
+    for at, (word, following) in enumerate(zip(args, [*args[1:], ""], strict=False)):
         if at < end and word == "--seamless" and following not in ("x", "y", "xy"):
             given[at] = "--seamless=xy"
     return given

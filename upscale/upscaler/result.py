@@ -81,7 +81,9 @@ class Result:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields by name, ready for JSON."""
-        return {name: value for name, value in vars(self).items() if name != "data"}
+        return {
+            name: value for name, value in vars(self).items() if name not in ("data", "is_fatal")
+        }
 
     def line(self) -> str:
         """The line of a report: ASCII JSON, with its newline."""
