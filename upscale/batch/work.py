@@ -47,7 +47,6 @@ from upscale.upscaler import (
     encoded,
     encoding_of,
     goes_by_rows,
-    process_pages,
     same_format,
     save,
     to_file,
@@ -225,6 +224,8 @@ class Worker:
         is_pipe: bool,
     ) -> Result:
         """Enlarge page after page, or the pictures of a stream."""
+        from upscale.upscaler import process_pages  # most files hold one picture
+
         encoding = encoding_of(settings)
         return process_pages(
             reader,

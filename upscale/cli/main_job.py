@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, TextIO
 from upscale.batch.inputs import STDIN
 from upscale.batch.plan import load
 from upscale.batch.task import STDOUT
-from upscale.cli import watching
 from upscale.cli.console import Console, beside_bars
 from upscale.cli.interrupt import signals
 from upscale.cli.job import MainJob, Summary
@@ -65,6 +64,8 @@ def execute(job: MainJob, command: CommandOptions) -> int:
     """Do the job; return the exit status."""
     _check_streams(job, command)
     if command.watch:
+        from upscale.cli import watching
+
         watching.check(job)
     console, started, summary = command.console, time.monotonic(), Summary()
     sources = job.discover()

@@ -16,7 +16,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from upscale.models.base import Config, Network
-from upscale.models.layers import enlarge_traced
 from upscale.resample import resize
 from upscale.tiling import is_traced
 
@@ -64,6 +63,8 @@ class SRCNN(Network):
     def forward(self, lr: Tensor) -> Tensor:
         """(N, channels, H, W) in [0, 1] to (N, channels, scale*H, scale*W); Y comes as Y / 255."""
         if is_traced():
+            from upscale.models.layers import enlarge_traced
+
             return self.refine(enlarge_traced(lr, self.scale))
         size = (lr.shape[-2] * self.scale, lr.shape[-1] * self.scale)
         return self.refine(resize(lr, size))
