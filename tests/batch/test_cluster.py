@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from tests.checkpoints.ncnn_models import written
+from tests.checkpoints.nets import esrgan
 from tests.conftest import Finished, only_pictures, png
 
 pytestmark = pytest.mark.skipif(
@@ -34,6 +36,28 @@ def workers_of(ray: Any) -> list[int]:
     """Processes of Ray's workers that hold a model."""
     found = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True)
     return [int(line.split()[0]) for line in found.stdout.splitlines() if "ray::Worker" in line]
+
+
+def test_every_checkpoint_of_a_chain_travels(
+    tmp_path: Path, duo: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from upscale import checkpoints
+    from upscale.batch.cluster import pack, unpack
+
+    graph = written(esrgan(), tmp_path / "net.param")  # and its values beside it
+    model = f"bicubic,{duo},{graph},srcnn"
+    weights = pack(model)
+    names = [file for _, _, contents in weights for file in contents]
+    assert names == [
+        *("duo-psnr-x2.safetensors", "duo-gan-x2.safetensors"),
+        *("net.param", "net.bin"),
+    ]
+    monkeypatch.setenv("UPSCALE_CACHE", "")  # put back at the end
+    first, second, third, fourth = unpack(weights, tmp_path / "there", model).split(",")
+    assert (first, second, fourth) == ("bicubic", duo, "srcnn")
+    assert checkpoints.load(third).sha256 == checkpoints.load(graph).sha256
+    assert checkpoints.load(third).path == tmp_path / "there" / "weights" / "net.param"
+    assert len(checkpoints.select(duo)) == 2
 
 
 def test_the_first_failure_ends_the_run(tmp_path: Path) -> None:

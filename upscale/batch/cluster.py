@@ -24,34 +24,43 @@ from upscale.batch.pool import POLL_SECONDS, Run, TaskProgress
 from upscale.batch.task import STDOUT, Task
 from upscale.batch.work import Stopped, Worker, failed
 from upscale.checkpoints import WeightsFile, families, select, update_index
-from upscale.checkpoints.names import normal
+from upscale.checkpoints.names import BICUBIC, chain_of, normal
 from upscale.errors import UsageError
 from upscale.settings import RunOptions
 from upscale.upscaler import Result, load_settings, process
 
 ATTEMPTS = 3
 
-Weights = list[tuple[WeightsFile, bytes]]  # of checkpoints that another machine may not have
+# of checkpoints that another machine may not have: the model, the row, the files by name
+Weights = list[tuple[str, WeightsFile, dict[str, bytes]]]
 
 
 def pack(model: str) -> Weights:
-    """Pack the checkpoints that a model is made of; what is embedded is everywhere."""
-    rows = families().get(normal(model)) or select(model)
-    return [(entry, entry.path.read_bytes()) for entry in rows if entry.origin != "embedded"]
+    """Pack the checkpoints of a chain of models; what is embedded is everywhere."""
+    packed: Weights = []
+    for name in chain_of(model):
+        rows = families().get(normal(name)) or (select(name) if normal(name) != BICUBIC else ())
+        packed += [
+            (name, entry, {path.name: path.read_bytes() for path in entry.paths})
+            for entry in rows
+            if entry.origin != "embedded"
+        ]
+    return packed
 
 
 def unpack(weights: Weights, folder: Path, model: str) -> str:
     """Make the checkpoints known to this process; return the model's name here."""
-    for entry, content in weights:
-        path = folder / "weights" / entry.file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+    target, named = folder / "weights", {}
+    for name, entry, contents in weights:
+        target.mkdir(parents=True, exist_ok=True)
+        for file, content in contents.items():
+            (target / file).write_bytes(content)
         if entry.origin == "file":
-            return str(path)
-        update_index(path.parent, entry)
-    if weights:
-        os.environ["UPSCALE_CACHE"] = str(folder)
-    return model
+            named[name] = str(target / entry.file)
+        else:
+            update_index(target, entry)
+            os.environ["UPSCALE_CACHE"] = str(folder)
+    return ",".join(named.get(name, name) for name in chain_of(model))
 
 
 def use_threads(count: int) -> None:

@@ -108,6 +108,12 @@ class WeightsFile:
         return found
 
     @property
+    def paths(self) -> list[Path]:
+        """The file, and beside an ncnn graph the values that belong to it."""
+        graph, values = self.path.suffix.lower() == ".param", self.path.with_suffix(".bin")
+        return [self.path, values] if graph and values.is_file() else [self.path]
+
+    @property
     def remedy(self) -> str:
         """What to do when the file is not the recorded one."""
         if self.origin == "cached":

@@ -21,13 +21,12 @@ from upscale.checkpoints.checkpoint import Checkpoint, CheckpointInfo, Hints, So
 from upscale.checkpoints.files import to_convert
 from upscale.checkpoints.index import WeightsFile, find, select
 from upscale.checkpoints.loading import load_safetensors
-from upscale.checkpoints.names import normal
+from upscale.checkpoints.names import BICUBIC, normal
 from upscale.errors import ArchitectureError, UsageError
 from upscale.models import network_class
 from upscale.settings import DEFAULT_DENOISE
 
 DEFAULT_ALPHA = 0.8
-BICUBIC = "bicubic"  # the model that is no network and has no file
 TOLERANCE = 1e-6  # of the sum of the weights
 
 

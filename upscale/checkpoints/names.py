@@ -10,6 +10,7 @@ from typing import Literal
 Role = Literal["", "psnr", "gan", "real-psnr", "real-gan"]
 CLEAN: tuple[Role, Role] = ("psnr", "gan")  # trained on clean pictures; alpha walks between them
 REAL: tuple[Role, Role] = ("real-psnr", "real-gan")  # the same for pictures as people have them
+BICUBIC = "bicubic"  # the model that is no network and has no file
 SUFFIXES = (".safetensors", ".pth", ".pt", ".tar", ".ckpt", ".bin", ".mat", ".param", ".onnx")
 
 
