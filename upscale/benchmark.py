@@ -13,7 +13,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -53,30 +53,17 @@ PAPER: dict[str, tuple[str, dict[str, Any]]] = {
 
 @dataclass(frozen=True)
 class Timing:
-    """One form of a network on one size of picture.
+    """One form of a network on one size of picture; ready for JSON by :func:`dataclasses.asdict`.
 
-    Attributes:
-        model: Name of the model.
-        backend: ``plain`` or ``upscale``.
-        device: Where it ran.
-        dtype: In which precision.
-        threads: CPU threads.
-        lr_height: Rows of the input.
-        lr_width: Columns of the input.
-        tile: Useful side of the tiles; None: whole.
-        seconds_median: Of the rounds.
-        seconds_min: Of the rounds.
-        seconds_max: Of the rounds.
-        rounds: How many.
-        gflops: Billions of multiplications and additions a second that the picture needs.
-        share_of_ceiling: ``gflops`` over those of a large matrix product in the same precision
-            (float32 where the device only emulates it), the fastest of one a round.
-        ratio_to_reference: Median of the plain form in float32 over this median.
-        max_abs_diff: Largest difference to the plain form's result; full scale is 1.
-        peak_rss_mib: Most memory that the process held during the form's first run.
-        form: Which form of the network ran.
-        max_rel_diff: ``max_abs_diff`` over the largest absolute value of the plain form's result.
-        seconds_per_megapixel: ``seconds_median`` over the million pixels of the input.
+    ``backend`` is ``plain`` or ``upscale`` and ``form`` the form of the network that ran; ``tile``
+    the useful side of the tiles, None for a picture that ran whole. ``gflops`` are the billions of
+    multiplications and additions that the picture needs, a second, and ``share_of_ceiling`` is
+    theirs of a large matrix product's in the same precision (float32 where the device only emulates
+    it), the fastest of one a round. ``ratio_to_reference`` is the median of the plain form in
+    float32 over this median. ``max_abs_diff`` is the largest difference to the plain form's result
+    (full scale is 1) and ``max_rel_diff`` the same over that result's largest absolute value;
+    ``peak_rss_mib`` what the process held at most during the form's first run, and
+    ``seconds_per_megapixel`` the median over the million pixels of the input.
     """
 
     model: str
@@ -100,24 +87,14 @@ class Timing:
     max_rel_diff: float
     seconds_per_megapixel: float
 
-    def to_dict(self) -> dict[str, Any]:
-        """The fields by name, ready for JSON."""
-        return asdict(self)
-
 
 @dataclass
 class Form:
-    """A form of a network that can run, and what its runs on the picture in hand took.
+    """A form of a network that can run, with what its runs on the picture in hand gave.
 
-    Attributes:
-        backend: ``plain`` or ``upscale``.
-        dtype: The precision asked for.
-        work: Runs a picture; gives (1, channels, scale·H, scale·W) float32 on the CPU.
-        form: Its name.
-        report: Of the engine's last run.
-        result: Of the first run, which does not count.
-        peak_mib: Of the first run.
-        seconds: Of the rounds.
+    ``work`` makes (1, channels, scale·H, scale·W) float32 on the CPU of a picture. The first run
+    leaves ``result`` and ``peak_mib`` and does not count; each round leaves its ``seconds``;
+    ``report`` is the engine's of its last run.
     """
 
     backend: str

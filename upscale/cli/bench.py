@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -96,7 +97,7 @@ def bench(
         model or [], size, backend or [], device, dtype.split(","), tile.split(","), rounds, threads
     )
     if json:
-        show_json(timing.to_dict() for timing in timings)
+        show_json(asdict(timing) for timing in timings)
     else:
         show_table(COLUMNS, list(timings))
 

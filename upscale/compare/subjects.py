@@ -12,7 +12,7 @@ import numpy as np
 from upscale.compare.figures import Pixels
 from upscale.errors import DataError, UsageError
 from upscale.evaluate.against import partner
-from upscale.evaluate.pictures import pictures_called, read_rgb
+from upscale.evaluate.pictures import file_called, read_rgb
 from upscale.evaluate.protocol import to_pixels, to_tensor
 from upscale.resample import resize_uint8
 
@@ -171,9 +171,10 @@ def hr_path(hr: Path, lr: Path, scale: int) -> Path:
     if not hr.is_dir():
         return hr
     bare = re.sub(f"({_TAILS.format(scale=scale)})$", "", lr.stem)
-    for path in pictures_called(hr, (lr.stem, bare), lr.suffix):
-        return path
-    raise DataError(f"{str(hr)!r} holds no ground truth for {lr.name!r}: name it {bare}.png")
+    path = file_called([hr], (lr.stem, bare), lr)
+    if path is None:
+        raise DataError(f"{str(hr)!r} holds no ground truth for {lr.name!r}: name it {bare}.png")
+    return path
 
 
 def _made_small(

@@ -18,7 +18,7 @@ import torch
 from upscale import metrics, perceptual
 from upscale.errors import DataError, ImageError
 from upscale.evaluate.candidates import BICUBIC, Bicubic, Candidate
-from upscale.evaluate.pictures import PictureSet, named, pictures_called, read_rgb, size_of
+from upscale.evaluate.pictures import PictureSet, file_called, named, read_rgb, size_of
 from upscale.evaluate.protocol import Pixels, border_of, to_tensor
 from upscale.evaluate.scores import for_json, means
 
@@ -149,7 +149,7 @@ def partner(theirs: Path, path: Path, scale: int) -> Path:
         DataError: It is missing, has another size, or is too small.
     """
     stems = [path.stem + tail.format(scale=scale) for tail in _TAILS]
-    result = next(pictures_called(theirs, stems, path.suffix), None)
+    result = file_called([theirs], stems, path)
     if result is None:
         raise DataError(
             f"{str(theirs)!r} holds no result for {path.name!r}: name it {path.stem}.png"

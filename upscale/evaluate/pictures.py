@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -113,11 +114,17 @@ def named(path: Path, error: UpscaleError) -> UpscaleError:
     return error if str(path) in text else type(error)(f"{str(path)!r}: {text}")
 
 
-def pictures_called(folder: Path, stems: Sequence[str], suffix: str) -> Iterator[Path]:
-    """The files of a folder that have one of some names, with ``suffix`` or as a picture has."""
-    extensions = [suffix, *(f".{e}" for f in FORMATS.values() for e in f.extensions)]
-    paths = (folder / f"{stem}{extension}" for stem in stems for extension in extensions)
-    return (path for path in paths if path.is_file())
+def file_called(folders: Sequence[Path], stems: Sequence[str], like: Path) -> Path | None:
+    """The first file in one of ``folders`` by one of some names, with any extension of a picture.
+
+    The extension of ``like`` comes first, and ``like`` itself does not count.
+    """
+    extensions = [like.suffix, *(f".{e}" for f in FORMATS.values() for e in f.extensions)]
+    for folder, stem, extension in product(folders, stems, extensions):
+        path = folder / f"{stem}{extension}"
+        if path.is_file() and path.resolve() != like.resolve():
+            return path
+    return None
 
 
 def lr_path(lr_dir: Path, hr: Path, set_name: str, scale: int) -> Path:
@@ -130,17 +137,16 @@ def lr_path(lr_dir: Path, hr: Path, set_name: str, scale: int) -> Path:
     Raises:
         DataError: There is none.
     """
-    stems = [f"{hr.stem}{tail}" for tail in (f"x{scale}", f"_x{scale}", f"-x{scale}")]
-    stems += [f"{hr.stem}_LRBI_x{scale}", hr.stem]
-    for folder in (lr_dir / set_name, lr_dir):
-        for place in (folder / f"X{scale}", folder / f"x{scale}", folder):
-            for path in pictures_called(place, stems, hr.suffix):
-                if not path.samefile(hr):
-                    return path
-    raise DataError(
-        f"{str(lr_dir)!r} holds no low-resolution picture for {hr.name!r} at x{scale}: "
-        f"name it {stems[0]}.png"
-    )
+    tails = (f"x{scale}", f"_x{scale}", f"-x{scale}", f"_LRBI_x{scale}", "")
+    stems = [f"{hr.stem}{tail}" for tail in tails]
+    roots, parts = (lr_dir / set_name, lr_dir), (f"X{scale}", f"x{scale}", ".")
+    path = file_called([root / part for root in roots for part in parts], stems, hr)
+    if path is None:
+        raise DataError(
+            f"{str(lr_dir)!r} holds no low-resolution picture for {hr.name!r} at x{scale}: "
+            f"name it {stems[0]}.png"
+        )
+    return path
 
 
 def check(sets: Sequence[PictureSet], scale: int, lr_dir: Path | None = None) -> None:
