@@ -7,16 +7,16 @@ import json
 import math
 import os
 import signal
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from upscale.errors import CheckpointError, DataError, OutputError
@@ -29,6 +29,7 @@ from upscale.training.data import (
     PIECE,
     SHARDS,
     Batch,
+    Pixels,
     Shards,
     crop_side,
     cut_batch,
@@ -46,6 +47,7 @@ from upscale.training.variational import VariationalObjective
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.ndjson"
+LOG_EVERY = 100  # steps
 DRAWS = 8  # of a network with noise, whose mean is watched
 FLOOR = 0.02  # share of the learning rate that the cosine ends at
 
@@ -104,17 +106,6 @@ class Trained:
     seconds: float
 
 
-class _Stop:
-    """Set by SIGTERM or Ctrl-C; the loop looks at it after every step."""
-
-    def __init__(self) -> None:
-        self.asked = False
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        del number, frame
-        self.asked = True
-
-
 def build_network(recipe: Recipe, weights: dict[str, Tensor] | None = None) -> Network:
     """The recipe's network with its initial weights, or with what fits of ``weights``.
 
@@ -160,7 +151,7 @@ def rate_at(recipe: Recipe, step: int) -> float:
 
 
 def train(
-    recipe: Recipe, run: RunSettings, report: Callable[[LogLine], None] = lambda progress: None
+    recipe: Recipe, run: RunSettings, report: Callable[[LogLine], None] = lambda line: None
 ) -> Trained:
     """Run a recipe to its end, to ``run.minutes``, or to a signal; always leave a checkpoint.
 
@@ -171,7 +162,8 @@ def train(
     """
     keep_large_blocks()
     run.out.mkdir(parents=True, exist_ok=True)
-    if not run.resume and (run.out / CHECKPOINT).exists():
+    checkpoint = run.out / CHECKPOINT
+    if not run.resume and checkpoint.exists():
         raise OutputError(
             f"{run.out}: holds a run already; add --resume to go on, or choose another --out"
         )
@@ -180,12 +172,46 @@ def train(
     if run.device.type == "cpu":
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     objective = make_objective(recipe, run, network, ema)
-    step, seconds = 0, 0.0
+    step, before = 0, 0.0
     if run.resume:
-        step, seconds = _restore(run.out / CHECKPOINT, recipe, network, ema, objective)
+        step, before = _restore(checkpoint, recipe, network, ema, objective)
     make = batch_maker(recipe, run)
     watched = load_watched(run.watch, recipe.scale, recipe.degradation) if run.watch else []
-    return _loop(recipe, run, report, (network, ema, objective), make, watched, step, seconds)
+    started = saved = now = time.monotonic()
+    with _signals() as asked:
+        for batch in prefetch(make, step, recipe.steps):
+            losses = objective.step(batch, rate_at(recipe, step))
+            _average(ema, network, recipe.ema, step)
+            step += 1
+            now = time.monotonic()
+            late = run.minutes is not None and now - started > 60 * run.minutes
+            ending = step == recipe.steps or asked.is_set() or late
+            look = bool(watched) and (step % run.watch_every == 0 or ending)
+            value = watch(ema, watched, run.device) if look else None
+            line = LogLine(step, recipe.steps, losses, value, before + now - started)
+            report(line)
+            if look or step % LOG_EVERY == 0:
+                with (run.out / LOG).open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(asdict(line)) + "\n")
+            if ending or now - saved > run.save_every:
+                _save(checkpoint, recipe, network, ema, objective, line)
+                saved = now
+            if ending:
+                break
+    return Trained(ema, step, step == recipe.steps, before + now - started)
+
+
+@contextmanager
+def _signals() -> Iterator[threading.Event]:
+    """An event that SIGTERM and Ctrl-C set; the loop looks at it after every step."""
+    asked = threading.Event()
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    previous = {n: signal.signal(n, lambda *_: asked.set()) for n in numbers}
+    try:
+        yield asked
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def batch_maker(recipe: Recipe, run: RunSettings) -> Callable[[int], Batch]:
@@ -208,46 +234,6 @@ def batch_maker(recipe: Recipe, run: RunSettings) -> Callable[[int], Batch]:
     return lambda step: make_batch(pieces, degradation=recipe.degradation, step=step, **cut)
 
 
-def _loop(
-    recipe: Recipe,
-    run: RunSettings,
-    report: Callable[[LogLine], None],
-    parts: tuple[Network, Network, Objective],
-    make: Callable[[int], Batch],
-    watched: Sequence[tuple[Tensor, Tensor]],
-    first: int,
-    before: float,
-) -> Trained:
-    network, ema, objective = parts
-    started = saved = time.monotonic()
-    step = first
-    stop = _Stop()
-    previous = {s: signal.signal(s, stop) for s in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        for batch in prefetch(make, first, recipe.steps):
-            losses = objective.step(batch, rate_at(recipe, step))
-            _average(ema, network, recipe.ema, step)
-            step += 1
-            now = time.monotonic()
-            late = run.minutes is not None and now - started > 60 * run.minutes
-            ending = step == recipe.steps or stop.asked or late
-            look = bool(watched) and (step % run.watch_every == 0 or ending)
-            value = watch(ema, watched, run.device) if look else None
-            progress = LogLine(step, recipe.steps, losses, value, before + now - started)
-            report(progress)
-            if look or step % 100 == 0:
-                _log(run.out / LOG, progress)
-            if ending or now - saved > run.save_every:
-                _save(run.out / CHECKPOINT, recipe, network, ema, objective, progress)
-                saved = now
-            if ending:
-                break
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-    return Trained(ema, step, step == recipe.steps, before + time.monotonic() - started)
-
-
 @torch.no_grad()
 def _average(ema: Network, network: Network, decay: float, step: int) -> None:
     """Moving average of the weights, shorter at the beginning."""
@@ -268,7 +254,7 @@ def load_watched(
         shards = Shards(folder, scale)
         return [(_levels(lr), _levels(sr)) for lr, _, sr in (shards[k] for k in range(len(shards)))]
     pairs = []
-    for number, hr in enumerate(load_pictures_whole(folder)):
+    for number, hr in enumerate(load_pictures(folder, 1, whole=True)):
         pair = make_pair(hr, scale, "edsr")
         lr, truth = pair.lr.float(), pair.hr.float()
         if degradation != "bicubic":
@@ -278,14 +264,9 @@ def load_watched(
     return pairs
 
 
-def _levels(pixels: NDArray[np.uint8]) -> Tensor:
+def _levels(pixels: Pixels) -> Tensor:
     """(H, W, 3) to (1, 3, H, W) float32, the same values."""
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float()
-
-
-def load_pictures_whole(folder: Path) -> list[NDArray[np.uint8]]:
-    """Every picture below ``folder`` as one array."""
-    return load_pictures(folder, 1, whole=True)
 
 
 @torch.no_grad()
@@ -310,25 +291,20 @@ def mean_of_draws(network: Network, lr: Tensor) -> Tensor:
     return total / DRAWS
 
 
-def _log(path: Path, progress: LogLine) -> None:
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(asdict(progress)) + "\n")
-
-
 def _save(
     path: Path,
     recipe: Recipe,
     network: Network,
     ema: Network,
     objective: Objective,
-    progress: LogLine,
+    line: LogLine,
 ) -> None:
     """Write the checkpoint under a temporary name, flush, rename: there is always a whole one."""
     state = {
         "recipe": recipe.name,
         "settings": repr(recipe),
-        "step": progress.step,
-        "seconds": progress.seconds,
+        "step": line.step,
+        "seconds": line.seconds,
         "network": network.state_dict(),
         "ema": ema.state_dict(),
         "objective": objective.state(),
