@@ -105,20 +105,19 @@ def train(
             "HR_DIR (--list shows the recipes)"
         )
     from upscale.training.release import prepare, run_recipe
+    from upscale.training.trainer import RunSettings
 
-    plan, run = prepare(
-        recipe,
+    run = RunSettings(
         data=data,
-        out=out,
-        steps=steps,
+        out=out or Path("runs") / Path(recipe).stem,
         pairs=pairs,
         device=_device(device, threads),
         resume=resume,
         minutes=minutes,
-        watch_folder=watch,
-        start_from=start_from,
+        watch=watch,
         perceptual_weights=perceptual_weights,
     )
+    plan, run = prepare(recipe, run, steps=steps, start_from=start_from)
     with _bar(Console(quiet), plan.name, plan.steps) as report:
         done = run_recipe(plan, run, folder=release, data_note=data_note, report=report)
     return _finish(Console(quiet), run.out, plan.name, done)

@@ -49,9 +49,7 @@ def starting_weights(recipe: Recipe, start_from: str | None) -> dict[str, torch.
         CheckpointError: It is missing or damaged.
     """
     name = recipe.start_from if start_from is None else start_from
-    if not name:
-        return None
-    return load(name).state
+    return load(name).state if name else None
 
 
 def run_recipe(
@@ -60,7 +58,7 @@ def run_recipe(
     *,
     folder: Path | None = None,
     data_note: str = "",
-    report: Callable[[LogLine], None] = lambda progress: None,
+    report: Callable[[LogLine], None] = lambda line: None,
 ) -> Released:
     """Train, and when the recipe is finished write its files into ``folder`` (None: the run's own).
 
@@ -111,32 +109,21 @@ def release(
             reason = f"{kept} scores {before:.3f} dB, this run {score:.3f} dB; it stays"
             return Released(None, outcome, score, reason)
     folder.mkdir(parents=True, exist_ok=True)
-    saved = save(
-        kept,
-        outcome.network,
-        _metadata(recipe, outcome, score, data_note),
-        half=True,
-        overwrite=True,
-    )
-    kind = "" if recipe.degradation == "bicubic" else f"_{recipe.degradation}"
-    scores = {} if score is None else {f"set5{kind}_psnr_y": round(score, 3)}
-    update_index(folder, _entry(recipe, saved, outcome, scores, data_note))
+    info = _info(recipe, outcome, score, data_note)
+    saved = save(kept, outcome.network, info, half=True, overwrite=True)
+    damage = "" if recipe.degradation == "bicubic" else f"_{recipe.degradation}"
+    scores = {} if score is None else {f"set5{damage}_psnr_y": round(score, 3)}
+    update_index(folder, _row(recipe, saved, outcome, scores, data_note))
     write_card(folder / CARDS, recipe.name, card(recipe, outcome, score, data_note))
     return Released(saved, outcome, score)
 
 
 def copy_in_half(outcome: Trained) -> Trained:
     """The outcome with weights rounded to float16, as they are stored."""
-    network = build(
-        Checkpoint(
-            architecture=outcome.network.architecture,
-            config=outcome.network.config,
-            state={
-                k: v.detach().cpu().half().float() for k, v in outcome.network.state_dict().items()
-            },
-        )
-    )
-    return replace(outcome, network=network)
+    network = outcome.network
+    state = {k: v.detach().cpu().half().float() for k, v in network.state_dict().items()}
+    rounded = Checkpoint(network.architecture, network.config, state)
+    return replace(outcome, network=build(rounded))
 
 
 def _score(outcome: Trained, recipe: Recipe, run: RunSettings) -> float | None:
@@ -146,9 +133,7 @@ def _score(outcome: Trained, recipe: Recipe, run: RunSettings) -> float | None:
     return watch(outcome.network.to(run.device), pairs, run.device)
 
 
-def _metadata(
-    recipe: Recipe, outcome: Trained, score: float | None, data_note: str
-) -> CheckpointInfo:
+def _info(recipe: Recipe, outcome: Trained, score: float | None, note: str) -> CheckpointInfo:
     training = {
         "steps": outcome.step,
         "seconds": round(outcome.seconds),
@@ -162,13 +147,13 @@ def _metadata(
         date=datetime.now(UTC).date().isoformat(),
         license=LICENSE,
         recipe=recipe.name,
-        data=data_note,
+        data=note,
         degradation=recipe.degradation,
         training=json.dumps(training),
     )
 
 
-def _entry(
+def _row(
     recipe: Recipe, saved: Saved, outcome: Trained, scores: dict[str, float], data_note: str
 ) -> WeightsFile:
     return WeightsFile(
@@ -208,6 +193,8 @@ def card(recipe: Recipe, outcome: Trained, score: float | None, data_note: str) 
     parameters = sum(p.numel() for p in outcome.network.parameters())
     patch = f"{recipe.patch}x{recipe.patch}"
     network = f"{MODELS[recipe.architecture]}, {parameters:,} parameters, x{recipe.scale}"
+    clean = recipe.degradation == "bicubic"
+    watched = "Set5, Y PSNR" if clean else f"Set5 damaged by `{recipe.degradation}`, Y PSNR"
     rows = [
         ("network", network),
         ("data", data_note or "not recorded"),
@@ -217,16 +204,10 @@ def card(recipe: Recipe, outcome: Trained, score: float | None, data_note: str) 
         *([("mix", f"{recipe.mix:.0%} of the trained net")] if recipe.mix < 1 else []),
         ("hardware", hardware()),
         ("time", f"{outcome.seconds / 60:.0f} minutes"),
-        (_watched(recipe), "not measured" if score is None else f"{score:.2f} dB"),
+        (watched, "not measured" if score is None else f"{score:.2f} dB"),
         ("again with", f"`upscale train {recipe.name} --data DIR`"),
     ]
     return "\n".join(["| | |", "|---|---|", *(f"| {k} | {v} |" for k, v in rows)])
-
-
-def _watched(recipe: Recipe) -> str:
-    """What the score of a card is of."""
-    clean = recipe.degradation == "bicubic"
-    return "Set5, Y PSNR" if clean else f"Set5 damaged by `{recipe.degradation}`, Y PSNR"
 
 
 def write_card(path: Path, name: str, text: str) -> None:
@@ -247,48 +228,35 @@ def write_card(path: Path, name: str, text: str) -> None:
 
 
 def prepare(
-    name: str,
-    *,
-    data: Path | None,
-    out: Path | None,
-    steps: int | None = None,
-    pairs: tuple[Path, Path] | None = None,
-    device: torch.device,
-    resume: bool,
-    minutes: float | None,
-    watch_folder: Path | None,
-    start_from: str | None,
-    perceptual_weights: Path | None,
+    name: str, run: RunSettings, *, steps: int | None = None, start_from: str | None = None
 ) -> tuple[Recipe, RunSettings]:
-    """A recipe by name and the run that the options describe.
+    """A recipe by name or file, and its run with the weights to start from.
+
+    Args:
+        name: As :func:`find_recipe` takes it.
+        run: Where and how long it runs.
+        steps: In place of the recipe's; None keeps those.
+        start_from: Weights name or file in place of the recipe's; empty for none.
 
     Raises:
         UsageError: No such recipe, or options that do not fit together.
         CheckpointError: The weights to start from cannot be loaded.
     """
     recipe = find_recipe(name)
-    if minutes is not None and minutes <= 0:
-        raise UsageError(f"--minutes {minutes:g} is not positive; leave it out to run to the end")
+    if run.minutes is not None and run.minutes <= 0:
+        raise UsageError(
+            f"--minutes {run.minutes:g} is not positive; leave it out to run to the end"
+        )
     if steps is not None:
         if steps < 1:
             raise UsageError(f"--steps {steps} is not positive; leave it out for the recipe's own")
         recipe = replace(recipe, steps=steps)
-    run = RunSettings(
-        data=data,
-        out=out or Path("runs") / name,
-        device=device,
-        resume=resume,
-        minutes=minutes,
-        pairs=pairs,
-        watch=watch_folder,
-        weights=None if resume else starting_weights(recipe, start_from),
-        perceptual_weights=perceptual_weights,
-    )
-    return recipe, run
+    weights = None if run.resume else starting_weights(recipe, start_from)
+    return recipe, replace(run, weights=weights)
 
 
-def describe(progress: LogLine) -> str:
+def describe(line: LogLine) -> str:
     """One line of progress for logs."""
-    losses = ", ".join(f"{k} {v:.4g}" for k, v in progress.losses.items())
-    score = "" if progress.psnr is None else f", {progress.psnr:.2f} dB"
-    return f"step {progress.step}/{progress.steps}: {losses}{score}"
+    losses = ", ".join(f"{k} {v:.4g}" for k, v in line.losses.items())
+    score = "" if line.psnr is None else f", {line.psnr:.2f} dB"
+    return f"step {line.step}/{line.steps}: {losses}{score}"
