@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from upscale.image import Pixels
+from upscale.image.fit import divided
 
 STRIP = 32  # rows that are converted at a time
 
@@ -52,5 +53,5 @@ def straight(pixels: Pixels, *, premultiplied: bool) -> tuple[Tensor, Tensor | N
         return x, None
     colour, alpha = x[:, :-1], x[:, -1:].clamp(0, 1)
     if premultiplied:
-        colour = torch.where(alpha > 0, colour / alpha.clamp_min(1e-9), torch.zeros_like(colour))
+        colour = torch.from_numpy(divided(colour.numpy(), alpha.numpy()))
     return colour.contiguous(), alpha.contiguous()

@@ -153,13 +153,17 @@ def _too_dark(image: Image, kind: Format) -> bool:
     return bool(profile and profile.is_linear and image.depth == 32 and 32 not in kind.depths)
 
 
+def divided(colour: Pixels, alpha: Pixels) -> Pixels:
+    """Premultiplied colour divided by its alpha, floating; 0 where that is 0."""
+    return np.where(alpha > 0, colour / np.maximum(alpha, 1e-9), 0)
+
+
 def straight(image: Image) -> Image:
     """Colour divided by alpha, where it was multiplied."""
 
     def divide(x: Pixels) -> Pixels:
         alpha = x[:, :, -1:]
-        colour = np.where(alpha > 0, x[:, :, :-1] / np.maximum(alpha, 1e-9), 0)
-        return np.concatenate([colour, alpha], 2)
+        return np.concatenate([divided(x[:, :, :-1], alpha), alpha], 2)
 
     pixels = _changed(image.pixels, divide) if image.has_alpha else image.pixels
     return image.with_pixels(pixels).with_metadata(premultiplied=False)
