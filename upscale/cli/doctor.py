@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import importlib
-import json as json_module
+import importlib.util
 import os
 import platform
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
 from typing import Annotated, Literal
 
 import typer
 
-from upscale.cli.console import printable
 from upscale.cli.startup import quick_imports
+from upscale.cli.table import Column, show_json, show_table
 
 PACKAGES = ("torch", "numpy", "cv2", "PIL", "pyvips", "safetensors", "fsspec", "rich", "typer")
 EXTRAS = {
@@ -24,30 +23,13 @@ EXTRAS = {
     "scipy": "convert",
     "matplotlib": "train",
     "pillow_jxl": "jxl",
-    "onnxruntime": "bench",
-    "openvino": "bench",
+    "onnx": "onnx",
+    "spandrel": "spandrel",
 }
 
+# ok; missing (it is optional); failed (something will not work)
 State = Literal["ok", "missing", "failed"]
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing that was looked at.
-
-    Attributes:
-        part: What it belongs to.
-        name: What it is.
-        state: ``ok``; ``missing`` (it is optional); ``failed`` (something will not work).
-        detail: The version, the amount, or the reason and the remedy.
-    """
-
-    part: str
-    name: str
-    state: State
-    detail: str
-
-
+Check = tuple[str, State, str]  # what, and the version, the amount, or the reason and the remedy
 app = typer.Typer(add_completion=False)
 
 
@@ -57,29 +39,17 @@ def doctor(
 ) -> int:
     """Look at versions, devices, memory, weights, and codecs; exit status 1 if one fails."""
     failed = False
-    part = ""
-    for check in checks():
-        failed |= check.state == "failed"
-        if json:
-            print(json_module.dumps(asdict(check)))
-            continue
-        if check.part != part:
-            part = check.part
-            print(part)
-        print(f"  {check.state:<8}{check.name:<24}{printable(check.detail)}".rstrip())
+    for part in (_versions, _devices, _memory, _weights, _codecs):
+        title, checks = part.__name__.strip("_"), []
+        for name, state, detail in _guarded(part):
+            failed |= state == "failed"
+            if json:
+                show_json([{"part": title, "name": name, "state": state, "detail": detail}])
+            checks.append((state, name, detail))
+        if not json:
+            show_table((Column(title), Column("what"), Column("", wrap=True)), checks)
+            print()
     return 1 if failed else 0
-
-
-def checks() -> Iterator[Check]:
-    """Yield every check, the costly ones last."""
-    from upscale import __version__
-
-    yield Check("versions", "upscale", "ok", __version__)
-    yield Check("versions", "python", "ok", f"{platform.python_version()} ({sys.executable})")
-    yield Check("versions", "system", "ok", platform.platform())
-    yield from _packages()
-    for part in (_devices, _memory, _weights, _codecs):
-        yield from _guarded(part)
 
 
 def _guarded(part: Callable[[], Iterator[Check]]) -> Iterator[Check]:
@@ -87,24 +57,28 @@ def _guarded(part: Callable[[], Iterator[Check]]) -> Iterator[Check]:
     try:
         yield from part()
     except Exception as error:  # noqa: BLE001 - a diagnosis goes on past what is broken
-        message = " ".join(str(error).split())
-        yield Check(part.__name__.strip("_"), type(error).__name__, "failed", message)
+        yield type(error).__name__, "failed", " ".join(str(error).split())
 
 
-def _packages() -> Iterator[Check]:
+def _versions() -> Iterator[Check]:
+    from upscale import __version__
+
+    yield "upscale", "ok", __version__
+    yield "python", "ok", f"{platform.python_version()} ({sys.executable})"
+    yield "system", "ok", platform.platform()
     for name in PACKAGES:
         try:
             with quick_imports():
                 module = importlib.import_module(name)
         except ImportError as error:
-            yield Check("versions", name, "failed", f"{error}; pip install upscale again")
+            yield name, "failed", f"{error}; pip install upscale again"
         else:
-            yield Check("versions", name, "ok", str(getattr(module, "__version__", "")))
+            yield name, "ok", str(getattr(module, "__version__", ""))
     for name, extra in EXTRAS.items():
         if importlib.util.find_spec(name) is None:
-            yield Check("versions", name, "missing", f"optional: pip install 'upscale[{extra}]'")
+            yield name, "missing", f"optional: pip install 'upscale[{extra}]'"
         else:
-            yield Check("versions", name, "ok", f"extra {extra}")
+            yield name, "ok", f"extra {extra}"
 
 
 def _devices() -> Iterator[Check]:
@@ -113,18 +87,18 @@ def _devices() -> Iterator[Check]:
     from upscale.device import choose_device, unused_gpu
 
     threads = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads"
-    yield Check("devices", "cpu", "ok", f"{threads}, {torch.backends.cpu.get_cpu_capability()}")
+    yield "cpu", "ok", f"{threads}, {torch.backends.cpu.get_cpu_capability()}"
     yield _kernels()
     if not torch.cuda.is_available():
         trouble = unused_gpu()
         state: State = "failed" if trouble else "missing"
         reason = trouble or "no GPU that this PyTorch can use"
-        yield Check("devices", "cuda", state, reason)
+        yield "cuda", state, reason
     for index in range(torch.cuda.device_count()):
         yield _cuda(index)
     if torch.backends.mps.is_available():
-        yield Check("devices", "mps", "ok", "Apple GPU")
-    yield Check("devices", "auto", "ok", f"--device auto takes {choose_device('auto')}")
+        yield "mps", "ok", "Apple GPU"
+    yield "auto", "ok", f"--device auto takes {choose_device('auto')}"
 
 
 def _kernels() -> Check:
@@ -133,8 +107,8 @@ def _kernels() -> Check:
     kernels = load()
     if kernels is None:
         reason = trouble() or "switched off by UPSCALE_KERNELS"
-        return Check("devices", "kernels", "missing", f"{reason}; CPUs run PyTorch, slower")
-    return Check("devices", "kernels", "ok", f"compiled, running {kernels.name}")
+        return "kernels", "missing", f"{reason}; CPUs run PyTorch, slower"
+    return "kernels", "ok", f"compiled, running {kernels.name}"
 
 
 def _cuda(index: int) -> Check:
@@ -146,12 +120,10 @@ def _cuda(index: int) -> Check:
     try:
         total = float(torch.ones(64, 64, device=name).matmul(torch.ones(64, 64, device=name)).sum())
     except RuntimeError as error:
-        return Check("devices", name, "failed", " ".join(str(error).split()))
+        return name, "failed", " ".join(str(error).split())
     free = free_memory(torch.device(name)) / 2**30
     state: State = "ok" if total == 64.0**3 else "failed"
-    return Check(
-        "devices", name, state, f"{torch.cuda.get_device_name(index)}, {free:.1f} GiB free"
-    )
+    return name, state, f"{torch.cuda.get_device_name(index)}, {free:.1f} GiB free"
 
 
 def _memory() -> Iterator[Check]:
@@ -162,11 +134,11 @@ def _memory() -> Iterator[Check]:
     from upscale.memory import free_memory
 
     free = free_memory(torch.device("cpu")) / 2**30
-    yield Check("memory", "memory", "ok" if free > 1 else "failed", f"{free:.1f} GiB free")
+    yield "memory", "ok" if free > 1 else "failed", f"{free:.1f} GiB free"
     with tempfile.TemporaryFile() as file:
         file.write(b"x" * 4096)
         file.flush()
-    yield Check("memory", "temporary files", "ok", tempfile.gettempdir())
+    yield "temporary files", "ok", tempfile.gettempdir()
 
 
 def _weights() -> Iterator[Check]:
@@ -175,14 +147,14 @@ def _weights() -> Iterator[Check]:
 
     found = entries()
     if not found:
-        yield Check("weights", "embedded", "failed", "none found; install upscale again")
+        yield "embedded", "failed", "none found; install upscale again"
     for entry in found:
         try:
             sha256 = entry.verify()
         except UpscaleError as error:
-            yield Check("weights", entry.name, "failed", str(error))
+            yield entry.name, "failed", str(error)
         else:
-            yield Check("weights", entry.name, "ok", f"SHA-256 {sha256[:12]}... as recorded")
+            yield entry.name, "ok", f"SHA-256 {sha256[:12]}... as recorded"
 
 
 def _codecs() -> Iterator[Check]:
@@ -196,17 +168,17 @@ def _codecs() -> Iterator[Check]:
         label, names = kind.name, " ".join(f".{extension}" for extension in kind.extensions)
         needs = getattr(kind, "needs", "")
         if not kind.writable:
-            yield Check("codecs", label, "ok", f"read only: {names}")
+            yield label, "ok", f"read only: {names}"
             continue
         if needs and importlib.util.find_spec(needs) is None:
-            yield Check("codecs", label, "missing", "optional: pip install 'upscale[jxl]'")
+            yield label, "missing", "optional: pip install 'upscale[jxl]'"
             continue
         try:
             back = decode(encode(Image(pixels), kind.name))
         except UpscaleError as error:
-            yield Check("codecs", label, "failed", str(error))
+            yield label, "failed", str(error)
         else:
             same = back.pixels.shape == pixels.shape
             state: State = "ok" if same else "failed"
             detail = f"read and write: {names}" if same else "comes back changed"
-            yield Check("codecs", label, state, detail)
+            yield label, state, detail
