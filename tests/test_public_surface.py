@@ -19,6 +19,7 @@ def test_the_names_are_these() -> None:
         "Result",
         "UpscaleError",
         "Upscaler",
+        "UsageError",
         "__version__",
         "batch",
         "decode",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from upscale import batch, errors
-    from upscale.errors import UpscaleError
+    from upscale.errors import UpscaleError, UsageError
     from upscale.image import Image, Metadata, decode, encode
     from upscale.upscaler import Result, Upscaler, load
 
@@ -26,6 +26,7 @@ __all__ = [
     "Result",
     "UpscaleError",
     "Upscaler",
+    "UsageError",
     "__version__",
     "batch",
     "decode",
@@ -37,7 +38,7 @@ __all__ = [
 _HOMES = {
     **dict.fromkeys(("Image", "Metadata", "decode", "encode"), "upscale.image"),
     **dict.fromkeys(("Result", "Upscaler", "load"), "upscale.upscaler"),
-    "UpscaleError": "upscale.errors",
+    **dict.fromkeys(("UpscaleError", "UsageError"), "upscale.errors"),
 }
 
 

@@ -139,6 +139,9 @@ class Settings:
     max_side: int | None = model_option(
         None, "--max-side N", "Final length of the longer side.", check=SIDE
     )
+    only_enlarge: bool = model_option(
+        False, "--only-enlarge", "A picture that would become smaller keeps its size."
+    )
     fit: FitMode = model_option(
         "distort",
         "--fit distort|contain|cover",
@@ -258,42 +261,45 @@ class Settings:
             return self.width, self.height
         return self.size
 
-    def final_size(self, height: int, width: int, scale: float) -> tuple[int, int]:
+    def final_shape(self, height: int, width: int, scale: float) -> tuple[int, int]:
         """Height and width of the result for an input of ``height`` x ``width``, at least 1 x 1.
 
         ``scale`` counts where the settings name neither scale nor size.
         """
-        if self.box is not None and self.fit != "contain":
-            return self.box[1], self.box[0]
-        return self.full_size(height, width, scale)
+        if self.box is not None and self.fit == "cover":
+            enlarges = max(self.box[0] / width, self.box[1] / height) >= 1
+            if enlarges or not self.only_enlarge:
+                return self.box[1], self.box[0]
+        return self.full_shape(height, width, scale)
 
-    def full_size(self, height: int, width: int, scale: float) -> tuple[int, int]:
-        """As ``final_size``, before ``cover`` cuts off what is over on both sides.
+    def full_shape(self, height: int, width: int, scale: float) -> tuple[int, int]:
+        """As ``final_shape``, before ``cover`` cuts off what is over on both sides.
 
         Raises:
-            UsageError: It is beyond all measure.
+            UsageError: What covers the size asked for is far larger than it.
         """
-        if not self.has_size:
-            factor = self.scale or scale
-            return max(1, int(height * factor + 0.5)), max(1, int(width * factor + 0.5))
+        factor = self.scale or scale
+        ratios = factor, factor
         if self.box is not None:
-            if self.fit == "distort":
-                return self.box[1], self.box[0]
-            ratios = self.box[0] / width, self.box[1] / height
-            ratio = min(ratios) if self.fit == "contain" else max(ratios)
+            ratios = self.box[1] / height, self.box[0] / width
+            if self.fit != "distort":
+                ratios = (min(ratios) if self.fit == "contain" else max(ratios),) * 2
         elif self.max_side is not None:
-            ratio = self.max_side / max(width, height)
-        elif self.width is not None:
-            ratio = self.width / width
+            ratios = (self.max_side / max(width, height),) * 2
+        elif self.width is not None or self.height is not None:
+            ratios = (self.width / width if self.width else (self.height or 0) / height,) * 2
+        if self.only_enlarge and min(ratios) < 1:
+            return height, width
+        if self.has_size:
+            full = max(1, round(height * ratios[0])), max(1, round(width * ratios[1]))
         else:
-            ratio = (self.height or height) / height
-        found = max(1, round(height * ratio)), max(1, round(width * ratio))
-        if self.fit == "cover" and max(found) > MAX_SIDE:
+            full = max(1, int(height * factor + 0.5)), max(1, int(width * factor + 0.5))
+        if self.fit == "cover" and max(full) > MAX_SIDE:
             raise UsageError(
-                f"fit 'cover' of {self.size_label} makes {width} x {height} pixels {found[1]} x "
-                f"{found[0]} before they are cut: give contain, or a ratio nearer to the picture's"
+                f"fit 'cover' of {self.size_label} makes {width} x {height} pixels {full[1]} x "
+                f"{full[0]} before they are cut: give contain, or a ratio nearer to the picture's"
             )
-        return found
+        return full
 
     def distortion(self, height: int, width: int) -> str:
         """What the size asked for does to the ratio of an input, or "" where it keeps it.
@@ -304,6 +310,8 @@ class Settings:
             return ""
         ratios = self.box[0] / width, self.box[1] / height
         ratio, change = min(ratios), max(ratios) / min(ratios) - 1
+        if self.only_enlarge and ratio < 1:
+            return ""
         near = (max(1, round(width * ratio)), max(1, round(height * ratio)))
         if change <= MOST_DISTORTION or near == self.box:
             return ""

@@ -334,7 +334,7 @@ def test_missing_folders(tmp_path: Path) -> None:
 )
 def test_sizes(given: dict[str, Any], size: tuple[int, int], want: tuple[int, int]) -> None:
     width, height = size
-    assert Settings(**given).final_size(height, width, 4) == want[::-1]
+    assert Settings(**given).final_shape(height, width, 4) == want[::-1]
 
 
 def test_digest_tells_settings_apart() -> None:

@@ -271,8 +271,8 @@ def test_fit_needs_a_size(cli: Cli, tiny: str, here: Path) -> None:
 def test_sizes_that_fit(picture: tuple[int, int], box: tuple[int, int]) -> None:
     """contain touches the size and stays inside; cover fills it; both keep the ratio."""
     (height, width), (wide, high) = picture, box
-    inner = Settings(size=box, fit="contain").final_size(height, width, 4)
-    outer = Settings(size=box, fit="cover").full_size(height, width, 4)
+    inner = Settings(size=box, fit="contain").final_shape(height, width, 4)
+    outer = Settings(size=box, fit="cover").full_shape(height, width, 4)
     assert inner[0] <= high
     assert inner[1] <= wide
     assert inner[0] == high or inner[1] == wide
@@ -283,4 +283,4 @@ def test_sizes_that_fit(picture: tuple[int, int], box: tuple[int, int]) -> None:
         ratio = choose(wide / width, high / height)
         assert abs(out_height - max(1, height * ratio)) <= 0.5
         assert abs(out_width - max(1, width * ratio)) <= 0.5
-    assert Settings(size=box, fit="cover").final_size(height, width, 4) == (high, wide)
+    assert Settings(size=box, fit="cover").final_shape(height, width, 4) == (high, wide)

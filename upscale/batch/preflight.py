@@ -111,7 +111,7 @@ def _forecast(
         return Forecast(task, problem=describe(error))
     turned = info.metadata.orientation >= 5
     width, height = (info.height, info.width) if turned else (info.width, info.height)
-    out_height, out_width = settings.final_size(height, width, upscaler.scale)
+    out_height, out_width = settings.final_shape(height, width, upscaler.scale)
     name = task.format or same_format(info.format)
     sample = info.channels * info.depth // 8
     before, after = width * height * sample, out_width * out_height * sample

@@ -76,8 +76,8 @@ class Enlargement:
         self._settings, self._progress = settings, progress
         # 1. Height and width of the result, and before what is over is cut off on both sides.
         height, width = reader.height, reader.width
-        final = settings.final_size(height, width, upscaler.scale)
-        self._full = settings.full_size(height, width, upscaler.scale)
+        final = settings.final_shape(height, width, upscaler.scale)
+        self._full = settings.full_shape(height, width, upscaler.scale)
         # 2. The networks for that.
         self.stages = upscaler.chain(max(self._full[0] / height, self._full[1] / width))
         self._hint = settings.distortion(height, width)

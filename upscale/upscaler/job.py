@@ -10,6 +10,7 @@ from functools import partial
 from typing import BinaryIO
 
 from upscale import files, memory
+from upscale.bars import followed
 from upscale.errors import OutputError
 from upscale.image import (
     Encoding,
@@ -37,7 +38,7 @@ def process(
     write: Write,
     upscaler: Networks,
     settings: Settings,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> Result:
     """Enlarge the picture that a reader gives and write it.
 
@@ -49,7 +50,7 @@ def process(
         write: Where the result goes: :func:`to_file` or :func:`to_memory`.
         upscaler: The loaded model.
         settings: As the model was loaded with, but for what one picture may have otherwise.
-        progress: Called with the tiles done, the one in work in part, and all tiles.
+        progress: Called with the tiles done, the one in work in part, and all tiles; True: a bar.
 
     Raises:
         ImageError: The picture is damaged, or its format cannot hold the result.
@@ -57,7 +58,8 @@ def process(
         UsageError: Options do not fit the format.
     """
     started = time.perf_counter()
-    result = _written(Enlargement(upscaler, reader, settings, progress), write)
+    with followed(progress, "upscale") as told:
+        result = _written(Enlargement(upscaler, reader, settings, told), write)
     return changed(result, seconds=time.perf_counter() - started)
 
 
@@ -215,7 +217,7 @@ def _check_header(source: bytes | str, result: Result) -> None:
 
 def bytes_of(reader: Reader, upscaler: Networks, settings: Settings) -> tuple[int, int]:
     """Bytes that a picture and its result take, decoded."""
-    height, width = settings.final_size(reader.height, reader.width, upscaler.scale)
+    height, width = settings.final_shape(reader.height, reader.width, upscaler.scale)
     sizes = ((reader.width, reader.height), (width, height))
     before, after = (
         memory.picture_bytes(*size, reader.channels, reader.dtype.itemsize) for size in sizes

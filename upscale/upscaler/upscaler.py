@@ -63,23 +63,24 @@ class Upscaler(Networks):
 
     @overload
     def image(
-        self, picture: Image, *, progress: Progress | None = None, **changes: Any
+        self, picture: Image, *, progress: Progress | bool | None = None, **changes: Any
     ) -> Image: ...
 
     @overload
     def image(
-        self, picture: Pixels, *, progress: Progress | None = None, **changes: Any
+        self, picture: Pixels, *, progress: Progress | bool | None = None, **changes: Any
     ) -> Pixels: ...
 
     def image(
-        self, picture: Image | Pixels, *, progress: Progress | None = None, **changes: Any
+        self, picture: Image | Pixels, *, progress: Progress | bool | None = None, **changes: Any
     ) -> Image | Pixels:
         """Enlarge a picture.
 
         Args:
             picture: An :class:`Image`, or an array (H, W) or (H, W, C) of uint8, uint16, or float32
                 in [0, 1]; C is 1 gray, 2 gray and alpha, 3 RGB, 4 RGB and alpha.
-            progress: Called with the tiles done, the one in work in part, and all tiles.
+            progress: Called with the tiles done, the one in work in part, and all tiles; ``True``
+                draws a bar of tqdm's.
             changes: Settings that this picture has otherwise: ``scale=1.5``, or ``size=(width,
                 height)``.
 
@@ -104,7 +105,7 @@ class Upscaler(Networks):
         data: bytes,
         *,
         max_pixels: int = MAX_PIXELS,
-        progress: Progress | None = None,
+        progress: Progress | bool | None = None,
         **changes: Any,
     ) -> bytes:
         """Enlarge an encoded picture.
@@ -137,7 +138,7 @@ class Upscaler(Networks):
         *,
         overwrite: bool = False,
         max_pixels: int = MAX_PIXELS,
-        progress: Progress | None = None,
+        progress: Progress | bool | None = None,
         **changes: Any,
     ) -> Result:
         """Enlarge a picture file into another; the output appears whole or not at all.
@@ -223,7 +224,7 @@ class Upscaler(Networks):
         return joined(parts)
 
     def enlarge(
-        self, image: Image, *, progress: Progress | None = None, **changes: Any
+        self, image: Image, *, progress: Progress | bool | None = None, **changes: Any
     ) -> tuple[Image, Result]:
         """Enlarge a picture and say how; see :meth:`image`.
 
@@ -292,7 +293,7 @@ class Upscaler(Networks):
         Raises:
             UsageError: Both or impossible values are given.
         """
-        return self.changed(changes).final_size(height, width, self.scale)
+        return self.changed(changes).final_shape(height, width, self.scale)
 
     def changed(self, changes: dict[str, Any]) -> Settings:
         """The settings for one picture; a new enlargement takes the place of the former one."""
