@@ -91,6 +91,11 @@ class PictureBar:
         self._bar.set_postfix_str(self._count(), refresh=False)
         self._update()
 
+    @property
+    def place(self) -> float:
+        """Where the bar is, from 0 to 1."""
+        return float(self._bar.n / self._bar.total)
+
     def _count(self) -> str:
         if len(self._sizes) == 1:
             return ""

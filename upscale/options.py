@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from functools import partial
 from inspect import Parameter, Signature
+from pathlib import Path
 from typing import Any
 
 from upscale.errors import UsageError
@@ -123,6 +124,11 @@ def between(low: float, high: float, note: str = "") -> Check:
     """A check for numbers from ``low`` to ``high``, both included."""
     text = f"is outside [{low}, {high}]{note}"
     return lambda value: "" if low <= value <= high else text
+
+
+def is_file(name: str) -> str:
+    """A check for names of files."""
+    return "" if Path(name).is_file() else "is no file: check the path"
 
 
 def integers(pattern: str, refusal: str) -> Callable[[str], tuple[int, ...]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
 from typing import Any, Literal
 
 from upscale.errors import UsageError
@@ -18,6 +17,7 @@ from upscale.options import (
     compute_option,
     files_option,
     integers,
+    is_file,
     model_option,
     one_of,
     output_option,
@@ -38,11 +38,6 @@ DEFAULT_DENOISE = 1.0  # share of the pair for real pictures, where a model has 
 MOST_DISTORTION = 0.01  # of the ratio of width to height, before a line says so
 
 
-def _check_scale(scale: float) -> str:
-    text = f"is out of range: give more than 0 and at most {MAX_SCALE:g}"
-    return "" if 0 < scale <= MAX_SCALE else text
-
-
 def _check_denoise(denoise: float | str) -> str:
     if isinstance(denoise, str):
         return "is unknown: give a number in [0, 1]"
@@ -58,10 +53,6 @@ def _check_tile(tile: TileOption) -> str:
 def _check_size(size: Any) -> str:
     fits = isinstance(size, tuple) and len(size) == 2 and all(1 <= n <= MAX_SIDE for n in size)
     return "" if fits else f"is no size: give width and height, each 1 to {MAX_SIDE}"
-
-
-def _check_file(name: str) -> str:
-    return "" if Path(name).is_file() else "is no file: check the path"
 
 
 def _denoise(text: str) -> Any:
@@ -109,7 +100,7 @@ class Settings:
         None,
         "--assume-icc FILE",
         "ICC profile for CMYK pictures that carry none.",
-        check=_check_file,
+        check=is_file,
     )
     palette: bool = output_option(False, "--palette", "PNG with a palette of at most 256 colours.")
     strip_metadata: bool = output_option(
@@ -125,20 +116,18 @@ class Settings:
         "-s, --scale FLOAT",
         "Final scale; the nearest native scale at or above it runs, the rest is bicubic.",
         shown="the model's",
-        check=_check_scale,
+        check=lambda s: (
+            "" if 0 < s <= MAX_SCALE else f"is out of range: over 0, up to {MAX_SCALE:g}"
+        ),
     )
     size: tuple[int, int] | None = model_option(
         None, "--size WxH", "Final size instead of a scale.", parse=parse_size, check=_check_size
     )
-    width: int | None = model_option(
-        None, "--width N", "Final width; the height follows.", check=SIDE
-    )
+    width: int | None = model_option(None, "--width N", "Final width; height follows.", check=SIDE)
     height: int | None = model_option(
-        None, "--height N", "Final height; the width follows.", check=SIDE
+        None, "--height N", "Final height; width follows.", check=SIDE
     )
-    max_side: int | None = model_option(
-        None, "--max-side N", "Final length of the longer side.", check=SIDE
-    )
+    max_side: int | None = model_option(None, "--max-side N", "Final longer side.", check=SIDE)
     only_enlarge: bool = model_option(
         False, "--only-enlarge", "A picture that would become smaller keeps its size."
     )
@@ -179,9 +168,7 @@ class Settings:
         "Textures that tile: the right edge goes on at the left, the bottom at the top; x or y: "
         "one of the two alone.",
         shown="off",
-        check=lambda v: (
-            "" if v in ("", "x", "y", "xy") else "is unknown: give x, y, or none of both"
-        ),
+        check=lambda v: "" if v in ("", "x", "y", "xy") else "is unknown: give x, y, or neither",
     )
     color_fix: bool = model_option(
         False, "--color-fix", "Put the input's low frequencies back, against colour drift."

@@ -126,6 +126,15 @@ def test_messages_are_for_people(cli: Cli, tiny: str, tmp_path: Path) -> None:
     assert "read and write: .jpg .jpeg .jpe .jfif\n" in looked.text
 
 
+def test_verbose_names_the_networks(cli: Cli, quad: str, picture: Path) -> None:
+    out = picture.with_name("o.png")
+    job = (picture, "-o", out, "--overwrite", "-v", "-s", "1.5")
+    said = cli(*job, "-m", quad, "--alpha", "0.25", "--denoise", "0").err
+    assert "quad-psnr-x2 + quad-gan-x2 x2, alpha 0.25, denoise 0, then bicubic to 14x18" in said
+    assert "picture.png: bicubic to 14x18\n" in cli(*job, "-m", "bicubic").err
+    assert "bicubic" not in cli(picture, "-o", out, "--overwrite", "-v", "-m", "tiny").err
+
+
 def test_a_narrow_tiff_is_written_without_a_word(command: Command, picture: Path) -> None:
     code, _, err = finish(command(picture, "-m", "tiny", "-f", "tif", "-q", "--width", "4"))
     assert (code, err) == (0, "")

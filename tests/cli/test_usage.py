@@ -68,6 +68,46 @@ def test_a_number_after_quiet(cli: Cli, tiny: str, here: Path) -> None:
     assert (here / "90_tiny_x2.png").exists()
 
 
+def test_a_file_named_like_an_option(cli: Cli, tiny: str, here: Path) -> None:
+    (here / "-dash.png").write_bytes(png())
+    refused(cli("-dash.png", "-m", tiny), 2, "./-dash.png", "--")
+    assert cli("-m", tiny, "-o", "a.png", "--", "-dash.png").code == 0
+    assert cli("./-dash.png", "-m", tiny, "-o", "b.png").code == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "size"),
+    [
+        (["--max-side", "40"], (40, 30)),
+        (["--max-side", "16"], (24, 18)),
+        (["--size", "20x50"], (24, 18)),
+        (["--size", "50x50", "--fit", "contain"], (50, 38)),
+        (["--size", "12x9", "--fit", "cover"], (24, 18)),
+        (["--size", "48x12", "--fit", "cover"], (48, 12)),
+        (["-s", "0.5"], (24, 18)),
+    ],
+)
+def test_only_enlarge(options: list[str], size: tuple[int, int]) -> None:
+    """A picture of 24 x 18 never becomes smaller, but for what a size that it fills cuts off."""
+    given: dict[str, object] = {"fit": "distort"}
+    for name, value in zip(options[::2], options[1::2], strict=True):
+        width, _, height = value.partition("x")
+        key = {"-s": "scale"}.get(name, name.strip("-").replace("-", "_"))
+        number = float(value) if key == "scale" else None
+        pair = (int(width), int(height)) if height else None
+        given[key] = value if key == "fit" else number or pair or int(value)
+    settings = Settings(only_enlarge=True, **given)  # type: ignore[arg-type]
+    assert settings.final_shape(18, 24, 4) == size[::-1]
+
+
+def test_only_enlarge_by_the_command(cli: Cli, tiny: str, here: Path) -> None:
+    (here / "a.png").write_bytes(png(18, 24))
+    smaller = cli("a.png", "-m", tiny, "--max-side", "16", "-o", "s.png")
+    assert (smaller.code, probe(here / "s.png").width) == (0, 16)
+    kept = cli("a.png", "-m", tiny, "--max-side", "16", "--only-enlarge", "-o", "k.png")
+    assert (kept.code, probe(here / "k.png").width) == (0, 24)
+
+
 @pytest.mark.parametrize(
     ("typed", "meant"),
     [

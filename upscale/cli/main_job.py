@@ -123,7 +123,7 @@ def _do(
                 bar.record(result)
                 if command.watch:
                     _say_failure(result, console)
-                _say_losses(result, len(plan.tasks) == 1, console)
+                _say_details(result, upscalers[0], console, alone=len(plan.tasks) == 1)
                 if result.hint and not hinted:
                     console.warn(f"{result.input}: {result.hint}")
                     hinted = True
@@ -134,18 +134,35 @@ def _say_failure(result: Result, console: Console) -> None:
         console.error(f"{result.input}: {result.error}")
 
 
-def _say_losses(result: Result, alone: bool, console: Console) -> None:
+def _say_details(result: Result, upscaler: Upscaler, console: Console, *, alone: bool) -> None:
     """Say what an output does not hold: of a single picture always, else when verbose.
 
-    When verbose, say too what was chosen for the picture.
+    When verbose, say too which networks ran, and what was left to bicubic.
     """
-    if result.denoise is not None:
-        console.detail(f"{result.input}: denoise {result.denoise:g}")
+    if console.verbose and result.status == "ok" and result.scale:
+        console.detail(f"{result.input}: {networks_of(upscaler, result)}")
     for note in result.losses:
         if alone:
             console.warn(note)
         else:
             console.detail(f"{result.input}: {note}")
+
+
+def networks_of(upscaler: Upscaler, result: Result) -> str:
+    """The networks that enlarged a picture, and what was left to bicubic."""
+    parts, scale = [], 1
+    for stage in upscaler.chain(result.scale):
+        if not stage.weights:
+            continue  # bicubic, as what is left
+        scale *= stage.scale
+        parts.append(f"{' + '.join(stage.weights)} x{stage.scale}")
+        for name in ("alpha", "denoise"):
+            if (share := getattr(stage, name)) is not None:
+                parts[-1] += f", {name} {share:g}"
+    native = (result.width or 0) * scale, (result.height or 0) * scale
+    if not parts or native != (result.out_width, result.out_height):
+        parts.append(f"bicubic to {result.out_width}x{result.out_height}")
+    return ", then ".join(parts)
 
 
 def write_stdout(data: bytes | memoryview) -> None:
