@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 import json
 import shlex
@@ -12,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import PIL.Image
 import pytest
 
 from tests.cli.test_bad_input import refused, snapshot
@@ -194,66 +192,6 @@ def test_the_number_of_a_draw_where_nothing_is_drawn(cli: Cli, tiny: str, here: 
     (here / "a.png").write_bytes(png())
     assert cli("a.png", "-m", tiny, "-o", "{stem}_{sample}.{ext}").code == 0
     assert sorted(snapshot(here)) == ["a.png", "a_mean.png"]
-
-
-def frame(kind: str, seed: int = 0) -> bytes:
-    """A small picture of some format."""
-    if kind == "gif":
-        buffer = io.BytesIO()
-        PIL.Image.fromarray(draw(9, 8, 1, seed)[:, :, 0]).save(buffer, "GIF", interlace=0)
-        return buffer.getvalue()
-    return encode(Image(draw(9, 8, 3, seed)), kind)
-
-
-FORMATS = ("png", "jpeg", "webp", "bmp", "ppm", "avif", "gif")
-
-
-@pytest.mark.parametrize("first", FORMATS)
-def test_more_than_one_picture_on_stdin(cli: Cli, tiny: str, here: Path, first: str) -> None:
-    for second in (first, "png", "jpeg", "ppm"):
-        data, more = frame(first), frame(second, 1)
-        result = cli("-", "-m", tiny, "-o", "-", stdin=data + more)
-        words = (first.upper(), str(len(data)), str(len(more)), second.upper())
-        refused(result, 1, "stdin", *words)
-    assert snapshot(here) == {}
-
-
-@pytest.mark.parametrize("kind", FORMATS)
-@pytest.mark.parametrize("tail", [b"", b"\n", b"\0" * 7, b"BM, no picture", b"P6 none", b"PK\3\4"])
-def test_what_follows_a_picture_and_is_none(
-    cli: Cli, tiny: str, here: Path, kind: str, tail: bytes
-) -> None:
-    from upscale.image import another
-
-    assert another(frame(kind) + tail) is None
-    if kind == "png":
-        assert probe(cli("-", "-m", tiny, "-o", "-", stdin=frame(kind) + tail).out).width == 16
-
-
-def test_pictures_within_a_jpeg(here: Path) -> None:
-    """A thumbnail in EXIF is no end; what the Multi-Picture Format lists is part of the file."""
-    from upscale.image import another
-
-    photo, other = frame("jpeg"), frame("jpeg", 1)
-    for marker, body in ((b"\xff\xe1", b"Exif\0\0" + other), (b"\xff\xe2", b"MPF\0II*\0")):
-        segment = marker + (len(body) + 2).to_bytes(2, "big") + body
-        made = photo[:2] + segment + photo[2:]
-        assert another(made) is None
-        assert (another(made + other) is None) == (marker == b"\xff\xe2")
-
-
-def test_a_pipe_of_pictures_writes_nothing(command: Command, here: Path) -> None:
-    """``ffmpeg … -f image2pipe -c:v png - | upscale - -o out.png``."""
-    for output in ("-", "out.png"):
-        process = command(
-            "-", "-o", output, "-m", "tiny", "--report", "r", stdin=subprocess.PIPE, cwd=here
-        )
-        out, err = process.communicate(frame("png") + frame("png", 1) + frame("png", 2), 120)
-        assert (process.returncode, out, err.count(b"\n")) == (1, b"", 1)
-        record = json.loads((here / "r").read_text())
-        assert record["status"] == "failed"
-        assert "more than one picture" in record["error"]
-    assert sorted(snapshot(here)) == ["r"]
 
 
 def test_fit(cli: Cli, tiny: str, here: Path) -> None:
