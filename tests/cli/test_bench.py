@@ -26,6 +26,11 @@ KEYS = [
 CPU = torch.device("cpu")
 
 
+@pytest.fixture(autouse=True)
+def _low_ceiling(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "_side", lambda device: 64)
+
+
 def rows_of(
     model: str, *names: str, size: int = 20, dtypes: Sequence[str] = ("fp32",)
 ) -> list[Timing]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -192,11 +193,12 @@ def _fitted(text: str, size: int, width: float) -> str:
     """``text``, its middle left out where it is wider than ``width``."""
     if _width(text, size) <= width:
         return text
-    for keep in range(len(text) - 1, 0, -1):
-        short = f"{text[: keep - keep // 2]}...{text[len(text) - keep // 2 :]}"
-        if _width(short, size) <= width:
-            return short
-    return text[:1]
+
+    def short(keep: int) -> str:
+        return f"{text[: keep - keep // 2]}...{text[len(text) - keep // 2 :]}"
+
+    fitting = bisect_right(range(1, len(text)), width, key=lambda keep: _width(short(keep), size))
+    return short(fitting) if fitting else text[:1]
 
 
 def _wrapped(text: str, size: int, width: float) -> list[str]:
