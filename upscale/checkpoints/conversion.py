@@ -79,20 +79,17 @@ def convert(
     if Path(src).exists() and Path(dst).exists() and Path(src).samefile(dst):
         raise UsageError(f"{dst} is the input itself; give another name")
     checkpoint = read_foreign(src, hints)
-    note = replace(
-        _described(checkpoint, metadata),
+    described = metadata or checkpoint.metadata
+    described = replace(
+        described,
+        source=described.source or Path(src).name,
+        title=described.title or Path(src).name,
         layout=checkpoint.layout,
         rules="; ".join(checkpoint.rules),
         source_sha256=checkpoint.sha256,
     )
-    checkpoint = replace(checkpoint, metadata=note)
+    checkpoint = replace(checkpoint, metadata=described)
     return Converted(checkpoint, save(dst, checkpoint, half=half, overwrite=overwrite))
-
-
-def _described(checkpoint: Checkpoint, metadata: CheckpointInfo | None) -> CheckpointInfo:
-    described = metadata or checkpoint.metadata
-    name = checkpoint.path.name if checkpoint.path else checkpoint.name
-    return replace(described, source=described.source or name, title=described.title or name)
 
 
 def read_foreign(path: str | os.PathLike[str], hints: Hints | None = None) -> Checkpoint:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,31 +77,18 @@ def pull(
     downloads = folder / "downloads"
     try:
         downloads.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_write(downloads, error) from error
-    with _locked(downloads / f".{published.file}.lock", published.name):
-        file = fetch(published, downloads, progress=progress)
-        entry = _install(published, file, folder)
-        if not published.member:  # an archive is kept for the others in it
-            file.unlink(missing_ok=True)
-    return entry
-
-
-@contextlib.contextmanager
-def _locked(path: Path, name: str) -> Iterator[None]:
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
+        with FileLock(downloads / f".{published.file}.lock", timeout=0):
+            file = fetch(published, downloads, progress=progress)
+            entry = _install(published, file, folder)
+            if not published.member:  # an archive is kept for the others in it
+                file.unlink(missing_ok=True)
     except Timeout as error:
         raise DownloadError(
-            f"another process is fetching {name}; wait for it, then try again"
+            f"another process is fetching {published.name}; wait for it, then try again"
         ) from error
     except OSError as error:
-        raise cannot_write(path, error) from error
-    try:
-        yield
-    finally:
-        lock.release()
+        raise cannot_write(downloads, error) from error
+    return entry
 
 
 def fetch(published: WeightsFile, folder: Path, *, progress: bool = False) -> Path:
@@ -115,13 +101,10 @@ def fetch(published: WeightsFile, folder: Path, *, progress: bool = False) -> Pa
     recorded = published.sha256 or published.sha256_prefix
     if target.is_file() and recorded and digest(target).startswith(recorded):
         return target  # an archive that served another checkpoint before
-    try:
-        with temporary(target) as name:
-            _transfer(published, name, progress)
-            _verify(published, Path(name))
-            publish(name, target, replace=True)
-    except OSError as error:
-        raise cannot_write(target, error) from error
+    with temporary(target) as name:
+        _transfer(published, name, progress)
+        _verify(published, Path(name))
+        publish(name, target, replace=True)
     return target
 
 
@@ -246,23 +229,22 @@ def _install(published: WeightsFile, file: Path, folder: Path) -> WeightsFile:
             f"channels, not {published.architecture} with {published.channels}; report the address "
             f"as wrong"
         )
-    entry = WeightsFile(
-        name=published.name,
+    entry = replace(
+        published,
         file=target.name,
         sha256=done.saved.sha256,
         bytes=done.saved.bytes,
-        architecture=network.architecture,
         scale=network.scale,
-        family=published.family,
-        role=published.role,
-        title=published.title,
-        license=published.license,
         parameters=network.parameters,
-        data=published.data,
-        source=published.source,
         source_sha256=digest(file),
         path=target,
         origin="cached",
+        author="",
+        task="",
+        sha256_prefix="",
+        member="",
+        channels=3,
+        note="",
     )
     update_index(folder, entry)
     return entry
