@@ -55,14 +55,13 @@ def look(data: bytes) -> tuple[Info, Callable[[], Image]]:
     orientation = exif.read(block).orientation or 1 if block else 1
     width, height = file.size[:: -1 if orientation > 4 else 1]
     mode = pillow.mode_of(file)
-    channels = (1 if facts.gray else 3) + (mode == "RGBA")
+    chosen = {"RGB": [0], "RGBA": [0, 3]}.get(mode) if facts.gray else None
+    channels = len(chosen) if chosen else pillow.CHANNELS[mode]
     info = Info("avif", width, height, 8, channels, facts.frames, metadata=metadata)
 
     def decode() -> Image:
         pixels = upright(pillow.pixels_of("avif", file, mode), orientation)
-        chosen = [0, 3] if facts.gray else [0, 1, 2, 3]
-        order = chosen[:channels]
-        return Image(np.ascontiguousarray(pixels[:, :, order]), metadata)
+        return Image(np.ascontiguousarray(pixels[:, :, chosen]) if chosen else pixels, metadata)
 
     return info, decode
 

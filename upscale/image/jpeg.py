@@ -67,7 +67,7 @@ def structure(data: Data) -> Structure:
             app.append((marker, body))
         at += length
     size, kind = _frame(frame, len(data) - at)
-    adobe = [segment(m, b) for m, b in app if m == 0xEE]
+    adobe = [segment(0xEE, _known_transform(b, frame[5])) for m, b in app if m == 0xEE]
     spare = _spare(frame, body[0], process)
     height = int.from_bytes(frame[1:3], "big") + spare
     pieces.append(segment(process, frame[:1] + height.to_bytes(2, "big") + frame[3:]))
@@ -105,6 +105,13 @@ def _frame(body: bytes, room: int) -> tuple[tuple[int, int], str]:
     (h, v), (ch, cv) = factors[:2]
     kinds = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0"}
     return (width, height), kinds.get((h // ch, v // cv), "subsampled")
+
+
+def _known_transform(adobe: bytes, components: int) -> bytes:
+    """Adobe's segment, with what libjpeg takes where the transform of colour is unknown to it."""
+    if len(adobe) < 12 or adobe[:5] != b"Adobe" or adobe[11] <= 2:
+        return adobe
+    return adobe[:11] + bytes([2 if components == 4 else 1]) + adobe[12:]
 
 
 def _spare(frame: bytes, components: int, process: int) -> int:

@@ -246,6 +246,8 @@ def _rows(
                 check_values(band, top)
             elif profile is not None:
                 band = _from_inks(band, profile)  # noqa: PLW2901 - the same rows
+            elif info.kind == "YCbCr":
+                band = _codec("tiff").from_ycbcr(band)  # noqa: PLW2901
             elif info.channels < stored.bands:
                 band = np.ascontiguousarray(band[:, :, : info.channels])  # noqa: PLW2901
             top += len(band)

@@ -11,11 +11,13 @@ import re
 import struct
 from dataclasses import dataclass
 
+import numpy as np
+
 from upscale.errors import ImageError
 from upscale.image import exif, tags
 from upscale.image.identify import RAW
 from upscale.image.metadata import Metadata, Native, resources
-from upscale.image.model import Structure
+from upscale.image.model import Pixels, Structure
 from upscale.image.source import Data, Pieces
 from upscale.image.tags import PREMULTIPLIED, STRAIGHT, Block, Directory, Tag, TagError
 
@@ -39,6 +41,7 @@ MOST_PAGES, MOST_SAMPLES = 65536, 16
 MOST_STRIP = 50_000_000  # bytes of one strip, of which libtiff asks to be told
 MOSAICS = (32803, 34892)
 PALETTE, CMYK, YCBCR = 3, 5, 6
+LZW, JPEG = 5, 7  # compressions
 COLOURS = {0: 1, 1: 1, 2: 3, PALETTE: 1, CMYK: 4, YCBCR: 3}  # channels of each photometric kind
 REFUSED = {4: "a transparency mask", 8: "CIE L*a*b*", 9: "ICC L*a*b*", 10: "ITU L*a*b*"}
 REFUSED |= {32844: "HDR (LogL)", 32845: "HDR (LogLuv)"}
@@ -89,10 +92,11 @@ def structure(data: Data, number: int = 0) -> Structure:
         _metadata(page, notes),
         (page.number(Tag.WIDTH), height),
         _pieces(page, len(data)),
-        "CMYK" if colour == CMYK else "",
+        "CMYK" if colour == CMYK else "YCbCr" if _is_bare_ycbcr(page) else "",
         3 if colour in (PALETTE, YCBCR) else COLOURS[colour] + extra,
         len(pages),
         unlimited=page.row_bytes(strip) > MOST_STRIP,
+        fail_on="error" if _is_old_lzw(page) else "warning",
     )
 
 
@@ -107,7 +111,10 @@ def _pages(data: Data) -> tuple[Block, list[Directory]]:
         while offset and offset not in seen and len(seen) < MOST_PAGES:
             seen.add(offset)
             try:
-                room -= tags.directory_length(block, offset)
+                length = tags.directory_length(block, offset)
+                if offset + length > len(data):
+                    raise TagError("a directory lies beyond the end")
+                room -= length
                 if room < 0:
                     raise TagError("its directories overlap")
                 directory, offset = tags.read_directory(block, offset, PIXEL_TAGS)
@@ -208,6 +215,26 @@ def _check_storage(page: TiffPage, length: int) -> None:
         size = width * height
     if size > most * RATIO.get(packing, MOST_RATIO):
         raise ImageError(f"the TIFF is damaged: its data cannot hold {width} x {height} pixels")
+
+
+def _is_old_lzw(page: TiffPage) -> bool:
+    """Whether its codes begin at the low bits, of which libtiff warns and reads every pixel."""
+    offsets = page.numbers(Tag.OFFSETS) or page.numbers(Tag.TILE_OFFSETS) or (0,)
+    first = page.block.data[offsets[0] : offsets[0] + 2]
+    return page.number(Tag.COMPRESSION) == LZW and first[:1] == b"\0" and first[1] & 1 == 1
+
+
+def _is_bare_ycbcr(page: TiffPage) -> bool:
+    whole = (page.numbers(Tag.SUBSAMPLING) or (2, 2)) == (1, 1)
+    packed = page.number(Tag.COMPRESSION, 1) == JPEG
+    return page.number(Tag.PHOTOMETRIC) == YCBCR and whole and not packed
+
+
+def from_ycbcr(band: Pixels) -> Pixels:
+    """Full-range Y'CbCr of BT.601 to RGB, (h, W, 3) uint8: where libvips gives it as it stands."""
+    y, cb, cr = (band[:, :, i].astype(np.float32) - (128 if i else 0) for i in range(3))
+    rgb = (y + 1.402 * cr, y - 0.344136 * cb - 0.714136 * cr, y + 1.772 * cb)
+    return np.asarray(np.clip(np.stack(rgb, -1) + 0.5, 0, 255).astype(np.uint8))
 
 
 def _pieces(page: TiffPage, length: int) -> Pieces:

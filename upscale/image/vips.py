@@ -1,7 +1,8 @@
 """libvips, called in one way: loaders by name, no threads beside ours, rows in and out.
 
-What libvips warns of is an error: a file that lost pixels is never filled up. ``HARMLESS`` lists
-the warnings that cost none.
+What libvips warns of is an error: a file that lost pixels is never filled up. What its libraries
+would warn of though every pixel is there never reaches them: those who look at the structure of a
+file leave it out or put it right.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import logging
 import os
 import queue
-import re
 import struct
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -32,10 +32,6 @@ LOADERS = {  # libvips does not guess; its other loaders (SVG, PDF, CSV ...) are
     "tiff": "tiffload_source",
     "avif": "heifload_source",
 }
-HARMLESS = re.compile(  # warnings of libtiff, libjpeg and libpng after which every pixel is there
-    rb"Old-style LZW codes|extraneous bytes before marker|Invalid SOS parameters"
-    rb"|Extra compressed data|Too much image data"
-)
 DTYPES = {"uchar": "u1", "ushort": "u2", "float": "f4"}
 BAND, MOST_BAND = 1 << 20, 64  # bytes and rows that are decoded at a time: damage costs no more
 AHEAD = 2  # strips that may wait for the saver
@@ -62,14 +58,13 @@ def library() -> Any:
 
 
 @contextmanager
-def opened(name: str, data: Data, structure: Structure, fail_on: str = "warning") -> Iterator[Any]:
+def opened(name: str, data: Data, structure: Structure) -> Iterator[Any]:
     """A picture of which the header is read.
 
     Args:
         name: A key of ``LOADERS``.
         data: The bytes of the file.
         structure: What of them the loader is to see, and what it may do.
-        fail_on: From which kind of trouble on libvips refuses a file.
 
     Raises:
         ImageError: Damaged, cut short, or of a kind that libvips does not read; inside the context
@@ -84,7 +79,7 @@ def opened(name: str, data: Data, structure: Structure, fail_on: str = "warning"
     options = {"unlimited": True} if structure.unlimited else {}
     try:
         loader = getattr(vips.Image, LOADERS[name])
-        yield loader(source, access="sequential", fail_on=fail_on, **options)
+        yield loader(source, access="sequential", fail_on=structure.fail_on, **options)
     except vips.Error as error:
         raise (
             file.error
