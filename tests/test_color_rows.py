@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from tests.pictures import sample
 from tests.whole import alpha_of, split_image
 from upscale import icc, load
-from upscale.color import bleed, split
-from upscale.color.alpha import CELL, MARGIN
+from upscale.color import split
+from upscale.color.alpha import CELL, MARGIN, bleed
 from upscale.image import Image, Metadata, Pixels, Reader
 
 P3 = icc.build("P3", icc.PRIMARIES["p3"])

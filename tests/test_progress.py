@@ -25,8 +25,8 @@ from upscale.models import (
     SwinIRConfig,
     VAEConfig,
 )
+from upscale.models.base import step
 from upscale.models.bicubic import Bicubic, BicubicConfig
-from upscale.models.steps import step
 
 SIDE = 130  # LR pixels: one tile, and large enough to be told of
 NETWORKS = {

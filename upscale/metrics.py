@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from upscale.color.luma import FORWARD, OFFSET
+from upscale.color.pixels import FORWARD, OFFSET
 from upscale.errors import DataError
 
 Picture = Tensor | NDArray[Any]

@@ -30,7 +30,6 @@ from upscale.image import (
     Metadata,
     Reader,
     create,
-    create_pages,
     format_of,
     with_provenance,
 )
@@ -224,7 +223,8 @@ class Worker:
         is_pipe: bool,
     ) -> Result:
         """Enlarge page after page, or the pictures of a stream."""
-        from upscale.upscaler import process_pages  # most files hold one picture
+        from upscale.image import create_pages  # most files hold one picture
+        from upscale.upscaler import process_pages
 
         encoding = encoding_of(settings)
         return process_pages(

@@ -5,22 +5,21 @@ apart). Out go rows of pixels: :func:`merge` puts chroma, alpha, profile and ran
 ``rows`` first: both stand there; the other files are its steps.
 """
 
-from upscale.color.alpha import bleed
-from upscale.color.luma import (
+from upscale.color.pixels import (
     Luma,
     gray_to_luma,
     luma_in,
     luma_to_gray,
     rgb_to_ycbcr,
+    to_pixels,
+    to_tensor,
     ycbcr_to_rgb,
 )
-from upscale.color.pixels import to_pixels, to_tensor
 from upscale.color.rows import Split, merge, split
 
 __all__ = [
     "Luma",
     "Split",
-    "bleed",
     "gray_to_luma",
     "luma_in",
     "luma_to_gray",

@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from upscale.color.alpha import CELL, MARGIN, REACH, bleed, enlarge_alpha
-from upscale.color.luma import (
+from upscale.color.pixels import (
     Luma,
+    by_rows,
     gray_in,
     gray_out,
     luma_in,
     luma_out,
     rgb_to_ycbcr,
+    straight,
+    to_pixels,
     ycbcr_to_rgb,
 )
-from upscale.color.pixels import by_rows, straight, to_pixels
 from upscale.color.statistics import Statistics, rows_of, statistics
 from upscale.errors import UsageError
 from upscale.image import Metadata, Pixels, Reader
@@ -161,6 +162,8 @@ class Split:
 
     def _filled(self) -> Iterator[tuple[Tensor, Tensor | None]]:
         """The same with colour under transparent pixels, which rows far around decide."""
+        from upscale.color.alpha import CELL, MARGIN, bleed  # most pictures have no alpha
+
         height, width = self.shape
         both = (torch.cat((c, a), 1) for c, a in self._straight() if a is not None)
         window = Window(both, (1, self.reader.channels, height, width))
@@ -278,7 +281,10 @@ def _merge_rows(
     first = 0
     if side is not None:
         first, last = source_rows(height, shape[0], *rows)
-        first, last = max(0, first - REACH), min(height, last + REACH)
+        if facts.alpha_varies:
+            from upscale.color.alpha import REACH, enlarge_alpha
+
+            first, last = max(0, first - REACH), min(height, last + REACH)
         after_chroma = 2 * split.has_chroma
         cuts = (after_chroma, after_chroma + facts.alpha_varies)
         chroma, alpha, residual = side.rows(first, last).tensor_split(cuts, 1)

@@ -24,8 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from upscale.errors import UsageError
-from upscale.models.base import Network
-from upscale.models.steps import step
+from upscale.models.base import Network, step
 
 LIBRARY = Path(__file__).parent / "kernels" / "upscale_kernels.so"
 PANEL = 16  # channels that a step writes are a multiple of it

@@ -5,25 +5,30 @@ profile. First to open: ``profile.py``. ``builder.py`` writes profiles, ``cms.py
 loaded where it is needed) takes tables and CMYK.
 """
 
-from upscale.icc.builder import (
-    CODED_CURVES,
-    CODED_PRIMARIES,
-    D50,
-    D65,
-    PRIMARIES,
-    SRGB_CURVE,
-    build,
-)
-from upscale.icc.profile import (
-    Curve,
-    Profile,
-    cmyk_profile,
-    hdr_curve,
-    parse,
-    srgb_decode,
-    srgb_encode,
-    to_linear_srgb,
-)
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from upscale.icc.builder import (
+        CODED_CURVES,
+        CODED_PRIMARIES,
+        D50,
+        D65,
+        PRIMARIES,
+        SRGB_CURVE,
+        build,
+    )
+    from upscale.icc.profile import (
+        Curve,
+        Profile,
+        cmyk_profile,
+        hdr_curve,
+        parse,
+        srgb_decode,
+        srgb_encode,
+        to_linear_srgb,
+    )
+
+BUILDER = {"CODED_CURVES", "CODED_PRIMARIES", "D50", "D65", "PRIMARIES", "SRGB_CURVE", "build"}
 
 __all__ = [
     "CODED_CURVES",
@@ -42,3 +47,13 @@ __all__ = [
     "srgb_encode",
     "to_linear_srgb",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """A name from its module, which pictures without a profile do without (PEP 562)."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    home = "builder" if name in BUILDER else "profile"
+    return getattr(import_module(f"{__name__}.{home}"), name)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from upscale import icc
 from upscale.errors import ImageError
-from upscale.icc import cmyk_profile
 from upscale.image.identify import identify
 from upscale.image.metadata import Metadata, settled
 from upscale.image.model import (
@@ -184,7 +184,7 @@ def _admitted(info: Info, max_pixels: int, assume_icc: bytes | None) -> Metadata
     if info.frames > 1:
         raise ImageError(what)
     if info.kind == "CMYK":
-        metadata = replace(metadata, cmyk=cmyk_profile(metadata.cmyk, assume_icc))
+        metadata = replace(metadata, cmyk=icc.cmyk_profile(metadata.cmyk, assume_icc))
     return settled(metadata, (info.width, info.height), info.channels <= 2, assume_icc)
 
 

@@ -20,7 +20,7 @@ from upscale.errors import OutOfMemoryError, UpscaleError
 from upscale.inference.network import Prepared
 from upscale.inference.noise import Noise, TileNoise
 from upscale.models import Network
-from upscale.models.steps import listening
+from upscale.models.base import listening
 from upscale.settings import TileOption
 from upscale.strips import Window
 from upscale.tiling import MIN_TILE, Grid, Tile, plan, round_up

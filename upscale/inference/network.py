@@ -9,7 +9,7 @@ import torch
 
 from upscale.fast import optimized
 from upscale.models import Network
-from upscale.models.steps import watch
+from upscale.models.base import watch
 
 
 @dataclass(frozen=True)

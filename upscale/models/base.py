@@ -1,14 +1,21 @@
-"""The contract that every network keeps."""
+"""The contract that every network keeps, and how far a forward pass is.
+
+Convolutions and linear layers of PyTorch say what they have done once :func:`watch` has seen the
+network; code that computes without calling modules calls :func:`step`.
+"""
 
 from __future__ import annotations
 
+import threading
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 
 @dataclass(frozen=True)
@@ -94,3 +101,38 @@ def config_from_dict(config_type: type[Config], values: dict[str, Any]) -> Confi
     """The configuration of header values; lists become tuples, unknown keys a TypeError."""
     frozen = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     return config_type(**frozen)
+
+
+_thread = threading.local()  # networks serve several threads at once
+
+
+def step(work: float) -> None:
+    """Say that a part of a forward pass is done.
+
+    Args:
+        work: Its multiply-accumulates, roughly, over the whole batch; only their ratio counts.
+    """
+    tell = getattr(_thread, "tell", None)
+    if tell is not None:
+        tell(work)
+
+
+@contextmanager
+def listening(tell: Callable[[float], Any]) -> Iterator[None]:
+    """Have ``tell`` called with the work of each step of this thread; what it raises ends all."""
+    _thread.tell = tell
+    try:
+        yield
+    finally:
+        _thread.tell = None
+
+
+def watch(network: nn.Module) -> None:
+    """Have the layers of a network call :func:`step`."""
+
+    def done(module: _ConvNd | nn.Linear, given: tuple[Tensor, ...], result: Tensor) -> None:
+        step(module.weight.numel() / len(module.weight) * result.numel())
+
+    for module in network.modules():
+        if isinstance(module, _ConvNd | nn.Linear):
+            module.register_forward_hook(done)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace as changed
 from functools import partial
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from upscale import files, memory
 from upscale.bars import followed
@@ -15,7 +15,6 @@ from upscale.errors import OutputError
 from upscale.image import (
     Encoding,
     Image,
-    Page,
     Reader,
     create,
     probe,
@@ -27,6 +26,9 @@ from upscale.settings import Settings
 from upscale.upscaler.enlargement import Enlargement, Variances
 from upscale.upscaler.networks import Networks
 from upscale.upscaler.result import Result
+
+if TYPE_CHECKING:
+    from upscale.image import Page
 
 # Takes all strips of a result; what it cannot hold is refused before the first, or is what it gives
 # back, one sentence each.
