@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import upscale
-from tests.conftest import draw
+from tests.conftest import draw, png
 from upscale.bars import PictureBar
 
 
@@ -39,3 +39,13 @@ def test_a_bar_over_pictures_never_goes_back(capsys: pytest.CaptureFixture[str])
         assert places == [0.375, 0.5, 0.5, 0.875]
         assert bar.place == 1
     assert "pictures: " in capsys.readouterr().err
+
+
+def test_a_bar_over_a_batch(tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(png(12, 12))
+    out = tmp_path / "out"
+    assert all(r.status == "ok" for r in upscale.batch(tmp_path, out, model=tiny, progress=True))
+    assert "pictures:" in capsys.readouterr().err
+    assert [r.status for r in upscale.batch(tmp_path, out, model=tiny)] == ["skipped"] * 2
+    assert capsys.readouterr().err == ""

@@ -85,7 +85,9 @@ class PictureBar:
         self._update()
 
     def finish(self, name: str, pixels: int) -> None:
-        """Note a finished picture."""
+        """Note a finished picture; one that was not to be done is left out."""
+        if name not in self._sizes:
+            return
         self._shares[name] = 1.0
         self._done, self._pixels = self._done + 1, self._pixels + pixels
         self._bar.set_postfix_str(self._count(), refresh=False)

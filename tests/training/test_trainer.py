@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
 import time
@@ -39,11 +38,10 @@ def test_resume_is_exact(kind: str, pictures: Path, tmp_path: Path) -> None:
 
 
 def stop_at(step: int):  # noqa: ANN201
-    """A report that asks for the end as a scheduler does, by SIGTERM during step ``step``."""
+    """A report that asks for the end after step ``step``, as the command does at a signal."""
 
-    def report(progress: LogLine) -> None:
-        if progress.step == step - 1:
-            signal.raise_signal(signal.SIGTERM)
+    def report(progress: LogLine) -> bool:
+        return progress.step == step - 1
 
     return report
 

@@ -11,16 +11,19 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from inspect import Parameter
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from upscale.bars import PictureBar
 from upscale.errors import UsageError
 from upscale.options import divide, signature
 from upscale.settings import Outputs, RunOptions, Selection, Settings
 
 if TYPE_CHECKING:
+    from upscale.batch.plan import Plan
+    from upscale.batch.pool import Run, TaskProgress
     from upscale.upscaler import Result
 
 Location = str | os.PathLike[str]
@@ -28,7 +31,11 @@ OPTIONS = (Settings, Outputs, Selection, RunOptions)
 
 
 def batch(
-    inputs: Location | Iterable[Location], output: Location | None = None, **options: Any
+    inputs: Location | Iterable[Location],
+    output: Location | None = None,
+    *,
+    progress: bool = False,
+    **options: Any,
 ) -> Iterator[Result]:
     """Enlarge many pictures; yield a result for each as it finishes.
 
@@ -39,6 +46,7 @@ def batch(
         inputs: Files, folders, globs, URLs of any fsspec file system.
         output: A folder (the tree is mirrored), a file (one input), a template, or ``None``: beside
             the inputs.
+        progress: Draw a bar of tqdm's.
         options: The options of the command line by their long names, with underscores: ``model``,
             ``alpha``, ``scale``, ``size=(width, height)``, ``format``, ``quality``, ``recursive``,
             ``include``, ``overwrite``, ``skip_existing``, ``shard=(1, 16)``, ``device``, ``jobs``,
@@ -61,13 +69,26 @@ def batch(
     sources = discover(_names(inputs), selection, outputs.output)
     upscalers = load(settings, run_options)
     plan = plan_for(upscalers[0], sources, settings, outputs)
-    return iter(run(plan, upscalers, run_options))
+    if not progress:
+        return iter(run(plan, upscalers, run_options))
+    return _with_bar(plan, lambda share: run(plan, upscalers, run_options, share))
+
+
+def _with_bar(plan: Plan, start: Callable[[TaskProgress], Run]) -> Iterator[Result]:
+    """The results of a run as they come, with a bar over its pictures."""
+    with PictureBar(plan.sizes, "pictures") as bar:
+        for result in start(
+            lambda task, done, total: bar.share(task.source.location, done / total)
+        ):
+            bar.finish(result.input or "", result.pixels)
+            yield result
 
 
 batch.__signature__ = signature(  # type: ignore[attr-defined]
     [
         Parameter("inputs", Parameter.POSITIONAL_OR_KEYWORD),
         Parameter("output", Parameter.POSITIONAL_OR_KEYWORD, default=None),
+        Parameter("progress", Parameter.KEYWORD_ONLY, default=False, annotation="bool"),
     ],
     *OPTIONS,
 )

@@ -53,6 +53,12 @@ class Plan:
         return [task for task in self.tasks if task.action == "do"]
 
     @property
+    def sizes(self) -> dict[str, int]:
+        """The bytes of the pictures that are to be done, by their location; 1: not known."""
+        sources = [task.source for task in self.todo]
+        return {s.location: 1 if s.stat is None else s.stat.size for s in sources}
+
+    @property
     def notes(self) -> list[str]:
         """What a person should know before it is carried out, one sentence each."""
         notes = []

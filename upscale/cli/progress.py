@@ -56,16 +56,15 @@ class RunProgress:
             console: Where to write; when it is quiet, nothing is.
             plan: What will be done.
         """
-        todo = [task.source for task in plan.todo]
-        self._console, self._total, self._done = console, len(todo), 0
-        self._sizes = {s.location: 1 if s.stat is None else s.stat.size for s in todo}
+        self._console, self._sizes, self._done = console, plan.sizes, 0
+        self._total = len(plan.todo)
         self._bar: Any = None
-        if todo and Console.is_terminal() and not console.quiet:
+        if self._sizes and Console.is_terminal() and not console.quiet:
             from upscale.bars import PictureBar
 
-            what = todo[0].relative if len(todo) == 1 else "pictures"
+            what = plan.todo[0].source.relative if self._total == 1 else "pictures"
             self._bar = PictureBar(self._sizes, _short(what), notebook=False)
-        self._lines = self._bar is None or len(todo) == 1 or console.verbose
+        self._lines = self._bar is None or self._total == 1 or console.verbose
 
     def __enter__(self) -> Self:
         if self._bar is not None:

@@ -12,6 +12,7 @@ import typer
 
 from upscale.cli import completion
 from upscale.cli.console import Console
+from upscale.cli.interrupt import signals
 from upscale.cli.progress import draw
 from upscale.errors import UsageError
 
@@ -186,13 +187,13 @@ def _finish(console: Console, out: Path, name: str, done: Any) -> int:
 
 
 @contextmanager
-def _bar(console: Console, name: str, steps: int) -> Iterator[Callable[[LogLine], None]]:
+def _bar(console: Console, name: str, steps: int) -> Iterator[Callable[[LogLine], bool]]:
     """A bar on a terminal, a line every half minute elsewhere."""
     said, psnr = time.monotonic(), ""
 
     with draw(console, steps, name, unit="steps") as bar:
 
-        def report(progress: LogLine) -> None:
+        def report(progress: LogLine) -> bool:
             nonlocal said, psnr
             if progress.psnr is not None:
                 psnr = f", {progress.psnr:.2f} dB"
@@ -203,5 +204,7 @@ def _bar(console: Console, name: str, steps: int) -> Iterator[Callable[[LogLine]
 
                 console.note(f"{name}: {describe(progress)}")
                 said = time.monotonic()
+            return bool(signals.status)
 
-        yield report
+        with signals.stopping(lambda: None):
+            yield report

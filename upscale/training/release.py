@@ -58,7 +58,7 @@ def run_recipe(
     *,
     folder: Path | None = None,
     data_note: str = "",
-    report: Callable[[LogLine], None] = lambda line: None,
+    report: Callable[[LogLine], bool | None] = lambda line: None,
 ) -> Released:
     """Train, and when the recipe is finished write its files into ``folder`` (None: the run's own).
 

@@ -6,11 +6,8 @@ import copy
 import json
 import math
 import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -151,9 +148,11 @@ def rate_at(recipe: Recipe, step: int) -> float:
 
 
 def train(
-    recipe: Recipe, run: RunSettings, report: Callable[[LogLine], None] = lambda line: None
+    recipe: Recipe, run: RunSettings, report: Callable[[LogLine], bool | None] = lambda line: None
 ) -> Trained:
-    """Run a recipe to its end, to ``run.minutes``, or to a signal; always leave a checkpoint.
+    """Run a recipe to its end or to ``run.minutes``; always leave a checkpoint.
+
+    Where ``report`` returns True, the next step is the last.
 
     Raises:
         DataError: The data folder is missing, empty, or its pictures are too small.
@@ -178,40 +177,27 @@ def train(
     make = batch_maker(recipe, run)
     watched = load_watched(run.watch, recipe.scale, recipe.degradation) if run.watch else []
     started = saved = now = time.monotonic()
-    with _signals() as asked:
-        for batch in prefetch(make, step, recipe.steps):
-            losses = objective.step(batch, rate_at(recipe, step))
-            _average(ema, network, recipe.ema, step)
-            step += 1
-            now = time.monotonic()
-            late = run.minutes is not None and now - started > 60 * run.minutes
-            ending = step == recipe.steps or asked.is_set() or late
-            look = bool(watched) and (step % run.watch_every == 0 or ending)
-            value = watch(ema, watched, run.device) if look else None
-            line = LogLine(step, recipe.steps, losses, value, before + now - started)
-            report(line)
-            if look or step % LOG_EVERY == 0:
-                with (run.out / LOG).open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(asdict(line)) + "\n")
-            if ending or now - saved > run.save_every:
-                _save(checkpoint, recipe, network, ema, objective, line)
-                saved = now
-            if ending:
-                break
+    asked: bool | None = False
+    for batch in prefetch(make, step, recipe.steps):
+        losses = objective.step(batch, rate_at(recipe, step))
+        _average(ema, network, recipe.ema, step)
+        step += 1
+        now = time.monotonic()
+        late = run.minutes is not None and now - started > 60 * run.minutes
+        ending = step == recipe.steps or asked or late
+        look = bool(watched) and (step % run.watch_every == 0 or ending)
+        value = watch(ema, watched, run.device) if look else None
+        line = LogLine(step, recipe.steps, losses, value, before + now - started)
+        asked = report(line)
+        if look or step % LOG_EVERY == 0:
+            with (run.out / LOG).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(asdict(line)) + "\n")
+        if ending or now - saved > run.save_every:
+            _save(checkpoint, recipe, network, ema, objective, line)
+            saved = now
+        if ending:
+            break
     return Trained(ema, step, step == recipe.steps, before + now - started)
-
-
-@contextmanager
-def _signals() -> Iterator[threading.Event]:
-    """An event that SIGTERM and Ctrl-C set; the loop looks at it after every step."""
-    asked = threading.Event()
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    previous = {n: signal.signal(n, lambda *_: asked.set()) for n in numbers}
-    try:
-        yield asked
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def batch_maker(recipe: Recipe, run: RunSettings) -> Callable[[int], Batch]:
