@@ -14,7 +14,6 @@ from typing import Annotated, Any
 
 import typer
 
-from upscale.cli import completion
 from upscale.cli.console import Console, printable
 from upscale.options import (
     between,
@@ -65,17 +64,30 @@ def _parameter(options: Any, name: str) -> Parameter:
         hint = str
     elif hint == tuple[str, ...]:
         hint, default = list[str] | None, None
-    words = completion.models if name == "model" else completion.words_of(declared.metavar)
     annotation = typer.Option(
         *declared.names,
         help=declared.help,
         rich_help_panel=declared.panel or None,
         metavar=declared.metavar,
         show_default=True if declared.shown is None else declared.shown,
-        autocompletion=words,
+        autocompletion=_offered(name, declared.metavar),
     )
     kind = Parameter.POSITIONAL_OR_KEYWORD
     return Parameter(name, kind, default=default, annotation=Annotated[hint, annotation])
+
+
+def _offered(name: str, metavar: str) -> Callable[[str], Any] | None:
+    """What a shell offers for the value of an option, where that is more than names of files."""
+    if name != "model" and metavar == metavar.upper():
+        return None
+
+    def complete(incomplete: str) -> Any:
+        from upscale.cli import completion  # where a shell asks
+
+        words = completion.models if name == "model" else completion.words_of(metavar.strip("[]"))
+        return words(incomplete) if words is not None else []
+
+    return complete
 
 
 def _gathered(options: Any, values: dict[str, Any]) -> Any:
