@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -198,3 +202,23 @@ def test_the_networks_of_the_papers_have_their_sizes_and_always_the_same_weights
     }
     one, two = (load("srcnn-9-5-5-x4").state for _ in range(2))
     assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+@pytest.mark.slow
+def test_other_programs_are_set_beside_ours(tiny: str, tiny_cache: Path) -> None:
+    arguments = ("-m", tiny, "--size", "16", "--rounds", "1", "--threads", "1", "--json")
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.tools.peers", *arguments],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "UPSCALE_CACHE": str(tiny_cache)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    names = [row["backend"] for row in rows]
+    assert names[:2] == ["plain", "upscale"]
+    assert ("onnxruntime" in names) == (find_spec("onnxruntime") is not None)
+    assert all(row["max_rel_diff"] < 1e-5 and row["seconds_per_megapixel"] > 0 for row in rows)
+    assert "ncnn is left out" in done.stderr  # it is given no ncnn model
+    assert "round 1: plain" in done.stderr

@@ -46,7 +46,7 @@ def column(row: dict[str, Any]) -> str:
 
 def cell(row: dict[str, Any], keys: tuple[str, ...]) -> str:
     if keys:
-        return ", ".join(f"{row[key]:.3g}" for key in keys)
+        return ", ".join(f"{row[key]:{'.0f' if row[key] >= 1000 else '.3g'}}" for key in keys)
     form = f", {row['form']}" if row["backend"] == "upscale" else ""
     return f"{row['seconds_median'] * 1e3:.0f} (x{row['ratio_to_reference']:.2f}{form})"
 

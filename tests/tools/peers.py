@@ -14,7 +14,8 @@ figures are medians. The first one, ``plain``, is the network's own eager PyTorc
 What is not installed, or does not load a model, is left out with a line on stderr. A model is a
 name or file of ``upscale``, a network of ``upscale bench``, or ``NAME=FILE.param`` where ours of
 that name is to be set beside an ncnn file. stdout has the tables: milliseconds and the ratio to
-``plain``, then seconds per megapixel of input; ``--json`` has one object a row, with the keys of
+``plain``, seconds per megapixel of input, and the largest difference to ``plain`` over its largest
+value; ``--json`` has one object a row, with the keys of
 ``upscale bench --json`` where they apply.
 """
 
@@ -246,7 +247,7 @@ def compete(contest: Contest, programs: list[str], rounds: int) -> Iterator[dict
         gap = float(np.abs(result - first[reference.program][0]).max())
         median = statistics.median(worker.seconds)
         yield {
-            "model": contest.model,
+            "model": Path(contest.model).stem if contest.ncnn else contest.model,
             "backend": worker.program,
             "device": "cpu",
             "dtype": "fp32",
@@ -301,7 +302,7 @@ def main() -> None:
                         rows.append(row)
                         if given.json:
                             print(json.dumps(row), flush=True)
-    for keys in () if given.json else ((), ("seconds_per_megapixel",)):
+    for keys in () if given.json else ((), ("seconds_per_megapixel",), ("max_rel_diff",)):
         print("\n" + (keys[0].replace("_", " ") if keys else "milliseconds, ratio to plain") + "\n")
         for count in dict.fromkeys(row["threads"] for row in rows):
             print(f"{count} threads\n")
