@@ -1,9 +1,8 @@
-"""``-m FILE``: what runs, what is refused and how, through the real command."""
+"""``-m FILE``: what runs, what is refused and how, through the command line."""
 
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,15 +21,18 @@ from upscale.checkpoints.files import digest
 from upscale.resample import resize
 
 Cli = Callable[..., Finished]
-Command = Callable[..., "subprocess.Popen[bytes]"]
 
 
-def run(command: Command, *arguments: str | Path, **more: object) -> tuple[int, bytes, list[str]]:
+@pytest.fixture(autouse=True)
+def empty_cache(tiny: str) -> None:
+    """A cache with the tiny models alone."""
+
+
+def run(cli: Cli, *arguments: str | Path) -> tuple[int, bytes, list[str]]:
     """Exit status, stdout, and the lines on stderr that are no note on the device."""
-    process = command(*arguments, **more)
-    out, err = process.communicate(timeout=120)
-    lines = [line for line in err.decode().splitlines() if "running on the CPU" not in line]
-    return process.returncode, out, lines
+    done = cli(*arguments)
+    lines = [line for line in done.lines if "running on the CPU" not in line]
+    return done.code, done.out, lines
 
 
 def refused(done: tuple[int, bytes, list[str]], *words: str) -> None:
@@ -41,27 +43,27 @@ def refused(done: tuple[int, bytes, list[str]], *words: str) -> None:
         assert word in lines[0], lines[0]
 
 
-def test_a_flipped_byte_is_refused(command: Command, picture: Path) -> None:
+def test_a_flipped_byte_is_refused(cli: Cli, picture: Path) -> None:
     path = checkpoints.save(picture.parent / "flip.safetensors", esrgan()).path
     out = picture.parent / "out.png"
     data = bytearray(path.read_bytes())
     data[-100] ^= 1
     path.write_bytes(data)
-    done = run(command, picture, "-m", path, "-o", out)
+    done = run(cli, picture, "-m", path, "-o", out)
     refused(done, str(path), "damaged", "fetch or save it again")
     assert not out.exists()
     data[-100] ^= 1
     path.write_bytes(data)
-    assert run(command, picture, "-m", path, "-o", out)[0] == 0
+    assert run(cli, picture, "-m", path, "-o", out)[0] == 0
 
 
-def test_a_pth_runs_and_is_named_by_its_hash(command: Command, picture: Path) -> None:
+def test_a_pth_runs_and_is_named_by_its_hash(cli: Cli, picture: Path) -> None:
     folder = picture.parent
     torch.save({"params_ema": to_old(dict(esrgan().state_dict()))}, folder / "net.pth")
     saved = checkpoints.save(folder / "same.safetensors", esrgan()).path
     records = []
     for k, model in enumerate((folder / "net.pth", folder / "net.pth", saved)):
-        done = run(command, picture, "-m", model, "-o", folder / f"{k}.png", "--json")
+        done = run(cli, picture, "-m", model, "-o", folder / f"{k}.png", "--json")
         assert done[0] == 0, done
         records.append(json.loads(done[1]))
     assert records[0]["weights"] == {"net": digest(folder / "net.pth")} == records[1]["weights"]
@@ -71,10 +73,10 @@ def test_a_pth_runs_and_is_named_by_its_hash(command: Command, picture: Path) ->
 
 
 @pytest.mark.parametrize("which", range(5))
-def test_a_malicious_pth_runs_nothing(command: Command, picture: Path, which: int) -> None:
+def test_a_malicious_pth_runs_nothing(cli: Cli, picture: Path, which: int) -> None:
     folder = picture.parent
     torch.save({"params": evil(folder / "owned")[which]}, folder / "evil.pth")
-    done = run(command, picture, "-m", folder / "evil.pth")
+    done = run(cli, picture, "-m", folder / "evil.pth")
     refused(done, "evil.pth", "do not trust it")
     assert sorted(path.name for path in folder.iterdir()) == ["evil.pth", "picture.png"]
 
@@ -89,11 +91,11 @@ def test_a_malicious_pth_runs_nothing(command: Command, picture: Path, which: in
     ],
 )
 def test_a_bad_checkpoint_is_wrong_usage(
-    command: Command, picture: Path, content: bytes, words: str
+    cli: Cli, picture: Path, content: bytes, words: str
 ) -> None:
     path = picture.parent / "bad.pth"
     path.write_bytes(content)
-    refused(run(command, picture, "-m", path), str(path), words)
+    refused(run(cli, picture, "-m", path), str(path), words)
 
 
 def test_the_scale_of_an_srcnn_is_the_one_asked_for(cli: Cli, picture: Path) -> None:
@@ -131,9 +133,9 @@ def test_what_is_no_checkpoint_has_a_remedy(cli: Cli, picture: Path) -> None:
         assert words in done.err
 
 
-def test_what_is_not_pulled_is_wrong_usage(command: Command, picture: Path) -> None:
-    refused(run(command, picture, "-m", "real-esrgan"), "upscale weights pull real-esrgan")
-    refused(run(command, picture, "-m", "no.pth"), "no checkpoint file no.pth")
+def test_what_is_not_pulled_is_wrong_usage(cli: Cli, picture: Path) -> None:
+    refused(run(cli, picture, "-m", "real-esrgan"), "upscale weights pull real-esrgan")
+    refused(run(cli, picture, "-m", "no.pth"), "no checkpoint file no.pth")
 
 
 @pytest.mark.parametrize(
@@ -146,10 +148,10 @@ def test_what_is_not_pulled_is_wrong_usage(command: Command, picture: Path) -> N
     ],
 )
 def test_bicubic_is_a_model(
-    command: Command, picture: Path, options: list[str], size: tuple[int, int]
+    cli: Cli, picture: Path, options: list[str], size: tuple[int, int]
 ) -> None:
     out = picture.parent / "out.png"
-    done = run(command, picture, "-m", "bicubic", "-o", out, "--json", *options)
+    done = run(cli, picture, "-m", "bicubic", "-o", out, "--json", *options)
     assert done[0] == 0, done
     record = json.loads(done[1])
     assert (record["model"], record["weights"], record["alpha"]) == ("bicubic", {}, None)
@@ -160,5 +162,5 @@ def test_bicubic_is_a_model(
     assert np.abs(found - wanted).max() < 0.502  # rounded once
 
 
-def test_bicubic_takes_no_alpha(command: Command, picture: Path) -> None:
-    refused(run(command, picture, "-m", "bicubic", "--alpha", "0.5"), "bicubic", "takes no alpha")
+def test_bicubic_takes_no_alpha(cli: Cli, picture: Path) -> None:
+    refused(run(cli, picture, "-m", "bicubic", "--alpha", "0.5"), "bicubic", "takes no alpha")
