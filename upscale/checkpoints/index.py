@@ -205,6 +205,7 @@ def update_index(folder: Path, entry: WeightsFile) -> None:
 
     if not (folder / entry.file).is_file():
         raise UsageError(f"{entry.file} is not in {folder}; save the checkpoint there first")
+    # the row as a table: what is required, and what is not empty
     table = tomlkit.table()
     for key, value in asdict(entry).items():
         if key in _STORED and (value or key in REQUIRED):

@@ -202,6 +202,7 @@ def resolve(
         UsageError: ``alpha`` or ``denoise`` is not in [0, 1], or the model does not take it.
         CheckpointError: As :func:`load`.
     """
+    # what the name means: no file, one file, a pair, or two pairs; options must fit that
     bicubic = normal(os.fspath(name)) == BICUBIC
     chosen = () if bicubic else select(name, scale=scale)
     if alpha is not None:
@@ -222,6 +223,7 @@ def resolve(
         if bicubic:
             return Checkpoint(BICUBIC, network_class(BICUBIC).config_type(), {}, name=BICUBIC)
         return load(chosen[0], Hints(final_scale=scale))
+    # a family: only files with a share are read, and their mean is made
     share = DEFAULT_ALPHA if alpha is None else alpha
     real = None if len(chosen) < 4 else DEFAULT_DENOISE if denoise is None else denoise
     parts = [(e, w) for e, w in zip(chosen, shares(share, real or 0.0), strict=False) if w > 0]

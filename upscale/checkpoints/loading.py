@@ -248,10 +248,11 @@ def write_tensors(
     Raises:
         OutputError: It exists and ``overwrite`` is false, or cannot be written.
     """
+    # each tensor's bytes, and its place in the header's table; large items first keep alignment
     blobs: list[bytes] = []
     table: dict[str, object] = {}
     at = 0
-    for name in sorted(tensors, key=lambda n: (-tensors[n].element_size(), n)):  # keeps alignment
+    for name in sorted(tensors, key=lambda n: (-tensors[n].element_size(), n)):
         tensor = tensors[name].detach().cpu().contiguous()
         blobs.append(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
         end = at + len(blobs[-1])
@@ -261,6 +262,7 @@ def write_tensors(
             "data_offsets": [at, end],
         }
         at = end
+    # the header: what is said, sorted, with the hash of the bytes that follow it
     content = hashlib.sha256(b"".join(blobs)).hexdigest()
     notes = {**metadata, "format": "pt", CONTENT_HASH: f"0x{content}"}
     table = {"__metadata__": dict(sorted(notes.items())), **table}

@@ -83,6 +83,7 @@ def _residual(node: Node) -> tuple[Node, Node]:
 
 def _rrdb(output: Node) -> NcnnNetwork:
     """ESRGAN's generator, followed from its output back to its input."""
+    # the head, from the last convolution back: conv_last, conv_hr, stages of nearest and conv_up
     named = {"conv_last": output}
     named["conv_hr"] = node = _conv(output, activated=False)
     node = _conv(node, activated=True)
@@ -99,6 +100,7 @@ def _rrdb(output: Node) -> NcnnNetwork:
     if picture is None:
         refuse(first.layer)
     named |= {"conv_first": first, "conv_body": body}
+    # the blocks, from the last back to the first convolution
     blocks: list[dict[str, Node]] = []
     at = _conv(body, activated=False)
     while at is not first:
@@ -107,6 +109,7 @@ def _rrdb(output: Node) -> NcnnNetwork:
     for k, block in enumerate(reversed(blocks)):
         named |= {f"body.{k}.{name}": node for name, node in block.items()}
     named |= {f"conv_up{k}": node for k, (node, _) in enumerate(reversed(stages), 1)}
+    # values under BasicSR's names, and the scale that the stages make
     tensors = {f"{name}.{key}": t for name, n in named.items() for key, t in n.tensors.items()}
     scale = math.prod(factor for _, factor in stages) / picture
     three = any(factor == 3 for _, factor in stages)

@@ -87,6 +87,7 @@ def recognise(tensors: Mapping[str, Tensor], hints: Hints | None = None) -> Chec
     stripped = strip_prefixes(tensors)
     if not stripped:
         raise ArchitectureError("there are no tensors in it; give a file that holds a network")
+    # the first layout whose keys these are reads the sizes, renames, and is checked
     layout = next((layout for layout in LAYOUTS if layout.matches(stripped)), None)
     try:
         if layout is None:
@@ -94,7 +95,7 @@ def recognise(tensors: Mapping[str, Tensor], hints: Hints | None = None) -> Chec
         network = layout.read(layout.rename(stripped), hints or Hints())
         check_state(network.architecture, network.config, network.state)
         return replace(network, layout=layout.name)
-    except ArchitectureError as refusal:
+    except ArchitectureError as refusal:  # no layout, or a variant of one: spandrel may know it
         try:
             config, _ = recognised(stripped)
         except CheckpointError as reason:
