@@ -249,6 +249,8 @@ def losses(image: Image, format: str) -> tuple[str, ...]:  # noqa: A002
         out.append(f"{name} holds no text or comment: left out")
     elif kind.name == "jpeg" and any(keyword != "Comment" for keyword, _ in m.text):
         out.append("JPEG holds comments and no other text: left out")
+    if m.dpi and not {"dpi", "exif"} & kind.metadata:
+        out.append(f"{name} holds no resolution: left out")
     if m.icc and "icc" not in kind.metadata and kind.name not in LINEAR:
         out.append(f"{name} holds no ICC profile: converted to sRGB")
     if m.cmyk and kind.name not in ("jpeg", "tiff"):

@@ -67,6 +67,12 @@ class TiffPage:
         """All values of a tag."""
         return tuple(int(v) for v in exif.numbers_of(self.directory, tag, self.block.order))
 
+    @property
+    def square(self) -> bool:
+        """Whether the resolution is the same in width and height."""
+        x, y = (self.numbers(tag) for tag in RESOLUTION[:2])
+        return x == y
+
     def row_bytes(self, rows: int) -> int:
         """Bytes of the pixels of so many rows."""
         bits = self.number(Tag.SAMPLES, 1) * self.number(Tag.BITS, 1)
@@ -279,6 +285,8 @@ def _metadata(page: TiffPage, notes: list[str]) -> Metadata:
             notes += [note] if note not in notes else []
         elif tag in named or unit_less or tag not in STORAGE | exif.DESCRIPTIVE | {*RESOLUTION}:
             label = named.get(tag) or NAMES.get(tag, f"TIFF tag {tag}")
+            if unit_less and not lab and page.square:
+                label = ""  # which says nothing
             native.append((label, tag, tags.swapped(entry, order, "<")))
     if any("overlays" in note for note in notes):
         native = [item for item in native if item[1] != 50838]  # the lengths of what is gone
