@@ -15,7 +15,7 @@ from skimage.metrics import peak_signal_noise_ratio
 
 from tests.known import known_models_fixture, photo_fixture, write_fixture  # noqa: F401
 from upscale import perceptual
-from upscale.evaluate import Bicubic
+from upscale.evaluate import Baseline
 
 Writer = Callable[..., Path]
 Cli = Callable[..., Any]
@@ -186,7 +186,7 @@ LIKENESS = """
 def theirs(write: Writer, photo: np.ndarray, known_models: Path) -> Path:
     """Results at x2 of two pictures, both alike: of nine tenths of the contrast, and of half."""
     small = np.ascontiguousarray(photo[::2, ::2])
-    large = Bicubic(scale=2).image(small).astype(float)
+    large = Baseline(scale=2).image(small).astype(float)
     for name, contrast in (("a.png", 0.9), ("b_out.png", 0.5)):
         write(f"small/{name[0]}.png", small)
         write(f"theirs/{name}", (large * contrast + 128 * (1 - contrast)).astype(np.uint8))
@@ -203,7 +203,7 @@ def test_against_compares_with_the_other_results_alone(
     assert [(r["model"], r["picture"]) for r in records] == [
         (model, name) for model in ("bicubic", "known-srcnn") for name in ("a.png", "b.png", None)
     ]
-    sr = Bicubic(scale=2).image(np.ascontiguousarray(photo[::2, ::2]))
+    sr = Baseline(scale=2).image(np.ascontiguousarray(photo[::2, ::2]))
     inner = slice(2, -2)
     for record, name in zip(records[:2], ("a.png", "b_out.png"), strict=True):
         a, b = (x[inner, inner] for x in (sr, imread(theirs / name)))

@@ -11,7 +11,7 @@ import pytest
 
 from upscale.compare import Crop, compare, subjects
 from upscale.errors import DataError, UsageError
-from upscale.evaluate import Bicubic, Candidate, load_candidate
+from upscale.evaluate import Baseline, Candidate, load_candidate
 from upscale.settings import Settings
 
 Writer = Callable[..., Path]
@@ -83,7 +83,7 @@ def test_one_network_at_a_time_and_a_step_for_each_panel(write: Writer, photo: n
     def candidates() -> Iterator[Candidate]:
         for name in ("first", "second"):
             events.append(name)
-            yield replace(Bicubic(scale=2), model=name)
+            yield replace(Baseline(scale=2), model=name)
 
     compare(found, candidates(), 2, step=events.append)
     assert events == ["a.png", "b.png", "first", "a.png", "b.png", "second", "a.png", "b.png"]
@@ -101,4 +101,4 @@ def test_a_part_is_what_the_whole_gives(write: Writer) -> None:
 def test_another_scale_is_refused(write: Writer, photo: np.ndarray) -> None:
     found = subjects([write("a.png", photo)], 2)
     with pytest.raises(DataError, match=r"186x180.*'a\.png'.*124x120"):
-        compare(found, [Bicubic(scale=3)], 2)
+        compare(found, [Baseline(scale=3)], 2)

@@ -19,7 +19,7 @@ from upscale.checkpoints import save
 from upscale.degradations import CLEAN, degrade, parse_degradations
 from upscale.errors import DataError, UsageError
 from upscale.evaluate import (
-    Bicubic,
+    Baseline,
     Candidate,
     evaluate,
     find_sets,
@@ -193,7 +193,7 @@ def test_the_candidate_and_bicubic_see_the_damaged_picture(
     write("A/1.png", photo)
     seen: list[np.ndarray] = []
 
-    class Watching(Bicubic):
+    class Watching(Baseline):
         def image(self, lr: np.ndarray) -> np.ndarray:
             seen.append(lr)
             return super().image(lr)
@@ -218,13 +218,13 @@ def test_consistency_is_with_the_picture_before_the_damage(
     write("A/1.png", photo)
     hr = photo[:60, :62]
 
-    class Truth(Bicubic):
+    class Truth(Baseline):
         def image(self, lr: np.ndarray) -> np.ndarray:
             return hr
 
     (noise,) = parse_degradations(["noise:20"])
     sets = find_sets([tmp_path / "A"])
-    best, _, kept, _ = evaluate(sets, [Truth(scale=2), Bicubic(scale=2)], degradations=[noise])
+    best, _, kept, _ = evaluate(sets, [Truth(scale=2), Baseline(scale=2)], degradations=[noise])
     assert best.lr_consistency == float("inf")
     assert kept.lr_consistency < 30
 
@@ -234,7 +234,7 @@ def test_restoration_needs_no_folder(tmp_path: Path, write: Writer, photo: np.nd
     write("A/1.png", photo)
     sets = find_sets([tmp_path / "A"])
     chains = parse_degradations(["jpeg:10", "noise-float:25"])
-    jpeg, _, noise, _ = evaluate(sets, [Bicubic(scale=1)], degradations=chains)
+    jpeg, _, noise, _ = evaluate(sets, [Baseline(scale=1)], degradations=chains)
     want = psnr(to_tensor(damaged(photo, "jpeg:10")), to_tensor(photo))
     assert jpeg.psnr_y == jpeg.bicubic_psnr_y == pytest.approx(want, abs=1e-9)
     rounded = np.clip(np.floor(damaged(photo, "noise-float:25") + 0.5), 0, 255)
@@ -249,7 +249,7 @@ def test_unrounded_noise_reaches_the_network_unclipped(
     write("gray/1.png", photo[..., :1])
     seen = []
 
-    class Network(Bicubic):
+    class Network(Baseline):
         def tensor(self, lr: torch.Tensor) -> torch.Tensor:
             seen.append(lr)
             return lr
@@ -281,7 +281,7 @@ def test_a_restoring_network_from_its_file(
     candidate = load_candidate(Settings(model=str(tmp_path / "restore.safetensors")), "cpu")
     sets = find_sets([tmp_path / "A"])
     chains = parse_degradations(["noise-float:25"])
-    restored, _, same, _ = evaluate(sets, [candidate, Bicubic(scale=1)], degradations=chains)
+    restored, _, same, _ = evaluate(sets, [candidate, Baseline(scale=1)], degradations=chains)
     assert restored.psnr_rgb == pytest.approx(same.psnr_rgb, abs=0.01)
     assert restored.psnr_y == pytest.approx(restored.bicubic_psnr_y, abs=0.01)
 
@@ -304,7 +304,7 @@ def test_what_does_not_go_together(
     words: str,
 ) -> None:
     write("A/1.png", photo)
-    candidates: list[Candidate] = [Bicubic(scale=scale)]
+    candidates: list[Candidate] = [Baseline(scale=scale)]
     chains = parse_degradations([chain])
     with pytest.raises(UsageError, match=words):
         list(

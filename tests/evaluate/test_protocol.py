@@ -14,7 +14,7 @@ from skimage.color import rgb2ycbcr
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from upscale.errors import DataError
-from upscale.evaluate import Bicubic, evaluate, find_sets, make_pair, score
+from upscale.evaluate import Baseline, evaluate, find_sets, make_pair, score
 
 SET5 = os.environ.get("UPSCALE_SET5", "")
 
@@ -66,7 +66,7 @@ def test_bicubic_of_edsr_by_another_route(scale: int) -> None:
     sr = bicubic_8bit(lr, h * scale, w * scale)
     psnr, ssim = scores(y_of(truth), y_of(sr), scale)
 
-    got = score(Bicubic(scale=scale), make_pair(hr, scale, "edsr"), "edsr")
+    got = score(Baseline(scale=scale), make_pair(hr, scale, "edsr"), "edsr")
 
     assert (got.psnr_y, got.ssim_y) == pytest.approx((psnr, ssim), abs=1e-6)
     assert (got.bicubic_psnr_y, got.bicubic_ssim_y) == (got.psnr_y, got.ssim_y)
@@ -89,7 +89,7 @@ def test_bicubic_of_srcnn_by_another_route(scale: int) -> None:
     want = scores(truth[..., 0], floor_half(exact)[..., 0], scale)
 
     pair = make_pair(hr, scale, "srcnn", y_only=True)
-    got = score(Bicubic(scale=scale), pair, "srcnn")
+    got = score(Baseline(scale=scale), pair, "srcnn")
 
     np.testing.assert_allclose(pair.lr[0, 0].numpy(), lr[..., 0], rtol=0, atol=1e-9)
     assert (got.bicubic_psnr_y, got.bicubic_ssim_y) == pytest.approx(want, abs=1e-5)
@@ -104,7 +104,7 @@ def test_the_truth_scores_infinity_and_is_consistent() -> None:
     hr = photo()
     pair = make_pair(hr, 4, "edsr")
 
-    class Oracle(Bicubic):
+    class Oracle(Baseline):
         def image(self, lr: np.ndarray) -> np.ndarray:
             return hr[:124, :128]
 
@@ -118,7 +118,7 @@ def test_a_given_low_resolution_picture_is_taken() -> None:
     hr = photo()
     made = make_pair(hr, 2, "edsr").lr[0].permute(1, 2, 0).numpy().astype(np.uint8)
     assert torch.equal(make_pair(hr, 2, "edsr", lr=made).lr, make_pair(hr, 2, "edsr").lr.double())
-    black = score(Bicubic(scale=2), make_pair(hr, 2, "edsr", lr=made * 0), "edsr")
+    black = score(Baseline(scale=2), make_pair(hr, 2, "edsr", lr=made * 0), "edsr")
     assert black.psnr_y < 10
     with pytest.raises(DataError, match=r"65x61.*65x62"):
         make_pair(hr, 2, "edsr", lr=made[1:])
@@ -136,7 +136,7 @@ def test_gray_is_its_own_y_for_srcnn_and_rgb_for_edsr() -> None:
 def test_srcnn_protocol_of_an_rgb_network_keeps_the_picture_float() -> None:
     seen = []
 
-    class Watching(Bicubic):
+    class Watching(Baseline):
         def image(self, lr: np.ndarray) -> np.ndarray:
             seen.append(lr)
             return super().image(lr)
@@ -173,7 +173,7 @@ ROWS = {
 @pytest.mark.parametrize(("protocol", "scale"), ROWS)
 def test_bicubic_on_set5(protocol: str, scale: int) -> None:
     sets = find_sets([Path(SET5)])
-    *_, summary = evaluate(sets, [Bicubic(scale=scale)], protocol=protocol)
+    *_, summary = evaluate(sets, [Baseline(scale=scale)], protocol=protocol)
     psnr, ssim = ROWS[protocol, scale]
     assert summary.picture is None
     assert (summary.bicubic_psnr_y, summary.psnr_y) == pytest.approx((psnr, psnr), abs=0.01)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from upscale.errors import DataError, ImageError, UsageError
-from upscale.evaluate import Bicubic, Candidate, Score, evaluate, find_sets, mean
+from upscale.evaluate import Baseline, Candidate, Score, evaluate, find_sets, mean
 
 Writer = Callable[..., Path]
 
@@ -55,7 +55,7 @@ def test_order_one_network_at_a_time(tmp_path: Path, write: Writer, photo: np.nd
     def candidates() -> Iterator[Candidate]:
         for scale in (2, 3):
             events.append(f"load x{scale}")
-            yield Bicubic(scale=scale)
+            yield Baseline(scale=scale)
 
     for score in evaluate(find_sets([tmp_path / "A", tmp_path / "B"]), candidates()):
         events.append((score.scale, score.set, score.picture))
@@ -72,7 +72,7 @@ def test_summary_is_the_mean_of_its_pictures(
     write("A/1.png", photo)
     write("A/2.png", photo[::-1])
     write("A/3.png", photo[:33, :47, :1])
-    *pictures, summary = evaluate(find_sets([tmp_path / "A"]), [Bicubic(scale=3)])
+    *pictures, summary = evaluate(find_sets([tmp_path / "A"]), [Baseline(scale=3)])
     assert len(pictures) == 3
     assert summary.as_dict() == mean(pictures).as_dict()  # no blocks in the smallest: NaN
     assert [p.megapixels for p in pictures] == pytest.approx([60 * 60e-6, 60 * 60e-6, 33 * 45e-6])
@@ -84,12 +84,12 @@ def test_given_low_resolution_pictures_are_used(
     write("A/1.png", photo)
     write("lr/1x2.png", photo[::2, ::2])
     sets = find_sets([tmp_path / "A"])
-    made, _ = evaluate(sets, [Bicubic(scale=2)])
-    given, _ = evaluate(sets, [Bicubic(scale=2)], lr_dir=tmp_path / "lr")
+    made, _ = evaluate(sets, [Baseline(scale=2)])
+    given, _ = evaluate(sets, [Baseline(scale=2)], lr_dir=tmp_path / "lr")
     assert given.psnr_y < made.psnr_y - 1
     write("lr/1x2.png", photo[:20, :20])
     with pytest.raises(DataError, match=r"1\.png.*20x20.*31x30"):
-        list(evaluate(sets, [Bicubic(scale=2)], lr_dir=tmp_path / "lr"))
+        list(evaluate(sets, [Baseline(scale=2)], lr_dir=tmp_path / "lr"))
 
 
 def test_restoration_at_scale_1_needs_degraded_pictures(
@@ -99,8 +99,8 @@ def test_restoration_at_scale_1_needs_degraded_pictures(
     write("noisy/1.png", np.clip(photo.astype(int) + 10, 0, 255).astype(np.uint8))
     sets = find_sets([tmp_path / "A"])
     with pytest.raises(UsageError, match="--lr-dir"):
-        list(evaluate(sets, [Bicubic(scale=1)]))
-    score, _ = evaluate(sets, [Bicubic(scale=1)], lr_dir=tmp_path / "noisy")
+        list(evaluate(sets, [Baseline(scale=1)]))
+    score, _ = evaluate(sets, [Baseline(scale=1)], lr_dir=tmp_path / "noisy")
     assert score.psnr_rgb == pytest.approx(28.13, abs=0.3)  # 20 log10(255 / 10), a little clipped
     assert score.lr_consistency == float("inf")
 
@@ -108,7 +108,7 @@ def test_restoration_at_scale_1_needs_degraded_pictures(
 def test_unknown_protocol(tmp_path: Path, write: Writer, photo: np.ndarray) -> None:
     write("A/1.png", photo)
     with pytest.raises(UsageError, match=r"'matlab'.*edsr or srcnn"):
-        list(evaluate(find_sets([tmp_path / "A"]), [Bicubic(scale=2)], protocol="matlab"))
+        list(evaluate(find_sets([tmp_path / "A"]), [Baseline(scale=2)], protocol="matlab"))
 
 
 def test_a_result_of_another_size_is_refused(
@@ -116,9 +116,9 @@ def test_a_result_of_another_size_is_refused(
 ) -> None:
     write("A/1.png", photo)
 
-    class Wrong(Bicubic):
+    class Wrong(Baseline):
         def image(self, lr: np.ndarray) -> np.ndarray:
-            return Bicubic(scale=3).image(lr)
+            return Baseline(scale=3).image(lr)
 
     with pytest.raises(DataError, match=r"1\.png.*93x90.*62x60"):
         list(evaluate(find_sets([tmp_path / "A"]), [Wrong(scale=2)]))
@@ -132,4 +132,4 @@ def test_a_damaged_picture_ends_the_set_without_means(
     damaged.write_bytes(damaged.read_bytes()[:-600])
     seen = []
     with pytest.raises(ImageError, match=r"2\.png"):
-        seen.extend(evaluate(find_sets([tmp_path / "A"]), [Bicubic(scale=2)]))
+        seen.extend(evaluate(find_sets([tmp_path / "A"]), [Baseline(scale=2)]))

@@ -114,7 +114,8 @@ def _kind(output: Path, overwrite: bool) -> str:
 
 
 def _combinations(wanted: Comparison, settings: Settings) -> list[Settings]:
-    from upscale.evaluate import BICUBIC, combinations, parse_alphas
+    from upscale.checkpoints.names import BICUBIC
+    from upscale.evaluate import combinations, parse_alphas
 
     models, alpha, mix = wanted.model or ["esrgan"], wanted.alpha, wanted.mix
     if mix is not None and (alpha is not None or len(models) > 1):

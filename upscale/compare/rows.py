@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from upscale.checkpoints.names import BICUBIC
 from upscale.compare.figures import Figures, Pixels, figures
 from upscale.compare.subjects import Subject
 from upscale.errors import DataError, UsageError
-from upscale.evaluate import BICUBIC, MAP, Bicubic, Candidate
+from upscale.evaluate import MAP, Baseline, Candidate
 
 TRUTH = "ground truth"
 
@@ -109,7 +110,7 @@ def compare(
         UsageError: The candidates are not what ``mix`` needs.
     """
     columns: list[list[Panel]] = [[] for _ in subjects]
-    for candidate in chain([Bicubic(scale=scale)], candidates):
+    for candidate in chain([Baseline(scale=scale)], candidates):
         for subject, panels in zip(subjects, columns, strict=True):
             panels.append(_panel(candidate, subject, scale))
             step(subject.name)

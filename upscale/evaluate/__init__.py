@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from upscale.evaluate.against import Likeness, against
 from upscale.evaluate.candidates import (
-    BICUBIC,
     MAP,
-    Bicubic,
+    Baseline,
     Candidate,
     Model,
     candidate_of,
@@ -29,10 +28,9 @@ from upscale.evaluate.published import published
 from upscale.evaluate.scores import Score, evaluate, mean, score
 
 __all__ = [
-    "BICUBIC",
     "MAP",
     "PROTOCOLS",
-    "Bicubic",
+    "Baseline",
     "Candidate",
     "Likeness",
     "Model",

@@ -16,8 +16,9 @@ from typing import Any
 import torch
 
 from upscale import metrics, perceptual
+from upscale.checkpoints.names import BICUBIC
 from upscale.errors import DataError, ImageError
-from upscale.evaluate.candidates import BICUBIC, Bicubic, Candidate
+from upscale.evaluate.candidates import Baseline, Candidate
 from upscale.evaluate.pictures import PictureSet, file_called, named, read_rgb, size_of
 from upscale.evaluate.protocol import Pixels, border_of, to_tensor
 from upscale.evaluate.scores import for_json, means
@@ -101,7 +102,7 @@ def _with_bicubic(candidates: Iterable[Candidate]) -> Iterator[Candidate]:
     for candidate in candidates:
         if candidate.scale not in seen:
             seen.add(candidate.scale)
-            yield Bicubic(scale=candidate.scale)
+            yield Baseline(scale=candidate.scale)
         if candidate.model != BICUBIC:
             yield candidate
 

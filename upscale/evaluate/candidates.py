@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from upscale.checkpoints import check_alpha, check_denoise, select
-from upscale.checkpoints.names import chain_of
+from upscale.checkpoints.names import BICUBIC, chain_of
 from upscale.errors import UsageError
 from upscale.evaluate.protocol import to_pixels, to_tensor
 from upscale.resample import resize, resize_uint8
@@ -21,7 +21,6 @@ from upscale.upscaler.uncertainty import coloured
 
 LIGHTEST = 0.1  # standard deviation, of pixels in [0, 1]
 MAP = "map"  # the variant that is no picture
-BICUBIC = "bicubic"  # the name of the model that is no network
 
 Pixels = NDArray[Any]
 Takes = Literal["y", "gray", "rgb", "any", "nothing"]
@@ -65,7 +64,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bicubic(Candidate):
+class Baseline(Candidate):
     """MATLAB's bicubic: rounded after each pass for 8-bit pictures, exact for floats."""
 
     model: str = BICUBIC
@@ -166,7 +165,7 @@ def load_candidate(settings: Settings, device: str = "auto") -> Candidate:
         UsageError: The model's scale is no whole number.
     """
     if settings.model == BICUBIC:
-        return Bicubic(scale=round(settings.scale or 1))
+        return Baseline(scale=round(settings.scale or 1))
     return candidate_of(load_settings(settings, device), settings.model)
 
 
