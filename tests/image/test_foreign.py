@@ -437,3 +437,12 @@ def test_floating_point_tiff_is_read_by_tifffile(tmp_path: Path, channels: int) 
     (tmp_path / "a.tif").write_bytes(encode(Image(pixels), "tiff"))
     found = tifffile.imread(tmp_path / "a.tif")
     assert (found.reshape(pixels.shape) == pixels).all()
+
+
+def test_heic_by_the_extra() -> None:
+    heif = pytest.importorskip("pillow_heif", reason="the extra heif is not installed")
+    heif.register_heif_opener()
+    data = saved("HEIF", PillowImage.fromarray(photo()), quality=90)
+    assert (decode(data).pixels == pillow(data)).all()
+    with pytest.raises(ImageError):
+        decode(data[: len(data) // 2])

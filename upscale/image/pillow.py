@@ -188,7 +188,7 @@ def encode_tga(image: Image) -> bytes:
     return save(image, "TGA", compression="tga_rle")
 
 
-def from_pillow(picture: Any) -> Image:
+def from_pillow(picture: PillowImage.Image) -> Image:
     """A picture of Pillow, upright, in the colours that it shows, with its profile and metadata.
 
     Raises:
@@ -213,7 +213,7 @@ def from_pillow(picture: Any) -> Image:
     return Image(pixels.reshape(file.height, file.width, -1), m)
 
 
-def to_pillow(image: Image) -> Any:
+def to_pillow(image: Image) -> PillowImage.Image:
     """The inverse of ``from_pillow``: 8 bits, or gray of 16 bits or floating point."""
     from PIL import Image as PillowImage
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from inspect import Parameter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, TypeGuard, overload
 
 import numpy as np
 import torch
@@ -20,7 +21,17 @@ from upscale import memory
 from upscale.device import choose_device
 from upscale.errors import ImageError, OutputError, UsageError
 from upscale.files import cannot_write, refuse_existing
-from upscale.image import FORMATS, MAX_PIXELS, Image, Pixels, Reader, format_of, of_image
+from upscale.image import (
+    FORMATS,
+    MAX_PIXELS,
+    Image,
+    Pixels,
+    Reader,
+    format_of,
+    from_pillow,
+    of_image,
+    to_pillow,
+)
 from upscale.image import open as open_image
 from upscale.inference import Noise, Progress, run
 from upscale.options import divide, signature
@@ -39,10 +50,19 @@ from upscale.upscaler.networks import Networks
 from upscale.upscaler.result import Result
 
 if TYPE_CHECKING:
+    from PIL import Image as PillowImage
+
     from upscale.upscaler.uncertainty import Uncertainty
 
 FIXED = ("model", "alpha", "denoise", "dtype")  # settings that no single picture can have otherwise
 ENLARGEMENT = ("scale", "size", "width", "height", "max_side")
+
+
+def _is_pillow(picture: object) -> TypeGuard[PillowImage.Image]:
+    pillow = sys.modules.get("PIL.Image")  # who holds a picture of Pillow has imported it
+    return pillow is not None and isinstance(picture, pillow.Image)
+
+
 _Bytes = bytes  # in the class that name is a method
 
 
@@ -71,14 +91,28 @@ class Upscaler(Networks):
         self, picture: Pixels, *, progress: Progress | bool | None = None, **changes: Any
     ) -> Pixels: ...
 
+    @overload
     def image(
-        self, picture: Image | Pixels, *, progress: Progress | bool | None = None, **changes: Any
-    ) -> Image | Pixels:
+        self,
+        picture: PillowImage.Image,
+        *,
+        progress: Progress | bool | None = None,
+        **changes: Any,
+    ) -> PillowImage.Image: ...
+
+    def image(
+        self,
+        picture: Image | Pixels | PillowImage.Image,
+        *,
+        progress: Progress | bool | None = None,
+        **changes: Any,
+    ) -> Image | Pixels | PillowImage.Image:
         """Enlarge a picture.
 
         Args:
             picture: An :class:`Image`, or an array (H, W) or (H, W, C) of uint8, uint16, or float32
-                in [0, 1]; C is 1 gray, 2 gray and alpha, 3 RGB, 4 RGB and alpha.
+                in [0, 1]; C is 1 gray, 2 gray and alpha, 3 RGB, 4 RGB and alpha. Or a picture of
+                Pillow in any mode, taken as it shows: upright, palettes as their colours.
             progress: Called with the tiles done, the one in work in part, and all tiles; ``True``
                 draws a bar of tqdm's.
             changes: Settings that this picture has otherwise: ``scale=1.5``, or ``size=(width,
@@ -94,6 +128,9 @@ class Upscaler(Networks):
         """
         if isinstance(picture, Image):
             return self.enlarge(picture, progress=progress, **changes)[0]
+        if _is_pillow(picture):
+            enlarged = self.enlarge(from_pillow(picture), progress=progress, **changes)[0]
+            return to_pillow(enlarged)
         array = np.asarray(picture)
         flat = array.ndim == 2
         image = Image(array[:, :, None] if flat else array)
@@ -102,7 +139,7 @@ class Upscaler(Networks):
 
     def bytes(
         self,
-        data: bytes,
+        data: bytes | bytearray | memoryview,
         *,
         max_pixels: int = MAX_PIXELS,
         progress: Progress | bool | None = None,
