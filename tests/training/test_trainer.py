@@ -48,8 +48,8 @@ def stop_at(step: int):  # noqa: ANN201
 
 def test_training_helps_and_is_logged(pictures: Path, tmp_path: Path) -> None:
     seen: list[LogLine] = []
-    run = RunSettings(pictures, tmp_path / "run", watch=pictures, watch_every=20)
-    outcome = train(replace(TINY["esrgan"], steps=60, ema=0.9), run, seen.append)
+    run = RunSettings(pictures, tmp_path / "run", watch=pictures, watch_every=10)
+    outcome = train(replace(TINY["esrgan"], steps=30, ema=0.9), run, seen.append)
     curve = [p.psnr for p in seen if p.psnr is not None]
     print("dB:", curve)
     assert len(curve) == 3
@@ -137,6 +137,7 @@ train(recipe(steps=100000), run, report)
 """
 
 
+@pytest.mark.slow
 def test_sigkill_leaves_a_whole_checkpoint(pictures: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-c", SLOW, str(pictures), str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:

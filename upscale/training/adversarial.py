@@ -9,7 +9,6 @@ input.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,12 +20,19 @@ from upscale.resample import consistent, resize
 from upscale.training import losses
 from upscale.training.data import Batch
 from upscale.training.discriminator import PatchDiscriminator, VGGDiscriminator
-from upscale.training.objective import autocast, make_optimiser, pixel_loss, set_rate, targets
+from upscale.training.objective import (
+    Objective,
+    autocast,
+    make_optimiser,
+    pixel_loss,
+    set_rate,
+    targets,
+)
 from upscale.training.perceptual import feature_distance, load_perceptual
 from upscale.training.recipes import Recipe
 
 
-class AdversarialObjective:
+class AdversarialObjective(Objective):
     """Generator and discriminator, one step each per batch."""
 
     def __init__(
@@ -39,8 +45,8 @@ class AdversarialObjective:
     ) -> None:
         if recipe.adversarial is None:
             raise UsageError(f"recipe {recipe.name!r} has no adversarial stage")
-        self.recipe, self.settings = recipe, recipe.adversarial
-        self.network, self.ema, self.device = network, ema, device
+        super().__init__(recipe, device)
+        self.settings, self.network, self.ema = recipe.adversarial, network, ema
         name, features = self.settings.perceptual, self.settings.discriminator_features
         self.perceptual: nn.Module | None = None
         if name != "discriminator":
@@ -54,7 +60,11 @@ class AdversarialObjective:
         self.optimiser_d = make_optimiser(
             self.discriminator.parameters(), recipe, self.settings.discriminator_rate
         )
-        self.steps = 0
+        self.parts = {
+            "discriminator": self.discriminator,
+            "optimiser": self.optimiser,
+            "optimiser_d": self.optimiser_d,
+        }
 
     def step(self, batch: Batch, rate: float) -> dict[str, float]:
         """One step of the generator (once the discriminator is warm), one of the other."""
@@ -74,19 +84,12 @@ class AdversarialObjective:
         if warm:
             parts = self._generator_losses(lr, sr.float(), aims, clean)
             total = torch.stack(list(parts.values())).sum()
-            self._update(total, self.optimiser, self.network)
+            self.update(total, self.optimiser, self.network.parameters())
         loss_d = self._discriminator_loss(self._seen(sr.detach().float(), clean), hr)
         if float(loss_d.detach()) >= self.settings.discriminator_floor:
-            self._update(loss_d, self.optimiser_d, self.discriminator)
+            self.update(loss_d, self.optimiser_d, self.discriminator.parameters())
         self.steps += 1
         return {k: float(v.detach()) for k, v in (parts | {"discriminator": loss_d}).items()}
-
-    def _update(self, loss: Tensor, optimiser: torch.optim.Optimizer, module: nn.Module) -> None:
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        if self.recipe.clip:
-            nn.utils.clip_grad_norm_(module.parameters(), self.recipe.clip)
-        optimiser.step()
 
     def _generator_losses(
         self, lr: Tensor, sr: Tensor, aims: list[tuple[float, Tensor]], clean: Tensor
@@ -97,6 +100,7 @@ class AdversarialObjective:
         and the blocks back.
         """
         s, hr = self.settings, aims[0][1]
+        # What the discriminator makes of both; its own weights get no gradient from here.
         self.discriminator.requires_grad_(False)
         with autocast(self.recipe, self.device):
             fake = self.discriminator.features(self._seen(sr, clean))
@@ -110,6 +114,7 @@ class AdversarialObjective:
             * losses.relativistic_generator(real_logits, fake_logits),
             "pixel": s.pixel_weight * pixel_loss(self.recipe, sr, aims),
         }
+        # Features of a network trained on other pictures, or of the discriminator itself.
         if s.perceptual_weight:
             if self.perceptual is None:
                 distance = losses.feature_matching(
@@ -121,6 +126,7 @@ class AdversarialObjective:
             parts["perceptual"] = s.perceptual_weight * distance
         if s.detail_weight:
             parts["detail"] = s.detail_weight * losses.laplacian_detail(sr, hr)
+        # Where the moving average does better, what the network draws is an artefact.
         if s.artefact_weight:
             with torch.no_grad(), autocast(self.recipe, self.device):
                 steady = self.ema(lr).float()
@@ -139,19 +145,3 @@ class AdversarialObjective:
         with autocast(self.recipe, self.device):
             real, fake = self.discriminator(hr), self.discriminator(sr)
         return losses.relativistic_discriminator(real.float(), fake.float())
-
-    def state(self) -> dict[str, Any]:
-        """Discriminator, both optimisers, steps done."""
-        return {
-            "discriminator": self.discriminator.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "optimiser_d": self.optimiser_d.state_dict(),
-            "steps": self.steps,
-        }
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Take back what :meth:`state` gave."""
-        self.discriminator.load_state_dict(state["discriminator"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.optimiser_d.load_state_dict(state["optimiser_d"])
-        self.steps = int(state["steps"])

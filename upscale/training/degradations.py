@@ -214,13 +214,13 @@ def _near(size: tuple[int, int]) -> Step:
 
 def _blur(x: Array, rng: np.random.Generator) -> Array:
     """Isotropic, anisotropic, generalised or plateau-shaped kernels, or a ringing filter."""
-    kind = rng.random()
-    if kind < 0.1:
+    draw = rng.random()
+    if draw < 0.1:
         return _ringing(x, rng)
     sigma = rng.uniform(0.2, 3.0)
-    other = sigma if kind < 0.6 else rng.uniform(0.2, 3.0)
+    other = sigma if draw < 0.6 else rng.uniform(0.2, 3.0)
     beta = 1.0
-    if kind >= 0.8:
+    if draw >= 0.8:
         beta = rng.uniform(0.5, 1) if rng.random() < 0.5 else rng.uniform(1, 4)
     return filtered(x, gaussian_kernel((sigma, other), rng.uniform(0, np.pi), beta))
 

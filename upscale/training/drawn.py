@@ -22,14 +22,14 @@ LETTERS = np.array(
 )
 
 
-def drawn_pictures(count: int, side: int, first: int = 0, kinds: int = 4) -> list[Pixels]:
+def drawn_pictures(count: int, side: int, first: int = 0, subjects: int = 4) -> list[Pixels]:
     """``count`` pictures of ``side`` pixels: text, line art, patterns and gradients in turn.
 
     Args:
         count: How many.
         side: Width and height.
         first: Number of the first one.
-        kinds: 4, or 6 to add comics and screenshots.
+        subjects: 4, or 6 to add comics and screenshots.
 
     Raises:
         UsageError: matplotlib, whose package carries the free fonts, is not installed.
@@ -38,7 +38,7 @@ def drawn_pictures(count: int, side: int, first: int = 0, kinds: int = 4) -> lis
         return []
     fonts = _fonts()
     return [
-        _drawn(np.random.default_rng((1, number)), number % kinds, side, fonts)
+        _drawn(np.random.default_rng((1, number)), number % subjects, side, fonts)
         for number in range(first, first + count)
     ]
 
@@ -54,19 +54,19 @@ def _fonts() -> list[Path]:
     return [folder / f"{name}.ttf" for name in FONTS]
 
 
-def _drawn(rng: np.random.Generator, kind: int, side: int, fonts: list[Path]) -> Pixels:
+def _drawn(rng: np.random.Generator, subject: int, side: int, fonts: list[Path]) -> Pixels:
     canvas = Image.fromarray(_ground(rng, 2 * side))
     draw = ImageDraw.Draw(canvas)
-    if kind == 0:
+    if subject == 0:
         _text(draw, rng, 2 * side, fonts)
-    elif kind == 1:
+    elif subject == 1:
         _lines(draw, rng, 2 * side)
-    elif kind == 2:
+    elif subject == 2:
         canvas = Image.fromarray(_pattern(rng, 2 * side))
-    elif kind == 4:
+    elif subject == 4:
         _comic(draw, rng, 2 * side)
         _text(draw, rng, 2 * side, fonts, lines=int(rng.integers(0, 3)))
-    elif kind == 5:
+    elif subject == 5:
         _screenshot(draw, rng, 2 * side, fonts)
     else:
         _shapes(draw, rng, 2 * side)
@@ -120,12 +120,12 @@ def _lines(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> No
         width = int(rng.integers(2, 13))
         points = rng.integers(0, side, (2, 2))
         box = [*points.min(0).tolist(), *(points.max(0) + 1).tolist()]
-        kind = rng.random()
-        if kind < 0.5:
+        shape = rng.random()
+        if shape < 0.5:
             stroke = np.cumsum(rng.normal(0, side / 12, (int(rng.integers(2, 8)), 2)), 0)
             path = [(float(x), float(y)) for x, y in stroke + points[0]]
             draw.line(path, fill=_ink(rng), width=width, joint="curve")
-        elif kind < 0.8:
+        elif shape < 0.8:
             draw.ellipse(box, outline=_ink(rng), width=width)
         else:
             draw.rectangle(box, outline=_ink(rng), width=width)
@@ -149,10 +149,10 @@ def _pattern(rng: np.random.Generator, side: int) -> Pixels:
     angle, period = rng.uniform(0, np.pi), rng.uniform(10, 60)
     along = x * np.cos(angle) + y * np.sin(angle)
     across = y * np.cos(angle) - x * np.sin(angle)
-    kind = rng.random()
-    if kind < 0.4:
+    draw = rng.random()
+    if draw < 0.4:
         wave = np.sin(2 * np.pi * along / (period * (1 + along / (4 * side))))
-    elif kind < 0.7:
+    elif draw < 0.7:
         wave = np.sin(2 * np.pi * along / period) * np.sin(2 * np.pi * across / period)
     else:
         centre = rng.uniform(0, side, 2)

@@ -10,7 +10,8 @@ one of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -37,10 +38,11 @@ def from_interpolation(network: Network) -> None:
     Raises:
         ValueError: The network has too few features to hold a neighbourhood per channel.
     """
-    for kind, initialise in _INITIALISERS:
-        if isinstance(network, kind):
-            initialise(network)
-            return
+    _interpolate(network)
+
+
+@functools.singledispatch
+def _interpolate(network: Network) -> None:
     raise ValueError(f"no interpolating initialisation for {type(network).__name__}")
 
 
@@ -68,24 +70,25 @@ def nearest_kernel(factor: int, shift: int) -> Kernel:
 
     Args:
         factor: Of the enlargement, 2 or 3.
-        shift: The fine pixel wanted, relative to the pixel in hand.
+        shift: The fine pixel, relative to the pixel in hand.
 
     Returns:
         Weights [shift of the copied feature + 1, tap + 1].
     """
     offsets = np.arange(-3, 4)
-    rows, wanted = [], []
+    # A row for each phase and source pixel: what the nine weights give it, and what bicubic gives.
+    rows, bicubic = [], []
     for phase in range(factor):
         seen = [(phase + tap) // factor for tap in (-1, 0, 1)]
         target = np.zeros(7)
         target[1:6] = bicubic_taps(factor, phase + shift)
         for k, offset in enumerate(offsets):
             rows.append([float(s + seen[t + 1] == offset) for s in SHIFTS for t in (-1, 0, 1)])
-            wanted.append(target[k])
+            bicubic.append(target[k])
     rows += [[100.0] * 9]  # flat stays flat
-    wanted += [100.0]
-    found: Kernel = np.linalg.lstsq(np.asarray(rows), np.asarray(wanted), rcond=None)[0]
-    return found.reshape(3, 3)
+    bicubic += [100.0]
+    weights: Kernel = np.linalg.lstsq(np.asarray(rows), np.asarray(bicubic), rcond=None)[0]
+    return weights.reshape(3, 3)
 
 
 def _outer(rows: Kernel, columns: Kernel) -> Tensor:
@@ -183,8 +186,8 @@ def _take(conv: nn.Conv2d, features: Sequence[int], offset: float) -> None:
             conv.bias[c] = -offset
 
 
-def _srcnn(network: Network) -> None:
-    assert isinstance(network, SRCNN)
+@_interpolate.register
+def _srcnn(network: SRCNN) -> None:
     count = network.channels
     conv1, conv2, conv3 = network.conv1, network.conv2, network.conv3
     for conv in (conv1, conv2):
@@ -211,17 +214,17 @@ def _kaiming(network: Network) -> None:
                 nn.init.zeros_(module.bias)
 
 
-def _vae(network: Network) -> None:
+@_interpolate.register
+def _vae(network: VAE) -> None:
     """The part that knows nothing of z interpolates; what is added to it is small."""
-    assert isinstance(network, VAE)
     _kaiming(network)
     _esrgan(network.base)
     _only_small(network.conv_detail)
     _only_small(network.conv_sigma)
 
 
-def _esrgan(network: Network) -> None:
-    assert isinstance(network, ESRGAN)
+@_interpolate.register
+def _esrgan(network: ESRGAN) -> None:
     config = network.config
     if config.unshuffle > 1:
         raise ValueError("no interpolating initialisation behind a pixel-unshuffle")
@@ -238,8 +241,8 @@ def _esrgan(network: Network) -> None:
     _take(network.conv_last, pixels, 0.0)
 
 
-def _swinir(network: Network) -> None:
-    assert isinstance(network, SwinIR)
+@_interpolate.register
+def _swinir(network: SwinIR) -> None:
     config, channels = network.config, network.channels
     head = config.upsampler
     if head == "":  # residual around the whole network: the identity
@@ -257,9 +260,7 @@ def _swinir(network: Network) -> None:
     before = network.conv_before_upsample.get_submodule("0")
     assert isinstance(before, nn.Conv2d)
     _pass_through(before, count)
-    offset = (
-        config.img_range
-    )  # keeps the mean-free pixels positive, so that LeakyReLU lets them pass
+    offset = config.img_range  # keeps the mean-free pixels positive: LeakyReLU lets them pass
     assert before.bias is not None
     before.bias[:count] = offset
     factors = upsample_factors(config.scale)
@@ -278,11 +279,3 @@ def _pixelshuffle_stages(network: SwinIR, factors: Sequence[int], channels: int)
         shifts = SHIFTS if k < len(convs) - 1 else (0,)
         kernels = _phase_kernels(factor, shifts)
         _fill(conv, range(len(kernels)), kernels, channels, len(kernels))
-
-
-_INITIALISERS: tuple[tuple[type[Network], Callable[[Network], None]], ...] = (
-    (SRCNN, _srcnn),
-    (ESRGAN, _esrgan),
-    (SwinIR, _swinir),
-    (VAE, _vae),
-)

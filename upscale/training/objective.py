@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,17 +20,44 @@ from upscale.training.recipes import Recipe
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-class Objective(Protocol):
-    """One training objective; owns optimisers and any network beside the one that is trained."""
+class Objective:
+    """A training objective; has the optimisers and any network beside the one that is trained.
+
+    Attributes:
+        parts: What a checkpoint holds of it beside ``steps``, by name: networks, optimisers.
+        steps: Steps done.
+    """
+
+    def __init__(self, recipe: Recipe, device: torch.device) -> None:
+        self.recipe, self.device = recipe, device
+        self.parts: dict[str, nn.Module | torch.optim.Optimizer] = {}
+        self.steps = 0
 
     def step(self, batch: Batch, rate: float) -> dict[str, float]:
         """Do one optimiser step at a learning rate of ``rate`` times the recipe's; named losses."""
+        raise NotImplementedError
+
+    def update(
+        self, loss: Tensor, optimiser: torch.optim.Optimizer, parameters: Iterable[Tensor]
+    ) -> None:
+        """One step of an optimiser down the loss, the gradient's norm clipped."""
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self.recipe.clip:
+            nn.utils.clip_grad_norm_(parameters, self.recipe.clip)
+        optimiser.step()
 
     def state(self) -> dict[str, Any]:
         """Everything that a resumed run needs, as tensors and plain values."""
+        return {name: part.state_dict() for name, part in self.parts.items()} | {
+            "steps": self.steps
+        }
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take back what :meth:`state` gave."""
+        for name, part in self.parts.items():
+            part.load_state_dict(state[name])
+        self.steps = int(state["steps"])
 
 
 def autocast(recipe: Recipe, device: torch.device) -> torch.autocast:
@@ -87,30 +115,28 @@ def pixel_loss(recipe: Recipe, sr: Tensor, aims: list[tuple[float, Tensor]]) -> 
     return torch.stack(parts).sum() if len(parts) > 1 else parts[0]
 
 
-class PixelObjective:
+class PixelObjective(Objective):
     """One network, one pixel loss."""
 
     def __init__(self, recipe: Recipe, network: Network, device: torch.device) -> None:
-        self.recipe, self.network, self.device = recipe, network, device
+        super().__init__(recipe, device)
+        self.network = network
         self.optimiser = make_optimiser(_groups(recipe, network), recipe)
+        self.parts = {"optimiser": self.optimiser}
 
     def step(self, batch: Batch, rate: float) -> dict[str, float]:
         """One step of the optimiser."""
         set_rate(self.optimiser, rate, self.recipe.learning_rate)
         lr = for_network(self.network, batch.lr.to(self.device))
-        aims = [
-            (share, for_network(self.network, aim.to(self.device)))
-            for share, aim in targets(self.recipe, batch)
-        ]
         with autocast(self.recipe, self.device):
-            sr = self._forward(lr)
-        aims = [(share, _middle(aim, sr)) for share, aim in aims]
-        loss = pixel_loss(self.recipe, sr.float(), aims)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        if self.recipe.clip:
-            nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
-        self.optimiser.step()
+            sr = self._forward(lr).float()
+        aims = []
+        for share, picture in targets(self.recipe, batch):
+            aim = for_network(self.network, picture.to(self.device))
+            aims.append((share, _middle(aim, sr)))
+        loss = pixel_loss(self.recipe, sr, aims)
+        self.update(loss, self.optimiser, self.network.parameters())
+        self.steps += 1
         return {"loss": float(loss.detach())}
 
     def _forward(self, lr: Tensor) -> Tensor:
@@ -120,14 +146,6 @@ class PixelObjective:
         if self.device.type == "cpu":
             lr = lr.contiguous(memory_format=torch.channels_last)
         return self.network(lr)
-
-    def state(self) -> dict[str, Any]:
-        """The optimiser's state."""
-        return {"optimiser": self.optimiser.state_dict()}
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Take back the optimiser's state."""
-        self.optimiser.load_state_dict(state["optimiser"])
 
 
 def _middle(picture: Tensor, inner: Tensor) -> Tensor:

@@ -125,7 +125,7 @@ def _shard(
     truths = []
     for k in range(SHARD):
         if rng.random() < DRAWN:
-            truths += drawn_pictures(1, side, first=10_000 + shard * SHARD + k, kinds=6)
+            truths += drawn_pictures(1, side, first=10_000 + shard * SHARD + k, subjects=6)
         else:
             truths.append(_crop(pictures[int(rng.choice(len(pictures), p=weights))], side, rng))
     lows = []

@@ -12,14 +12,14 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from upscale.errors import CheckpointError, UsageError
 from upscale.models import VAE, Network, VAEConfig
 from upscale.models.vae import Condition, Posterior
 from upscale.training import losses
 from upscale.training.data import Batch
-from upscale.training.objective import autocast, for_network, make_optimiser, set_rate
+from upscale.training.objective import Objective, autocast, for_network, make_optimiser, set_rate
 from upscale.training.recipes import Recipe, find_recipe
 
 UNREADABLE = (
@@ -35,14 +35,14 @@ UNREADABLE = (
 ACTIVE = 0.01  # variance of a latent's posterior mean over the data (Burda, section 5)
 
 
-class VariationalObjective:
+class VariationalObjective(Objective):
     """Generator and posterior, one step for both."""
 
     def __init__(self, recipe: Recipe, network: Network, device: torch.device) -> None:
         if recipe.variational is None or not isinstance(network, VAE):
             raise UsageError(f"recipe {recipe.name!r} trains no VAE")
-        self.recipe, self.settings = recipe, recipe.variational
-        self.network, self.device = network, device
+        super().__init__(recipe, device)
+        self.settings, self.network = recipe.variational, network
         self.posterior = Posterior(network.config).to(device)
         network.base.requires_grad_(self.settings.base_rate > 0)
         base = list(network.base.parameters())
@@ -54,7 +54,7 @@ class VariationalObjective:
             rest = rest + base
         self.learning = rest
         self.optimiser = make_optimiser(groups, recipe)
-        self.steps = 0
+        self.parts = {"posterior": self.posterior, "optimiser": self.optimiser}
 
     def step(self, batch: Batch, rate: float) -> dict[str, float]:
         """One step of the optimiser; what it logs is in nats a value of x, KL a latent."""
@@ -69,11 +69,7 @@ class VariationalObjective:
             mean, log_std = torch.zeros_like(mean), torch.zeros_like(log_std)
         bound, parts = self._bound(x, y, condition, mean, log_std)
         total = parts["spread"] - bound.mean() / x[0].numel()
-        self.optimiser.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
-        if self.recipe.clip:
-            nn.utils.clip_grad_norm_(self.learning, self.recipe.clip)
-        self.optimiser.step()
+        self.update(total, self.optimiser, self.learning)
         self.steps += 1
         return {k: float(v.detach()) for k, v in (parts | latent_use(mean, log_std)).items()}
 
@@ -103,20 +99,6 @@ class VariationalObjective:
         """Of the KL in this step: from 0 to 1 over the recipe's warm-up."""
         warm = self.settings.kl_warmup * self.recipe.steps
         return min(1.0, self.steps / warm) if warm else 1.0
-
-    def state(self) -> dict[str, Any]:
-        """Posterior, optimiser, steps done."""
-        return {
-            "posterior": self.posterior.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "steps": self.steps,
-        }
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Take back what :meth:`state` gave."""
-        self.posterior.load_state_dict(state["posterior"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.steps = int(state["steps"])
 
 
 class Bound:
