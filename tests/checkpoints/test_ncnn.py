@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+import upscale
 from tests.checkpoints.ncnn_models import written
 from tests.checkpoints.nets import assert_same, esrgan
 from tests.conftest import Finished
@@ -92,14 +93,23 @@ def test_official_models_give_what_ncnn_gives(name: str, layout: str, blocks: in
 
 @official
 @pytest.mark.parametrize("scale", [2, 3])
-def test_a_last_resize_is_left_to_the_scale(scale: int) -> None:
+def test_a_last_resize_is_the_final_scale(scale: int, tmp_path: Path) -> None:
     import_spandrel()
     checkpoint = checkpoints.load(OFFICIAL / f"realesr-animevideov3-x{scale}.param")
     assert checkpoint.scale == 4
-    assert f"--scale {scale}" in checkpoint.rules[0]
+    assert f"to x{scale}" in checkpoint.rules[0]
+    assert checkpoints.build(checkpoint).default_scale == scale
     whole = checkpoints.load(OFFICIAL / "realesr-animevideov3-x4.param")
     assert_same(checkpoint.state, whole.state)
     assert checkpoint.sha256 != whole.sha256  # the graph belongs to it
+    saved = convert(checkpoint.path or "", tmp_path / "net.safetensors").saved.path
+    lr = picture(24, 20)
+    wanted = engine(OFFICIAL / f"realesr-animevideov3-x{scale}.param", lr)
+    for model in (str(checkpoint.path), str(saved)):
+        sr = upscale.load(model, device="cpu").image(lr[0].permute(1, 2, 0).numpy())
+        assert sr.shape == (24 * scale, 20 * scale, 3)
+        difference = torch.from_numpy(sr).permute(2, 0, 1) - wanted[0].clamp(0, 1)
+        assert difference.abs().mean() < 0.01  # another bicubic kernel
 
 
 @pytest.mark.parametrize("half", [False, True])

@@ -130,8 +130,12 @@ def _from_ncnn(graph: bytes, values: bytes, hints: Hints | None) -> Checkpoint:
     """The network of an ncnn model, whose graph tells its scale."""
     network = read_ncnn(graph, values)
     scale = network.scale if hints is None or hints.scale is None else hints.scale
-    found = recognise(network.tensors, Hints(scale))
-    return replace(found, layout="ncnn", rules=network.rules)
+    found = replace(recognise(network.tensors, Hints(scale)), layout="ncnn", rules=())
+    if not network.final_scale:
+        return found
+    rule = f"its resizing at the end, to x{network.final_scale}, is done as a final scale is"
+    config = replace(found.config, **{"final_scale": network.final_scale})
+    return replace(found, config=config, rules=(rule,))
 
 
 def read_pickle(data: bytes) -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 import torch
@@ -31,11 +31,14 @@ class SpandrelConfig(Config):
         network: Spandrel's name of the architecture.
         scale: Enlargement.
         channels: 1 gray, 3 RGB.
+        final_scale: Enlargement where none is asked for, of a file that shrinks the result; 0: the
+            network's.
     """
 
     network: str
     scale: int
     channels: int
+    final_scale: int = 0
 
 
 class Spandrel(Network):
@@ -63,11 +66,17 @@ class Spandrel(Network):
     def from_state(cls, config: Config, state: Mapping[str, Tensor]) -> Self:
         """The network of these tensors, which must be the one that ``config`` names."""
         actual, descriptor = recognised(state)
-        if actual != config:
+        assert isinstance(config, SpandrelConfig)
+        if actual != replace(config, final_scale=0):
             raise ArchitectureError(
                 f"its tensors are those of {actual}, and its header says {config}; fetch it again"
             )
-        return cls(actual, descriptor)
+        return cls(config, descriptor)
+
+    @property
+    def default_scale(self) -> int:
+        """Enlargement where none is asked for."""
+        return self.config.final_scale or self.scale
 
     def forward(self, lr: Tensor) -> Tensor:
         """(N, channels, H, W) in [0, 1] to (N, channels, scale*H, scale*W), clipped to [0, 1]."""

@@ -27,12 +27,12 @@ class NcnnNetwork:
     Attributes:
         tensors: State dict: ESRGAN's in BasicSR's names, or SRVGGNet Compact's.
         scale: Enlargement, read from the graph.
-        rules: What was changed to fit, for people.
+        final_scale: To which it shrinks its result at its end; 0 where it does not.
     """
 
     tensors: dict[str, Tensor]
     scale: int
-    rules: tuple[str, ...] = ()
+    final_scale: int = 0
 
 
 def read_ncnn(graph: bytes, values: bytes) -> NcnnNetwork:
@@ -171,10 +171,6 @@ def _compact(output: Node) -> NcnnNetwork:
         for key, tensor in step.tensors.items()
     }
     scale = int(shuffle.factors[0])
-    if shrink == 1:
-        return NcnnNetwork(tensors, scale)
-    final = f"{float(scale * shrink):g}"
-    rule = (
-        f"scale {scale}: the resizing to x{final} at its end is left out; --scale {final} does it"
-    )
-    return NcnnNetwork(tensors, scale, (rule,))
+    final = scale * shrink
+    _need(final.denominator == 1 and final <= scale, output)
+    return NcnnNetwork(tensors, scale, int(final) if final < scale else 0)
