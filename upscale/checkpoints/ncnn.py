@@ -32,7 +32,6 @@ ARRAY = -23300  # parameter k that holds several values is written as -23300 - k
 MAX_TEXT = 1 << 24
 
 Array = npt.NDArray[np.float32]
-Parameter = float | tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -51,26 +50,19 @@ class NcnnLayer:
     name: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    parameters: dict[int, Parameter]
+    parameters: dict[int, tuple[float, ...]]
 
     def number(self, key: int, default: float = 0) -> float:
         """A parameter that is one number."""
-        value = self.parameters.get(key, default)
-        if isinstance(value, tuple):
-            raise CheckpointError(f"{self} has several values as parameter {key}; fetch it again")
+        (value,) = self.parameters.get(key, (default,))
         return value
 
     def whole(self, key: int, default: int = 0) -> int:
         """A parameter that is one whole number."""
         value = self.number(key, default)
         if value != int(value):
-            raise CheckpointError(f"{self} has {value:g} as parameter {key}; fetch it again")
+            raise ValueError(f"parameter {key} is {value:g}")
         return int(value)
-
-    def numbers(self, key: int) -> tuple[float, ...]:
-        """A parameter that is several numbers; none where it is not given."""
-        value = self.parameters.get(key, ())
-        return value if isinstance(value, tuple) else (value,)
 
     def __str__(self) -> str:
         return f"its layer {self.name} ({self.type})"
@@ -158,7 +150,7 @@ def _layer(line: str) -> NcnnLayer:
     ins, outs = int(reads), int(writes)
     if min(ins, outs) < 0 or len(rest) < ins + outs:
         raise ValueError(f"layer {name} names too few blobs")
-    parameters: dict[int, Parameter] = {}
+    parameters: dict[int, tuple[float, ...]] = {}
     for text in rest[ins + outs :]:
         key, _, value = text.partition("=")
         numbers = tuple(float(number) for number in value.split(","))
@@ -169,7 +161,7 @@ def _layer(line: str) -> NcnnLayer:
                 raise ValueError(f"layer {name} has {value!r}")
             parameters[ARRAY - int(key)] = numbers[1:]
         else:
-            (parameters[int(key)],) = numbers
+            parameters[int(key)] = numbers
     return NcnnLayer(kind, name, tuple(rest[:ins]), tuple(rest[ins : ins + outs]), parameters)
 
 
@@ -227,7 +219,10 @@ def _nodes(layers: list[NcnnLayer], values: _Values) -> Iterator[tuple[str, Node
             ) from error
         if (layer.type == "Input") == bool(sources):
             raise ArchitectureError(f"{layer} reads {len(sources)} blobs; fetch it again")
-        node = _node(layer, sources, values)
+        try:
+            node = _node(layer, sources, values)
+        except ValueError as error:
+            raise CheckpointError(f"{layer} cannot be read ({error}); fetch it again") from error
         for name in layer.outputs:
             blobs[name] = node
             yield name, node
@@ -266,7 +261,7 @@ def _node(layer: NcnnLayer, sources: tuple[Node, ...], values: _Values) -> Node:
             if len(flat) <= MOST_JOINED:
                 return Node("concat", layer, tuple(flat))
         case "Eltwise" if layer.whole(0) == 1:
-            return _sum(layer, sources, layer.numbers(1) or (1.0,) * len(sources))
+            return _sum(layer, sources, layer.parameters.get(1) or (1.0,) * len(sources))
         case "BinaryOp" if layer.whole(0) == 0 and len(sources) == 2:
             return _sum(layer, sources, (1.0, 1.0))
         case "BinaryOp" if layer.whole(0) == 2 and len(sources) == 1 and layer.whole(1) == 1:
@@ -308,7 +303,11 @@ def _convolution(layer: NcnnLayer, sources: tuple[Node, ...], values: _Values) -
     weight = values.weights(size, layer).reshape(features, -1, side, side)
     bias = values.floats(features, layer) if layer.whole(5) else np.zeros(features, np.float32)
     activation = layer.whole(9)
-    slopes = (None, 0.0, *layer.numbers(10)[:1])  # by ncnn's number: none, ReLU, LeakyReLU
+    slopes = (
+        None,
+        0.0,
+        *layer.parameters.get(10, ())[:1],
+    )  # by ncnn's number: none, ReLU, LeakyReLU
     if not 0 <= activation < len(slopes):
         refuse(layer)
     tensors = {"weight": torch.from_numpy(weight), "bias": torch.from_numpy(bias)}
