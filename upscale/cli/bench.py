@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import typer
 
-from upscale.cli import completion
+from upscale.cli import options as o
 from upscale.cli.console import Console
 from upscale.cli.table import Column, show_json, show_table
 from upscale.errors import UsageError
-from upscale.options import word_or
+from upscale.options import between, check_options, option, word_or
+from upscale.settings import TileOption
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,107 +40,9 @@ COLUMNS = (
 )
 
 
-app = typer.Typer(add_completion=False)
-
-
-@app.command()
-def bench(
-    model: Annotated[
-        list[str] | None,
-        typer.Option(
-            "-m",
-            "--model",
-            metavar="NAME",
-            show_default="every family",
-            help="Family, weights name, checkpoint file, or a full-size network of the papers with "
-            "random weights: srcnn-9-5-5-x4, rrdb-23-x4, swinir-s-x4, swinir-m-x4; may be "
-            "repeated.",
-            autocompletion=completion.models,
-        ),
-    ] = None,
-    size: Annotated[
-        str, typer.Option(metavar="WxH,...", help="Sizes of the input; 128 stands for 128x128.")
-    ] = "128",
-    backend: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            show_default="both",
-            help="plain (as trained) or upscale (as the main job runs it); may be repeated. The "
-            "plain form in fp32 always runs: the others are compared with it.",
-        ),
-    ] = None,
-    device: Annotated[
-        str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:N, or mps.")
-    ] = "auto",
-    dtype: Annotated[
-        str, typer.Option(metavar="NAME,...", help="fp32, bf16, fp16, or auto; several.")
-    ] = "auto",
-    tile: Annotated[
-        str,
-        typer.Option(
-            "-t", "--tile", metavar="auto|off|N,...", help="Tile side in LR pixels; several."
-        ),
-    ] = "auto",
-    rounds: Annotated[
-        int, typer.Option(min=1, help="Timed rounds; each runs every form once.")
-    ] = 5,
-    threads: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N,...", show_default="PyTorch's", help="CPU threads to use; several."
-        ),
-    ] = None,
-    json: Annotated[bool, typer.Option(help="One JSON object per row on stdout.")] = False,
-) -> None:
-    """Time models, tiles and precisions beside the plain PyTorch form: medians, round by round."""
-    timings = _timings(
-        model or [], size, backend or [], device, dtype.split(","), tile.split(","), rounds, threads
-    )
-    if json:
-        show_json(asdict(timing) for timing in timings)
-    else:
-        show_table(COLUMNS, list(timings))
-
-
-def _timings(
-    models: list[str],
-    size: str,
-    backends: list[str],
-    device: str,
-    dtypes: list[str],
-    tiles: list[str],
-    rounds: int,
-    threads: str | None,
-) -> Iterator[Timing]:
-    """Read what was given, then time one model after another."""
-    counts, sizes = _counts(threads), _sizes(size)
-    from upscale.benchmark import PAPER, benchmark
-    from upscale.checkpoints import families
-    from upscale.device import choose_device
-    from upscale.inference import check_options
-
-    Console().show_log()
-    sides = [word_or(int)(part) for part in tiles]
-    for side in sides:
-        check_options(side, None)
-    chosen = choose_device(device)
-    for name in models or list(families()) or list(PAPER):
-        yield from benchmark(
-            name,
-            sizes,
-            device=chosen,
-            dtypes=dtypes,
-            backends=backends,
-            threads=counts,
-            tiles=sides,
-            rounds=rounds,
-        )
-
-
-def _counts(text: str | None) -> list[int]:
-    """The numbers in ``text``, separated by commas; none: PyTorch's own."""
-    parts = [] if text is None else [part.strip() for part in text.split(",")]
+def _counts(text: str) -> list[int]:
+    """The numbers in ``text``, separated by commas."""
+    parts = [part.strip() for part in text.split(",")]
     for part in parts:
         if not part.isdecimal() or int(part) < 1:
             raise UsageError(f"threads {part!r} is no number of threads: give 1 or more, or 1,2")
@@ -155,3 +58,90 @@ def _sizes(text: str) -> list[tuple[int, int]]:
             raise UsageError(f"size {part!r} is no size: give W, or WxH, such as 128 or 640x480")
         sizes.append((int(width), int(height or width)))
     return sizes
+
+
+def _tiles(text: str) -> list[TileOption]:
+    """``auto``, ``off`` or a number, several separated by commas."""
+    return [word_or(int)(part) for part in text.split(",")]
+
+
+@dataclass(frozen=True)
+class Contest:
+    """What is timed, where, and how often."""
+
+    model: list[str] | None = option(
+        None,
+        "-m, --model NAME",
+        "Family, weights name, checkpoint file, or a full-size network of the papers with random "
+        "weights: srcnn-9-5-5-x4, rrdb-23-x4, swinir-s-x4, swinir-m-x4; may be repeated.",
+        shown="every family",
+    )
+    size: list[tuple[int, int]] = option(
+        "128", "--size WxH,...", "Sizes of the input; 128 stands for 128x128.", parse=_sizes
+    )
+    backend: list[str] | None = option(
+        None,
+        "--backend NAME",
+        "plain (as trained) or upscale (as the main job runs it); may be repeated. The plain form "
+        "in fp32 always runs: the others are compared with it.",
+        shown="both",
+    )
+    device: str = option("auto", "--device NAME", "auto, cpu, cuda, cuda:N, or mps.")
+    dtype: list[str] = option(
+        "auto",
+        "--dtype NAME,...",
+        "fp32, bf16, fp16, or auto; several.",
+        parse=lambda text: text.split(","),
+    )
+    tile: list[TileOption] = option(
+        "auto", "-t, --tile auto|off|N,...", "Tile side in LR pixels; several.", parse=_tiles
+    )
+    rounds: int = option(
+        5, "--rounds N", "Timed rounds; each runs every form once.", check=between(1, 1 << 20)
+    )
+    threads: list[int] | None = option(
+        None, "--threads N,...", "CPU threads to use; several.", shown="PyTorch's", parse=_counts
+    )
+    json: bool = option(False, "--json", "One JSON object per row on stdout.")
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+@o.spread
+def bench(*, wanted: Contest) -> int:
+    """Time models, tiles and precisions beside the plain PyTorch form: medians, round by round."""
+    timings = _timings(wanted)
+    if wanted.json:
+        show_json(asdict(timing) for timing in timings)
+    else:
+        show_table(COLUMNS, list(timings))
+    return 0
+
+
+def _timings(wanted: Contest) -> Iterator[Timing]:
+    """One model after another."""
+    from upscale.benchmark import PAPER, benchmark
+    from upscale.checkpoints import families
+    from upscale.device import choose_device
+    from upscale.inference import check_options as check_tile
+
+    Console().show_log()
+    for side in wanted.tile:
+        check_tile(side, None)
+    device = choose_device(wanted.device)
+    for name in wanted.model or list(families()) or list(PAPER):
+        yield from benchmark(
+            name,
+            wanted.size,
+            device=device,
+            dtypes=wanted.dtype,
+            backends=wanted.backend or (),
+            threads=wanted.threads or (),
+            tiles=wanted.tile,
+            rounds=wanted.rounds,
+        )
