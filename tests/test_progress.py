@@ -40,7 +40,7 @@ NETWORKS = {
 @pytest.fixture(autouse=True)
 def as_trained(monkeypatch: pytest.MonkeyPatch) -> None:
     """Networks run layer by layer in PyTorch, the way that GPUs and half precision go."""
-    monkeypatch.setattr("upscale.inference.network.optimized", lambda network, device: network)
+    monkeypatch.setattr("upscale.inference.engine.optimized", lambda network, device: network)
 
 
 class Layers:
@@ -91,7 +91,7 @@ def test_one_tile_is_told_of_as_its_layers_finish(kind: str, more: dict[str, obj
 def test_programs_of_kernels_tell_too(
     network: Callable[[], Network], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("upscale.inference.network.optimized", optimized)
+    monkeypatch.setattr("upscale.inference.engine.optimized", optimized)
     made, lr = network(), picture(SIDE, SIDE)
     got, seen = followed(made, lr)
     assert torch.equal(got, joined(run(prepare(made), lr))), "to be looked at changes nothing"

@@ -15,8 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from upscale.checkpoints import WeightsFile, entries, families, find, select, update_index
-from upscale.checkpoints.index import cache_folder, embedded_folder, read_index
-from upscale.checkpoints.names import Role, normal
+from upscale.checkpoints.index import Role, cache_folder, embedded_folder, normal, read_index
 from upscale.errors import CheckpointError, HashError, UsageError
 
 SHA = "ab" * 32

@@ -7,8 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from upscale.checkpoints.index import WeightsFile, members, official, refused, require
-from upscale.checkpoints.names import normal
+from upscale.checkpoints.index import WeightsFile, members, normal, official, refused, require
 from upscale.errors import CheckpointError
 from upscale.models import MODELS
 

@@ -1,4 +1,4 @@
-"""How much of this package one command meets: modules, functions, hops between files.
+"""How much of this package one command meets: modules that load and run, functions, hops.
 
     python tests/tools/trace.py PICTURE -o OUT.png -m srcnn [--list]
 
@@ -63,9 +63,10 @@ def main() -> None:
     sys.setprofile(None)
     threading.setprofile(None)
     modules = sorted({module for module, _ in tally.functions})
+    loaded = [name for name in sys.modules if name.partition(".")[0] == "upscale"]
     print(
-        f"status {code}: {len(modules)} modules, {len(tally.functions)} functions, "
-        f"{len(tally.hops)} hops between files"
+        f"status {code}: {len(loaded)} modules load, {len(modules)} run, "
+        f"{len(tally.functions)} functions, {len(tally.hops)} hops between files"
     )
     if "--list" in sys.argv:
         for module in modules:

@@ -24,7 +24,7 @@ from upscale.batch.pool import POLL_SECONDS, Run, TaskProgress
 from upscale.batch.task import STDOUT, Task
 from upscale.batch.work import Stopped, Worker, failed
 from upscale.checkpoints import WeightsFile, families, select, update_index
-from upscale.checkpoints.names import BICUBIC, chain_of, normal
+from upscale.checkpoints.index import BICUBIC, chain_of, normal
 from upscale.errors import UsageError
 from upscale.settings import RunOptions
 from upscale.upscaler import Result, load_settings, process

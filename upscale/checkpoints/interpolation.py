@@ -19,9 +19,8 @@ from torch import Tensor
 
 from upscale.checkpoints.checkpoint import Checkpoint, CheckpointInfo, Hints, SourceFile
 from upscale.checkpoints.files import to_convert
-from upscale.checkpoints.index import WeightsFile, find, select
+from upscale.checkpoints.index import BICUBIC, WeightsFile, find, normal, select
 from upscale.checkpoints.loading import load_safetensors
-from upscale.checkpoints.names import BICUBIC, normal
 from upscale.errors import ArchitectureError, UsageError
 from upscale.models import network_class
 from upscale.settings import DEFAULT_DENOISE

@@ -15,7 +15,6 @@ from typing import Any
 
 from upscale.cli.console import Console
 from upscale.cli.interrupt import INTERRUPTED, Terminated, signals
-from upscale.cli.startup import quick_imports
 from upscale.errors import UpscaleError
 
 BROKEN_PIPE = 141
@@ -62,7 +61,7 @@ def _call(argv: list[str]) -> int:
     """Call the command that ``argv`` names; turn its errors into one line and an exit status."""
     import typer
 
-    from upscale.cli.commands import app
+    from upscale.cli.commands import app, quick_imports
 
     wrong_usage: Any = typer.BadParameter.__bases__[0]  # click's, which typer does not name
     try:

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from upscale.cli.startup import quick_imports
+from upscale.cli.commands import quick_imports
 from upscale.cli.table import Column, show_json, show_table
 
 PACKAGES = ("torch", "numpy", "cv2", "PIL", "pyvips", "safetensors", "fsspec", "rich", "typer")

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, TextIO
 from upscale.batch.inputs import STDIN
 from upscale.batch.plan import load
 from upscale.batch.task import STDOUT
+from upscale.cli.commands import quick_imports
 from upscale.cli.console import Console, beside_bars
 from upscale.cli.interrupt import signals
 from upscale.cli.job import MainJob, Summary
 from upscale.cli.options import CommandOptions
 from upscale.cli.progress import RunProgress, waiting
-from upscale.cli.startup import quick_imports
 from upscale.errors import OutputError, UsageError, reason
 
 if TYPE_CHECKING:

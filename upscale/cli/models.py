@@ -71,7 +71,7 @@ def catalogue(*, installed: bool) -> list[dict[str, Any]]:
 
 def _takes(roles: set[str]) -> list[str]:
     """Options that a model with nets of these roles takes."""
-    from upscale.checkpoints.names import CLEAN, REAL
+    from upscale.checkpoints.index import CLEAN, REAL
 
     if not set(CLEAN) <= roles:
         return []

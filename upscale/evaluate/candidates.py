@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from upscale.checkpoints import check_alpha, check_denoise, select
-from upscale.checkpoints.names import BICUBIC, chain_of
+from upscale.checkpoints.index import BICUBIC, chain_of
 from upscale.errors import UsageError
 from upscale.evaluate.protocol import to_pixels, to_tensor
 from upscale.resample import resize, resize_uint8

@@ -6,8 +6,7 @@ caller may ask for); ``engine.py`` has the loop over the tiles, ``network.py`` a
 device, ``noise.py`` what networks draw from.
 """
 
-from upscale.inference.engine import Progress, RunReport, Strip
-from upscale.inference.network import Prepared, prepare
+from upscale.inference.engine import Prepared, Progress, RunReport, Strip, prepare
 from upscale.inference.noise import Noise
 from upscale.inference.runner import check_options, run, run_together, shared
 

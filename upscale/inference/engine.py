@@ -1,4 +1,4 @@
-"""The engine: the tiles of one run, their size, batches, precision, memory, and their sum.
+"""The engine: a network made ready; the tiles of one run, their size, batches, memory, sum.
 
 Picture and result stay on the CPU, tiles go to the device and back. Rows are read when their tiles
 are due, finished rows leave as strips: of picture and result, only those in work exist here.
@@ -6,6 +6,7 @@ are due, finished rows leave as strips: of picture and result, only those in wor
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -17,10 +18,10 @@ from torch import Tensor
 from upscale import memory
 from upscale.device import dtype_name, to_host
 from upscale.errors import OutOfMemoryError, UpscaleError
-from upscale.inference.network import Prepared
+from upscale.fast import optimized
 from upscale.inference.noise import Noise, TileNoise
 from upscale.models import Network
-from upscale.models.base import listening
+from upscale.models.base import listening, watch
 from upscale.settings import TileOption
 from upscale.strips import Window
 from upscale.tiling import MIN_TILE, Grid, Tile, plan, round_up
@@ -34,6 +35,49 @@ Strip = tuple[int, int, Tensor]  # output rows [y0, y1), (1, C, y1 - y0, W') flo
 
 MANY_LEAST = 64  # a batch as large as so many smallest tiles is worth one of them for its progress
 _SMALL = 128 * 128  # LR pixels that are tried without asking for memory first
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A network on its device in its precision; can serve several threads at once.
+
+    Attributes:
+        network: In ``dtype`` on ``device``, for inference only.
+        fallback: The same in float32 (the same object where ``dtype`` is float32).
+        device: Where it runs.
+        dtype: In which precision.
+        work: For progress: what one LR pixel takes, once a run has measured it.
+    """
+
+    network: Network
+    fallback: Network
+    device: torch.device
+    dtype: torch.dtype
+    work: dict[tuple[bool, int], float] = field(
+        default_factory=dict, compare=False, repr=False, kw_only=True
+    )
+
+
+def prepare(
+    network: Network,
+    device: torch.device | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Prepared:
+    """Take ``network`` (float32) over for inference: it is moved, and no longer trains.
+
+    It takes the form of :func:`upscale.fast.optimized`, in half precision on a GPU alone; feature
+    maps go channels last, which the convolutions of CPUs and GPUs like better.
+    """
+    device = device or torch.device("cpu")
+    network = network.eval().requires_grad_(False)
+    network.to(device=device)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    fallback = optimized(network, device)
+    chosen = fallback
+    if dtype != torch.float32:
+        chosen = copy.deepcopy(network if device.type == "cpu" else fallback).to(dtype=dtype)
+    watch(chosen)
+    return Prepared(chosen, fallback, device, dtype)
 
 
 @dataclass

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from upscale import memory
 from upscale.errors import ImageError, UsageError
-from upscale.inference.engine import Engine, Progress, RunReport, Strip
-from upscale.inference.network import Prepared, prepare
+from upscale.inference.engine import Engine, Prepared, Progress, RunReport, Strip, prepare
 from upscale.inference.noise import Noise
 from upscale.models import Network
 from upscale.settings import TileOption

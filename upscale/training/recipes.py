@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
-from upscale.checkpoints.names import Role
+from upscale.checkpoints.index import Role
 from upscale.errors import UsageError
 from upscale.models import MODELS, Config, network_class
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from upscale.checkpoints import build, families, resolve, select
-from upscale.checkpoints.names import chain_of, normal
+from upscale.checkpoints.index import chain_of, normal
 from upscale.device import choose_dtype
 from upscale.errors import DeviceError, UsageError
 from upscale.inference import Prepared, prepare

@@ -8,7 +8,7 @@ from pathlib import PurePath
 from typing import Any, Literal
 
 from upscale import __version__
-from upscale.checkpoints.names import SUFFIXES
+from upscale.checkpoints.index import SUFFIXES
 
 UNREPORTED = ("hint", "samples", "seed", "temperature", "is_fatal", "data")
 
