@@ -114,7 +114,7 @@ def _kind(output: Path, overwrite: bool) -> str:
 
 
 def _combinations(wanted: Comparison, settings: Settings) -> list[Settings]:
-    from upscale.checkpoints.names import BICUBIC
+    from upscale.checkpoints.index import BICUBIC
     from upscale.evaluate import combinations, parse_alphas
 
     models, alpha, mix = wanted.model or ["esrgan"], wanted.alpha, wanted.mix

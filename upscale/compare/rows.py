@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from upscale.checkpoints.names import BICUBIC
+from upscale.checkpoints.index import BICUBIC
 from upscale.compare.figures import Figures, Pixels, figures
 from upscale.compare.subjects import Subject
 from upscale.errors import DataError, UsageError

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from upscale import metrics, perceptual
-from upscale.checkpoints.names import BICUBIC
+from upscale.checkpoints.index import BICUBIC
 from upscale.errors import DataError, ImageError
 from upscale.evaluate.candidates import Baseline, Candidate
 from upscale.evaluate.pictures import PictureSet, file_called, named, read_rgb, size_of

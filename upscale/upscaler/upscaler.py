@@ -28,9 +28,7 @@ from upscale.image import (
     Pixels,
     Reader,
     format_of,
-    from_pillow,
     of_image,
-    to_pillow,
 )
 from upscale.image import open as open_image
 from upscale.inference import Noise, Progress, run
@@ -129,6 +127,8 @@ class Upscaler(Networks):
         if isinstance(picture, Image):
             return self.enlarge(picture, progress=progress, **changes)[0]
         if _is_pillow(picture):
+            from upscale.image import from_pillow, to_pillow
+
             enlarged = self.enlarge(from_pillow(picture), progress=progress, **changes)[0]
             return to_pillow(enlarged)
         array = np.asarray(picture)
