@@ -36,8 +36,8 @@ class Hints:
     Attributes:
         scale: SRCNN's enlargement; 3 for an ESRGAN whose one upsampling stage is a x3.
         img_range: SwinIR's value range, 1 or 255.
-        final_scale: What the user enlarges by: SRCNN's scale where neither the file nor its name
-            tells it.
+        final_scale: SRCNN's enlargement where ``scale`` is not given: that of the file's name, else
+            what the user enlarges by.
     """
 
     scale: int | None = None

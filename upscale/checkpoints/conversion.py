@@ -110,7 +110,7 @@ def read_foreign(path: str | os.PathLike[str], hints: Hints | None = None) -> Ch
             found = _from_ncnn(data, values, hints)
         else:
             tensors = unwrap(read_pickle(data)) if contents in PICKLES else read_mat(data)
-            found = recognise(tensors, with_name(hints, file, tensors))
+            found = recognise(tensors, with_name(hints, file))
     except CheckpointError as error:
         shown = str(error) if str(error).startswith(f"{file}: ") else f"{file}: {error}"
         raise type(error)(shown) from error

@@ -67,11 +67,9 @@ def load_safetensors(entry: WeightsFile, hints: Hints | None = None) -> Checkpoi
     try:
         checkpoint = _from_header(header, tensors, hints)
         if checkpoint is None:
-            from upscale.checkpoints.layouts.recognition import (
-                recognise,  # files of ours do without
-            )
+            from upscale.checkpoints.layouts.recognition import recognise  # ours do without
 
-            checkpoint = recognise(tensors, with_name(hints, entry.path, tensors))
+            checkpoint = recognise(tensors, with_name(hints, entry.path))
     except CheckpointError as error:
         raise type(error)(f"{entry.path}: {error}") from error
     if entry.architecture and entry.architecture != checkpoint.architecture:
@@ -88,13 +86,11 @@ def load_safetensors(entry: WeightsFile, hints: Hints | None = None) -> Checkpoi
     )
 
 
-def with_name(hints: Hints | None, file: Path, tensors: Mapping[str, Tensor]) -> Hints:
+def with_name(hints: Hints | None, file: Path) -> Hints:
     """Hints with SRCNN's scale from the file's name (``x3``), which alone may tell it."""
-    given = hints or Hints()
-    if given.scale is not None or len(tensors) != 6:
-        return given
     named = re.search(r"(?:^|[^0-9a-z])x([2-8])(?![0-9])", file.name.lower())
-    return replace(given, scale=int(named[1])) if named else given
+    given = hints or Hints()
+    return replace(given, final_scale=float(named[1])) if named else given
 
 
 def _from_header(

@@ -38,16 +38,15 @@ def _read(state: State, hints: Hints) -> Checkpoint:
                 f"it is another network"
             )
     channels = picture_channels(entering, leaving)
-    scale, how = hints.scale, "the scale given"
-    if scale is None and float(hints.final_scale or 0.5).is_integer():
-        scale, how = int(hints.final_scale or 0), "the enlargement asked for"
-    if scale is None:
+    scale = hints.scale or hints.final_scale
+    if scale is None or scale != int(scale):
         raise ArchitectureError(
             "it is an SRCNN, whose scale no file stores; give the one it was trained for, a whole "
             "number (--scale)"
         )
+    scale = int(scale)
     config = SRCNNConfig(scale=scale, channels=channels, kernels=(f1, f2, f3), filters=(n1, n2))
-    rules = (f"scale {scale} by {how}",)
+    rules = (f"scale {scale} as given, by the file's name or the run: no layer tells it",)
     return Checkpoint("srcnn", config, as_float32(state), rules=rules)
 
 
