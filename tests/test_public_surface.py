@@ -78,4 +78,4 @@ def test_the_examples_of_the_documentation_run(
     for block in blocks:
         exec(compile(block, "docs/python.md", "exec"), names)
     made = {"photo-x4.png", "small.webp", "photo-by-rows.tif"}
-    assert {path.name for path in tmp_path.iterdir()} == {"photo.png"} | made
+    assert {path.name for path in tmp_path.iterdir()} == {"photo.png", "out"} | made
