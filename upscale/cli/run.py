@@ -42,7 +42,7 @@ Inputs = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="INPUT",
-        help="Files, folders, globs, URLs of any fsspec file system, or - (one picture on stdin).",
+        help="Files, folders, globs, URLs of any fsspec file system, or - (pictures on stdin).",
         show_default=False,
     ),
 ]
