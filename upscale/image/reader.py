@@ -168,7 +168,10 @@ def _video(video: Video, max_pixels: int, source: Source | Series) -> Reader:
                 yield of_image(Image(frame, metadata))
 
     def rows() -> Iterator[Pixels]:
-        yield from next(parts()).rows()
+        first = next(parts(), None)
+        if first is None:
+            raise ImageError("the y4m stream ends before its first frame; make it again")
+        yield from first.rows()
 
     channels, dtype = 1 if video.kind == "mono" else 3, np.dtype(np.uint16)
     return Reader("y4m", video.height, video.width, channels, dtype, metadata, rows, None, parts)
