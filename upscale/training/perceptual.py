@@ -23,6 +23,7 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 BLOCKS = {"vgg19": (2, 2, 4, 4, 4), "minc": (2, 2, 3, 3, 3)}
 WIDTHS = (64, 128, 256, 512, 512)
+CPU = torch.device("cpu")
 LITE0_STAGES = (perceptual.STEM, 2, 4)
 
 
@@ -56,19 +57,20 @@ class VGGFeatures(nn.Module):
         return [self.features((x - self.mean) / self.std)]
 
 
-def load_perceptual(name: str, path: Path | None = None) -> nn.Module:
+def load_perceptual(name: str, path: Path | None = None, device: torch.device = CPU) -> nn.Module:
     """A frozen feature network: pictures (N, 3, H, W) in [0, 1] to a list of features.
 
     Args:
         name: "lite0", or "vgg19" or "minc" with the user's weights.
         path: safetensors file of those.
+        device: Where it runs.
 
     Raises:
         CheckpointError: The file is missing, damaged, or not of this network.
         UsageError: No file for a network that asks for one, or a package that is not installed.
     """
     if name == "lite0":
-        return perceptual.load_features("cpu", LITE0_STAGES, unit=False)
+        return perceptual.load_features(str(device), LITE0_STAGES, unit=False)
     if path is None:
         raise UsageError(
             f"this recipe compares features of {name}; name its weights with "
@@ -91,7 +93,7 @@ def load_perceptual(name: str, path: Path | None = None) -> nn.Module:
                 "use torchvision's key names"
             )
     network.load_state_dict({k: weights[k] for k in own})
-    return network.requires_grad_(False).eval()
+    return network.requires_grad_(False).eval().to(device)
 
 
 def feature_distance(network: nn.Module, sr: Tensor, hr: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from upscale import files
 from upscale.checkpoints import build, load
 from upscale.errors import DataError, UsageError
 from upscale.fast import optimized
+from upscale.memory import keep_large_blocks
 from upscale.models import Network
 from upscale.training.data import Pixels, load_pictures
 from upscale.training.degradations import second_order
@@ -64,6 +65,7 @@ def make_patches(
     """
     if count < 1:
         raise UsageError(f"--count {count} is not positive; give the number of patches")
+    keep_large_blocks()
     network = optimized(build(load(teacher)).eval().to(device), device)
     side = truth_side(network.scale)
     pictures = [p for p in load_pictures(data, side, whole=True) if min(p.shape[:2]) >= side]
