@@ -94,41 +94,37 @@ def evaluate(
     ] = False,
 ) -> int:
     """Score models on folders of pictures: PSNR and SSIM on Y, beside bicubic."""
-    if wanted.against is not None:
-        return _against(hr_dir, wanted.against, wanted, computing, verbose)
-    scores = _scores(hr_dir, wanted, computing)
+    scores: Iterator[Score] | Iterator[Likeness]
+    if wanted.against is None:
+        scores, columns = _scores(hr_dir, wanted, computing), _columns(wanted)
+    else:
+        scores, columns = _likenesses(hr_dir, wanted.against, wanted, computing), LIKENESS
     if wanted.json:
         for score in scores:  # each line leaves as soon as it is known
-            print(json.dumps(_record(score, wanted.paper)), flush=True)
+            print(json.dumps(score.as_dict() | _paper_keys(score, wanted.paper)), flush=True)
     else:
-        rows = [s for s in scores if verbose or s.picture is None]
-        show_table(_columns(wanted.paper, bool(wanted.degrade)), rows)
+        show_table(columns, [s for s in scores if verbose or s.picture is None])
+    if wanted.against is not None:
+        from upscale import perceptual
+
+        if not perceptual.is_installed():
+            Console(computing.quiet).note(
+                "The perceptual distance is left out: pip install 'upscale[perceptual]' adds it."
+            )
     return 0
 
 
-def _against(
-    folders: list[Path], theirs: Path, wanted: Evaluation, computing: o.Computing, verbose: bool
-) -> int:
+def _likenesses(
+    folders: list[Path], theirs: Path, wanted: Evaluation, computing: o.Computing
+) -> Iterator[Likeness]:
     """``--against``: how near the results come to another program's."""
     from upscale import evaluate as e
-    from upscale import perceptual
 
     _check_against(theirs, wanted)
     sets, choice = e.find_sets(folders), _choice(wanted, computing)
-    console = Console(computing.quiet)
-    candidates = (e.load_candidate(one, computing.device) for one in choice)
+    candidates = (e.load_candidate(settings, computing.device) for settings in choice)
     count = (len(choice) + 1) * sum(len(s.pictures) for s in sets)
-    compared = _counted(console, e.against(sets, candidates, theirs), count)
-    if wanted.json:
-        for likeness in compared:
-            print(json.dumps(likeness.as_dict()), flush=True)
-    else:
-        show_table(LIKENESS, [s for s in compared if verbose or s.picture is None])
-    if not perceptual.is_installed():
-        console.note(
-            "The perceptual distance is left out: pip install 'upscale[perceptual]' adds it."
-        )
-    return 0
+    return _counted(Console(computing.quiet), e.against(sets, candidates, theirs), count)
 
 
 def _check_against(theirs: Path, wanted: Evaluation) -> None:
@@ -158,7 +154,7 @@ def _scores(folders: list[Path], wanted: Evaluation, computing: o.Computing) -> 
         raise UsageError(f"--lr-dir {str(lr_dir)!r} is no folder: give the low-resolution pictures")
     choice = _choice(wanted, computing)
     bits = _bound(wanted, computing)
-    candidates = (e.load_candidate(one, computing.device) for one in choice)
+    candidates = (e.load_candidate(settings, computing.device) for settings in choice)
     count = len(choice) * len(damage) * sum(len(s.pictures) for s in sets)
     scores = e.evaluate(
         sets,
@@ -208,82 +204,74 @@ def _counted(console: Console, scores: Iterator[Scored], count: int) -> Iterator
 
 
 def _published(score: Score) -> tuple[float, float] | None:
+    """What the paper prints of a whole set of clean pictures."""
     from upscale.evaluate import published
 
-    if score.degrade is not None:
+    if score.degrade is not None or score.picture is not None:
         return None
     return published([*score.weights, score.model], score.set, score.scale, score.alpha)
 
 
-def _record(score: Score, paper: bool) -> dict[str, Any]:
-    record = score.as_dict()
-    if paper:
-        row = _published(score) if score.picture is None else None
-        record["paper_psnr_y"], record["paper_ssim_y"] = row or (None, None)
-    return record
+def _paper_keys(score: Any, paper: bool) -> dict[str, float | None]:
+    psnr, ssim = (_published(score) if paper else None) or (None, None)
+    return {"paper_psnr_y": psnr, "paper_ssim_y": ssim} if paper else {}
 
 
-def _number(value: float | str | None, digits: str = ".2f") -> str:
-    return value if isinstance(value, str) else "" if value is None else f"{value:{digits}}"
+def _pair(psnr_ssim: tuple[float, float] | None) -> str:
+    return "" if psnr_ssim is None else f"{psnr_ssim[0]:.2f} {psnr_ssim[1]:.4f}"
 
 
-def _paper(score: Score) -> str:
-    row = _published(score) if score.picture is None else None
-    return "" if row is None else f"{row[0]:.2f} {row[1]:.4f}"
-
-
-def _gradient(score: Score) -> str:
-    return f"{score.mean_gradient:.2f} / {score.mean_gradient_truth:.2f}"
-
-
-def _bicubic(score: Score) -> str:
-    return f"{score.bicubic_psnr_y:.2f} {score.bicubic_ssim_y:.4f}"
+def _number(value: float | None, digits: str = ".2f") -> str:
+    return "" if value is None else f"{value:{digits}}"
 
 
 def _speed(score: Score) -> str:
     return f"{score.megapixels / score.seconds:.3g}" if score.seconds else ""
 
 
-def _columns(paper: bool, damaged: bool) -> list[Column]:
-    """The table of scores, with what the papers print and what tells of damage, where asked for."""
-    of_paper = [Column("paper", _paper, "right")] if paper else []
-    damage = [Column("damage", lambda s: s.degrade or "clean", wrap=True)] if damaged else []
-    blind = [
-        Column("gradient", _gradient, "right", rank=2),
-    ]
-    return [
-        Column("set", lambda s: "/".join(filter(None, (s.set, s.picture))), wrap=True),
-        Column("model", lambda s: ", ".join(s.weights) or s.model, wrap=True),
-        Column("scale", lambda s: f"x{s.scale}", "right"),
-        Column("alpha", lambda s: _number(s.alpha, "g"), "right"),
-        Column("denoise", lambda s: _number(s.denoise, "g"), "right"),
-        *damage,
-        Column("PSNR", lambda s: f"{s.psnr_y:.2f}", "right"),
-        Column("SSIM", lambda s: f"{s.ssim_y:.4f}", "right"),
-        *of_paper,
-        Column("bicubic", _bicubic, "right", rank=1),
-        Column("RGB PSNR", lambda s: _number(s.psnr_rgb), "right", rank=3),
-        Column("LR PSNR", lambda s: f"{s.lr_consistency:.2f}", "right", rank=2),
-        *(blind if damaged else ()),
-        Column("rank corr.", lambda s: _number(s.rank_correlation), "right", rank=2),
-        Column("90 %", lambda s: _number(s.coverage), "right", rank=2),
-        Column("bits", lambda s: _number(s.bits), "right", rank=2),
-        Column("MP/s", _speed, "right", rank=4),
-        Column("protocol", lambda s: s.protocol, rank=5),
-    ]
-
-
-LIKENESS = (
+WHAT = [
     Column("set", lambda s: "/".join(filter(None, (s.set, s.picture))), wrap=True),
     Column("model", lambda s: ", ".join(s.weights) or s.model, wrap=True),
-    Column("scale", lambda s: f"x{s.scale}", "right", rank=2),
+    Column("scale", lambda s: f"x{s.scale}", "right"),
     Column("alpha", lambda s: _number(s.alpha, "g"), "right"),
     Column("denoise", lambda s: _number(s.denoise, "g"), "right"),
+]
+SPEED = Column("MP/s", _speed, "right", rank=4)
+LIKENESS = [
+    *WHAT,
     Column("RGB PSNR", lambda s: f"{s.psnr_rgb:.2f}", "right"),
     Column("PSNR", lambda s: f"{s.psnr_y:.2f}", "right"),
     Column("SSIM", lambda s: f"{s.ssim_y:.4f}", "right"),
     Column("gradient", lambda s: f"{s.gradient:.2f}", "right"),
     Column("in 0.8-1.2", lambda s: f"{s.near} of {s.pictures}", "right"),
     Column("perceptual", lambda s: _number(s.perceptual), "right"),
-    Column("MP/s", _speed, "right", rank=4),
-)
+    SPEED,
+]
+
+
+def _columns(wanted: Evaluation) -> list[Column]:
+    """The table of scores, with what the papers print and what tells of damage, where asked for."""
+    paper = [Column("paper", lambda s: _pair(_published(s)), "right")] if wanted.paper else []
+    damage = [Column("damage", lambda s: s.degrade or "clean", wrap=True)]
+    gradient = Column(
+        "gradient", lambda s: f"{s.mean_gradient:.2f} / {s.mean_gradient_truth:.2f}", "right", 2
+    )
+    bicubic = Column(
+        "bicubic", lambda s: _pair((s.bicubic_psnr_y, s.bicubic_ssim_y)), "right", rank=1
+    )
+    return [
+        *WHAT,
+        *(damage if wanted.degrade else ()),
+        Column("PSNR", lambda s: f"{s.psnr_y:.2f}", "right"),
+        Column("SSIM", lambda s: f"{s.ssim_y:.4f}", "right"),
+        *paper,
+        bicubic,
+        Column("RGB PSNR", lambda s: _number(s.psnr_rgb), "right", rank=3),
+        Column("LR PSNR", lambda s: f"{s.lr_consistency:.2f}", "right", rank=2),
+        *([gradient] if wanted.degrade else ()),
+        Column("rank corr.", lambda s: _number(s.rank_correlation), "right", rank=2),
+        Column("90 %", lambda s: _number(s.coverage), "right", rank=2),
+        Column("bits", lambda s: _number(s.bits), "right", rank=2),
+        SPEED,
+        Column("protocol", lambda s: s.protocol, rank=5),
+    ]
