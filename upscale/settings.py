@@ -400,13 +400,17 @@ class Outputs:
     keep_samples: bool = output_option(
         False, "--keep-samples", "vae: write each draw too: {sample} in a template, else _0, _1."
     )
+    keep_dates: bool = output_option(
+        False, "--keep-dates", "Give an output the modification time of its input."
+    )
     overwrite: bool = output_option(False, "--overwrite", "Replace outputs that exist.")
     skip_existing: bool = output_option(
         False,
         "--skip-existing",
         "Leave outputs that exist. With neither, an output that exists is refused before any "
-        "work, unless the folder's journal records it: then it is done already, or made anew "
-        "when its input or the settings have changed.",
+        "work, unless the folder's journal or the provenance in it tells that it was made from "
+        "this input with these settings: then it is done already. What the journal records is "
+        "made anew when its input or the settings have changed.",
     )
     shard: tuple[int, int] | None = files_option(
         None,

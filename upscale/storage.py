@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 from urllib.parse import unquote
 
@@ -163,8 +163,9 @@ class Content:
     where: Any
     stat: Stat
 
+    @cached_property
     def sha256(self) -> str:
-        """Return the SHA-256 in hexadecimal."""
+        """The SHA-256 in hexadecimal; empty for a stream."""
         if isinstance(self.where, bytes):
             return sha256(self.where)
         if not isinstance(self.where, str):

@@ -13,6 +13,7 @@ from upscale import storage
 from upscale.batch import naming
 from upscale.batch.inputs import STDIN, Input
 from upscale.batch.journal import Journal, open_journal
+from upscale.batch.own import is_made, outputs_among
 from upscale.batch.task import STDOUT, Task, name_tasks, needs_draws
 from upscale.errors import UsageError, reason
 from upscale.files import remove_stale
@@ -155,8 +156,7 @@ def make_plan(
     journals = {root: open_journal(root) for root in {task.root for task in named} if root}
     try:
         # 1. What an earlier run made is no input.
-        tasks = _without_own_outputs(named, journals)
-        own = sum(t.source.tree is None for t in named) - sum(t.source.tree is None for t in tasks)
+        tasks, own = _without_own_outputs(named, journals)
         # 2. Outputs that cannot be.
         _refuse_collisions(tasks, case_sensitive)
         _refuse_folders(tasks)
@@ -193,7 +193,7 @@ def decide(task: Task, now: Stat | None, journal: Journal | None, plan: Plan) ->
         return replace(task, action="skip", reason="exists")
     line = None if journal is None else journal.get(task.relative)
     if line is None:
-        return None
+        return replace(task, action="skip", reason="done before") if is_made(task, plan) else None
     # 1. It is what the journal says, made of what the input still is, with these settings.
     is_intact, stat = line.is_output(task.output, now), task.source.stat
     is_same = is_intact and line.settings == plan.digest
@@ -261,25 +261,33 @@ def _listing(root: str) -> dict[str, Stat]:
     return {name[start:]: storage.url_stat(info) for name, info in files.items()}
 
 
-def _without_own_outputs(tasks: list[Task], journals: dict[str, Journal]) -> list[Task]:
-    """Leave out sources that a journal knows as outputs: a folder that holds both runs again.
+def _without_own_outputs(tasks: list[Task], journals: dict[str, Journal]) -> tuple[list[Task], int]:
+    """Leave out sources that are outputs: a folder that holds both can be enlarged again.
 
-    Of pictures that were named themselves (by the shell's ``*.png``, too), only those whose own
-    input is named beside them.
+    A journal knows them; of pictures that were named themselves (by the shell's ``*.png``, too),
+    those whose own input is named beside them. Or they say so themselves, and their input is here.
+
+    Returns:
+        The others, and how many are to be told of: that a folder's journal knows them is no news.
     """
     named = {storage.absolute(task.source.location) for task in tasks}
-    kept = []
+    sources = list({id(task.source): task.source for task in tasks}.values())
+    outputs = outputs_among(sources) if len(sources) > 1 else set()
+    kept, told = [], 0
     for task in tasks:
         source, root = task.source, task.root or ""
         journal, line = journals.get(root), None
         if journal is not None and source.stat and naming.is_inside(source.location, root):
             line = journal.get(naming.relative_to(source.location, root))
         is_output = line is not None and line.input != storage.absolute(source.location)
-        if line is None or not is_output or not (source.tree or line.input in named):
+        is_left = line is not None and is_output and bool(source.tree or line.input in named)
+        if not is_left and source.location not in outputs:
             kept.append(task)
+        elif not is_left or source.tree is None:
+            told += 1
     if not kept:
         raise NothingNewError("no picture found that is not itself an output of an earlier run")
-    return kept
+    return kept, told
 
 
 def _refuse_collisions(tasks: Sequence[Task], case_sensitive: bool | None) -> None:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from upscale import storage
 from upscale.batch.journal import Journal, JournalLine, claim, open_journal
+from upscale.batch.own import record_of
 from upscale.batch.plan import Plan, decide
 from upscale.batch.task import STDOUT, Task
 from upscale.errors import ImageError, OutputError, UpscaleError, UsageError, reason
@@ -52,6 +53,7 @@ from upscale.upscaler import (
 )
 
 if TYPE_CHECKING:
+    from upscale.image import Pages
     from upscale.upscaler.uncertainty import MapRows
 
 LOSSY = frozenset(kind.name for kind in FORMATS.values() if kind.quality and not kind.lossless)
@@ -172,6 +174,7 @@ class Worker:
         settings = self._settings_of(task, name)
         before, after = bytes_of(reader, self._upscaler, settings)
         is_series, maps = reader.count != 1, _maps_of(task)
+        record = {} if settings.strip_metadata else record_of(content, self._plan)
         by_rows = is_series or goes_by_rows(reader, self._upscaler, settings)
         if is_series and maps is not None:
             raise UsageError("--uncertainty is of one picture, and the input has several")
@@ -180,10 +183,22 @@ class Worker:
             nonlocal waited
             if is_series:
                 is_pipe = task.output == STDOUT
-                return self._pages(reader, file, name, settings, progress, is_pipe=is_pipe)
+                from upscale.image import create_pages  # most files hold one picture
+
+                pages = create_pages(
+                    file, name, encoding_of(settings), reader.count, is_pipe=is_pipe
+                )
+                return self._process_pages(reader, pages, settings, progress, record)
             # A small picture is encoded here, so that the network is free for the next one.
             later: list[Callable[[], None]] | None = None if by_rows else []
-            write = to_file(file, name, settings, later=later, variances=maps.add if maps else None)
+            write = to_file(
+                file,
+                name,
+                settings,
+                later=later,
+                variances=maps.add if maps else None,
+                record=record,
+            )
             asked = time.perf_counter()
             result = self._process(reader, write, settings, progress)
             waited += time.perf_counter() - asked - result.seconds
@@ -212,29 +227,26 @@ class Worker:
             result, input=task.source.location, output=task.output, seconds=seconds, data=data
         )
 
-    def _pages(
+    def _process_pages(
         self,
         reader: Reader,
-        file: BinaryIO,
-        name: str,
+        pages: Pages,
         settings: Settings,
         progress: Progress,
-        *,
-        is_pipe: bool,
+        record: dict[str, str],
     ) -> Result:
         """Enlarge page after page, or the pictures of a stream."""
-        from upscale.image import create_pages  # most files hold one picture
-        from upscale.upscaler import process_pages
+        from upscale.upscaler.pages import process_pages  # most runs do without
 
-        encoding = encoding_of(settings)
         return process_pages(
             reader,
-            create_pages(file, name, encoding, reader.count, is_pipe=is_pipe),
+            pages,
             lambda page, write, note: self._process(page, write, settings, note),
             settings,
             progress,
             held=lambda page: not goes_by_rows(page, self._upscaler, settings),
             at_once=self._together,
+            record=record,
         )
 
     def _journal(self, root: str | None) -> Journal | None:
@@ -294,7 +306,7 @@ class Worker:
                         input=storage.absolute(task.source.location),
                         input_size=content.stat.size,
                         input_stamp=content.stat.stamp,
-                        input_sha256=content.sha256(),
+                        input_sha256=content.sha256,
                         settings=self._plan.digest,
                         output_size=size,
                         output_stamp=stamp,
@@ -304,6 +316,8 @@ class Worker:
 
         def finished(name: str, sha256: str) -> None:
             content.check_unchanged()
+            if self._plan.outputs.keep_dates and content.stat.stamp.isdecimal():
+                os.utime(name, ns=(time.time_ns(), int(content.stat.stamp)))
             written = storage.stat(name)
             note(written.size, written.stamp, sha256)
 

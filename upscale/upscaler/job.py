@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace as changed
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
@@ -105,13 +105,14 @@ def to_file(
     *,
     later: list[Callable[[], None]] | None = None,
     variances: Variances | None = None,
+    record: Mapping[str, str] | None = None,
 ) -> Write:
     """Encode a result into a file, empty and opened for reading and writing in binary.
 
     ``format`` is a key of ``FORMATS``; the rest is as in :func:`to_writer`.
     """
     begin = partial(create, file, format, encoding=encoding_of(settings))
-    return to_writer(begin, settings, later=later, variances=variances)
+    return to_writer(begin, settings, later=later, variances=variances, record=record)
 
 
 def encoding_of(settings: Settings) -> Encoding:
@@ -125,6 +126,7 @@ def to_writer(
     *,
     later: list[Callable[[], None]] | None = None,
     variances: Variances | None = None,
+    record: Mapping[str, str] | None = None,
     is_first: bool = True,
 ) -> Write:
     """Give a result to a writer.
@@ -136,6 +138,7 @@ def to_writer(
         later: The result is held in memory, and what encodes it is appended here: to be called in
             another thread, while the network goes on.
         variances: Takes those of the rows of the result.
+        record: What the provenance holds besides: which input it was, with which settings.
         is_first: It is the first page, which says how all were made.
     """
 
@@ -146,7 +149,8 @@ def to_writer(
         if settings.strip_metadata:
             metadata = strip_metadata(picture.metadata)
         elif is_first:
-            metadata = with_provenance(picture.metadata, picture.result.provenance())
+            made = picture.result.provenance() | dict(record or {})
+            metadata = with_provenance(picture.metadata, made)
         else:
             metadata = picture.metadata
         has_alpha = picture.rest.is_transparent

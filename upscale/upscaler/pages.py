@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -30,6 +30,7 @@ def process_pages(
     *,
     held: Callable[[Reader], bool] = lambda page: True,
     at_once: int = 1,
+    record: Mapping[str, str] | None = None,
 ) -> Result:
     """Enlarge page after page: memory holds few of them, whatever their number.
 
@@ -44,6 +45,7 @@ def process_pages(
             those that came).
         held: Whether a page is small enough to be held in memory with its result.
         at_once: Pages that are given to ``run`` at once; a GPU is not busy with one small one.
+        record: See ``to_writer``.
 
     Returns:
         How all were enlarged: sizes are the first one's, seconds and retries of all.
@@ -63,7 +65,11 @@ def process_pages(
 
         later: list[Callable[[], None]] = []
         write = to_writer(
-            pages.page, settings, later=later if is_held else None, is_first=number == 1
+            pages.page,
+            settings,
+            later=later if is_held else None,
+            record=record,
+            is_first=number == 1,
         )
         try:
             return run(page, write, told), later
