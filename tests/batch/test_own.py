@@ -107,3 +107,21 @@ def test_dates_are_kept(cli: Cli, tiny: str, here: Path) -> None:
     assert cli("in/a.png", "-m", tiny, "-o", "now.png").code == 0
     assert (here / "now.png").stat().st_mtime > 1_700_000_000
     assert cli("-", "-m", tiny, "-o", "pipe.png", "--keep-dates", stdin=png()).code == 0
+
+
+def test_files_that_no_format_reads_are_named(cli: Cli, tiny: str, here: Path) -> None:
+    (here / "in" / "sub").mkdir(parents=True)
+    for name in ("b.psd", "sub/c.CR2", "sub/notes.txt", ".d.psd", "e.xcf"):
+        (here / "in" / name).write_bytes(b"8BPS")
+    command = ("in", "-r", "-m", tiny, "-o", "out", "--exclude", "e.*")
+    none = cli(*command)
+    assert none.code == 2
+    assert "no picture found that can be read: 2 files are of formats that are not" in none.err
+    (here / "in" / "a.png").write_bytes(png())
+    for more in ([], ["--dry-run"], ["--json"]):
+        done = cli(*command, *more)
+        assert done.code == 0, done.err
+        named = "2 files are of formats that are not read, convert them first: "
+        assert f"{named}{Path('in/b.psd')}, {Path('in/sub/c.CR2')}\n" in done.err
+    assert only_pictures(here / "out") == ["a.png"]
+    assert cli("in/b.psd", "-m", tiny).code == 1, "named itself, it is a failure"

@@ -54,7 +54,10 @@ class Input:
 
 
 def discover(
-    names: Iterable[str], selection: Selection = NOTHING, output: str | None = None
+    names: Iterable[str],
+    selection: Selection = NOTHING,
+    output: str | None = None,
+    unread: list[str] | None = None,
 ) -> list[Input]:
     """Return the pictures that were named, each once; nothing is decoded.
 
@@ -62,6 +65,7 @@ def discover(
         names: Files, folders, globs, URLs, or ``-``, as named on the command line.
         selection: What is taken from folders, and a list of further inputs.
         output: As in ``Outputs``: where it is a folder, that is not searched.
+        unread: Takes the locations of pictures in folders that no format reads.
 
     Raises:
         UsageError: Nothing is named, or stdin is named as the list and as a picture.
@@ -72,7 +76,7 @@ def discover(
     if selection.files_from == STDIN and STDIN in names:
         raise UsageError("stdin is named as the list and as a picture: give one of the two")
     is_folder = output is not None and naming.kind_of(output, many=True) == "folder"
-    search = _Search(selection, localize(output) if output and is_folder else None)
+    search = _Search(selection, localize(output) if output and is_folder else None, unread)
     inputs: dict[str, Input] = {}
     for name in names:
         for source in search.expand(localize(name)):
@@ -94,8 +98,11 @@ def extensions() -> frozenset[str]:
 class _Search:
     """One search by a selection, which leaves out the folder of the outputs."""
 
-    def __init__(self, selection: Selection, output: str | None) -> None:
+    def __init__(
+        self, selection: Selection, output: str | None, unread: list[str] | None = None
+    ) -> None:
         self._selection, self._output = selection, output
+        self._unread = [] if unread is None else unread
         self._is_deep = selection.recursive
         self._include, self._exclude = selection.include, selection.exclude
         self._skip = None if output is None or is_url(output) else os.path.realpath(output)
@@ -135,14 +142,19 @@ class _Search:
                 parts = (part for part in relative.split("/") if part != "..")
                 yield _file(name, place or "/".join(parts), ".")
 
-    def _takes(self, relative: str) -> bool:
-        """Whether a file at this place in the tree is a picture to enlarge."""
+    def _takes(self, relative: str, location: str) -> bool:
+        """Whether a file at this place in the tree is a picture to enlarge; note unread ones."""
+        from upscale.image import UNREAD
+
         name = naming.last(relative)
-        if name.startswith(".") or name.rpartition(".")[2].lower() not in extensions():
+        ext = name.rpartition(".")[2].lower()
+        if name.startswith(".") or ext not in extensions() | UNREAD or not self._wants(relative):
             return False
-        return self._wants(relative) and not any(
-            _matches(part, self._exclude) for part in _prefixes(relative)
-        )
+        if any(_matches(part, self._exclude) for part in _prefixes(relative)):
+            return False
+        if ext in UNREAD:
+            self._unread.append(location)
+        return ext not in UNREAD
 
     def _wants(self, relative: str) -> bool:
         """Whether this place is among those that are to be taken alone, if some are."""
@@ -175,7 +187,7 @@ class _Search:
                 if _is_folder(entry):
                     if self._is_deep and self._enters(relative):
                         folders.append((entry.path, relative))
-                elif self._takes(relative):
+                elif self._takes(relative, entry.path):
                     yield _file(entry.path, relative, root)
             for path, relative in folders:
                 if os.path.realpath(path) != self._skip:
@@ -228,9 +240,12 @@ class _Search:
             inner = path.strip("/")
             relative = inner[len(prefix) :].lstrip("/") if inner.startswith(prefix) else inner
             relative = naming.relative(relative)
-            is_taken = info.get("type") != "directory" and self._takes(relative)
-            if is_taken and all(map(self._enters, _prefixes(relative)[:-1])):
-                location = f"{storage.scheme(url)}://{path}" + (f"::{chain}" if chain else "")
+            location = f"{storage.scheme(url)}://{path}" + (f"::{chain}" if chain else "")
+            if info.get("type") == "directory" or not all(
+                map(self._enters, _prefixes(relative)[:-1])
+            ):
+                continue
+            if self._takes(relative, location):
                 yield Input(location, relative, storage.url_stat(info), url)
 
 

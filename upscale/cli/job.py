@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 
 from upscale.batch.inputs import Input, discover
 from upscale.batch.plan import Plan, plan_for
+from upscale.errors import UsageError
 from upscale.settings import Outputs, RunOptions, Selection, Settings
 
 if TYPE_CHECKING:
     from upscale.upscaler import Result, Upscaler
+
+MOST_NAMED = 8  # files that no format reads
 
 
 @dataclass(frozen=True)
@@ -32,13 +35,29 @@ class MainJob:
     selection: Selection = field(default_factory=Selection)
     options: RunOptions = field(default_factory=RunOptions)
 
-    def discover(self) -> list[Input]:
-        """Return the pictures that were named."""
-        return discover(self.names, self.selection, self.outputs.output)
+    def discover(self, unread: list[str] | None = None) -> list[Input]:
+        """Return the pictures that were named; ``unread`` takes those that no format reads.
+
+        Raises:
+            UsageError: There are no others.
+        """
+        unread = [] if unread is None else unread
+        inputs = discover(self.names, self.selection, self.outputs.output, unread)
+        if unread and not inputs:
+            raise UsageError(f"no picture found that can be read: {unread_text(unread)}")
+        return inputs
 
     def plan(self, sources: Sequence[Input], upscaler: Upscaler) -> Plan:
         """Name the outputs of the pictures."""
         return plan_for(upscaler, sources, self.settings, self.outputs)
+
+
+def unread_text(paths: Sequence[str]) -> str:
+    """Which files of folders no format reads, for people."""
+    more = f" and {len(paths) - MOST_NAMED} more" if len(paths) > MOST_NAMED else ""
+    files = "1 file is" if len(paths) == 1 else f"{len(paths)} files are"
+    names = ", ".join(paths[:MOST_NAMED])
+    return f"{files} of formats that are not read, convert them first: {names}{more}"
 
 
 @dataclass
@@ -50,6 +69,7 @@ class Summary:
     failures: list[Result] = field(default_factory=list)
     pixels: int = 0
     lossy: int = 0
+    unread: list[str] = field(default_factory=list)
 
     def add(self, result: Result) -> None:
         """Count one picture."""

@@ -15,7 +15,7 @@ from upscale.batch.task import STDOUT
 from upscale.cli.commands import quick_imports
 from upscale.cli.console import Console, beside_bars
 from upscale.cli.interrupt import signals
-from upscale.cli.job import MainJob, Summary
+from upscale.cli.job import MainJob, Summary, unread_text
 from upscale.cli.options import CommandOptions
 from upscale.cli.progress import RunProgress, waiting
 from upscale.errors import OutputError, UsageError, reason
@@ -50,13 +50,16 @@ def _load(job: MainJob, console: Console) -> list[Upscaler]:
 
 def dry_run(job: MainJob, command: CommandOptions) -> int:
     """``--dry-run``: show what would be done, and what would fail; return the exit status."""
-    sources = job.discover()
+    unread: list[str] = []
+    sources = job.discover(unread)
     upscalers = _load(job, command.console)
     from upscale.batch.preflight import preflight  # with PyTorch, which _load imports quicker
     from upscale.cli.dry_run import write_preflight
 
     plan = job.plan(sources, upscalers[0])
     found = preflight(plan, upscalers[0], max_pixels=job.options.max_pixels)
+    if unread:
+        command.console.warn(unread_text(unread))
     return write_preflight(found, command)
 
 
@@ -68,7 +71,7 @@ def execute(job: MainJob, command: CommandOptions) -> int:
 
         watching.check(job)
     console, started, summary = command.console, time.monotonic(), Summary()
-    sources = job.discover()
+    sources = job.discover(summary.unread)
     with _Records(command, summary) as records:
         if sources and all(source.error for source in sources) and not command.watch:
             from upscale.upscaler import Result
@@ -185,6 +188,8 @@ def _finish(
     """Write the failures, unless they were told, and the sum; return the exit status."""
     for result in summary.failures if tell else ():
         _say_failure(result, console)
+    if summary.unread and tell:
+        console.warn(unread_text(summary.unread))
     seconds = time.monotonic() - started
     if signals.status:
         left = "the same command resumes" if resumes else "nothing half-done is left"
