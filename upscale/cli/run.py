@@ -68,7 +68,8 @@ def run(
     upscale scan.png --alpha 0 --denoise 0   faithful: nothing is made up
     upscale - -o - -m srcnn < a.png > b.png  a pipe, with the smallest network
 
-    Nothing that exists is replaced silently, an output appears whole or not at all.
+    Nothing that exists is replaced silently, an output appears whole or not at all,
+    and the same command resumes.
     """
     from upscale.cli import main_job
     from upscale.cli.job import MainJob
