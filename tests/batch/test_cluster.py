@@ -186,7 +186,7 @@ def test_the_bar_follows_a_worker_and_sigterm_ends_it(
     except OSError:  # how a terminal ends on Linux
         pass
     os.close(ours)
-    assert process.wait(60) == 143, seen
+    assert process.wait(60) == 143, repr(seen)
     assert "terminated; 0 done, 1 not tried" in seen
     assert (tmp_path / "report").read_text() == ""
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "report"]

@@ -150,7 +150,9 @@ class Actors:
             max_task_retries=ATTEMPTS - 1,
         )
         options = replace(options, device="cuda") if gpus else options
-        self._weights = ray.put(pack(plan.settings.model))  # one that is started anew needs them
+        weights: Any = pack(plan.settings.model)
+        # Large ones travel once; they are held here for a worker that is started anew.
+        self._weights = ray.put(weights) if weights else weights
         common = replace(plan, tasks=())
         self._idle = [actor.remote(common, options, self._weights) for _ in range(self.count)]
         self._busy: dict[Any, tuple[Any, Task]] = {}
