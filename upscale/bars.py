@@ -30,7 +30,7 @@ def bar(total: float | None, what: str, *, notebook: bool = True, **more: Any) -
         known = os.get_terminal_size(2).columns > 0
     except (OSError, ValueError):
         known = True  # no terminal; tqdm has a width for that
-    width = {"dynamic_ncols": True} if known else {"ncols": 80}
+    width = {"dynamic_ncols": True} if known else {"ncols": 80, "nrows": 24}
     return tqdm(total=total, desc=what, leave=False, **width, **more)
 
 
