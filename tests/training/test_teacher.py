@@ -168,7 +168,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     command = ["train", "patches", "--data", str(data), "-o", str(tmp_path / "out")]
     teacher = ["--teacher", str(tmp_path / "teacher.safetensors"), "--device", "cpu"]
     assert status([*command, *teacher, "--count", "40", "--seed", "3"]) == 0
-    assert "64 of 64 patches" in capsys.readouterr().err
+    assert "out: 64 patches" in capsys.readouterr().err
     with safe_open(tmp_path / "out" / "patches-00000.safetensors", "numpy") as file:
         assert '"scale": "2"' in file.metadata()["patches"]
     for arguments, words in (

@@ -5,16 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from upscale.cli import completion
+from upscale.cli import options as o
 from upscale.cli.console import Console
 from upscale.cli.interrupt import signals
 from upscale.cli.progress import draw
 from upscale.errors import UsageError
+from upscale.options import option
 
 PATCHES = "patches"  # in a recipe's place: the data set of a teacher's answers
 
@@ -22,45 +25,58 @@ if TYPE_CHECKING:
     from upscale.training.trainer import LogLine
 
 
+@dataclass(frozen=True)
+class Training:
+    """What is trained on what, and what is left of it."""
+
+    data: Path | None = option(
+        None, "--data DIR", "Folder of training pictures, searched recursively, or of patches."
+    )
+    steps: int | None = option(None, "--steps N", "Steps, instead of the recipe's.")
+    out: Path | None = option(None, "-o, --out DIR", "Folder of the run.", shown="runs/RECIPE")
+    resume: bool = option(False, "--resume", "Go on from the run's checkpoint.")
+    minutes: float | None = option(
+        None, "--minutes N", "Stop after so many minutes, with a checkpoint to resume."
+    )
+    watch: Path | None = option(
+        None, "--watch DIR", "Folder of ground truth (Set5) whose Y PSNR is followed."
+    )
+    release: Path | None = option(
+        None, "--release DIR", "Folder for the finished weights, index row and card.", shown="--out"
+    )
+    perceptual_weights: Path | None = option(
+        None, "--perceptual-weights FILE", "VGG19 or MINC weights (safetensors) of a loss."
+    )
+    data_note: str = option(
+        "", "--data-note TEXT", "What the data are and their terms; written in the weights' header."
+    )
+    count: int = option(5000, "--count N", "For `train patches`: how many.")
+    seed: int = option(0, "--seed N", "For `train patches`: decides them.")
+    device: str = option("auto", "--device NAME", "auto, cpu, cuda, cuda:N or mps.")
+    list_recipes: bool = option(False, "--list", "List the recipes and end.")
+    quiet: bool = option(False, "-q, --quiet", "Say nothing but errors.")
+
+
 app = typer.Typer(add_completion=False)
 
 
 @app.command()
+@o.spread
 def train(
     recipe: Annotated[
         str | None,
         typer.Argument(
-            help="Name of a recipe; --list shows them.", autocompletion=completion.recipes
+            help="Name of a recipe, or a file NAME.toml; --list shows them.",
+            autocompletion=completion.recipes,
         ),
     ] = None,
-    data: Annotated[
-        Path | None, typer.Option(help="Folder of training pictures, searched recursively.")
-    ] = None,
+    *,
+    wanted: Training,
     pairs: Annotated[
         tuple[Path, Path] | None,
         typer.Option(
             metavar="LR_DIR HR_DIR",
             help="Damaged pictures and the same ones as they should be, in place of --data.",
-        ),
-    ] = None,
-    steps: Annotated[int | None, typer.Option(help="Steps, instead of the recipe's.")] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("-o", "--out", help="Folder of the run.", show_default="runs/RECIPE"),
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the run's checkpoint.")
-    ] = False,
-    minutes: Annotated[
-        float | None, typer.Option(help="Stop after so many minutes, with a checkpoint to resume.")
-    ] = None,
-    watch: Annotated[
-        Path | None, typer.Option(help="Folder of ground truth (Set5) whose Y PSNR is followed.")
-    ] = None,
-    release: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder for the finished weights, index row and card.", show_default="--out"
         ),
     ] = None,
     start_from: Annotated[
@@ -70,12 +86,6 @@ def train(
             autocompletion=completion.weights,
         ),
     ] = None,
-    perceptual_weights: Annotated[
-        Path | None, typer.Option(help="VGG19 or MINC weights (safetensors) for a perceptual loss.")
-    ] = None,
-    data_note: Annotated[
-        str, typer.Option(help="What the data are and their terms; written in the weights' header.")
-    ] = "",
     teacher: Annotated[
         str | None,
         typer.Option(
@@ -83,56 +93,55 @@ def train(
             autocompletion=completion.weights,
         ),
     ] = None,
-    count: Annotated[int, typer.Option(help="For `train patches`: how many.")] = 5000,
-    seed: Annotated[int, typer.Option(help="For `train patches`: decides them.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="CPU threads.", min=1)] = None,
-    list_recipes: Annotated[bool, typer.Option("--list", help="List the recipes and end.")] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but errors.")] = False,
 ) -> int:
     """Train a network by a recipe; Ctrl-C or SIGTERM leaves a checkpoint for --resume.
 
     `upscale train patches` makes the data of recipes that learn from another network.
     """
-    if list_recipes:
+    if wanted.list_recipes:
         return _list()
     if recipe == PATCHES:
-        return _patches(Console(quiet), data, teacher, out, count, seed, _device(device, threads))
+        return _patches(wanted, teacher, threads)
     if teacher is not None:
         raise UsageError(f"--teacher goes with: upscale train {PATCHES} --data DIR --teacher FILE")
-    if recipe is None or (data is None) == (pairs is None):
+    if recipe is None or (wanted.data is None) == (pairs is None):
         raise UsageError(
             "name a recipe and its pictures: upscale train RECIPE --data DIR, or --pairs LR_DIR "
             "HR_DIR (--list shows the recipes)"
         )
+    return _run(recipe, pairs, start_from, threads, wanted)
+
+
+def _run(
+    recipe: str,
+    pairs: tuple[Path, Path] | None,
+    start_from: str | None,
+    threads: int | None,
+    wanted: Training,
+) -> int:
     from upscale.training.release import prepare, run_recipe
     from upscale.training.trainer import RunSettings
 
     run = RunSettings(
-        data=data,
-        out=out or Path("runs") / Path(recipe).stem,
+        data=wanted.data,
+        out=wanted.out or Path("runs") / Path(recipe).stem,
         pairs=pairs,
-        device=_device(device, threads),
-        resume=resume,
-        minutes=minutes,
-        watch=watch,
-        perceptual_weights=perceptual_weights,
+        device=_device(wanted.device, threads),
+        resume=wanted.resume,
+        minutes=wanted.minutes,
+        watch=wanted.watch,
+        perceptual_weights=wanted.perceptual_weights,
     )
-    plan, run = prepare(recipe, run, steps=steps, start_from=start_from)
-    with _bar(Console(quiet), plan.name, plan.steps) as report:
-        done = run_recipe(plan, run, folder=release, data_note=data_note, report=report)
-    return _finish(Console(quiet), run.out, plan.name, done)
+    plan, run = prepare(recipe, run, steps=wanted.steps, start_from=start_from)
+    note, console = wanted.data_note, Console(wanted.quiet)
+    with _bar(console, plan.name, plan.steps) as report:
+        done = run_recipe(plan, run, folder=wanted.release, data_note=note, report=report)
+    return _finish(console, run.out, plan.name, done)
 
 
-def _patches(
-    console: Console,
-    data: Path | None,
-    teacher: str | None,
-    out: Path | None,
-    count: int,
-    seed: int,
-    device: Any,
-) -> int:
+def _patches(wanted: Training, teacher: str | None, threads: int | None) -> int:
+    data, out = wanted.data, wanted.out
     if data is None or teacher is None or out is None:
         raise UsageError(
             f"patches need pictures, a network and a folder: upscale train {PATCHES} --data DIR "
@@ -140,10 +149,20 @@ def _patches(
         )
     from upscale.training.teacher import make_patches
 
-    def report(done: int, total: int) -> None:
-        console.note(f"{out}: {done} of {total} patches")
+    device = _device(wanted.device, threads)
+    console = Console(wanted.quiet)
+    with draw(console, None, PATCHES, unit="patches") as bar:
 
-    make_patches(data, teacher, out, count=count, seed=seed, device=device, report=report)
+        def report(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+            if bar.disable:
+                console.note(f"{out}: {done} of {total} patches")
+
+        count = make_patches(
+            data, teacher, out, count=wanted.count, seed=wanted.seed, device=device, report=report
+        )
+    console.note(f"{out}: {count} patches")
     return 0
 
 

@@ -146,11 +146,13 @@ def _enlarged(size: tuple[int, int], rng: np.random.Generator) -> list[Step]:
 
 def _whole_chain(size: tuple[int, int], rng: np.random.Generator) -> list[Step]:
     steps: list[Step] = []
+    # First round: lens, a size in between, sensor, an earlier save.
     if rng.random() < 0.8:
         steps.append(_blur)
     steps += [_resized(0.15, 1.5, (0.2, 0.7)), _noise(1, 30)]
     if rng.random() < 0.9:
         steps.append(_saved(30, 96))
+    # Second round: the same once more, near the final size.
     if rng.random() < 0.5:
         steps.append(_blur)
     steps.append(_near(size))

@@ -124,12 +124,14 @@ def _shard(
     side, scale = truth_side(teacher.scale), teacher.scale
     weights = np.array([p.shape[0] * p.shape[1] for p in pictures], float) ** 0.5
     weights /= weights.sum()
+    # The truths: drawn, or cut from pictures, large ones likelier.
     truths = []
     for k in range(SHARD):
         if rng.random() < DRAWN:
             truths += drawn_pictures(1, side, first=10_000 + shard * SHARD + k, subjects=6)
         else:
             truths.append(_crop(pictures[int(rng.choice(len(pictures), p=weights))], side, rng))
+    # Their damage, and what the teacher makes of it; then the margins go.
     lows = []
     for truth in truths:
         low = second_order(truth.astype(np.float32), (side // scale, side // scale), rng)

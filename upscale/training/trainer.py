@@ -114,6 +114,7 @@ def build_network(recipe: Recipe, weights: dict[str, Tensor] | None = None) -> N
     if recipe.initialise == "interpolation":
         from_interpolation(network)
     if weights is not None:
+        # Of weights of another scale or head, the tensors of the same name and shape.
         own = network.state_dict()
         named = weights | {f"base.{k}": v for k, v in weights.items()}  # a network within another
         fitting = {k: v.to(own[k].dtype) for k, v in named.items() if _fits(k, v, own)}
@@ -166,6 +167,7 @@ def train(
         raise OutputError(
             f"{run.out}: holds a run already; add --resume to go on, or choose another --out"
         )
+    # The network, its moving average, and what the objective adds; restored where the run goes on.
     network = build_network(recipe, run.weights).to(run.device)
     ema = copy.deepcopy(network).requires_grad_(False)
     if run.device.type == "cpu":
@@ -174,6 +176,7 @@ def train(
     step, before = 0, 0.0
     if run.resume:
         step, before = _restore(checkpoint, recipe, network, ema, objective)
+    # What it learns from, and what it is watched on.
     make = batch_maker(recipe, run)
     watched = load_watched(run.watch, recipe.scale, recipe.degradation) if run.watch else []
     started = saved = now = time.monotonic()
@@ -183,6 +186,7 @@ def train(
         _average(ema, network, recipe.ema, step)
         step += 1
         now = time.monotonic()
+        # Whether this was the last step; then look, report, log and save, in this order.
         late = run.minutes is not None and now - started > 60 * run.minutes
         ending = step == recipe.steps or asked or late
         look = bool(watched) and (step % run.watch_every == 0 or ending)
