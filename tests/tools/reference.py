@@ -13,13 +13,51 @@ from upscale.cli.commands import COMMANDS, Commands
 
 HEAD = """# The command line
 
-Made from `upscale --help` by `python -m tests.tools.reference`; do not edit.
+The tables are made from `upscale --help` by `python -m tests.tools.reference`; do not edit.
 
-Exit status: 0 all done; 1 at least one picture failed (the rest are done, the failures are
-listed); 2 wrong usage, nothing was started; 130 and 143 interrupted by Ctrl-C and SIGTERM, after
-which nothing half-done is left (a second signal stops at once); 141 the reader of stdout went away.
-stdout carries data alone; everything else goes to stderr. `UPSCALE_DEBUG=1` shows the traceback
-behind an error.
+## Ten recipes
+
+```sh
+upscale photo.jpg                                        # four times as large, beside it
+upscale photo.jpg -s 2 -o large.webp --quality 90        # twice, as WebP
+upscale scan.png --alpha 0 --denoise 0                   # faithful: no texture is invented
+upscale noisy.jpg -m swinir-denoise,esrgan               # clean first, then enlarge
+upscale photos/ -r -o large/                             # a tree, mirrored; the same command resumes
+upscale 'in/*.png' -o 'out/{stem}_{model}.{ext}' -f webp # names by a template
+upscale photos/ -r -o web/ --max-side 2048 --only-enlarge -f jpg
+upscale texture.png --seamless                           # a texture that tiles, tiles again
+upscale scan.png -m vae --samples 8 --uncertainty map.png
+find . -name '*.png' -print0 | upscale --files-from - -0 -o out/ --json | jq -r .output
+```
+
+## Exit status and streams
+
+0 all done; 1 at least one picture failed (the rest are done, the failures are listed); 2 wrong usage, nothing was started; 130 and
+143 interrupted by Ctrl-C and SIGTERM, after which nothing half-done is left (a second signal stops at once); 141 the reader of stdout
+went away. stdout carries data alone; everything else goes to stderr.
+
+## JSON
+
+`--json` and `--report FILE` give one object for each picture: `input, output, status (ok|skipped|failed), error, model, weights (names
+and SHA-256), alpha, denoise, scale, device, dtype, tile, retries, width, height, out_width, out_height, seconds, network_seconds, losses`
+(what of the input the output does not hold); of networks that draw also `samples, seed, temperature`. `seconds` is the work on this
+picture, `network_seconds` the part of it in the networks. Everything is ASCII: a byte of a name that is not UTF-8 is half a surrogate
+pair (`\\udcff` for `ff`), so that a report given to `--files-from` finds the file again. With `--dry-run`: `input, output, action, error,
+doubt, replace, width, height, out_width, out_height, disk_bytes, memory_bytes`. Other commands: [evaluation.md](evaluation.md#figures),
+[benchmarks.md](benchmarks.md).
+
+## Environment
+
+| variable | |
+|---|---|
+| `UPSCALE_CACHE` | folder of pulled weights; else the platform's cache folder |
+| `UPSCALE_OFFLINE` | `1`: `weights pull` never touches the network |
+| `UPSCALE_KERNELS` | `off`: networks run in PyTorch; `avx2`, `avx512`: those kernels |
+| `UPSCALE_DEBUG` | `1`: the traceback behind an error |
+| `COLUMNS`, `TERM`, `NO_COLOR` | how tables and help look; no bars where `TERM=dumb` |
+| `OMP_NUM_THREADS` | CPU threads of the networks |
+| `CUDA_VISIBLE_DEVICES` | which GPUs there are; empty: none |
+| `RAY_ADDRESS` | the cluster of `--engine ray` |
 """
 
 

@@ -65,7 +65,7 @@ def run(
 
     upscale photo.jpg                        four times as large, beside it
     upscale photos/ -r -o large/ -s 2        a tree of pictures, twice as large
-    upscale scan.png --alpha 0 --denoise 0   faithful: nothing is made up
+    upscale scan.png --alpha 0 --denoise 0   faithful: no texture is invented
     upscale - -o - -m srcnn < a.png > b.png  a pipe, with the smallest network
 
     Nothing that exists is replaced silently, an output appears whole or not at all,
