@@ -13,7 +13,7 @@ from upscale.cli.commands import COMMANDS, Commands
 
 HEAD = """# The command line
 
-The tables are made from `upscale --help` by `python -m tests.tools.reference`; do not edit.
+Made from `upscale --help` by `python -m tests.tools.reference`; do not edit.
 
 ## Ten recipes
 
@@ -32,18 +32,22 @@ find . -name '*.png' -print0 | upscale --files-from - -0 -o out/ --json | jq -r 
 
 ## Exit status and streams
 
-0 all done; 1 at least one picture failed (the rest are done, the failures are listed); 2 wrong usage, nothing was started; 130 and
-143 interrupted by Ctrl-C and SIGTERM, after which nothing half-done is left (a second signal stops at once); 141 the reader of stdout
-went away. stdout carries data alone; everything else goes to stderr.
+0 all done; 1 at least one picture failed (the rest are done, the failures are listed); 2 wrong
+usage, nothing was started; 130 and 143 interrupted by Ctrl-C and SIGTERM, after which nothing
+half-done is left (a second signal stops at once); 141 the reader of stdout went away. stdout
+carries data alone; everything else goes to stderr.
 
 ## JSON
 
-`--json` and `--report FILE` give one object for each picture: `input, output, status (ok|skipped|failed), error, model, weights (names
-and SHA-256), alpha, denoise, scale, device, dtype, tile, retries, width, height, out_width, out_height, seconds, network_seconds, losses`
-(what of the input the output does not hold); of networks that draw also `samples, seed, temperature`. `seconds` is the work on this
-picture, `network_seconds` the part of it in the networks. Everything is ASCII: a byte of a name that is not UTF-8 is half a surrogate
-pair (`\\udcff` for `ff`), so that a report given to `--files-from` finds the file again. With `--dry-run`: `input, output, action, error,
-doubt, replace, width, height, out_width, out_height, disk_bytes, memory_bytes`. Other commands: [evaluation.md](evaluation.md#figures),
+`--json` and `--report FILE` give one object for each picture: `input, output, status
+(ok|skipped|failed), error, model, weights (names and SHA-256), alpha, denoise, scale, device,
+dtype, tile, retries, width, height, out_width, out_height, seconds, network_seconds, losses`
+(what of the input the output does not hold); of networks that draw also `samples, seed,
+temperature`. `seconds` is the work on this picture, `network_seconds` the part of it in the
+networks. Everything is ASCII: a byte of a name that is not UTF-8 is half a surrogate pair
+(`\\udcff` for `ff`), so that a report given to `--files-from` finds the file again. With
+`--dry-run`: `input, output, action, error, doubt, replace, width, height, out_width, out_height,
+disk_bytes, memory_bytes`. Other commands: [evaluation.md](evaluation.md#figures),
 [benchmarks.md](benchmarks.md).
 
 ## Environment
@@ -54,7 +58,7 @@ doubt, replace, width, height, out_width, out_height, disk_bytes, memory_bytes`.
 | `UPSCALE_OFFLINE` | `1`: `weights pull` never touches the network |
 | `UPSCALE_KERNELS` | `off`: networks run in PyTorch; `avx2`, `avx512`: those kernels |
 | `UPSCALE_DEBUG` | `1`: the traceback behind an error |
-| `COLUMNS`, `TERM`, `NO_COLOR` | how tables and help look; no bars where `TERM=dumb` |
+| `COLUMNS`, `TERM`, `NO_COLOR` | look of tables and help; no bars where `TERM=dumb` |
 | `OMP_NUM_THREADS` | CPU threads of the networks |
 | `CUDA_VISIBLE_DEVICES` | which GPUs there are; empty: none |
 | `RAY_ADDRESS` | the cluster of `--engine ray` |
