@@ -13,8 +13,8 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -53,7 +53,6 @@ from upscale.upscaler import (
 )
 
 if TYPE_CHECKING:
-    from upscale.image import Pages
     from upscale.upscaler.uncertainty import MapRows
 
 LOSSY = frozenset(kind.name for kind in FORMATS.values() if kind.quality and not kind.lossless)
@@ -168,85 +167,80 @@ class Worker:
             if task.action == "skip":
                 return skipped(task, "done by another process")
         # 2. Read it, as far as its header; settle size and format of the output.
-        started, waited = time.perf_counter(), 0.0
-        content, reader = self._open(task)
-        name = task.format or same_format(reader.format)
-        settings = self._settings_of(task, name)
+        started = time.perf_counter()
+        picture = self._open(task)
+        reader, settings = picture.reader, picture.settings
         before, after = bytes_of(reader, self._upscaler, settings)
-        is_series, maps = reader.count != 1, _maps_of(task)
-        record = {} if settings.strip_metadata else record_of(content, self._plan)
-        by_rows = is_series or goes_by_rows(reader, self._upscaler, settings)
-        if is_series and maps is not None:
-            raise UsageError("--uncertainty is of one picture, and the input has several")
-
-        def enlarge(file: BinaryIO) -> Result:
-            nonlocal waited
-            if is_series:
-                is_pipe = task.output == STDOUT
-                from upscale.image import create_pages  # most files hold one picture
-
-                pages = create_pages(
-                    file, name, encoding_of(settings), reader.count, is_pipe=is_pipe
-                )
-                return self._process_pages(reader, pages, settings, progress, record)
-            # A small picture is encoded here, so that the network is free for the next one.
-            later: list[Callable[[], None]] | None = None if by_rows else []
-            write = to_file(
-                file,
-                name,
-                settings,
-                later=later,
-                variances=maps.add if maps else None,
-                record=record,
-            )
-            asked = time.perf_counter()
-            result = self._process(reader, write, settings, progress)
-            waited += time.perf_counter() - asked - result.seconds
-            if later:
-                later[-1]()  # one before it is of a group that failed
-            if maps is not None:
-                write_maps(task, maps, result.provenance())
-            return result
-
         # 3. Decode a small picture here, ahead of the network; a large one as it is enlarged.
         asked = time.perf_counter()
-        with self.budget.of(0 if by_rows else before + 2 * after):
-            waited += time.perf_counter() - asked
-            if not by_rows:
-                reader = reader.in_memory()
+        with self.budget.of(0 if picture.by_rows else before + 2 * after):
+            picture.waited += time.perf_counter() - asked
+            if not picture.by_rows:
+                picture.reader = reader.in_memory()
             # 4. Run it, and write it with its line in the journal.
-            if is_series and task.output == STDOUT:
+            enlarge = partial(self._enlarge, picture, progress)
+            if task.output != STDOUT:
+                data, result = None, self._save(picture, journal, enlarge)
+            elif picture.is_series:
                 data, result = None, enlarge(cast("BinaryIO", _Stdout()))
             else:
-                data, result = self._save(task, journal, content, enlarge, by_rows=by_rows)
-        if self._plan.settings.lossless and name in LOSSY:
-            ignored = f"--lossless: {name} is written with losses alone; choose -f png, webp or jxl"
-            result = replace(result, losses=(*result.losses, ignored))
-        seconds = time.perf_counter() - started - waited
+                data, result = encoded(enlarge)
+        if self._plan.settings.lossless and picture.format in LOSSY:
+            result = replace(
+                result,
+                losses=(
+                    *result.losses,
+                    f"--lossless: {picture.format} is written with losses alone; choose -f png, "
+                    "webp or jxl",
+                ),
+            )
+        seconds = time.perf_counter() - started - picture.waited
         return replace(
             result, input=task.source.location, output=task.output, seconds=seconds, data=data
         )
 
-    def _process_pages(
-        self,
-        reader: Reader,
-        pages: Pages,
-        settings: Settings,
-        progress: Progress,
-        record: dict[str, str],
-    ) -> Result:
-        """Enlarge page after page, or the pictures of a stream."""
-        from upscale.upscaler.pages import process_pages  # most runs do without
+    def _enlarge(self, picture: _Picture, progress: Progress, file: BinaryIO) -> Result:
+        """Run a picture through the network, and encode it into a file."""
+        if picture.is_series:
+            return self._enlarge_pages(picture, progress, file)
+        task, maps = picture.task, _maps_of(picture.task)
+        # A small picture is encoded here, so that the network is free for the next one.
+        later: list[Callable[[], None]] = []
+        write = to_file(
+            file,
+            picture.format,
+            picture.settings,
+            later=None if picture.by_rows else later,
+            variances=maps.add if maps else None,
+            record=picture.record,
+        )
+        asked = time.perf_counter()
+        result = self._process(picture.reader, write, picture.settings, progress)
+        picture.waited += time.perf_counter() - asked - result.seconds
+        if later:
+            later[-1]()  # one before it is of a group that failed
+        if maps is not None:
+            write_maps(task, maps, result.provenance())
+        return result
 
+    def _enlarge_pages(self, picture: _Picture, progress: Progress, file: BinaryIO) -> Result:
+        """Enlarge page after page, or the pictures of a stream."""
+        from upscale.image import create_pages  # most runs do without
+        from upscale.upscaler.pages import process_pages
+
+        if picture.task.maps:
+            raise UsageError("--uncertainty is of one picture, and the input has several")
+        reader, settings, is_pipe = picture.reader, picture.settings, picture.task.output == STDOUT
+        encoding = encoding_of(settings)
         return process_pages(
             reader,
-            pages,
+            create_pages(file, picture.format, encoding, reader.count, is_pipe=is_pipe),
             lambda page, write, note: self._process(page, write, settings, note),
             settings,
             progress,
             held=lambda page: not goes_by_rows(page, self._upscaler, settings),
             at_once=self._together,
-            record=record,
+            record=picture.record,
         )
 
     def _journal(self, root: str | None) -> Journal | None:
@@ -258,65 +252,57 @@ class Worker:
                 self._journals[root] = open_journal(root)
             return self._journals[root]
 
-    def _open(self, task: Task) -> tuple[Content, Reader]:
+    def _open(self, task: Task) -> _Picture:
         """A picture, read as far as its header."""
-        source = task.source
+        plan, source = self._plan, task.source
         try:
             content = storage.content(source.location, source.data, self.budget.check)
-            is_file = isinstance(content.where, str)
             reader = open_image(
                 content.where,
-                max_pixels=self._max_pixels or most_pixels(is_file),
-                assume_icc=assumed_profile(self._plan.settings.assume_icc),
+                max_pixels=self._max_pixels or most_pixels(isinstance(content.where, str)),
+                assume_icc=assumed_profile(plan.settings.assume_icc),
             )
         except OSError as error:
             raise ImageError(reason(error)) from error
-        return content, reader
-
-    def _settings_of(self, task: Task, name: str) -> Settings:
-        """The settings for a picture, without what its format does not know."""
-        settings, kind = self._plan.settings, FORMATS[name]
+        name, settings = task.format or same_format(reader.format), plan.settings
         if task.seed is not None:  # it is one draw
             settings = replace(settings, samples=1, seed=task.seed)
-        lossless, palette = settings.lossless and kind.lossless, settings.palette and name == "png"
-        return replace(settings, lossless=lossless, palette=palette)
+        # What this format does not know is left out.
+        lossless = settings.lossless and FORMATS[name].lossless
+        palette = settings.palette and name == "png"
+        settings = replace(settings, lossless=lossless, palette=palette)
+        by_rows = reader.count != 1 or goes_by_rows(reader, self._upscaler, settings)
+        record = {} if settings.strip_metadata else record_of(content, plan)
+        return _Picture(task, content, reader, name, settings, by_rows, record)
 
     def _save(
-        self,
-        task: Task,
-        journal: Journal | None,
-        content: Content,
-        enlarge: Callable[[BinaryIO], Result],
-        *,
-        by_rows: bool,
-    ) -> tuple[memoryview | None, Result]:
-        """Write the output and its line in the journal; give its bytes where they go to stdout.
+        self, picture: _Picture, journal: Journal | None, enlarge: Callable[[BinaryIO], Result]
+    ) -> Result:
+        """Write the output and its line in the journal.
 
         Raises:
             OutputError: It exists, or cannot be written.
         """
-        if task.output == STDOUT:
-            return encoded(enlarge)
+        task, content = picture.task, picture.content
 
         def note(size: int, stamp: str, sha256: str) -> None:
             if journal is not None:
-                journal.add(
-                    JournalLine(
-                        output=task.relative,
-                        input=storage.absolute(task.source.location),
-                        input_size=content.stat.size,
-                        input_stamp=content.stat.stamp,
-                        input_sha256=content.sha256,
-                        settings=self._plan.digest,
-                        output_size=size,
-                        output_stamp=stamp,
-                        output_sha256=sha256,
-                    )
+                line = JournalLine(
+                    output=task.relative,
+                    input=storage.absolute(task.source.location),
+                    input_size=content.stat.size,
+                    input_stamp=content.stat.stamp,
+                    input_sha256=content.sha256,
+                    settings=self._plan.digest,
+                    output_size=size,
+                    output_stamp=stamp,
+                    output_sha256=sha256,
                 )
+                journal.add(line)
 
         def finished(name: str, sha256: str) -> None:
             content.check_unchanged()
-            if self._plan.outputs.keep_dates and content.stat.stamp.isdecimal():
+            if self._plan.outputs.keep_dates and os.path.isfile(task.source.location):
                 os.utime(name, ns=(time.time_ns(), int(content.stat.stamp)))
             written = storage.stat(name)
             note(written.size, written.stamp, sha256)
@@ -324,23 +310,47 @@ class Worker:
         try:
             storage.make_folder(task.output)
             if not storage.is_url(task.output):
-                saved = save(
-                    task.output, enlarge, by_rows=by_rows, replace=task.replace, finished=finished
-                )
-                return None, saved
+                options = {"by_rows": picture.by_rows, "replace": task.replace}
+                return save(task.output, enlarge, finished=finished, **options)
             # In an object store the line stands before the object, and again after it.
             data, result = encoded(enlarge)
             size, sha256 = len(data), storage.sha256(data)
-            written = storage.write(
-                task.output,
-                bytes(data),
-                replace=task.replace,
-                before=lambda: note(size, "", sha256),
-            )
+            before = partial(note, size, "", sha256)
+            written = storage.write(task.output, bytes(data), replace=task.replace, before=before)
             note(size, written.stamp, sha256)
         except OSError as error:
             raise OutputError(f"cannot be written: {reason(error)}") from error
-        return None, result
+        return result
+
+
+@dataclass(eq=False)
+class _Picture:
+    """A picture that is open.
+
+    Attributes:
+        task: Which it is.
+        content: What it is read from.
+        reader: What reads it.
+        format: Of the output.
+        settings: For this picture and that format.
+        by_rows: Whether it is too large to be held with its result, or has pages.
+        record: What the provenance holds besides.
+        waited: Seconds in which it waited for others.
+    """
+
+    task: Task
+    content: Content
+    reader: Reader
+    format: str
+    settings: Settings
+    by_rows: bool
+    record: dict[str, str]
+    waited: float = 0.0
+
+    @property
+    def is_series(self) -> bool:
+        """Whether it has pages, or is a stream of pictures."""
+        return self.reader.count != 1
 
 
 class _Stdout:
