@@ -22,7 +22,7 @@ upscale photo.jpg                                        # four times as large, 
 upscale photo.jpg -s 2 -o large.webp --quality 90        # twice, as WebP
 upscale scan.png --alpha 0 --denoise 0                   # faithful: no texture is invented
 upscale noisy.jpg -m swinir-denoise,esrgan               # clean first, then enlarge
-upscale photos/ -r -o large/                             # a tree, mirrored; the same command resumes
+upscale photos/ -r -o large/                             # a tree, mirrored; run again, it resumes
 upscale 'in/*.png' -o 'out/{stem}_{model}.{ext}' -f webp # names by a template
 upscale photos/ -r -o web/ --max-side 2048 --only-enlarge -f jpg
 upscale texture.png --seamless                           # a texture that tiles, tiles again
