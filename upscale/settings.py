@@ -7,6 +7,7 @@ not, ``Selection`` which pictures are taken, ``Outputs`` where they go.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
@@ -65,6 +66,19 @@ parse_size = integers(
 SIDE = between(1, MAX_SIDE)
 
 
+def parse_page(text: str) -> tuple[int, int]:
+    """Numbers of the first and the last page.
+
+    Raises:
+        UsageError: It names none.
+    """
+    words = "1" if text.strip() == "first" else text
+    match = re.fullmatch(r"(\d+)(?:-(\d+))?", words.strip())
+    if match is None:
+        raise UsageError(f"page {text!r} is no page: give first, a number, or two: 3-7")
+    return int(match[1]), int(match[2] or match[1])
+
+
 @dataclass(frozen=True)
 class Settings:
     """What decides the bytes of an output, besides its input and the weights.
@@ -101,6 +115,14 @@ class Settings:
         "--assume-icc FILE",
         "ICC profile for CMYK pictures that carry none.",
         check=is_file,
+    )
+    page: tuple[int, int] | None = output_option(
+        None,
+        "--page N|N-M|first",
+        "Pages of a file, or frames of an animation or a stream, that are taken.",
+        shown="all",
+        parse=parse_page,
+        check=lambda pages: "" if 1 <= pages[0] <= pages[1] else "is no page: they count from 1",
     )
     palette: bool = output_option(False, "--palette", "PNG with a palette of at most 256 colours.")
     strip_metadata: bool = output_option(
@@ -212,6 +234,9 @@ class Settings:
         denoise: object = self.denoise
         if isinstance(denoise, str):
             object.__setattr__(self, "denoise", _denoise(denoise))
+        page: object = self.page
+        if isinstance(page, int | str):
+            object.__setattr__(self, "page", parse_page(str(page)))
         seamless: object = self.seamless
         if isinstance(seamless, bool):
             object.__setattr__(self, "seamless", "xy" if seamless else "")

@@ -24,6 +24,7 @@ import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
@@ -38,6 +39,7 @@ from upscale.image import decode, describe, encode
 
 FOLDER = Path(__file__).parents[1] / "data" / "pictures"
 MAX_PIXELS = 1 << 22
+MOST_PAGES = 20
 PORTION = 500
 SLOW = 20.0  # seconds for one input, on a loaded machine
 PEAK = 600 << 20  # bytes of memory of a portion at any time; 120 of them are imports
@@ -138,9 +140,10 @@ def attempt(data: bytes) -> bool:
     """
     pixels = _guarded(lambda: decode(data, max_pixels=MAX_PIXELS).pixels)
     described = _guarded(lambda: describe(data))
-    rows = _guarded(lambda: _by_rows(data))
-    if rows is not None:
+    pages = _guarded(lambda: _by_rows(data))
+    if pages is not None and len(pages) == 1 and described and described["frames"] == 1:
         assert pixels is not None, "read by rows, and refused whole"
+        (rows,) = pages
         assert rows.shape == pixels.shape, f"{rows.shape} by rows, {pixels.shape} whole"
         assert (rows == pixels).all(), "other pixels by rows than whole"
     return pixels is not None and described is not None
@@ -157,12 +160,14 @@ def _guarded(action: Callable[[], T]) -> T | None:
         return None
 
 
-def _by_rows(data: bytes) -> NDArray[Any]:
+def _by_rows(data: bytes) -> list[NDArray[Any]]:
+    """Every page."""
     with tempfile.NamedTemporaryFile() as file:
         file.write(data)
         file.flush()
         reader = image.open(file.name, max_pixels=MAX_PIXELS)
-        return np.concatenate(list(reader.rows()))
+        pages = islice(reader.pages(), MOST_PAGES)
+        return [np.concatenate(list(page.rows())) for page in pages]
 
 
 def resident() -> int:

@@ -18,7 +18,7 @@ from upscale.batch.plan import Plan
 from upscale.batch.task import STDOUT, Task
 from upscale.batch.work import assumed_profile, describe, most_pixels
 from upscale.errors import ImageError
-from upscale.image import FORMATS, Encoding, Info, check_input, create
+from upscale.image import FORMATS, Encoding, Info, check_input, create, create_pages
 from upscale.settings import Settings
 from upscale.upscaler import Upscaler, same_format
 from upscale.upscaler.seamless import margins
@@ -142,8 +142,12 @@ def _refusal(name: str, shape: tuple[int, int, int], info: Info, settings: Setti
     lossless = settings.lossless and FORMATS[name].lossless
     encoding = Encoding(settings.quality, lossless, settings.background)
     dtype = f"uint{info.depth}" if info.depth < 32 else "float32"
+    first, last = settings.page or (1, info.frames)
+    count = min(last, info.frames) - first + 1
     try:
         create(io.BytesIO(), name, shape, dtype, info.metadata, encoding)
+        if count > 1:
+            create_pages(io.BytesIO(), name, encoding, count, is_timed=info.format != "tiff")
     except ImageError as error:
         return str(error)
     return ""

@@ -182,7 +182,8 @@ def _extension(source: Input, format_: str | None) -> str:
         return format_.lstrip(".").lower()
     ext = naming.split_name(source.relative)[2]
     try:
-        return ext if ext and FORMATS[format_of("x." + ext)].writable else DEFAULT_FORMAT
+        kind = FORMATS[format_of("x." + ext)] if ext else None
+        return ext if kind and kind.writable and kind.kept else DEFAULT_FORMAT
     except ImageError:
         return DEFAULT_FORMAT
 

@@ -234,7 +234,14 @@ class Worker:
         encoding = encoding_of(settings)
         return process_pages(
             reader,
-            create_pages(file, picture.format, encoding, reader.count, is_pipe=is_pipe),
+            create_pages(
+                file,
+                picture.format,
+                encoding,
+                reader.count,
+                is_timed=reader.is_timed,
+                is_pipe=is_pipe,
+            ),
             lambda page, write, note: self._process(page, write, settings, note),
             settings,
             progress,
@@ -262,6 +269,7 @@ class Worker:
                 max_pixels=self._max_pixels or most_pixels(isinstance(content.where, str)),
                 assume_icc=assumed_profile(plan.settings.assume_icc),
             )
+            reader = reader.only(self._plan.settings.page)
         except OSError as error:
             raise ImageError(reason(error)) from error
         name, settings = task.format or same_format(reader.format), plan.settings

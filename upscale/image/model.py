@@ -138,6 +138,7 @@ class Format:
         quality: Default quality, 1 to 100; None where the format knows none.
         lossless: Whether the pixels can come back exactly.
         writable: Whether this package writes the format.
+        kept: Whether a picture that came in it goes out in it, if nothing else is asked for.
         needs: Python package that reads and writes it, where that is an extra.
     """
 
@@ -151,6 +152,7 @@ class Format:
     quality: int | None = None
     lossless: bool = True
     writable: bool = True
+    kept: bool = True
     needs: str = ""
 
 
@@ -211,7 +213,7 @@ FORMATS: dict[str, Format] = {
         _format("ppm", "ppm pgm pbm pnm pam pfm", depths=(8, 16, 32)),
         _format("jxl", "jxl", "exif xmp", quality=90, needs="pillow_jxl"),
         _format("hdr", "hdr pic rgbe", depths=(32,), alpha=False, gray=False, lossless=False),
-        _format("gif", "gif", writable=False),
+        _format("gif", "gif", gray=False, max_side=65535, lossless=False, kept=False),
         _format("y4m", "y4m", depths=(8, 16), alpha=False, lossless=False),
         _format("ico", "ico cur", writable=False),
         _format("dds", "dds", writable=False),

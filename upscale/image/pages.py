@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
 from upscale.errors import ImageError
 from upscale.image import y4m
-from upscale.image.fit import fit_pixels
 from upscale.image.metadata import Metadata, strip_metadata
-from upscale.image.model import FORMATS, Encoding, Image, Pixels, Shape
+from upscale.image.model import Encoding, Pixels, Shape
 from upscale.image.series import ENDS
+from upscale.image.tiffwriter import TiffPages, needs_big
 from upscale.image.writer import create
-from upscale.strips import checked, gathered
+from upscale.strips import gathered
 
 
 class Page(Protocol):
@@ -51,6 +52,7 @@ def create_pages(
     encoding: Encoding,
     count: int | None,
     *,
+    is_timed: bool = False,
     is_pipe: bool = False,
 ) -> Pages:
     """Prepare to write several pictures.
@@ -60,13 +62,14 @@ def create_pages(
         format: A key of ``FORMATS``.
         encoding: Quality and so on.
         count: How many there are; None: nobody knows yet.
+        is_timed: Each is shown for its time.
         is_pipe: Whether it can only be written to.
 
     Raises:
         ImageError: The format holds one picture, or does not go through a pipe.
     """
     if format == "y4m":
-        return _Video(file)
+        return _Video(file, encoding)
     if is_pipe and format in ENDS:
         return _Files(file, format, encoding)
     if is_pipe:
@@ -74,16 +77,55 @@ def create_pages(
             f"several pictures do not go through a pipe as {format.upper()}; give -f png or "
             "-f y4m, or a file: -o FILE"
         )
-    if format not in PAGES:
+    if format not in PAGES or (format in ANIMATED and not is_timed):
         many = "several pictures" if count is None else f"{count} pages"
         raise ImageError(
-            f"the input has {many} and {format.upper()} holds one; give -f tiff, --page 1, or "
-            "{page} in the name of the output"
+            f"the input has {many} and {format.upper()} holds one; give -f tiff, or --page 1"
         )
     return PAGES[format](file, encoding, count)
 
 
-PAGES: dict[str, Callable[[BinaryIO, Encoding, int | None], Pages]] = {}
+ANIMATED = ("png", "gif", "webp", "avif")  # they hold frames, each with its time
+
+
+def _animation(name: str, file: BinaryIO, encoding: Encoding, count: int | None) -> Pages:
+    from upscale.image import animation
+
+    if name == "png":
+        return animation.ApngPages(file, encoding, count)
+    return animation.SpooledPages(name, file, encoding)
+
+
+class _Tiff:
+    """Pages of a TIFF, of any sizes and kinds."""
+
+    def __init__(self, file: BinaryIO, encoding: Encoding, count: int | None) -> None:
+        self._file, self._encoding, self._count = file, encoding, count
+        self._pages: TiffPages | None = None
+
+    def page(
+        self, shape: Shape, dtype: Any, metadata: Metadata, *, has_alpha: bool = False
+    ) -> Page:
+        """See :class:`Pages`."""
+        more = {"has_alpha": has_alpha}
+        writer = create(io.BytesIO(), "tiff", shape, dtype, metadata, self._encoding, **more)
+
+        def write(rows: Iterable[Pixels]) -> None:
+            if self._pages is None:
+                each = needs_big(writer.bytes * (self._count or 1), writer.fitted.metadata)
+                self._pages = TiffPages(self._file, big=each or self._count is None)
+            writer.write_page(self._pages, writer.strips(rows))
+
+        return _Page(write, writer.losses)
+
+    def close(self) -> None:
+        """Nothing stands at the end."""
+
+
+PAGES: dict[str, Callable[[BinaryIO, Encoding, int | None], Pages]] = {
+    "tiff": _Tiff,
+    **{name: partial(_animation, name) for name in ANIMATED},
+}
 
 
 class _Files:
@@ -121,8 +163,8 @@ class _Page:
 class _Video:
     """Frames of y4m, all of one size."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
+    def __init__(self, file: BinaryIO, encoding: Encoding) -> None:
+        self._file, self._encoding = file, encoding
         self._video: y4m.Video | None = None  # of the first frame
         self._begun = False
 
@@ -131,7 +173,8 @@ class _Video:
     ) -> Page:
         """See :class:`Pages`; another size is refused."""
         told = strip_metadata(metadata) if metadata.video else metadata  # it had none to lose
-        one = create(io.BytesIO(), "y4m", shape, dtype, told, has_alpha=has_alpha)
+        more = {"has_alpha": has_alpha}
+        one = create(io.BytesIO(), "y4m", shape, dtype, told, self._encoding, **more)
         video = y4m.header_for(shape, np.dtype(dtype), metadata)
         first = self._video = self._video or video
         if (video.width, video.height) != (first.width, first.height):
@@ -141,11 +184,10 @@ class _Video:
             )
 
         def write(rows: Iterable[Pixels]) -> None:
-            pixels = gathered(checked(rows, shape, np.dtype(dtype), shape[0]), shape[0])
-            fitted = fit_pixels(Image(pixels, metadata), FORMATS["y4m"], None)
+            pixels = gathered(one.strips(rows), shape[0])
             line = b"" if self._begun else first.line()
             self._begun = True
-            self._file.write(line + y4m.FRAME + b"\n" + y4m.from_rgb(fitted.pixels, first))
+            self._file.write(line + y4m.FRAME + b"\n" + y4m.from_rgb(pixels, first))
             self._file.flush()
 
         return _Page(write, one.losses)

@@ -28,7 +28,7 @@ for _category in (UserWarning, RuntimeWarning):  # they would go to the terminal
     warnings.filterwarnings("ignore", category=_category, module=r"PIL\.")
 
 PLUGINS = {"avif": "Avif", "bmp": "Bmp", "dds": "Dds", "gif": "Gif", "ico": "Ico", "pcx": "Pcx"}
-PLUGINS |= {"jp2": "Jpeg2K", "qoi": "Qoi", "tga": "Tga", "webp": "WebP"}
+PLUGINS |= {"jp2": "Jpeg2K", "png": "Png", "qoi": "Qoi", "tga": "Tga", "webp": "WebP"}
 MOST = {"dds": 2, "gif": 4096, "pcx": 512, "qoi": 64, "tga": 128}  # pixels that a byte stands for
 MODES = {"1": "L", "L": "L", "LA": "LA", "RGBA": "RGBA", "I;16": "I;16", "I;16B": "I;16"}
 CHANNELS = {"L": 1, "I;16": 1, "LA": 2, "RGB": 3, "RGBA": 4}
@@ -103,7 +103,7 @@ def look(name: str, data: bytes) -> tuple[Info, Callable[[], Image]]:
     mode = mode_of(file)
     depth = 16 if mode == "I;16" else 8
     info = Info(
-        name, width, height, depth, CHANNELS[mode], frames, metadata=_metadata(name, data, file)
+        name, width, height, depth, CHANNELS[mode], frames, metadata=metadata_of(name, data, file)
     )
     return info, lambda: Image(pixels_of(name, file, mode), info.metadata)
 
@@ -130,7 +130,8 @@ def pixels_of(name: str, file: ImageFile.ImageFile, mode: str) -> np.ndarray[Any
         raise _damaged(name, error) from error
 
 
-def _metadata(name: str, data: bytes, file: ImageFile.ImageFile) -> Metadata:
+def metadata_of(name: str, data: bytes, file: ImageFile.ImageFile) -> Metadata:
+    """What travels with the pixels."""
     info, notes = file.info, []
     comment = info.get("comment")
     if isinstance(comment, bytes):

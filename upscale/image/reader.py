@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -72,6 +73,30 @@ class Reader:
         else:
             yield from self.parts()
 
+    @property
+    def is_timed(self) -> bool:
+        """Whether the pages are frames, each shown for its time."""
+        return self.metadata.delay is not None
+
+    def only(self, pages: tuple[int, int] | None) -> Reader:
+        """The pages from a first to a last one, which count from 1; None: all.
+
+        Raises:
+            ImageError: There are fewer.
+        """
+        if pages is None:
+            return self
+        first, last = pages
+        page = next(islice(self.pages(), first - 1, None), None)
+        if page is None:
+            raise ImageError(
+                f"there is no page {first}: give --page 1 to {self.count or first - 1}"
+            )
+        if first == last or self.count == 1:
+            return page
+        count = self.count and min(last, self.count) - first + 1
+        return replace(page, count=count, parts=lambda: islice(self.pages(), first - 1, last))
+
     def rows(self) -> Iterator[Pixels]:
         """Yield the pixels, (h, W, C) in any heights; each call reads from the start.
 
@@ -123,13 +148,32 @@ def open(  # noqa: A001 - image.open, as the field calls it
         if name not in BY_ROWS:
             return _decoded(name, data[:], max_pixels, assume_icc)
         stored = _stored(name, data)
+        count = stored.info.frames
+        if name == "png" and count > 1:
+            return _animation(name, data[:], stored.info, max_pixels, assume_icc)
+        places = _codec(name).places(data) if count > 1 else []
+    first = _by_rows(source, stored, max_pixels, assume_icc)
+    if count == 1:
+        return first
+
+    def parts() -> Iterator[Reader]:
+        for place in places:
+            with data_of(source) as data:
+                page = _stored(name, data, place)
+            yield _by_rows(source, page, max_pixels, assume_icc)
+
+    return replace(first, count=count, parts=parts)
+
+
+def _by_rows(source: Source, stored: _Stored, max_pixels: int, assume_icc: bytes | None) -> Reader:
+    """A picture, or a page of a TIFF, whose rows are read from its file."""
     info = stored.info
     metadata = _admitted(info, max_pixels, assume_icc)
     profile = metadata.cmyk if info.kind == "CMYK" else None
     width, height = (info.width, info.height)[:: -1 if metadata.orientation > 4 else 1]
     start = partial(_rows, source, stored, metadata.orientation, profile)
     metadata = replace(metadata, orientation=1)
-    return Reader(name, height, width, info.channels, stored.dtype, metadata, start)
+    return Reader(info.format, height, width, info.channels, stored.dtype, metadata, start)
 
 
 def _series(series: Series, max_pixels: int, assume_icc: bytes | None) -> Reader:
@@ -178,14 +222,9 @@ def _video(video: Video, max_pixels: int, source: Source | Series) -> Reader:
 
 
 def _admitted(info: Info, max_pixels: int, assume_icc: bytes | None) -> Metadata:
-    """Refuse what is too large, several pictures, or CMYK of no profile; else the metadata."""
+    """Refuse what is too large, or CMYK of no profile; else the metadata."""
     check_size(info.width, info.height, max_pixels)
-    name, metadata = NAMES.get(info.format, info.format.upper()), info.metadata
-    what = f"this is an animated {name} of {info.frames} frames; give its frames as single pictures"
-    if info.format == "tiff":
-        what = f"this TIFF has {info.frames} pages; split it into single pictures first"
-    if info.frames > 1:
-        raise ImageError(what)
+    metadata = info.metadata
     if info.kind == "CMYK":
         metadata = replace(metadata, cmyk=icc.cmyk_profile(metadata.cmyk, assume_icc))
     return settled(metadata, (info.width, info.height), info.channels <= 2, assume_icc)
@@ -206,15 +245,16 @@ def _codec(name: str) -> Any:
     return importlib.import_module(f"upscale.image.{WHOLE.get(name, name)}")
 
 
-def _stored(name: str, data: Data) -> _Stored:
-    """What the file and libvips say of a picture.
+def _stored(name: str, data: Data, place: int = 0) -> _Stored:
+    """What the file and libvips say of a picture, or of the page of a TIFF at a place.
 
     Raises:
         ImageError: Damaged, or larger than the library of its format reads.
     """
     from upscale.image import vips
 
-    structure: Structure = _codec(name).structure(data)
+    where = (place,) if place else ()
+    structure: Structure = _codec(name).structure(data, *where)
     check_sides(name, structure.size or (0, 0))
     with vips.opened(name, data, structure) as picture:
         metadata, channels, dtype = structure.metadata, picture.bands, vips.dtype_of(picture)
@@ -276,6 +316,8 @@ def _looked(name: str, data: bytes) -> tuple[Info, Callable[[], Image | bytes]]:
 def _decoded(name: str, data: bytes, max_pixels: int, assume_icc: bytes | None) -> Reader:
     """A picture that another library decodes, or this package."""
     info, decoder = _looked(name, data)
+    if info.frames > 1:
+        return _animation(name, data, info, max_pixels, assume_icc)
     _admitted(info, max_pixels, assume_icc)
     with np.errstate(all="ignore"):  # what is no number is refused below
         image = decoder()
@@ -288,9 +330,35 @@ def _decoded(name: str, data: bytes, max_pixels: int, assume_icc: bytes | None) 
     return of_image(Image(pixels, replace(metadata, orientation=1)))
 
 
+def _animation(
+    name: str, data: bytes, info: Info, max_pixels: int, assume_icc: bytes | None
+) -> Reader:
+    """The frames of an animation."""
+    check_size(info.width, info.height, max_pixels)
+
+    def parts() -> Iterator[Reader]:
+        from upscale.image.animation import frames
+
+        for frame in frames(name, data):
+            m = settled(frame.metadata, (frame.width, frame.height), False, assume_icc)
+            yield of_image(Image(frame.pixels, replace(m, orientation=1)))
+
+    first = next(parts(), None)
+    if first is None:
+        raise ImageError(f"the {name.upper()} holds no frame; fetch it again")
+    return replace(first, count=info.frames, parts=parts)
+
+
 def decode(data: Source, *, max_pixels: int = MAX_PIXELS, assume_icc: bytes | None = None) -> Image:
-    """Decode a picture; arguments and errors are those of ``open``."""
-    return open(data, max_pixels=max_pixels, assume_icc=assume_icc).read()
+    """Decode a picture; arguments and errors are those of ``open``, and several are refused."""
+    reader = open(data, max_pixels=max_pixels, assume_icc=assume_icc)
+    if reader.count not in (1, None):
+        name, frames = NAMES.get(reader.format, reader.format.upper()), reader.count
+        what = f"an animated {name} of {frames} frames; give its frames as single pictures"
+        if name == "TIFF":
+            what = f"a TIFF of {frames} pages; split it into single pictures first"
+        raise ImageError(f"this is {what}")
+    return reader.read()
 
 
 def read_8bit(source: Source, *, over_white: bool = False) -> Pixels:

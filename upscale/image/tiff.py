@@ -79,14 +79,18 @@ class TiffPage:
         return rows * self.number(Tag.WIDTH) * bits // 8
 
 
-def structure(data: Data, number: int = 0) -> Structure:
-    """Read the directories, and all of page ``number``.
+def structure(data: Data, place: int = 0) -> Structure:
+    """Read the directories, and all of the first page; or of that whose directory is at ``place``.
 
     Raises:
         ImageError: Damaged, a RAW file, or stored in a way that is not read.
     """
-    block, pages = _pages(data)
-    page = _completed(TiffPage(block, pages[min(number, len(pages) - 1)]), len(data))
+    if place:
+        block = tags.open_block(data)
+        pages = {place: tags.read_directory(block, place, PIXEL_TAGS)[0]}
+    else:
+        block, pages = _pages(data)
+    page = _completed(TiffPage(block, next(iter(pages.values()))), len(data))
     extra = _check_samples(page)
     _check_storage(page, len(data))
     unknown = extra and page.number(Tag.EXTRA_SAMPLES) not in (PREMULTIPLIED, STRAIGHT)
@@ -106,10 +110,15 @@ def structure(data: Data, number: int = 0) -> Structure:
     )
 
 
-def _pages(data: Data) -> tuple[Block, list[Directory]]:
+def places(data: Data) -> list[int]:
+    """Where the directories of the pages are."""
+    return list(_pages(data)[1])
+
+
+def _pages(data: Data) -> tuple[Block, dict[int, Directory]]:
     """Follow the chain of directories; thumbnails and masks are no pages where others are."""
-    pages: list[Directory] = []
-    aside: list[Directory] = []
+    pages: dict[int, Directory] = {}
+    aside: dict[int, Directory] = {}
     try:
         block = tags.open_block(data)
         offset, seen = block.first, set[int]()
@@ -123,21 +132,22 @@ def _pages(data: Data) -> tuple[Block, list[Directory]]:
                 room -= length
                 if room < 0:
                     raise TagError("its directories overlap")
-                directory, offset = tags.read_directory(block, offset, PIXEL_TAGS)
+                place = offset
+                directory, offset = tags.read_directory(block, place, PIXEL_TAGS)
             except TagError:
-                if not pages + aside or room < 0:
+                if not (pages or aside) or room < 0:
                     raise
                 break  # what is there is whole, and only the way on is broken
             raw = raw or _is_raw(block, directory)
             small = tags.number(directory, Tag.SUBFILE, block.order) & (MASK | REDUCED)
-            (aside if small else pages).append(directory)
+            (aside if small else pages)[place] = directory
     except (TagError, struct.error) as error:
         raise ImageError(f"the TIFF is damaged: {error}; save it again") from error
-    if not pages + aside:
+    if not (pages or aside):
         raise ImageError("the TIFF has no picture in it; save it again")
     if raw:
         raise ImageError(f"this is {RAW}")
-    return block, pages or aside[:1]
+    return block, pages or dict([*aside.items()][:1])
 
 
 def _is_raw(block: Block, directory: Directory) -> bool:

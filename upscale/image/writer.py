@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from upscale.image.metadata import Metadata
 from upscale.image.model import Encoding, Format, Image, Pixels, Shape, check_size
 from upscale.image.rows import strip_rows
 from upscale.strips import checked
+
+if TYPE_CHECKING:
+    from upscale.image.tiffwriter import TiffPages
 
 LEVEL = 4  # effort of zlib; 6 takes twice as long for half a percent
 FULL_COLOUR = 90  # quality from which colour is not subsampled
@@ -29,6 +32,7 @@ ENCODERS = {  # of formats that are held whole: module and function
     "jxl": ("jxl", "encode"),
     "hdr": ("hdr", "encode"),
     "y4m": ("y4m", "encode"),
+    "gif": ("animation", "encode_gif"),
 }
 
 
@@ -67,9 +71,12 @@ class Writer:
             ValueError: ``rows`` are not of ``shape`` and ``dtype``, in their sum or each.
             OSError: The file cannot be written.
         """
-        strips, name = self._strips(rows), self.kind.name
+        strips, name = self.strips(rows), self.kind.name
         if name == "tiff":
-            self._write_tiff(strips)
+            from upscale.image.tiffwriter import TiffPages, needs_big
+
+            big = needs_big(self.bytes, self.fitted.metadata)
+            self.write_page(TiffPages(self.file, big=big), strips)
         elif name in ENCODERS:
             self.file.write(self._encoded(np.concatenate(list(strips))))
         else:
@@ -81,7 +88,7 @@ class Writer:
         channels = 4 if self.separated else int(self.fitted.pixels.shape[2])
         return (*self.shape[:2], channels)
 
-    def _strips(self, rows: Iterable[Pixels]) -> Iterator[Pixels]:
+    def strips(self, rows: Iterable[Pixels]) -> Iterator[Pixels]:
         """The rows as they are stored, few at a time."""
         tall = strip_rows(self._shape, self.fitted.pixels.dtype)
         under = self.encoding.background
@@ -100,13 +107,15 @@ class Writer:
         data: bytes = encoder(self.fitted.with_pixels(pixels), **options)
         return data
 
-    def _write_tiff(self, strips: Iterable[Pixels]) -> None:
-        from upscale.image.tiffwriter import TiffPages, needs_big
+    @property
+    def bytes(self) -> int:
+        """Of the pixels as they are stored."""
+        height, width, channels = self._shape
+        return height * width * channels * self.fitted.pixels.dtype.itemsize
 
-        m = self.fitted.metadata
-        size = self._shape[0] * self._shape[1] * self._shape[2] * self.fitted.pixels.dtype.itemsize
-        pages = TiffPages(self.file, big=needs_big(size, m))
-        alpha = self.fitted.has_alpha
+    def write_page(self, pages: TiffPages, strips: Iterable[Pixels]) -> None:
+        """Write the picture as the next page of a TIFF; ``strips`` are those of ``strips``."""
+        alpha, m = self.fitted.has_alpha, self.fitted.metadata
         pages.add(strips, self._shape, m, alpha=alpha, cmyk=bool(self.separated))
 
     def _save(self, strips: Iterable[Pixels]) -> None:

@@ -83,8 +83,8 @@ def process_pages(
             try:
                 if not errors:
                     result, later = coming.result()
-                    for encode in later:
-                        encode()
+                    if later:
+                        later[-1]()  # one before it is of a group that failed
                     total = _sum(total, result)
             except BaseException as error:  # noqa: BLE001 - raised below
                 errors.append(error)

@@ -11,13 +11,14 @@ from dataclasses import replace
 from functools import lru_cache
 from inspect import Parameter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard, overload
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeGuard, overload
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from upscale import memory
+from upscale.bars import followed
 from upscale.device import choose_device
 from upscale.errors import ImageError, OutputError, UsageError
 from upscale.files import cannot_write, refuse_existing
@@ -27,6 +28,7 @@ from upscale.image import (
     Image,
     Pixels,
     Reader,
+    create_pages,
     format_of,
     of_image,
 )
@@ -37,6 +39,7 @@ from upscale.settings import Settings
 from upscale.upscaler.enlargement import Enlargement
 from upscale.upscaler.job import (
     encoded,
+    encoding_of,
     goes_by_rows,
     process,
     process_together,
@@ -45,6 +48,7 @@ from upscale.upscaler.job import (
     to_memory,
 )
 from upscale.upscaler.networks import Networks
+from upscale.upscaler.pages import process_pages
 from upscale.upscaler.result import Result
 
 if TYPE_CHECKING:
@@ -158,15 +162,34 @@ class Upscaler(Networks):
             ImageError: ``data`` is no picture, or the format cannot hold the result.
         """
         settings = self.changed(changes)
-        reader = open_image(data, max_pixels=max_pixels).in_memory()
+        reader = open_image(data, max_pixels=max_pixels).only(settings.page)
         name = format_of(settings.format) if settings.format else same_format(reader.format)
-        return _Bytes(
-            encoded(
-                lambda file: process(
-                    reader, to_file(file, name, settings), self, settings, progress
-                )
-            )[0]
-        )
+        if reader.count == 1:
+            reader = reader.in_memory()
+        return _Bytes(encoded(lambda file: self._write(reader, file, name, settings, progress))[0])
+
+    def _write(
+        self,
+        reader: Reader,
+        file: BinaryIO,
+        name: str,
+        settings: Settings,
+        progress: Progress | bool | None,
+    ) -> Result:
+        """Enlarge a picture, or page after page, into a file of a format."""
+        if reader.count == 1:
+            return process(reader, to_file(file, name, settings), self, settings, progress)
+        with followed(progress, "upscale") as note:
+            return process_pages(
+                reader,
+                create_pages(
+                    file, name, encoding_of(settings), reader.count, is_timed=reader.is_timed
+                ),
+                lambda page, write, told: process(page, write, self, settings, told),
+                settings,
+                note,
+                held=lambda page: not goes_by_rows(page, self, settings),
+            )
 
     def file(
         self,
@@ -197,16 +220,14 @@ class Upscaler(Networks):
         settings = self.changed(changes)
         name = format_of(settings.format or target.name)
         _check_target(source, target, overwrite)
-        reader = _opened(source, max_pixels)
-        by_rows = goes_by_rows(reader, self, settings)
+        reader = _opened(source, max_pixels).only(settings.page)
+        by_rows = reader.count != 1 or goes_by_rows(reader, self, settings)
         if not by_rows:
             reader = reader.in_memory()
         try:
             result = save(
                 str(target),
-                lambda file: process(
-                    reader, to_file(file, name, settings), self, settings, progress
-                ),
+                lambda file: self._write(reader, file, name, settings, progress),
                 by_rows=by_rows,
                 replace=overwrite,
             )
@@ -348,7 +369,7 @@ class Upscaler(Networks):
 
 def same_format(name: str) -> str:
     """A format where it can be written, else PNG."""
-    return name if name in FORMATS and FORMATS[name].writable else "png"
+    return name if name in FORMATS and FORMATS[name].writable and FORMATS[name].kept else "png"
 
 
 def _opened(source: Path, max_pixels: int) -> Reader:
