@@ -49,7 +49,8 @@ def tile() -> np.ndarray:
 @pytest.mark.parametrize("model", MODELS)
 def test_no_step_across_the_border_is_larger_than_inside(model: str, tile: np.ndarray) -> None:
     scale = 4 if model in ("bicubic", "srcnn") else None
-    for seamless, wraps in (("xy", (True, True)), ("x", (False, True)), ("y", (True, False))):
+    ways = {"xy": (True, True), "x": (False, True), "y": (True, False)}
+    for seamless, wraps in ways.items() if model == "srcnn" else [("xy", ways["xy"])]:
         big = load(model, device="cpu", scale=scale, seamless=seamless).image(tile)
         for part in (big[:, :, :3], big[:, :, 3:]):  # alpha too
             for axis, wrapped_here in enumerate(wraps):
@@ -78,19 +79,20 @@ def test_where_the_picture_begins_does_not_matter(
     assert worst <= 1
 
 
-@pytest.mark.parametrize("seamless", ["xy", "x", "y"])
-@pytest.mark.parametrize("size", [{}, {"scale": 1.5}, {"size": (70, 50)}])
+@pytest.mark.parametrize(
+    ("seamless", "size"), [("xy", {}), ("x", {"scale": 1.5}), ("y", {"size": (70, 50)})]
+)
 def test_by_rows_and_by_tiles_it_is_the_same(
     seamless: str, size: dict[str, object], tiny: str
 ) -> None:
-    image = Image(texture(90, 40, 4))
+    image = Image(texture(60, 40, 4))
     up = load(tiny, device="cpu", tile=16, seamless=seamless, **size)
     whole = up.enlarge(image)[0].pixels
-    for tall in (1, 7, 90):
+    for tall in (1, 7):
         stream = up.stream(file_of(image, tall))
         strips = list(stream)
         assert np.array_equal(np.concatenate(strips), whole)
-        assert (stream.result.width, stream.result.height) == (40, 90)
+        assert (stream.result.width, stream.result.height) == (40, 60)
 
 
 @pytest.mark.parametrize(("down", "across"), [(0, 3), (4, 0), (2, 5), (19, 23), (7, 7)])
