@@ -13,7 +13,7 @@ from tests.conftest import Finished
 from tests.test_color_rows import file_of
 from upscale import load
 from upscale.image import Image, decode, encode
-from upscale.upscaler.seamless import wrapped
+from upscale.upscaler.seamless import margins, wrapped
 
 Cli = Callable[..., Finished]
 MODELS = ["bicubic", "srcnn", "esrgan", "swinir", "swinir-jpeg,esrgan", "vae"]
@@ -93,6 +93,26 @@ def test_by_rows_and_by_tiles_it_is_the_same(
         strips = list(stream)
         assert np.array_equal(np.concatenate(strips), whole)
         assert (stream.result.width, stream.result.height) == (40, 60)
+
+
+@pytest.mark.parametrize(("side", "final"), [(101, 152), (97, 331), (64, 100), (1001, 1502)])
+def test_an_odd_ratio_needs_no_wider_margin(side: int, final: int, tiny: str) -> None:
+    """Within a few hundredths of a pixel the result is that of the picture thrice side by side."""
+    up = load(tiny, device="cpu")
+    networks = [stage.network for stage in up.chain()]
+    settings = up.changed({"seamless": True})
+    down, across = margins(settings, networks, (side, side), (final, final))
+    off = abs(across * final / side - round(across * final / side))
+    print(f"{side} to {final}: margin {across}, off by {off:.3f}")
+    assert down == across <= 80
+    assert off <= 0.05
+    if side < 102:
+        picture = texture(40, side)
+        big = up.image(picture, seamless="x", size=(final, 80))
+        thrice = up.image(np.concatenate([picture] * 3, 1), size=(3 * final, 80))
+        worst = np.abs(big.astype(int) - thrice[:, final : 2 * final]).max()
+        print(f"{worst} levels")
+        assert worst <= 3
 
 
 @pytest.mark.parametrize(("down", "across"), [(0, 3), (4, 0), (2, 5), (19, 23), (7, 7)])

@@ -93,8 +93,8 @@ class Enlargement:
             networks = [stage.network for stage in self.stages]
             self._margins = margins(settings, networks, self._shape, self._full)
             down, across = self._margins
-            more = (2 * down * self._full[0] // height, 2 * across * self._full[1] // width)
-            self._full = (self._full[0] + more[0], self._full[1] + more[1])
+            before = (round(down * self._full[0] / height), round(across * self._full[1] / width))
+            self._full = (self._full[0] + 2 * before[0], self._full[1] + 2 * before[1])
             reader = wrapped(reader, down, across)
         # 4. What they see of the picture, and the rest.
         self.lr, self.rest = color.split(

@@ -17,6 +17,7 @@ from upscale.models import Network
 from upscale.settings import Settings
 from upscale.tiling import BLEND
 
+CHOICE = 64  # margins that are tried
 BICUBIC_REACH = 4  # pixels that the bicubic kernel and the limits of alpha look at, and some more
 
 
@@ -28,8 +29,8 @@ def margins(
 ) -> tuple[int, int]:
     """Rows and columns of the picture to be put before and behind it; 0 where it does not wrap.
 
-    As many as the networks see, rounded up to what is a whole number of pixels in the result: else
-    the middle could not be cut out.
+    As many as the networks see, and a few more, so that in the result they are a whole number of
+    pixels (or nearly, in an odd ratio: the middle is then off by a few hundredths of a pixel).
 
     Args:
         settings: Which axes wrap.
@@ -43,9 +44,13 @@ def margins(
         reach += (network.halo + (0 if network.halo_is_exact else BLEND)) / scale
         scale *= network.scale
     reach += 3 * CELL * settings.color_fix
-    # 2. The least margin of that width on the grid that picture and result share.
-    steps = [side // math.gcd(side, after) for side, after in zip(shape, full, strict=True)]
-    down, across = (math.ceil(reach / step) * step for step in steps)
+    # 2. Of the margins from that width on, the first that is nearest to whole pixels of the result.
+    widths = range(math.ceil(reach), math.ceil(reach) + CHOICE)
+
+    def nearest(side: int, after: int) -> int:
+        return min(widths, key=lambda n: min(n * after % side, -n * after % side))
+
+    down, across = map(nearest, shape, full)
     return down * ("y" in settings.seamless), across * ("x" in settings.seamless)
 
 
