@@ -46,8 +46,8 @@ def frames(name: str, data: bytes) -> Iterator[Image]:
     file = pillow.opened(name, data)
     first = 1 if file.info.get("default_image") else 0  # a still that is not part of it
     count, loop = int(getattr(file, "n_frames", 1)), file.info.get("loop")
-    if loop is None:
-        loop = 1 if name == "gif" else 0
+    if name == "gif":  # which tells how often it is repeated
+        loop = 1 if loop is None else loop and int(loop) + 1
     for number in range(first, count):
         try:
             file.seek(number)
@@ -56,7 +56,7 @@ def frames(name: str, data: bytes) -> Iterator[Image]:
             raise ImageError("damaged or cut short; fetch it again") from error
         delay = float(file.info.get("duration") or 0) / 1000
         metadata = pillow.metadata_of(name, data, file) if number == first else Metadata(name)
-        yield Image(pixels, replace(metadata, delay=delay, loop=int(loop)))
+        yield Image(pixels, replace(metadata, delay=delay, loop=int(loop or 0)))
 
 
 class ApngPages:
@@ -153,7 +153,10 @@ class SpooledPages:
         writer = create(io.BytesIO(), self._name, shape, dtype, metadata, self._encoding, **more)
         first, _ = self._first = self._first or (writer, metadata)
         if shape[:2] != first.shape[:2]:
-            raise ImageError("frames of an animation have one size; give -f tiff, or --size WxH")
+            raise ImageError(
+                f"it has {shape[1]} x {shape[0]} pixels and the first has {first.shape[1]} x "
+                f"{first.shape[0]}; give -f tiff, or --size WxH"
+            )
         height, width = shape[:2]
         stored = (height, width, 4)
 
@@ -208,10 +211,13 @@ def _write_gif(file: BinaryIO, spool: PillowImage.Image, delays: list[float], lo
     count = len(delays)
     # 1. The palette, of pixels from all frames.
     seen: list[Pixels] = []
+    clear = False
     each = max(1, spool.width * spool.height * count // SAMPLES)
     for number in range(count):
         spool.seek(number)
-        pixels = np.asarray(spool.convert("RGBA")).reshape(-1, 4)[number % each :: each]
+        every = np.asarray(spool.convert("RGBA")).reshape(-1, 4)
+        clear = clear or bool((every[:, 3] < OPAQUE).any())
+        pixels = every[number % each :: each]
         seen.append(pixels[pixels[:, 3] >= OPAQUE, :3])
     sample = np.concatenate(seen)
     if not len(sample):
@@ -230,21 +236,25 @@ def _write_gif(file: BinaryIO, spool: PillowImage.Image, delays: list[float], lo
     file.write(b"GIF89a" + struct.pack("<HHBBB", spool.width, spool.height, 0xF7, COLOURS, 0))
     file.write(padded.tobytes())
     if loop != 1:
-        file.write(b"!\xff\x0bNETSCAPE2.0\x03\x01" + struct.pack("<HB", min(loop, 65535), 0))
-    # 3. Frames; one with transparency is cleared away before the next.
+        file.write(
+            b"!\xff\x0bNETSCAPE2.0\x03\x01" + struct.pack("<HB", min(max(0, loop - 1), 65535), 0)
+        )
+    # 3. Frames: what is as before is left out; where anything is transparent, all are cleared away.
+    before: Pixels | None = None
     for number, delay in enumerate(delays):
         spool.seek(number)
         rgba = spool.convert("RGBA")
-        clear = np.asarray(rgba)[:, :, 3] < OPAQUE
-        frame = np.array(
-            rgba.convert("RGB").quantize(palette=palette, dither=PillowImage.Dither.NONE)
-        )
-        frame[clear] = COLOURS
+        picture = rgba.convert("RGB").quantize(palette=palette, dither=PillowImage.Dither.NONE)
+        indices = np.array(picture)
+        hidden = np.asarray(rgba)[:, :, 3] < OPAQUE
+        if not clear and before is not None:
+            hidden = indices == before
+        frame = np.where(hidden, np.uint8(COLOURS), indices)
+        before = indices
         units = min(round(delay * 100), MOST_DELAY)
-        flags = (2 << 2) | 1 if clear.any() else 1 << 2
-        file.write(b"!\xf9\x04" + struct.pack("<BHBB", flags, units, COLOURS, 0))
-        indices = PillowImage.frombytes("P", (spool.width, spool.height), frame.tobytes())
-        for part in GifImagePlugin.getdata(indices, include_color_table=False):
+        file.write(b"!\xf9\x04" + struct.pack("<BHBB", 9 if clear else 5, units, COLOURS, 0))
+        shown = PillowImage.frombytes("P", (spool.width, spool.height), frame.tobytes())
+        for part in GifImagePlugin.getdata(shown, include_color_table=False):
             if not part.startswith(b"!"):
                 file.write(part)
     file.write(b";")

@@ -85,16 +85,18 @@ def structure(data: Data, place: int = 0) -> Structure:
     Raises:
         ImageError: Damaged, a RAW file, or stored in a way that is not read.
     """
+    broken = False
     if place:
         block = tags.open_block(data)
         pages = {place: tags.read_directory(block, place, PIXEL_TAGS)[0]}
     else:
-        block, pages = _pages(data)
+        block, pages, broken = _pages(data)
     page = _completed(TiffPage(block, next(iter(pages.values()))), len(data))
     extra = _check_samples(page)
     _check_storage(page, len(data))
     unknown = extra and page.number(Tag.EXTRA_SAMPLES) not in (PREMULTIPLIED, STRAIGHT)
     notes = ["the extra channel of unknown meaning is taken as alpha"] if unknown else []
+    notes += ["what should be further pages is damaged and left out"] if broken else []
     height, colour = page.number(Tag.HEIGHT), page.number(Tag.PHOTOMETRIC)
     rows = page.number(Tag.ROWS_PER_STRIP, height) or height
     strip = 0 if Tag.TILE_WIDTH in page.directory else min(rows, height)
@@ -115,39 +117,41 @@ def places(data: Data) -> list[int]:
     return list(_pages(data)[1])
 
 
-def _pages(data: Data) -> tuple[Block, dict[int, Directory]]:
-    """Follow the chain of directories; thumbnails and masks are no pages where others are."""
+def _pages(data: Data) -> tuple[Block, dict[int, Directory], bool]:
+    """Follow the chain of directories; thumbnails and masks are no pages where others are.
+
+    The last of what is given: the chain leads to what is no directory.
+    """
     pages: dict[int, Directory] = {}
     aside: dict[int, Directory] = {}
+    broken = False
     try:
         block = tags.open_block(data)
         offset, seen = block.first, set[int]()
         raw, room = data[8:10] == b"CR", len(data)
+        least, most = (28, 8 + 20 * 512) if block.big else (14, 2 + 12 * 512)
         while offset and offset not in seen and len(seen) < MOST_PAGES:
             seen.add(offset)
-            try:
-                length = tags.directory_length(block, offset)
-                if offset + length > len(data):
-                    raise TagError("a directory lies beyond the end")
-                room -= length
-                if room < 0:
-                    raise TagError("its directories overlap")
-                place = offset
-                directory, offset = tags.read_directory(block, place, PIXEL_TAGS)
-            except TagError:
-                if not (pages or aside) or room < 0:
-                    raise
-                break  # what is there is whole, and only the way on is broken
+            length = tags.directory_length(block, offset)
+            likely = least <= length <= most or offset + length <= len(data)
+            if (pages or aside) and (length < least or not likely):
+                broken = True  # what lies there is no directory, and what came before is whole
+                break
+            room -= length
+            if room < 0:
+                raise TagError("its directories overlap")
+            directory, following = tags.read_directory(block, offset, PIXEL_TAGS)
             raw = raw or _is_raw(block, directory)
             small = tags.number(directory, Tag.SUBFILE, block.order) & (MASK | REDUCED)
-            (aside if small else pages)[place] = directory
+            (aside if small else pages)[offset] = directory
+            offset = following
     except (TagError, struct.error) as error:
         raise ImageError(f"the TIFF is damaged: {error}; save it again") from error
     if not (pages or aside):
         raise ImageError("the TIFF has no picture in it; save it again")
     if raw:
         raise ImageError(f"this is {RAW}")
-    return block, pages or dict([*aside.items()][:1])
+    return block, pages or dict([*aside.items()][:1]), broken
 
 
 def _is_raw(block: Block, directory: Directory) -> bool:
