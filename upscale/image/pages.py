@@ -80,7 +80,8 @@ def create_pages(
     if format not in PAGES or (format in ANIMATED and not is_timed):
         many = "several pictures" if count is None else f"{count} pages"
         raise ImageError(
-            f"the input has {many} and {format.upper()} holds one; give -f tiff, or --page 1"
+            f"the input has {many} and {format.upper()} holds one"
+            f"{', or an animation' * (format in ANIMATED)}; give -f tiff, or --page 1"
         )
     return PAGES[format](file, encoding, count)
 
