@@ -23,8 +23,9 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def ray(tiny_cache: Path) -> Iterator[Any]:
+    """Ray on this machine, for all tests of this file."""
     import ray
 
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
@@ -77,6 +78,7 @@ def test_the_first_failure_ends_the_run(tmp_path: Path) -> None:
         assert len(list(run)) == count
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_the_run(
     ray: Any, tiny: str, tmp_path: Path, cli: Callable[..., Finished]
 ) -> None:
@@ -147,6 +149,7 @@ def test_same_bytes_and_a_killed_worker(
     assert (statuses.count("skipped"), statuses.count("failed")) == (24, 1)
 
 
+@pytest.mark.slow
 def test_a_worker_keeps_to_its_threads(ray: Any) -> None:
     """Whatever the machine has: PyTorch and OpenCV each have a pool of their own."""
 
@@ -163,6 +166,7 @@ def test_a_worker_keeps_to_its_threads(ray: Any) -> None:
     assert ray.get(remote.remote(1)) == (1, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="this system has no terminals of POSIX")
 def test_the_bar_follows_a_worker_and_sigterm_ends_it(
     command: Callable[..., subprocess.Popen[bytes]], tmp_path: Path

@@ -263,12 +263,19 @@ sys.exit(status(sys.argv[1:]))
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
+        signal.SIGTERM,
+        pytest.param(signal.SIGKILL, marks=pytest.mark.slow),
+    ],
+)
 def test_a_large_picture_that_is_stopped_leaves_no_half_file(
     tiny: str, tmp_path: Path, number: signal.Signals
 ) -> None:
     source, out = tmp_path / "in.tif", tmp_path / "out"
-    save(source, np.tile(draw(131, 90), (10, 6, 1)))
+    save(source, np.tile(draw(131, 90), (8, 4, 1)))
     arguments = [str(source), "-m", tiny, "-o", f"{out}/", "--tile", "32", "-q"]
     process = subprocess.Popen([sys.executable, "-c", LARGE_RUN, *arguments])
     while not list(out.glob(".upscale-*.tmp")):

@@ -74,7 +74,7 @@ def test_outputs_beside_what_is_watched_are_not_taken(
     process = command(tmp_path, "-m", "tiny", "--watch", "--json")
     assert process.stdout is not None
     assert json.loads(process.stdout.readline())["status"] == "ok"
-    time.sleep(3)  # the output is at rest now
+    time.sleep(2.2)  # the output is at rest now
     (tmp_path / "b.png").write_bytes(png(seed=1))
     assert Path(json.loads(process.stdout.readline())["input"]).name == "b.png"
     process.send_signal(signal.SIGTERM)

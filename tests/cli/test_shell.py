@@ -101,6 +101,7 @@ def test_find_to_jq(shell: Shell, work: Path) -> None:
     assert set(named.stdout.rstrip(b"\0").split(b"\0")) == shown, named.stderr
 
 
+@pytest.mark.slow
 def test_failures_go_through_the_report_again(shell: Shell, work: Path) -> None:
     fill(work, NAMES, BROKEN)
     first = shell(f"{FIND} | upscale --files-from - -0 -o out/ -m tiny -q --report r.ndjson")
