@@ -13,7 +13,6 @@ from upscale import storage
 from upscale.batch import naming
 from upscale.batch.inputs import STDIN, Input
 from upscale.batch.journal import Journal, open_journal
-from upscale.batch.own import is_made, outputs_among
 from upscale.batch.task import STDOUT, Task, name_tasks, needs_draws
 from upscale.errors import UsageError, reason
 from upscale.files import remove_stale
@@ -193,6 +192,8 @@ def decide(task: Task, now: Stat | None, journal: Journal | None, plan: Plan) ->
         return replace(task, action="skip", reason="exists")
     line = None if journal is None else journal.get(task.relative)
     if line is None:
+        from upscale.batch.own import is_made
+
         return replace(task, action="skip", reason="done before") if is_made(task, plan) else None
     # 1. It is what the journal says, made of what the input still is, with these settings.
     is_intact, stat = line.is_output(task.output, now), task.source.stat
@@ -272,7 +273,11 @@ def _without_own_outputs(tasks: list[Task], journals: dict[str, Journal]) -> tup
     """
     named = {storage.absolute(task.source.location) for task in tasks}
     sources = list({id(task.source): task.source for task in tasks}.values())
-    outputs = outputs_among(sources) if len(sources) > 1 else set()
+    outputs: set[str] = set()
+    if len(sources) > 1:
+        from upscale.batch.own import outputs_among
+
+        outputs = outputs_among(sources)
     kept, told = [], 0
     for task in tasks:
         source, root = task.source, task.root or ""

@@ -28,7 +28,6 @@ from upscale.image import (
     Image,
     Pixels,
     Reader,
-    create_pages,
     format_of,
     of_image,
 )
@@ -48,7 +47,6 @@ from upscale.upscaler.job import (
     to_memory,
 )
 from upscale.upscaler.networks import Networks
-from upscale.upscaler.pages import process_pages
 from upscale.upscaler.result import Result
 
 if TYPE_CHECKING:
@@ -179,6 +177,9 @@ class Upscaler(Networks):
         """Enlarge a picture, or page after page, into a file of a format."""
         if reader.count == 1:
             return process(reader, to_file(file, name, settings), self, settings, progress)
+        from upscale.image import create_pages  # most files hold one picture
+        from upscale.upscaler.pages import process_pages
+
         with followed(progress, "upscale") as note:
             return process_pages(
                 reader,
