@@ -31,8 +31,7 @@ def empty_cache(tiny: str) -> None:
 def run(cli: Cli, *arguments: str | Path) -> tuple[int, bytes, list[str]]:
     """Exit status, stdout, and the lines on stderr that are no note on the device."""
     done = cli(*arguments)
-    lines = [line for line in done.lines if "running on the CPU" not in line]
-    return done.code, done.out, lines
+    return done.code, done.out, [line for line in done.lines if "running on the CPU" not in line]
 
 
 def refused(done: tuple[int, bytes, list[str]], *words: str) -> None:
