@@ -32,13 +32,16 @@ def finish(process: subprocess.Popen[bytes]) -> tuple[int, str, str]:
 def test_a_missing_gpu_is_a_detail(command: Command, picture: Path) -> None:
     hidden = {"CUDA_VISIBLE_DEVICES": ""}
     said = "no GPU that PyTorch can use; running on the CPU"
-    code, out, err = finish(command(picture, "-m", "tiny", "--json", env=hidden))
+    loud_options = ("-v", "-o", picture.with_name("o.png"))
+    runs = [  # side by side
+        command(picture, "-m", "tiny", *more, env=hidden)
+        for more in (["--json"], loud_options, ["--device", "cuda"])
+    ]
+    (code, out, err), loud, asked = map(finish, runs)
     assert code == 0, err
     assert "GPU" not in err
     assert json.loads(out)["device"] == "cpu"
-    loud = finish(command(picture, "-m", "tiny", "-v", "--overwrite", env=hidden))
     assert loud[2].count(said) == 1
-    asked = finish(command(picture, "-m", "tiny", "--device", "cuda", env=hidden))
     assert asked[0] == 2
     assert "finds no CUDA GPU" in asked[2]
 
@@ -232,8 +235,8 @@ def test_a_terminal_says_what_is_loading(command: Command, picture: Path) -> Non
 
 @needs_terminal
 def test_the_bar_moves_within_one_tile_and_never_back(command: Command, tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_bytes(png(160, 160))
-    code, seen = on_a_terminal(command, tmp_path / "a.png", "-m", "esrgan", "-x", "--json")
+    (tmp_path / "a.png").write_bytes(png(200, 200))
+    code, seen = on_a_terminal(command, tmp_path / "a.png", "-m", "esrgan", "--json")
     assert code == 0
     shown = [int(share) for share in re.findall(r"(\d+) %", seen)]
     assert shown == sorted(shown)

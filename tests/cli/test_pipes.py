@@ -157,6 +157,7 @@ def test_signals_leave_nothing_half_done(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals of POSIX")
+@pytest.mark.slow
 def test_what_a_killed_run_of_one_picture_left_is_cleared(command: Command, tmp_path: Path) -> None:
     """There is nothing to resume, and so no journal: the same command does the picture."""
     (tmp_path / "a.png").write_bytes(png(120, 120))

@@ -17,6 +17,7 @@ from upscale.image import probe
 
 BASH = shutil.which("bash")
 pytestmark = pytest.mark.skipif(BASH is None, reason="bash is not installed")
+slow = pytest.mark.slow
 needs_jq = pytest.mark.skipif(shutil.which("jq") is None, reason="jq is not installed")
 
 ROOT = Path(__file__).parents[2]
@@ -120,6 +121,7 @@ def test_failures_go_through_the_report_again(shell: Shell, work: Path) -> None:
 
 
 @needs_jq
+@pytest.mark.slow
 def test_a_report_into_a_pipe(shell: Shell, work: Path) -> None:
     """``--report >(jq ...)`` and /dev/stdout: neither is read first, which would never end."""
     fill(work, NAMES[:2])
@@ -140,6 +142,7 @@ def test_reader_goes_away(shell: Shell, work: Path, side: int, status: bytes) ->
     assert done.stderr == b""
 
 
+@pytest.mark.slow
 def test_reader_of_records_goes_away(shell: Shell, work: Path) -> None:
     """What was written is whole, and the same command goes on with the rest."""
     fill(work / "in", tuple(b"%02d.png" % index for index in range(30)))
@@ -168,7 +171,9 @@ def test_reader_of_messages_goes_away(shell: Shell, work: Path) -> None:
     assert len(only_pictures(work / "out")) == 5
 
 
-@pytest.mark.parametrize("stdin", ["", "</dev/null", "<&-"])
+@pytest.mark.parametrize(
+    "stdin", [pytest.param("", marks=slow), pytest.param("</dev/null", marks=slow), "<&-"]
+)
 def test_without_terminal_or_environment(shell: Shell, work: Path, stdin: str) -> None:
     """As by ssh or cron: no HOME, no TERM, no locale, no terminal, perhaps no stdin."""
     (work / "in.png").write_bytes(png(6, 7))
@@ -217,7 +222,14 @@ def test_closed_and_empty_streams(
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
-@pytest.mark.parametrize("options", ["-o -", "-o out.png --json", "-o out.png --report /dev/full"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        "-o -",
+        pytest.param("-o out.png --json", marks=slow),
+        pytest.param("-o out.png --report /dev/full", marks=slow),
+    ],
+)
 def test_full_disk_behind_a_stream(shell: Shell, work: Path, options: str) -> None:
     (work / "in.png").write_bytes(png(6, 7))
     done = shell(f"upscale in.png -m tiny -q {options} > /dev/full")
