@@ -47,7 +47,7 @@ def look(data: bytes) -> tuple[Info, Callable[[], Image]]:
     """
     facts = read_boxes(data)
     check_sides("avif", facts.size)
-    metadata = _metadata(data, Metadata("avif", icc=facts.profile))
+    metadata, known = _metadata(data, Metadata("avif", icc=facts.profile))
     if facts.bits > 8 or facts.cut:
         return _look_deep(data, facts, metadata)
     file = pillow.opened("avif", data)
@@ -60,22 +60,38 @@ def look(data: bytes) -> tuple[Info, Callable[[], Image]]:
     info = Info("avif", width, height, 8, channels, facts.frames, metadata=metadata)
 
     def decode() -> Image:
+        if known:
+            _check(data, metadata)
         pixels = upright(pillow.pixels_of("avif", file, mode), orientation)
         return Image(np.ascontiguousarray(pixels[:, :, chosen]) if chosen else pixels, metadata)
 
     return info, decode
 
 
-def _metadata(data: bytes, m: Metadata) -> Metadata:
-    """With profile, EXIF and XMP as they stand in the file: Pillow makes EXIF anew."""
+def _check(data: bytes, m: Metadata) -> None:
+    """Decode with libheif too: it refuses most damaged files that libavif takes.
+
+    Raises:
+        ImageError: It does.
+    """
+    with vips.opened("avif", data, Structure(m)) as picture:
+        for _ in vips.rows(picture, picture.height):
+            pass
+
+
+def _metadata(data: bytes, m: Metadata) -> tuple[Metadata, bool]:
+    """With profile, EXIF and XMP as they stand in the file: Pillow makes EXIF anew.
+
+    Second: whether libheif knows the file.
+    """
     try:
         with vips.opened("avif", data, Structure(m)) as picture:
             profile, block, packet = (
                 vips.field(picture, f"{name}-data") for name in ("icc-profile", "exif", "xmp")
             )
     except ImageError:
-        return m
-    return replace(m, icc=profile or m.icc, exif=block, xmp=packet)
+        return m, False
+    return replace(m, icc=profile or m.icc, exif=block, xmp=packet), True
 
 
 def _look_deep(data: bytes, facts: Boxes, metadata: Metadata) -> tuple[Info, Callable[[], Image]]:
