@@ -26,7 +26,6 @@ from upscale.image.reader import (
     of_image,
     open,  # noqa: A004
     probe,
-    read_8bit,
 )
 from upscale.image.writer import create, encode
 
@@ -80,7 +79,6 @@ __all__ = [
     "open",
     "probe",
     "provenance",
-    "read_8bit",
     "strip_metadata",
     "to_depth",
     "to_pillow",

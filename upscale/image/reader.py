@@ -361,27 +361,6 @@ def decode(data: Source, *, max_pixels: int = MAX_PIXELS, assume_icc: bytes | No
     return reader.read()
 
 
-def read_8bit(source: Source, *, over_white: bool = False) -> Pixels:
-    """A picture as (H, W, 1 or 3) uint8; 16 bits are rounded, alpha is left out.
-
-    Args:
-        source: The bytes of a file, or its path.
-        over_white: Show what is transparent over white.
-
-    Raises:
-        ImageError: As ``open`` does; or floating-point values beyond [0, 1].
-        OSError: The file cannot be read.
-    """
-    from upscale.image.fit import to_depth
-
-    pixels = to_depth(decode(source).pixels, 8)
-    colours = pixels.shape[2] - 1 if pixels.shape[2] in (2, 4) else pixels.shape[2]
-    if over_white and colours < pixels.shape[2]:
-        cover = pixels[:, :, -1:].astype(np.float64) / 255
-        pixels = np.rint(pixels[:, :, :-1] * cover + 255 * (1 - cover)).astype(np.uint8)
-    return np.ascontiguousarray(pixels[:, :, :colours])
-
-
 def probe(source: Source) -> Info:
     """What the header of a picture says, without decoding a pixel.
 
