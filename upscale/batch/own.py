@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from upscale import storage
 from upscale.batch.inputs import Input
 from upscale.errors import ImageError
-from upscale.storage import Content
 
 if TYPE_CHECKING:
     from upscale.batch.plan import Plan
@@ -21,11 +20,6 @@ if TYPE_CHECKING:
 
 MARK = b"urn:upscale:provenance"  # in every file that has one
 ENDS = 1 << 18  # bytes at either end of a file that are searched for the mark
-
-
-def record_of(content: Content, plan: Plan) -> dict[str, str]:
-    """What is written into an output so that it is known again."""
-    return {"input": content.sha256, "settings": plan.digest} if content.sha256 else {}
 
 
 def is_made(task: Task, plan: Plan) -> bool:

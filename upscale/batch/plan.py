@@ -47,6 +47,10 @@ class Plan:
     digest: str = ""
     own: int = 0
 
+    def record(self, sha256: str) -> dict[str, str]:
+        """What is written into the output of an input so that it is known again."""
+        return {"input": sha256, "settings": self.digest} if sha256 else {}
+
     @property
     def todo(self) -> list[Task]:
         """The pictures that are to be done."""

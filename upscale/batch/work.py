@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from upscale import storage
 from upscale.batch.journal import Journal, JournalLine, claim, open_journal
-from upscale.batch.own import record_of
 from upscale.batch.plan import Plan, decide
 from upscale.batch.task import STDOUT, Task
 from upscale.errors import ImageError, OutputError, UpscaleError, UsageError, reason
@@ -280,7 +279,7 @@ class Worker:
         palette = settings.palette and name == "png"
         settings = replace(settings, lossless=lossless, palette=palette)
         by_rows = reader.count != 1 or goes_by_rows(reader, self._upscaler, settings)
-        record = {} if settings.strip_metadata else record_of(content, plan)
+        record = {} if settings.strip_metadata else plan.record(content.sha256)
         return _Picture(task, content, reader, name, settings, by_rows, record)
 
     def _save(
