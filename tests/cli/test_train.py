@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
+import threading
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -83,3 +89,30 @@ def test_a_run_that_is_there_is_not_begun_anew(
     assert status(command) == 0
     assert status(command) == 1
     assert "--resume" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals of POSIX")
+def test_a_signal_leaves_a_checkpoint(
+    tiny: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(recipes.RECIPES, tiny, replace(recipes.RECIPES[tiny], steps=100_000))
+    data = write_pictures(tmp_path / "data", 1, 80, 90)
+    handlers = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+
+    def terminate() -> None:
+        while not (tmp_path / "run" / "log.ndjson").exists():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=terminate, daemon=True).start()
+    try:
+        command = ["train", tiny, "--data", str(data), "-o", str(tmp_path / "run")]
+        assert status([*command, "--device", "cpu"]) == 0
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    assert "go on with --resume" in capsys.readouterr().err
+    assert (tmp_path / "run" / "checkpoint.pt").exists()
