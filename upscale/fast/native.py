@@ -228,47 +228,35 @@ class Program:
             weight: (O, C, k, k) with C the real channels of ``source``; k odd.
             bias: (O,).
             slope: Of LeakyReLU; 1 for none, 0 for ReLU.
-            add: See above; so ``base`` and ``beta``.
-            base: See above.
+            add: Added before ``beta`` multiplies.
+            base: Added after it.
             beta: See above.
             nearest: Enlargement in front.
             shuffle: Pixel shuffle behind.
             replicate: Padding by the edge pixel instead of zeros.
         """
-        weight = weight.detach().float()
-        side = weight.shape[2]
-        bias = weight.new_zeros(len(weight)) if bias is None else bias.detach().float()
+        rate = self.buffers[source.buffer][0] * nearest
         # 1. Outputs in the order of the shuffle's phases; inputs where the source has them.
-        if shuffle > 1:
-            weight, bias = _by_phase(weight, shuffle), _by_phase(bias, shuffle)
-        rate, stride = self.buffers[source.buffer]
-        if stride != weight.shape[1]:  # there is something between the pixels of the source
-            weight = _spread(weight, source.parts)
+        weight, bias = self._aligned(source, weight, bias, shuffle)
         # 2. A few outputs run along the inputs; more of them fill whole panels.
         narrow = out.stride == len(weight) <= MOST_NARROW and weight.shape[1] % PANEL == 0
         if not narrow:
             if any(view.stride % PANEL for view in (out, add, base)):
                 raise ValueError("a convolution of many outputs writes and adds padded buffers")
             weight, bias = _whole_panels(weight), _whole_panels(bias)
-        # 3. The kind of step, and the weights as it reads them.
-        outputs, channels = weight.shape[:2]
-        if narrow:
-            kind, packed = NARROW, weight.permute(0, 2, 3, 1).contiguous()
-        elif side in (3, 5) and channels % PANEL == 0:
-            kind, packed = WINOGRAD, self._pack_winograd(weight)
-        else:
-            kind, packed = DIRECT, self.pack(weight.permute(0, 2, 3, 1).reshape(outputs, -1))
+        # 3. The step, and the weights as it reads them.
+        kind, packed = self._packed(weight, narrow=narrow)
         return self._step(
             kind,
             source,
             out,
-            products=float((rate * nearest) ** 2 * outputs * channels * side**2),
-            rate=rate * nearest,
+            products=float(rate**2 * weight.numel()),
+            rate=rate,
             add=add.struct(),
             base=base.struct(),
-            channels=channels,
-            features=outputs,
-            kernel=side,
+            channels=weight.shape[1],
+            features=weight.shape[0],
+            kernel=weight.shape[2],
             nearest=nearest,
             shuffle=shuffle,
             replicate=int(replicate),
@@ -277,6 +265,27 @@ class Program:
             slope=slope,
             beta=beta,
         )
+
+    def _aligned(
+        self, source: View, weight: Tensor, bias: Tensor | None, shuffle: int
+    ) -> tuple[Tensor, Tensor]:
+        """Weight and bias in float32, their channels in the order of the buffers."""
+        weight = weight.detach().float()
+        bias = weight.new_zeros(len(weight)) if bias is None else bias.detach().float()
+        if shuffle > 1:
+            weight, bias = _by_phase(weight, shuffle), _by_phase(bias, shuffle)
+        if self.buffers[source.buffer][1] != weight.shape[1]:  # padding between its pixels
+            weight = _spread(weight, source.parts)
+        return weight, bias
+
+    def _packed(self, weight: Tensor, *, narrow: bool) -> tuple[int, Tensor]:
+        """The kind of a convolution's step, and its weights as that reads them."""
+        by_pixel = weight.permute(0, 2, 3, 1)
+        if narrow:
+            return NARROW, by_pixel.contiguous()
+        if weight.shape[2] in (3, 5) and weight.shape[1] % PANEL == 0:
+            return WINOGRAD, self._pack_winograd(weight)
+        return DIRECT, self.pack(by_pixel.reshape(len(weight), -1))
 
     def norm(self, source: View, out: View, weight: Tensor, bias: Tensor) -> View:
         """LayerNorm over the channels, which are one part; gives ``out``."""
