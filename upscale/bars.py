@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-PLAIN = "{desc}: {percentage:3.0f} %|{bar}| {postfix}[{elapsed}<{remaining}]"
+PLAIN = "{desc}: {percentage:3.0f} %|{bar}| [{elapsed}<{remaining}{postfix}]"
 
 
 def bar(total: float | None, what: str, *, notebook: bool = True, **more: Any) -> Any:
@@ -101,7 +101,7 @@ class PictureBar:
     def _count(self) -> str:
         if len(self._sizes) == 1:
             return ""
-        return f"{self._done}/{len(self._sizes)}, {self._pixels / 1e6:.1f} MP "
+        return f"{self._done}/{len(self._sizes)}, {self._pixels / 1e6:.1f} MP"
 
     def _update(self) -> None:
         done = sum(self._sizes[name] * share for name, share in list(self._shares.items()))
