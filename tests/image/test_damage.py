@@ -138,16 +138,16 @@ def test_headers_that_promise_gigapixels_allocate_nothing(tmp_path: Path) -> Non
     for grown, said in decoded(tmp_path, lies):
         assert isinstance(said, str), "it was taken"
         assert "\n" not in said
-        assert grown < 100, f"{grown} MiB: {said}"
+        assert grown < 90, f"{grown} MiB: {said}"
 
 
 @linux_only
 def test_what_a_picture_takes_is_measured(tmp_path: Path) -> None:
     """Else the test above could pass without measuring."""
-    large = png(12000, 12000, zlib.compress(bytes(12000 * 36001)))
+    large = png(6000, 6000, zlib.compress(bytes(6000 * 18001)))
     ((grown, said),) = decoded(tmp_path, [large])
     assert said == [[]]
-    assert grown > 400, f"{grown} MiB for 412"
+    assert grown > 100, f"{grown} MiB for 103"
 
 
 def _tiff(width: int, height: int, compression: int, samples: int = 1) -> bytes:
@@ -266,7 +266,7 @@ def test_names_of_chunks_and_boxes_are_printable() -> None:
 
 @linux_only
 def test_compressed_text_does_not_explode(tmp_path: Path) -> None:
-    bomb = zlib.compress(bytes(200 << 20), 9)
+    bomb = zlib.compress(bytes(200 << 20), 1)
     body = b"Comment\0\0" + bomb
     chunk = (
         struct.pack(">I", len(body))

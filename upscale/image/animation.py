@@ -252,7 +252,8 @@ def _write_gif(file: BinaryIO, spool: PillowImage.Image, delays: list[float], lo
         frame = np.where(hidden, np.uint8(COLOURS), indices)
         before = indices
         units = min(round(delay * 100), MOST_DELAY)
-        file.write(b"!\xf9\x04" + struct.pack("<BHBB", 9 if clear else 5, units, COLOURS, 0))
+        flags = 9 if clear else 5 if number else 4  # disposal, and whether anything is left out
+        file.write(b"!\xf9\x04" + struct.pack("<BHBB", flags, units, COLOURS, 0))
         shown = PillowImage.frombytes("P", (spool.width, spool.height), frame.tobytes())
         for part in GifImagePlugin.getdata(shown, include_color_table=False):
             if not part.startswith(b"!"):
