@@ -1,7 +1,8 @@
 """Options that are said once: a field of a dataclass with its name, meaning, default and limits.
 
-The command line, ``upscale.load``, ``upscale.batch`` and the journal's digest all follow from the
-dataclasses of ``upscale.settings``, which are made of :func:`option`.
+The command line, ``upscale.load``, ``upscale.batch`` and the journal's digest all follow from
+dataclasses that are made of :func:`option`: ``upscale.settings.Settings``, which decides the bytes
+of an output, and here what does not: ``RunOptions``, ``Outputs`` (where they go), ``Selection``.
 """
 
 from __future__ import annotations
@@ -153,3 +154,124 @@ def word_or(number: type[int] | type[float]) -> Callable[[str], Any]:
             return text.strip()
 
     return parse
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a run is carried out; none of it changes a byte of an output.
+
+    Raises:
+        UsageError: A value is out of range.
+    """
+
+    device: str = compute_option(
+        "auto", "--device NAME", "auto, cpu, cuda, cuda:N, mps; several with commas: cuda:0,cuda:1."
+    )
+    jobs: int = compute_option(
+        0,
+        "-j, --jobs N",
+        "Threads that decode, and as many that encode.",
+        shown="auto",
+        check=between(0, 1024),
+    )
+    max_pixels: int | None = compute_option(
+        None,
+        "--max-pixels N",
+        "Largest input, in pixels.",
+        shown="268 million; 64 times that for what is read by rows",
+        check=between(1, 1 << 40),
+    )
+    fail_fast: bool = running_option(False, "--fail-fast", "Stop at the first failure.")
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+    @property
+    def devices(self) -> list[str]:
+        """The names of the devices.
+
+        Raises:
+            UsageError: A device is named twice.
+        """
+        names = [name.strip() for name in self.device.split(",")]
+        if len(set(names)) < len(names) or "" in names:
+            raise UsageError(f"device {self.device!r}: name each device once, with commas between")
+        return names
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where outputs go and what may happen to what is there.
+
+    Raises:
+        UsageError: Two options do not go together.
+    """
+
+    output: str | None = output_option(
+        None,
+        "-o, --output PATH",
+        "A file (one input), a folder (the tree is mirrored), - (stdout), or a template with "
+        "{stem} {parent} {input_ext} {model} {scale} {alpha} {denoise} {sample} {ext}.",
+        shown="beside the input: {stem}_{model}_x{scale}.{ext}",
+    )
+    uncertainty: str | None = output_option(
+        None,
+        "--uncertainty FILE",
+        "vae: write a map of where the result is a guess, the standard deviation of every pixel, "
+        "as 16-bit gray; for several pictures a template.",
+    )
+    uncertainty_view: str | None = output_option(
+        None, "--uncertainty-view FILE", "The same map in colour, with a legend."
+    )
+    keep_samples: bool = output_option(
+        False, "--keep-samples", "vae: write each draw too: {sample} in a template, else _0, _1."
+    )
+    keep_dates: bool = output_option(
+        False, "--keep-dates", "Give an output the modification time of its input."
+    )
+    overwrite: bool = output_option(False, "--overwrite", "Replace outputs that exist.")
+    skip_existing: bool = output_option(
+        False,
+        "--skip-existing",
+        "Leave outputs that exist. With neither, an output that exists is refused before any "
+        "work, unless the folder's journal or the provenance in it tells that it was made from "
+        "this input with these settings: then it is done already. What the journal records is "
+        "made anew when its input or the settings have changed.",
+    )
+    shard: tuple[int, int] | None = files_option(
+        None,
+        "--shard I/N",
+        "Do the I-th of N parts: one for each job of an array.",
+        parse=integers(r"(\d+)/(\d+)", "shard {!r} is not I/N: give for example 3/16"),
+    )
+
+    def __post_init__(self) -> None:
+        if self.overwrite and self.skip_existing:
+            raise UsageError("--overwrite and --skip-existing: give one of them")
+        if self.shard is not None and not 1 <= self.shard[0] <= self.shard[1]:
+            raise UsageError(f"shard {self.shard[0]}/{self.shard[1]}: give i/N with i from 1 to N")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which pictures are taken."""
+
+    recursive: bool = files_option(False, "-r, --recursive", "Folders in folders too.")
+    include: tuple[str, ...] = files_option(
+        (), "--include GLOB", "Take only names or paths in a folder that match; may be repeated."
+    )
+    exclude: tuple[str, ...] = files_option(
+        (), "--exclude GLOB", "Leave out names, paths, or folders that match; may be repeated."
+    )
+    files_from: str | None = files_option(
+        None,
+        "--files-from FILE|-",
+        "Read inputs from a list, or the failures from an earlier --report.",
+    )
+    null: bool = files_option(False, "-0, --null", "The list is separated by NUL.")
+
+    def __post_init__(self) -> None:
+        for name in ("include", "exclude"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if self.null and self.files_from is None:
+            raise UsageError("-0 tells how a list is separated: give --files-from too")

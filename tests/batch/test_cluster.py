@@ -66,7 +66,7 @@ def test_the_first_failure_ends_the_run(tmp_path: Path) -> None:
     from upscale.batch.inputs import Input
     from upscale.batch.plan import Plan
     from upscale.batch.task import Task
-    from upscale.settings import RunOptions
+    from upscale.options import RunOptions
 
     tasks = tuple(
         Task(Input(f"{n}.png", f"{n}.png"), f"out/{n}.png", "png", action="fail", reason="no")
@@ -121,7 +121,8 @@ def test_same_bytes_and_a_killed_worker(
     from upscale.batch.cluster import run_on_cluster
     from upscale.batch.inputs import discover
     from upscale.batch.plan import load, plan_for
-    from upscale.settings import Outputs, RunOptions, Selection, Settings
+    from upscale.options import Outputs, RunOptions, Selection
+    from upscale.settings import Settings
 
     settings, outputs = Settings(model=duo), Outputs(str(tmp_path / "many"))
     sources = discover([str(source)], Selection(recursive=True), outputs.output)

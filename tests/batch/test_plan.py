@@ -16,7 +16,8 @@ from upscale.batch.inputs import Input, discover, read_list
 from upscale.batch.journal import JournalLine, LocalJournal
 from upscale.batch.plan import Plan, make_plan
 from upscale.errors import UsageError
-from upscale.settings import Outputs, Selection, Settings
+from upscale.options import Outputs, Selection
+from upscale.settings import Settings
 
 
 def touch(folder: Path, *names: str) -> None:

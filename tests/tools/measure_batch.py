@@ -145,7 +145,8 @@ def steady(source: Path, target: Path, model: str, count: int) -> float:
     from upscale.batch.cluster import run_on_cluster
     from upscale.batch.inputs import discover
     from upscale.batch.plan import load, plan_for
-    from upscale.settings import Outputs, RunOptions, Settings
+    from upscale.options import Outputs, RunOptions
+    from upscale.settings import Settings
 
     settings, options = Settings(model=model), RunOptions(device="cpu")
     (upscaler,) = load(settings, options)

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from upscale.bars import PictureBar
 from upscale.errors import UsageError
-from upscale.options import divide, signature
-from upscale.settings import Outputs, RunOptions, Selection, Settings
+from upscale.options import Outputs, RunOptions, Selection, divide, signature
+from upscale.settings import Settings
 
 if TYPE_CHECKING:
     from upscale.batch.plan import Plan

@@ -26,7 +26,7 @@ from upscale.batch.work import Stopped, Worker, failed
 from upscale.checkpoints import WeightsFile, families, select, update_index
 from upscale.checkpoints.index import BICUBIC, chain_of, normal
 from upscale.errors import UsageError
-from upscale.settings import RunOptions
+from upscale.options import RunOptions
 from upscale.upscaler import Result, load_settings, process
 
 ATTEMPTS = 3

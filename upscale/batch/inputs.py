@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from upscale import storage
 from upscale.batch import naming
 from upscale.errors import ImageError, UsageError, reason
-from upscale.settings import Selection
+from upscale.options import Selection
 from upscale.storage import Stat, is_url, localize
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from upscale.batch.journal import Journal, open_journal
 from upscale.batch.task import STDOUT, Task, name_tasks, needs_draws
 from upscale.errors import UsageError, reason
 from upscale.files import remove_stale
-from upscale.settings import Outputs, RunOptions, Settings
+from upscale.options import Outputs, RunOptions
+from upscale.settings import Settings
 from upscale.storage import Stat, is_url
 
 if TYPE_CHECKING:

@@ -26,7 +26,8 @@ from upscale.batch.task import Task
 from upscale.batch.work import Stopped, Worker, failed, skipped
 from upscale.image import Reader
 from upscale.inference import Progress
-from upscale.settings import RunOptions, Settings
+from upscale.options import RunOptions
+from upscale.settings import Settings
 from upscale.upscaler import Result, Upscaler, Write, process, process_together
 
 POLL_SECONDS = 0.2  # a signal's handler runs between two waits

@@ -13,7 +13,8 @@ from upscale.batch import naming
 from upscale.batch.inputs import STDIN, Input
 from upscale.batch.naming import SAMPLE
 from upscale.errors import ImageError, UsageError
-from upscale.settings import Outputs, Settings
+from upscale.options import Outputs
+from upscale.settings import Settings
 from upscale.storage import is_url
 
 STDOUT = "-"

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from upscale.batch.inputs import Input, discover
 from upscale.batch.plan import Plan, plan_for
 from upscale.errors import UsageError
-from upscale.settings import Outputs, RunOptions, Selection, Settings
+from upscale.options import Outputs, RunOptions, Selection
+from upscale.settings import Settings
 
 if TYPE_CHECKING:
     from upscale.upscaler import Result, Upscaler

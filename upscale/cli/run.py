@@ -11,7 +11,8 @@ from upscale.cli.commands import COMMANDS, MAIN_JOB
 from upscale.cli.console import printable
 from upscale.cli.options import CommandOptions, spread
 from upscale.errors import UsageError
-from upscale.settings import Outputs, RunOptions, Selection, Settings
+from upscale.options import Outputs, RunOptions, Selection
+from upscale.settings import Settings
 
 OTHERS = "\n".join(
     ["Other commands (upscale COMMAND --help tells more):", ""]
