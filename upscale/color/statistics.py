@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from upscale.color.pixels import straight
-from upscale.errors import ImageError
+from upscale.errors import ImageError, reason
 from upscale.image import Pixels, Reader
 
 
@@ -106,8 +105,7 @@ def rows_of(reader: Reader) -> Iterator[Pixels]:
     try:
         yield from reader.rows()
     except OSError as error:
-        reason = "no such file" if error.errno == errno.ENOENT else error.strerror or str(error)
-        raise ImageError(reason) from error
+        raise ImageError(reason(error)) from error
 
 
 def statistics(
