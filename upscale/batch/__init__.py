@@ -16,7 +16,6 @@ from inspect import Parameter
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from upscale.bars import PictureBar
 from upscale.errors import UsageError
 from upscale.options import Outputs, RunOptions, Selection, divide, signature
 from upscale.settings import Settings
@@ -76,6 +75,8 @@ def batch(
 
 def _with_bar(plan: Plan, start: Callable[[TaskProgress], Run]) -> Iterator[Result]:
     """The results of a run as they come, with a bar over its pictures."""
+    from upscale.bars import PictureBar
+
     with PictureBar(plan.sizes, "pictures") as bar:
         for result in start(
             lambda task, done, total: bar.share(task.source.location, done / total)

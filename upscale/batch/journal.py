@@ -110,18 +110,18 @@ def open_journal(root: str) -> Journal:
 
 
 @contextlib.contextmanager
-def claim(root: str | None, relative: str) -> Iterator[bool]:
+def claim(root: str, relative: str) -> Iterator[bool]:
     """Hold an output while it is made; gives ``False`` where another process or thread holds it.
 
     A claim is a lock of the operating system on a small file in ``.upscale/locks``, which is
-    released when the process ends, however it ends. Object stores have no locks: there, and for
-    a single picture, every claim is granted; ``--shard`` divides the work instead.
+    released when the process ends, however it ends. Object stores have no locks: there every claim
+    is granted, and ``--shard`` divides the work instead.
 
     Args:
-        root: The folder whose journal records the output, or ``None``.
+        root: The folder whose journal records the output.
         relative: The output's place in it.
     """
-    if root is None or storage.is_url(root):
+    if storage.is_url(root):
         yield True
         return
     from filelock import FileLock, Timeout  # a single picture does without

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from upscale import storage
 from upscale.batch import naming
 from upscale.batch.inputs import STDIN, Input
-from upscale.batch.journal import Journal, open_journal
 from upscale.batch.task import STDOUT, Task, name_tasks, needs_draws
 from upscale.errors import UsageError, reason
 from upscale.files import remove_stale
@@ -21,6 +20,7 @@ from upscale.settings import Settings
 from upscale.storage import Stat, is_url
 
 if TYPE_CHECKING:
+    from upscale.batch.journal import Journal
     from upscale.upscaler import Upscaler
 
 OTHER_SETTINGS = "made with other settings"
@@ -157,7 +157,7 @@ def make_plan(
         raise UsageError("no picture found: name files, folders, globs, URLs, or -")
     plan = Plan((), settings, outputs, digest)
     named = name_tasks(sources, outputs, settings, labels)
-    journals = {root: open_journal(root) for root in {task.root for task in named} if root}
+    journals = _journals(named)
     try:
         # 1. What an earlier run made is no input.
         tasks, own = _without_own_outputs(named, journals)
@@ -213,6 +213,16 @@ def decide(task: Task, now: Stat | None, journal: Journal | None, plan: Plan) ->
     # 3. It is ours and out of date.
     other = line.settings != plan.digest
     return replace(task, replace=True, reason=OTHER_SETTINGS if other else "the input has changed")
+
+
+def _journals(tasks: Sequence[Task]) -> dict[str, Journal]:
+    """The journals of the tasks' folders; a single picture has none."""
+    roots = {task.root for task in tasks if task.root is not None}
+    if not roots:
+        return {}
+    from upscale.batch.journal import open_journal
+
+    return {root: open_journal(root) for root in roots}
 
 
 def _decide_all(tasks: list[Task], journals: dict[str, Journal], plan: Plan) -> list[Task]:

@@ -12,14 +12,13 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from upscale import storage
-from upscale.batch.journal import Journal, JournalLine, claim, open_journal
 from upscale.batch.plan import Plan, decide
 from upscale.batch.task import STDOUT, Task
 from upscale.errors import ImageError, OutputError, UpscaleError, UsageError, reason
@@ -52,6 +51,7 @@ from upscale.upscaler import (
 )
 
 if TYPE_CHECKING:
+    from upscale.batch.journal import Journal
     from upscale.upscaler.uncertainty import MapRows
 
 LOSSY = frozenset(kind.name for kind in FORMATS.values() if kind.quality and not kind.lossless)
@@ -142,7 +142,7 @@ class Worker:
         Raises:
             Stopped: The budget was closed, or ``progress`` raised it.
         """
-        with claim(task.root, task.relative) as is_mine:
+        with self._claim(task) as is_mine:
             if not is_mine:
                 return None
             try:
@@ -151,6 +151,15 @@ class Worker:
                 raise
             except Exception as error:  # noqa: BLE001 - one bad picture is one failed result
                 return failed(task, error)
+
+    @staticmethod
+    def _claim(task: Task) -> AbstractContextManager[bool]:
+        """Hold an output; a single picture is not claimed."""
+        if task.root is None:
+            return nullcontext(True)
+        from upscale.batch.journal import claim
+
+        return claim(task.root, task.relative)
 
     def close(self) -> None:
         """Close the journals."""
@@ -253,6 +262,8 @@ class Worker:
         """The journal of a folder, opened once."""
         if root is None:
             return None
+        from upscale.batch.journal import open_journal
+
         with self._lock:
             if root not in self._journals:
                 self._journals[root] = open_journal(root)
@@ -294,6 +305,8 @@ class Worker:
 
         def note(size: int, stamp: str, sha256: str) -> None:
             if journal is not None:
+                from upscale.batch.journal import JournalLine
+
                 line = JournalLine(
                     output=task.relative,
                     input=storage.absolute(task.source.location),
