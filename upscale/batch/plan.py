@@ -157,7 +157,11 @@ def make_plan(
         raise UsageError("no picture found: name files, folders, globs, URLs, or -")
     plan = Plan((), settings, outputs, digest)
     named = name_tasks(sources, outputs, settings, labels)
-    journals = _journals(named)
+    journals: dict[str, Journal] = {}
+    if roots := {task.root for task in named if task.root is not None}:
+        from upscale.batch.journal import open_journal
+
+        journals = {root: open_journal(root) for root in roots}
     try:
         # 1. What an earlier run made is no input.
         tasks, own = _without_own_outputs(named, journals)
@@ -213,16 +217,6 @@ def decide(task: Task, now: Stat | None, journal: Journal | None, plan: Plan) ->
     # 3. It is ours and out of date.
     other = line.settings != plan.digest
     return replace(task, replace=True, reason=OTHER_SETTINGS if other else "the input has changed")
-
-
-def _journals(tasks: Sequence[Task]) -> dict[str, Journal]:
-    """The journals of the tasks' folders; a single picture has none."""
-    roots = {task.root for task in tasks if task.root is not None}
-    if not roots:
-        return {}
-    from upscale.batch.journal import open_journal
-
-    return {root: open_journal(root) for root in roots}
 
 
 def _decide_all(tasks: list[Task], journals: dict[str, Journal], plan: Plan) -> list[Task]:

@@ -142,7 +142,12 @@ class Worker:
         Raises:
             Stopped: The budget was closed, or ``progress`` raised it.
         """
-        with self._claim(task) as is_mine:
+        claimed: AbstractContextManager[bool] = nullcontext(True)
+        if task.root is not None:
+            from upscale.batch.journal import claim
+
+            claimed = claim(task.root, task.relative)
+        with claimed as is_mine:
             if not is_mine:
                 return None
             try:
@@ -151,15 +156,6 @@ class Worker:
                 raise
             except Exception as error:  # noqa: BLE001 - one bad picture is one failed result
                 return failed(task, error)
-
-    @staticmethod
-    def _claim(task: Task) -> AbstractContextManager[bool]:
-        """Hold an output; a single picture is not claimed."""
-        if task.root is None:
-            return nullcontext(True)
-        from upscale.batch.journal import claim
-
-        return claim(task.root, task.relative)
 
     def close(self) -> None:
         """Close the journals."""
