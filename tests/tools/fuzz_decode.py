@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import json
 import resource
 import struct
@@ -31,6 +32,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image as PillowImage
 
 from tests.pictures import one_line
 from upscale import image
@@ -61,6 +63,16 @@ def seeds() -> list[bytes]:
             )
             with contextlib.suppress(ImageError):
                 found.append(encode(image, format_.name))
+    picture = PillowImage.fromarray(sample(3, 8, 64, 64).pixels)
+    for name in ("ICO", "DDS", "PCX", "QOI", "JPEG2000"):  # read and not written here
+        buffer = io.BytesIO()
+        picture.save(buffer, name)
+        found.append(buffer.getvalue())
+    for name in ("GIF", "PNG", "WEBP", "AVIF", "TIFF"):
+        buffer = io.BytesIO()
+        others = [picture.rotate(90 * turns) for turns in (1, 2)]
+        picture.save(buffer, name, save_all=True, append_images=others, duration=50)
+        found.append(buffer.getvalue())
     return sorted((f for f in found if len(f) < 60_000), key=len)
 
 

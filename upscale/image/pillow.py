@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL.Image import DecompressionBombError
 
 from upscale.errors import ImageError
 from upscale.image.metadata import Metadata
@@ -35,6 +36,7 @@ CHANNELS = {"L": 1, "I;16": 1, "LA": 2, "RGB": 3, "RGBA": 4}
 FULL_COLOUR = 90  # quality from which colour is not subsampled
 THREADS = 4  # of libavif, whatever the machine has: the bytes depend on it
 DAMAGE = (  # what Pillow's decoders have been seen to raise over damaged files
+    DecompressionBombError,
     *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, AttributeError),
     *(
         OverflowError,
@@ -53,14 +55,12 @@ def opened(name: str, data: bytes) -> ImageFile.ImageFile:
     Raises:
         ImageError: Damaged, cut short, or of a kind that Pillow does not read.
     """
-    from PIL.Image import DecompressionBombError
-
     try:
         if name == "heic":
             return _heif_plugin().HeifImageFile(io.BytesIO(data))  # type: ignore[no-any-return]
         plugin = importlib.import_module(f"PIL.{PLUGINS[name]}ImagePlugin")
         file = getattr(plugin, f"{PLUGINS[name]}ImageFile")(io.BytesIO(data))
-    except (*DAMAGE, DecompressionBombError) as error:
+    except DAMAGE as error:
         raise _damaged(name, error) from error
     return file  # type: ignore[no-any-return]
 
