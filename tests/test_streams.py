@@ -336,8 +336,8 @@ def test_a_stream_is_stopped_by_a_signal(command: Command) -> None:
     assert os.read(process.stdout.fileno(), 10) == b"YUV4MPEG2 "
     process.send_signal(signal.SIGINT)
     time.sleep(0.5)
-    process.stdin.close()
-    assert process.wait(60) == 130
+    process.communicate(timeout=60)
+    assert process.returncode == 130
 
 
 @pytest.mark.slow

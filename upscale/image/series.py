@@ -48,8 +48,9 @@ class Pipe:
 
     def readline(self, most: int) -> bytes:
         """Take a line with its end, or ``most`` bytes."""
-        seen = self.peek(most)
-        return self.read(seen.find(b"\n") + 1 or most)
+        while b"\n" not in self._held[:most] and len(self._held) < most and self.more():
+            pass
+        return self.read(self._held.find(b"\n", 0, most) + 1 or most)
 
     @property
     def held(self) -> bytearray:
@@ -59,7 +60,7 @@ class Pipe:
     def more(self) -> bool:
         """Read some more; whether there was any."""
         before = len(self._held)
-        self.peek(before + AT_ONCE)
+        self.peek(before + 1)
         return len(self._held) > before
 
 
