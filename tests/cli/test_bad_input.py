@@ -241,7 +241,7 @@ def test_errors_without_traceback_unless_asked(
     def broken(*_: object) -> None:
         raise RuntimeError("two\nlines")
 
-    monkeypatch.setattr("upscale.cli.job.discover", broken)
+    monkeypatch.setattr("upscale.cli.main_job.discover", broken)
     refused(cli(picture, "-m", tiny), 1, "internal error", "RuntimeError", "UPSCALE_DEBUG")
     monkeypatch.setenv("UPSCALE_DEBUG", "1")
     with pytest.raises(RuntimeError):

@@ -6,23 +6,61 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from upscale.batch.inputs import STDIN
-from upscale.batch.plan import load
+from upscale.batch.inputs import STDIN, Input, discover
+from upscale.batch.plan import Plan, load, plan_for
 from upscale.batch.task import STDOUT
 from upscale.cli.commands import quick_imports
 from upscale.cli.console import Console, beside_bars
 from upscale.cli.interrupt import signals
-from upscale.cli.job import MainJob, Summary, unread_text
 from upscale.cli.options import CommandOptions
 from upscale.cli.progress import RunProgress, waiting
 from upscale.errors import OutputError, UsageError, reason
+from upscale.options import Outputs, RunOptions, Selection
+from upscale.settings import Settings
 
 if TYPE_CHECKING:
-    from upscale.batch.plan import Plan
     from upscale.upscaler import Result, Upscaler
+
+MOST_NAMED = 8  # files that no format reads
+
+
+@dataclass(frozen=True)
+class MainJob:
+    """What was asked for; ``names`` are files, folders, globs, URLs, or ``-``."""
+
+    names: tuple[str, ...]
+    settings: Settings
+    outputs: Outputs
+    selection: Selection
+    options: RunOptions
+
+    def discover(self, unread: list[str] | None = None) -> list[Input]:
+        """Return the pictures that were named; ``unread`` takes those that no format reads.
+
+        Raises:
+            UsageError: There are no others.
+        """
+        unread = [] if unread is None else unread
+        inputs = discover(self.names, self.selection, self.outputs.output, unread)
+        if unread and not inputs:
+            raise UsageError(f"no picture found that can be read: {unread_text(unread)}")
+        return inputs
+
+    def plan(self, sources: Sequence[Input], upscaler: Upscaler) -> Plan:
+        """Name the outputs of the pictures."""
+        return plan_for(upscaler, sources, self.settings, self.outputs)
+
+
+def unread_text(paths: Sequence[str]) -> str:
+    """Which files of folders no format reads, for people."""
+    more = f" and {len(paths) - MOST_NAMED} more" if len(paths) > MOST_NAMED else ""
+    files = "1 file is" if len(paths) == 1 else f"{len(paths)} files are"
+    names = ", ".join(paths[:MOST_NAMED])
+    return f"{files} of formats that are not read, convert them first: {names}{more}"
 
 
 def _check_streams(job: MainJob, command: CommandOptions) -> None:
@@ -70,30 +108,30 @@ def execute(job: MainJob, command: CommandOptions) -> int:
         from upscale.cli import watching
 
         watching.check(job)
-    console, started, summary = command.console, time.monotonic(), Summary()
-    sources = job.discover(summary.unread)
-    with _Records(command, summary) as records:
+    console, report = command.console, Report(command)
+    sources = job.discover(report.unread)
+    with report:
         if sources and all(source.error for source in sources) and not command.watch:
             from upscale.upscaler import Result
 
             for source in sources:
-                records.write(Result(source.location, "", "failed", source.error))
-            return _finish(summary, console, started)
+                report.write(Result(source.location, "", "failed", source.error))
+            return report.finish(console)
         upscalers = _load(job, console)
 
         def do(plan: Plan) -> None:
-            _do(job, plan, upscalers, command, records)
+            _do(job, plan, upscalers, command, report)
 
         def fail(result: Result) -> None:
-            records.write(result)
+            report.write(result)
             _say_failure(result, console)
 
         if command.watch:
             watching.watch(job, upscalers, do, fail, console)
-            return _finish(summary, console, started, resumes=True, tell=False)
+            return report.finish(console, resumes=True, tell=False)
         plan = job.plan(sources, upscalers[0])
         do(plan)
-    return _finish(summary, console, started, resumes=plan.resumes, planned=len(plan.tasks))
+    return report.finish(console, resumes=plan.resumes, planned=len(plan.tasks))
 
 
 def _do(
@@ -101,13 +139,13 @@ def _do(
     plan: Plan,
     upscalers: Sequence[Upscaler],
     command: CommandOptions,
-    records: _Records,
+    report: Report,
 ) -> None:
     """Carry out a plan, and pass on its results."""
     from upscale.batch import pool
 
     console, hinted = command.console, False
-    records.begin()
+    report.begin()
     for note in plan.notes:
         console.warn(note)
     with RunProgress(console, plan) as bar:
@@ -122,7 +160,7 @@ def _do(
             for result in run:
                 if result.data is not None:
                     write_stdout(result.data)
-                records.write(result)
+                report.write(result)
                 bar.record(result)
                 if command.watch:
                     _say_failure(result, console)
@@ -176,45 +214,23 @@ def write_stdout(data: bytes | memoryview) -> None:
     sys.stdout.buffer.flush()
 
 
-def _finish(
-    summary: Summary,
-    console: Console,
-    started: float,
-    *,
-    resumes: bool = False,
-    planned: int = 0,
-    tell: bool = True,
-) -> int:
-    """Write the failures, unless they were told, and the sum; return the exit status."""
-    for result in summary.failures if tell else ():
-        _say_failure(result, console)
-    if summary.unread and tell:
-        console.warn(unread_text(summary.unread))
-    seconds = time.monotonic() - started
-    if signals.status:
-        left = "the same command resumes" if resumes else "nothing half-done is left"
-        console.error(f"{signals.name}; {summary.text(seconds, planned)}; {left}")
-        return signals.status
-    if max(planned, summary.total) > 1:
-        console.note(summary.text(seconds, planned))
-        if summary.lossy:
-            console.note(f"{summary.lossy} with losses, which -v and the records name")
-    elif summary.skipped:
-        console.note("nothing to do: the output is there")
-    return 1 if summary.failures else 0
+class Report:
+    """Counts results and writes them as NDJSON, to stdout and to a file.
 
+    Attributes:
+        unread: Files of folders that no format reads.
+    """
 
-class _Records:
-    """Counts records and writes them as NDJSON, to stdout and to a file."""
-
-    def __init__(self, command: CommandOptions, summary: Summary) -> None:
-        self._json = command.json
-        self._summary = summary
-        self._path = command.report
+    def __init__(self, command: CommandOptions) -> None:
+        self.unread: list[str] = []
+        self._done = self._skipped = self._pixels = self._lossy = 0
+        self._failures: list[Result] = []
+        self._started = time.monotonic()
+        self._json, self._path = command.json, command.report
         self._file: TextIO | None = None
         self._is_new = self._has_begun = False
 
-    def __enter__(self) -> _Records:
+    def __enter__(self) -> Report:
         if self._path is not None:
             self._refuse_other_file(self._path)
             self._is_new = not os.path.lexists(self._path)
@@ -251,8 +267,16 @@ class _Records:
             raise UsageError(f"report {path} exists and is no report; choose another name")
 
     def write(self, result: Result) -> None:
+        """Count a result and write its line."""
         self.begin()
-        self._summary.add(result)
+        if result.status == "ok":
+            self._done += 1
+            self._lossy += bool(result.losses)
+            self._pixels += result.pixels
+        elif result.status == "skipped":
+            self._skipped += 1
+        else:
+            self._failures.append(result)
         line = result.line()
         if self._file is not None:
             self._file.write(line)
@@ -261,3 +285,35 @@ class _Records:
             with beside_bars():
                 sys.stdout.write(line)
                 sys.stdout.flush()
+
+    def finish(
+        self, console: Console, *, resumes: bool = False, planned: int = 0, tell: bool = True
+    ) -> int:
+        """Say the failures, unless they were told, and the sum; return the exit status."""
+        for result in self._failures if tell else ():
+            _say_failure(result, console)
+        if self.unread and tell:
+            console.warn(unread_text(self.unread))
+        total = self._done + self._skipped + len(self._failures)
+        if signals.status:
+            left = "the same command resumes" if resumes else "nothing half-done is left"
+            console.error(f"{signals.name}; {self._sum(planned - total)}; {left}")
+            return signals.status
+        if max(planned, total) > 1:
+            console.note(self._sum(planned - total))
+            if self._lossy:
+                console.note(f"{self._lossy} with losses, which -v and the records name")
+        elif self._skipped:
+            console.note("nothing to do: the output is there")
+        return 1 if self._failures else 0
+
+    def _sum(self, missing: int) -> str:
+        """The counts on one line; ``missing`` pictures were planned and not tried."""
+        counts = (
+            (self._skipped, "already there"),
+            (len(self._failures), "failed"),
+            (max(0, missing), "not tried"),
+        )
+        parts = [f"{self._done} done", *(f"{count} {what}" for count, what in counts if count)]
+        speed = f" ({self._pixels / 1e6:.2f} MP of input)" if self._pixels >= 10_000 else ""
+        return f"{', '.join(parts)} in {time.monotonic() - self._started:.1f} s{speed}"

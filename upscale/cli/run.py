@@ -73,10 +73,9 @@ def run(
     and the same command resumes.
     """
     from upscale.cli import main_job
-    from upscale.cli.job import MainJob
 
     _refuse_number_after_quiet(inputs or [], quiet=command.quiet)
-    job = MainJob(tuple(inputs or ()), settings, outputs, selection, options)
+    job = main_job.MainJob(tuple(inputs or ()), settings, outputs, selection, options)
     return main_job.dry_run(job, command) if command.dry_run else main_job.execute(job, command)
 
 

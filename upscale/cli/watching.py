@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from upscale.batch.inputs import GLOB, POLL_SECONDS, STDIN, Input, Watcher
 from upscale.batch.plan import NothingNewError
 from upscale.cli.interrupt import signals
-from upscale.cli.job import MainJob
 from upscale.errors import UsageError
 from upscale.storage import is_url, localize
 
 if TYPE_CHECKING:
     from upscale.batch.plan import Plan
     from upscale.cli.console import Console
+    from upscale.cli.main_job import MainJob
     from upscale.upscaler import Result, Upscaler
 
 Do = Callable[["Plan"], None]
