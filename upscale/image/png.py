@@ -203,6 +203,7 @@ def _texts(
         for body in chunks.get(kind, ()):
             try:
                 keyword, value, language = _text(kind, body)
+                said = value.decode("utf-8" if kind == b"iTXt" else "latin-1", "replace")
             except (ValueError, IndexError):
                 notes.append(f"damaged {kind.decode()} chunk left out")
                 continue
@@ -213,7 +214,7 @@ def _texts(
             elif language:
                 native.append((f"text in {language!r}", kind, body))
             else:
-                text.append((keyword, value.decode("utf-8" if kind == b"iTXt" else "latin-1")))
+                text.append((keyword, said))
     return tuple(text), xmp, {k: v for k, v in raw.items() if v}
 
 
