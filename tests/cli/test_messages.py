@@ -225,6 +225,25 @@ def on_a_terminal(command: Command, *arguments: str | Path) -> tuple[int, str]:
     return process.wait(60), seen.decode()
 
 
+def test_help_shows_defaults_and_opens_with_examples(cli: Cli) -> None:
+    assert "runs/RECIPE" in cli("train", "--help").text
+    top = cli("--help").text
+    assert sum(line.strip().startswith("upscale ") for line in top.splitlines()[:12]) == 4
+
+
+@pytest.mark.parametrize("columns", ["", "80"])
+def test_columns_of_doctor_do_not_touch(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    if columns:
+        monkeypatch.setenv("COLUMNS", columns)
+    else:
+        monkeypatch.delenv("COLUMNS", raising=False)
+    names = [line for line in cli("doctor").text.splitlines() if "SHA-256" in line]
+    assert names
+    assert all(re.search(r"\S  +SHA-256", line) for line in names)
+
+
 @needs_terminal
 def test_a_terminal_says_what_is_loading(command: Command, picture: Path) -> None:
     code, seen = on_a_terminal(command, picture, "-m", "tiny")
