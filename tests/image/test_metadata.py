@@ -145,7 +145,7 @@ def test_maker_notes_keep_their_place() -> None:
     )
     raw = b"MM\0*\0\0\0\x08" + body
     image = stamped(sample(3, 8).with_metadata(exif=raw), {"software": "upscale"})
-    for name in ("jpeg", "png", "webp"):
+    for name in ("jpeg", "png", "webp", "avif"):
         back = decode(encode(image, name)).metadata.exif or b""
         assert back.index(b"Maker\0") == raw.index(b"Maker\0"), name
     assert b"Maker\0" in (decode(encode(image, "tiff")).metadata.exif or b"")

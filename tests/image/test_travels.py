@@ -173,6 +173,13 @@ def test_panoramas_are_corrected() -> None:
     assert b'GPano:FullPanoWidthPixels="2000"' in (decode(encode(image, "png")).metadata.xmp or b"")
 
 
+@pytest.mark.parametrize("name", ["jpeg", "avif", "webp"])
+def test_maker_notes_behind_an_orientation_keep_their_place(name: str) -> None:
+    block = camera_block(20_000, software="Ver 1.0")
+    found = decode(encode(sample(3, 8).with_metadata(exif=block), name)).metadata.exif or b""
+    assert found.index(b"Maker\0") == block.index(b"Maker\0")
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(
     shutil.which("exiftool") is None,

@@ -184,6 +184,18 @@ def corrected(block: bytes, size: tuple[int, int], ratio: tuple[float, float]) -
     return bytes(data)
 
 
+def without_orientation(block: bytes) -> bytes:
+    """The block without the tag, as long as before, where that says upright."""
+    opened = tags.open_block(block)
+    first, _ = tags.read_directory(opened, opened.first)
+    if tags.number(first, ORIENTATION, opened.order) != 1:
+        return block
+    count, at = opened.unpack("H", opened.first)[0], first[ORIENTATION].at
+    end = opened.first + 2 + 12 * count + 4
+    head = block[: opened.first] + struct.pack(opened.order + "H", count - 1)
+    return head + block[opened.first + 2 : at] + block[at + 12 : end] + bytes(12) + block[end:]
+
+
 def numbers_of(directory: Directory, tag: int, order: str) -> tuple[float, ...]:
     """All values of a tag; none where it is missing."""
     return tags.numbers(directory[tag], order) if tag in directory else ()

@@ -18,6 +18,7 @@ import numpy as np
 from PIL.Image import DecompressionBombError
 
 from upscale.errors import ImageError
+from upscale.image import exif
 from upscale.image.metadata import Metadata
 from upscale.image.model import Image, Info
 
@@ -181,6 +182,8 @@ def encode_webp(image: Image, *, quality: int, lossless: bool) -> bytes:
 def encode_avif(image: Image, *, quality: int) -> bytes:
     """The bytes of an AVIF; full colour resolution from 90 on."""
     subsampling = "4:4:4" if quality >= FULL_COLOUR else "4:2:0"
+    if image.metadata.exif:  # else Pillow makes it anew, and maker notes move
+        image = image.with_metadata(exif=exif.without_orientation(image.metadata.exif))
     return save(image, "AVIF", quality=quality, max_threads=THREADS, subsampling=subsampling)
 
 
