@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import struct
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -23,7 +23,7 @@ from upscale.image.model import Encoding, Image, Pixels, Shape
 from upscale.image.png import SIGNATURE, chunk
 from upscale.image.rows import strip_rows
 from upscale.image.tiffwriter import TiffPages
-from upscale.image.writer import FULL_COLOUR, Writer, create
+from upscale.image.writer import FULL_COLOUR, PageWriter, Writer, create
 from upscale.strips import checked
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class ApngPages:
 
     def page(
         self, shape: Shape, dtype: Any, metadata: Metadata, *, has_alpha: bool = False
-    ) -> _Frame:
+    ) -> PageWriter:
         """Prepare for a frame; errors are those of ``create``."""
         buffer = io.BytesIO()
         more = {"has_alpha": has_alpha}
@@ -80,7 +80,7 @@ class ApngPages:
             writer.write(rows)
             self._add(buffer.getvalue(), metadata)
 
-        return _Frame(write, writer.losses)
+        return PageWriter(write, writer.losses)
 
     def _add(self, data: bytes, m: Metadata) -> None:
         """A PNG file as the next frame."""
@@ -147,7 +147,7 @@ class SpooledPages:
 
     def page(
         self, shape: Shape, dtype: Any, metadata: Metadata, *, has_alpha: bool = False
-    ) -> _Frame:
+    ) -> PageWriter:
         """Prepare for a frame, of the size of the first; errors are those of ``create``."""
         more = {"has_alpha": has_alpha}
         writer = create(io.BytesIO(), self._name, shape, dtype, metadata, self._encoding, **more)
@@ -170,7 +170,7 @@ class SpooledPages:
         losses = writer.losses
         if self._name == "gif":
             losses = (*losses, "GIF holds 256 colours: one palette for all frames")
-        return _Frame(write, losses)
+        return PageWriter(write, losses)
 
     def close(self) -> None:
         """Encode all frames."""
@@ -275,10 +275,3 @@ def _rgba(pixels: Pixels) -> Pixels:
     if pixels.shape[2] == 4:
         return pixels
     return np.dstack([pixels, np.full(pixels.shape[:2], 255, np.uint8)])
-
-
-class _Frame:
-    """A frame as a function that writes it."""
-
-    def __init__(self, write: Callable[[Iterable[Pixels]], None], losses: tuple[str, ...]) -> None:
-        self.write, self.losses = write, losses

@@ -19,7 +19,7 @@ from upscale.image.metadata import Metadata, strip_metadata
 from upscale.image.model import Encoding, Pixels, Shape
 from upscale.image.series import ENDS
 from upscale.image.tiffwriter import TiffPages, needs_big
-from upscale.image.writer import create
+from upscale.image.writer import PageWriter, create
 from upscale.strips import gathered
 
 
@@ -69,9 +69,9 @@ def create_pages(
         ImageError: The format holds one picture, or does not go through a pipe.
     """
     if format == "y4m":
-        return _Video(file, encoding)
+        return _VideoPages(file, encoding)
     if is_pipe and format in ENDS:
-        return _Files(file, format, encoding)
+        return _FilePages(file, format, encoding)
     if is_pipe:
         raise ImageError(
             f"several pictures do not go through a pipe as {format.upper()}; give -f png or "
@@ -117,7 +117,7 @@ class _Tiff:
                 self._pages = TiffPages(self._file, big=each or self._count is None)
             writer.write_page(self._pages, writer.strips(rows))
 
-        return _Page(write, writer.losses)
+        return PageWriter(write, writer.losses)
 
     def close(self) -> None:
         """Nothing stands at the end."""
@@ -129,7 +129,7 @@ PAGES: dict[str, Callable[[BinaryIO, Encoding, int | None], Pages]] = {
 }
 
 
-class _Files:
+class _FilePages:
     """Files of pictures, one behind the other."""
 
     def __init__(self, file: BinaryIO, format: str, encoding: Encoding) -> None:  # noqa: A002
@@ -148,20 +148,13 @@ class _Files:
             self._file.write(buffer.getbuffer())
             self._file.flush()
 
-        return _Page(write, writer.losses)
+        return PageWriter(write, writer.losses)
 
     def close(self) -> None:
         """Nothing stands at the end."""
 
 
-class _Page:
-    """A page as a function that writes it."""
-
-    def __init__(self, write: Callable[[Iterable[Pixels]], None], losses: tuple[str, ...]) -> None:
-        self.write, self.losses = write, losses
-
-
-class _Video:
+class _VideoPages:
     """Frames of y4m, all of one size."""
 
     def __init__(self, file: BinaryIO, encoding: Encoding) -> None:
@@ -191,7 +184,7 @@ class _Video:
             self._file.write(line + y4m.FRAME + b"\n" + y4m.from_rgb(pixels, first))
             self._file.flush()
 
-        return _Page(write, one.losses)
+        return PageWriter(write, one.losses)
 
     def close(self) -> None:
         """Nothing stands at the end."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -136,6 +136,19 @@ class Writer:
         size = (self.shape[1], self.shape[0])
         begun = partial(codec.with_metadata, m=self.fitted.metadata, size=size)
         vips.save(self.file, name, strips, self._shape, self.fitted.pixels.dtype, options, begun)
+
+
+@dataclass(frozen=True)
+class PageWriter:
+    """One of several pictures that are to be written.
+
+    Attributes:
+        write: See :meth:`Writer.write`.
+        losses: What it cannot hold, one sentence each.
+    """
+
+    write: Callable[[Iterable[Pixels]], None]
+    losses: tuple[str, ...]
 
 
 def _to_inks(pixels: Pixels, profile: bytes) -> Pixels:

@@ -69,14 +69,9 @@ def run(
     if isinstance(lr, Tensor):
         _check_finite(lr)
         lr = Window([lr], tuple(lr.shape))
-    report = RunReport() if report is None else report
-    engine = Engine(
-        prepared,
-        _overlap(prepared.network, overlap),
-        tta=tta,
-        report=report,
-        noise=noise or Noise(),
-    )
+    report, noise = RunReport() if report is None else report, noise or Noise()
+    shared_pixels = _overlap(prepared.network, overlap)
+    engine = Engine(prepared, shared_pixels, tta=tta, report=report, noise=noise)
     engine.choose_tile(tile, lr.shape[-2], lr.shape[-1])
     return _cropped(engine, lr, progress)
 

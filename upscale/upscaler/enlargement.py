@@ -82,10 +82,8 @@ class Enlargement:
         self.stages = upscaler.chain(max(self._full[0] / height, self._full[1] / width))
         self._hint = settings.distortion(height, width)
         # 3. A texture that tiles comes with margins of its other side.
-        self._shape, self._scale = (
-            (height, width),
-            max(self._full[0] / height, self._full[1] / width),
-        )
+        self._shape = (height, width)
+        self._scale = max(self._full[0] / height, self._full[1] / width)
         self._margins = (0, 0)
         if settings.seamless:
             from upscale.upscaler.seamless import margins, wrapped

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace as changed
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from upscale import files, memory
 from upscale.bars import followed
-from upscale.errors import OutputError
+from upscale.errors import ImageError, OutputError
 from upscale.image import (
     Encoding,
     Image,
@@ -21,6 +24,7 @@ from upscale.image import (
     strip_metadata,
     with_provenance,
 )
+from upscale.image import open as open_image
 from upscale.inference import Progress
 from upscale.settings import Settings
 from upscale.upscaler.enlargement import Enlargement, Variances
@@ -234,3 +238,32 @@ def bytes_of(reader: Reader, upscaler: Networks, settings: Settings) -> tuple[in
 def goes_by_rows(reader: Reader, upscaler: Networks, settings: Settings) -> bool:
     """Whether a picture is too large to be held in memory with its result."""
     return memory.goes_by_rows(*bytes_of(reader, upscaler, settings))
+
+
+def open_file(source: Path, max_pixels: int) -> Reader:
+    """A picture file.
+
+    Raises:
+        ImageError: It is missing or cannot be read.
+    """
+    try:
+        return open_image(source, max_pixels=max_pixels)
+    except FileNotFoundError as error:
+        raise ImageError(f"no such file: {source}; check the path") from error
+    except OSError as error:
+        raise ImageError(f"{source}: cannot be read ({error.strerror}); check the path") from error
+
+
+def check_target(source: Path, target: Path, overwrite: bool) -> None:
+    """Refuse, before any work, an output that could not be written in the end.
+
+    Raises:
+        OutputError: It is the input; it exists and ``overwrite`` is false; its folder is missing or
+            read-only.
+    """
+    with contextlib.suppress(OSError):
+        if source.samefile(target):
+            raise OutputError(f"{target} is the input itself; give another output name")
+    files.refuse_existing(target, overwrite)
+    if not os.access(target.parent, os.W_OK):
+        raise OutputError(f"the folder {target.parent} is read-only; give another output")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -55,8 +56,6 @@ def process_pages(
             it are written.
     """
     started = time.perf_counter()
-    waiting: queue.Queue[Future[_Enlarged] | None] = queue.Queue(at_once)  # in their order
-    errors: list[BaseException] = []
 
     def enlarge(number: int, page: Reader, is_held: bool) -> _Enlarged:
         def told(done: float, count: int) -> None:
@@ -76,46 +75,60 @@ def process_pages(
         except ImageError as error:
             raise ImageError(f"{_word(reader)} {number}: {error}") from error
 
-    def encode_all() -> Result | None:
-        """Encode what comes out of the network, in order, until an error."""
-        total: Result | None = None
-        while (coming := waiting.get()) is not None:
+    with (
+        ThreadPoolExecutor(at_once) as network,
+        closing(ahead(_decoded(reader, held))) as items,
+        closing(_Encoder(at_once)) as encoder,
+    ):
+        for number, page, is_held in items:
+            if encoder.errors:
+                break
+            if not is_held:  # it is written as it is enlarged, behind those before it
+                encoder.waiting.join()
+            encoder.waiting.put(network.submit(enlarge, number, page, is_held))
+            if not is_held:
+                encoder.waiting.join()
+    if encoder.errors:
+        raise encoder.errors[0]
+    if encoder.total is None:
+        raise ImageError("there is no picture in it; check what makes it")
+    pages.close()
+    return replace(encoder.total, seconds=time.perf_counter() - started)
+
+
+class _Encoder:
+    """Encodes what comes out of the network, in order, in a thread of its own, until an error.
+
+    Attributes:
+        waiting: The pages in the network, in their order.
+        errors: Why it encodes no more.
+        total: How those that it has encoded were enlarged.
+    """
+
+    def __init__(self, at_once: int) -> None:
+        self.waiting: queue.Queue[Future[_Enlarged] | None] = queue.Queue(at_once)
+        self.errors: list[BaseException] = []
+        self.total: Result | None = None
+        self._thread = threading.Thread(target=self._encode, name="encoder")
+        self._thread.start()
+
+    def _encode(self) -> None:
+        while (coming := self.waiting.get()) is not None:
             try:
-                if not errors:
+                if not self.errors:
                     result, later = coming.result()
                     if later:
                         later[-1]()  # one before it is of a group that failed
-                    total = _sum(total, result)
-            except BaseException as error:  # noqa: BLE001 - raised below
-                errors.append(error)
+                    self.total = _sum(self.total, result)
+            except BaseException as error:  # noqa: BLE001 - raised by the one who fills the queue
+                self.errors.append(error)
             finally:
-                waiting.task_done()
-        return total
+                self.waiting.task_done()
 
-    with (
-        ThreadPoolExecutor(1) as encoder,
-        ThreadPoolExecutor(at_once) as network,
-        closing(ahead(_decoded(reader, held))) as items,
-    ):
-        encoding = encoder.submit(encode_all)
-        try:
-            for number, page, is_held in items:
-                if errors:
-                    break
-                if not is_held:  # it is written as it is enlarged, behind those before it
-                    waiting.join()
-                waiting.put(network.submit(enlarge, number, page, is_held))
-                if not is_held:
-                    waiting.join()
-        finally:
-            waiting.put(None)
-            total = encoding.result()  # what came before an error is whole
-    if errors:
-        raise errors[0]
-    if total is None:
-        raise ImageError("there is no picture in it; check what makes it")
-    pages.close()
-    return replace(total, seconds=time.perf_counter() - started)
+    def close(self) -> None:
+        """End, once all that waits is encoded."""
+        self.waiting.put(None)
+        self._thread.join()
 
 
 def _decoded(reader: Reader, held: Callable[[Reader], bool]) -> Iterator[tuple[int, Reader, bool]]:

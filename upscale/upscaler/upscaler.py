@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 import time
@@ -20,8 +19,8 @@ from torch import Tensor
 from upscale import memory
 from upscale.bars import followed
 from upscale.device import choose_device
-from upscale.errors import ImageError, OutputError, UsageError
-from upscale.files import cannot_write, refuse_existing
+from upscale.errors import ImageError, UsageError
+from upscale.files import cannot_write
 from upscale.image import (
     FORMATS,
     MAX_PIXELS,
@@ -37,9 +36,11 @@ from upscale.options import divide, signature
 from upscale.settings import Settings
 from upscale.upscaler.enlargement import Enlargement
 from upscale.upscaler.job import (
+    check_target,
     encoded,
     encoding_of,
     goes_by_rows,
+    open_file,
     process,
     process_together,
     save,
@@ -220,8 +221,8 @@ class Upscaler(Networks):
         source, target = Path(src), Path(dst)
         settings = self.changed(changes)
         name = format_of(settings.format or target.name)
-        _check_target(source, target, overwrite)
-        reader = _opened(source, max_pixels).only(settings.page)
+        check_target(source, target, overwrite)
+        reader = open_file(source, max_pixels).only(settings.page)
         by_rows = reader.count != 1 or goes_by_rows(reader, self, settings)
         if not by_rows:
             reader = reader.in_memory()
@@ -346,13 +347,14 @@ class Upscaler(Networks):
         )
         return torch.cat([rows for _, _, rows in strips], -2)
 
-    def final_size(self, height: int, width: int, **changes: Any) -> tuple[int, int]:
-        """Height and width of the result for an input of ``height`` x ``width``.
+    def final_size(self, width: int, height: int, **changes: Any) -> tuple[int, int]:
+        """Width and height of the result for an input of ``width`` x ``height``.
 
         Raises:
             UsageError: Both or impossible values are given.
         """
-        return self.changed(changes).final_shape(height, width, self.scale)
+        out_height, out_width = self.changed(changes).final_shape(height, width, self.scale)
+        return out_width, out_height
 
     def changed(self, changes: dict[str, Any]) -> Settings:
         """The settings for one picture; a new enlargement takes the place of the former one."""
@@ -371,35 +373,6 @@ class Upscaler(Networks):
 def same_format(name: str) -> str:
     """A format where it can be written, else PNG."""
     return name if name in FORMATS and FORMATS[name].writable and FORMATS[name].kept else "png"
-
-
-def _opened(source: Path, max_pixels: int) -> Reader:
-    """A picture file.
-
-    Raises:
-        ImageError: It is missing or cannot be read.
-    """
-    try:
-        return open_image(source, max_pixels=max_pixels)
-    except FileNotFoundError as error:
-        raise ImageError(f"no such file: {source}; check the path") from error
-    except OSError as error:
-        raise ImageError(f"{source}: cannot be read ({error.strerror}); check the path") from error
-
-
-def _check_target(source: Path, target: Path, overwrite: bool) -> None:
-    """Refuse, before any work, an output that could not be written in the end.
-
-    Raises:
-        OutputError: It is the input; it exists and ``overwrite`` is false; its folder is missing or
-            read-only.
-    """
-    with contextlib.suppress(OSError):
-        if source.samefile(target):
-            raise OutputError(f"{target} is the input itself; give another output name")
-    refuse_existing(target, overwrite)
-    if not os.access(target.parent, os.W_OK):
-        raise OutputError(f"the folder {target.parent} is read-only; give another output")
 
 
 def load(
