@@ -159,6 +159,15 @@ def test_what_tells_of_other_pixels_is_left_out_and_named() -> None:
     assert losses(image, "jpeg") == ("JPEG holds no TIFF tag 65000: left out",)
 
 
+def test_a_video_behind_a_photograph_is_named() -> None:
+    packet = XMP.replace(b'dc:format="x"', b'GCamera:MotionPhoto="1"')
+    data = encode(sample(3, 8).with_metadata(xmp=packet), "jpeg")
+    assert decode(data).metadata.notes == ()
+    image = decode(data + b"\0\0\0\x18ftypmp42" + bytes(range(200)))
+    assert "behind the picture" in image.metadata.notes[0]
+    assert b'GCamera:MotionPhoto="0"' in (image.metadata.xmp or b"")
+
+
 def test_our_own_exif_is_no_loss() -> None:
     image = stamped(sample(3, 8), {"software": "upscale 1"})
     assert not [said for said in losses(image, "bmp") if "EXIF" in said]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import struct
+from dataclasses import replace
 
 from upscale.errors import ImageError
 from upscale.image.exif import PREFIX as EXIF
@@ -34,6 +35,7 @@ OTHER_PIXELS = (  # segments that belong to other pixels, or to the old encoding
     (0xEC, b"Ducky", "Photoshop's note of the old quality (Ducky) left out"),
     (0xE1, XMP_EXTENSION, "extended XMP left out"),
 )
+BEHIND = "what stands behind the picture (a phone's video or depth) left out"
 READ = {0xE0: (b"JFIF\0", b"JFXX\0"), 0xE1: (EXIF, XMP), 0xE2: (ICC,), 0xED: (PHOTOSHOP,)}
 READ[0xEE] = (b"Adobe",)
 
@@ -74,7 +76,11 @@ def structure(data: Data) -> Structure:
     if process not in PROGRESSIVE:  # phones write zeros there, of which libjpeg warns
         body = body[:-3] + WHOLE_SPECTRUM
     parts = (b"\xff\xd8", *adobe[:1], *pieces, segment(SCAN, body), slice(at, None))
-    return Structure(_metadata(app), size, parts, kind, spare=spare)
+    metadata = _metadata(app)
+    last = data[max(0, len(data) - 64) :].rstrip(b"\0\r\n ")
+    if not last.endswith(b"\xff\xd9"):
+        metadata = replace(metadata, notes=(*metadata.notes, BEHIND))
+    return Structure(metadata, size, parts, kind, spare=spare)
 
 
 def _marker(data: Data, at: int) -> tuple[int, int]:

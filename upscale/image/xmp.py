@@ -35,6 +35,7 @@ PANORAMA = [  # of Google's Photo Sphere: in pixels of the picture
     [f"GPano:{name}Pixels" for name in (f"FullPano{a}", f"CroppedAreaImage{a}", f"CroppedArea{b}")]
     for a, b in (("Width", "Left"), ("Height", "Top"))
 ]
+LIVE = ("GCamera:MotionPhoto", "GCamera:MicroVideo")  # whether a video stands behind the picture
 THUMBNAILS = ("<xmp:Thumbnails>", "</xmp:Thumbnails>")
 OURS = ('<rdf:Description rdf:about=""\n    xmlns:upscale="', "/>")
 
@@ -59,10 +60,12 @@ def _without(text: str, between: tuple[str, str]) -> str:
 
 
 def upright(packet: bytes) -> bytes:
-    """The packet with orientation 1 and without thumbnails."""
+    """The packet with orientation 1, without thumbnails and word of a video."""
     text = read(packet)
     if text is None:
         return packet
+    for name in LIVE:
+        text = _set(text, name, lambda _: "0")
     return _set(_without(text, THUMBNAILS), "tiff:Orientation", lambda _: "1").encode()
 
 
