@@ -253,7 +253,10 @@ def test_stripping_leaves_the_profile_and_the_resolution() -> None:
     start = sample(3, 8).with_metadata(
         icc=profile, exif=exif_block(), xmp=XMP, iptc=IPTC, text=(("a", "b"),), dpi=(300, 300)
     )
+    native = (("gamma", b"gAMA", b"abcd"), ("time", b"tIME", b"abcdefg"))
+    start = start.with_metadata(native=native)
     m = strip_metadata(stamped(start, {"software": "upscale"}).metadata)
+    assert m.native == native[:1]
     assert (m.exif, m.xmp, m.iptc, m.text) == (None, None, None, ())
     assert (m.icc, m.dpi) == (profile, (300, 300))
 

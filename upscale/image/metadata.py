@@ -17,6 +17,7 @@ HDR = (
     "sRGB first"
 )
 
+LOOKS = (b"sRGB", b"gAMA", b"cHRM", b"pHYs", 301, 318, 319)  # native: colour, ratio of pixels
 Native = tuple[str, Any, Any]  # what it is called, where in its format it stands, and its content
 
 
@@ -214,8 +215,9 @@ def provenance(m: Metadata) -> dict[str, Any] | None:
 
 
 def strip_metadata(m: Metadata) -> Metadata:
-    """Without EXIF, XMP (and so provenance), IPTC and text; profile and DPI stay."""
-    return replace(m, exif=None, xmp=None, iptc=None, photoshop=None, text=(), native=())
+    """Without EXIF, XMP (and so provenance), IPTC and text; colour and resolution stay."""
+    native = tuple(item for item in m.native if item[1] in LOOKS)
+    return replace(m, exif=None, xmp=None, iptc=None, photoshop=None, text=(), native=native)
 
 
 def resources(data: bytes) -> tuple[bytes | None, bytes | None]:

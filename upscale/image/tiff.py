@@ -26,7 +26,7 @@ PIXEL_TAGS |= {*range(322, 326), 338, 339, 347, *range(529, 533)}
 ICC, XMP, IPTC, PHOTOSHOP = 34675, 700, 33723, 34377
 RESOLUTION = (exif.X_RESOLUTION, exif.Y_RESOLUTION, exif.RESOLUTION_UNIT)
 # What says how pixels are stored or is read elsewhere; the rest of a directory travels.
-STORAGE = PIXEL_TAGS | {254, 255, 263, 264, 265, 274, 280, 281, 288, 289, 290, 291, 297, 318, 319}
+STORAGE = PIXEL_TAGS | {254, 255, 263, 264, 265, 274, 280, 281, 288, 289, 290, 291, 297}
 STORAGE |= {321, 330, *range(332, 338), 340, 341, 343, *range(351, 354), *range(512, 522), 559}
 STORAGE |= {ICC, XMP, IPTC, PHOTOSHOP, exif.EXIF_IFD, exif.GPS_IFD, exif.INTEROP_IFD}
 STALE = {34412: "Zeiss LSM", 37724: "Photoshop layers", 50255: "Photoshop annotations"}
@@ -35,6 +35,7 @@ STALE |= {51023: "Fibics"}  # they tell of other pixels
 GEO = {33550, 33922, 34264, 34735, 34736, 34737}
 OVERLAYS = re.compile(rb"roi |over| ior|revo")  # of ImageJ, in pixels
 NAMES = dict.fromkeys(GEO, "GeoTIFF") | {42112: "GDAL", 42113: "GDAL"}
+NAMES |= {301: "transfer curve", 318: "white point", 319: "primaries"}
 NAMES |= {50838: "ImageJ", 50839: "ImageJ"} | dict.fromkeys(RESOLUTION, "resolution without a unit")
 MASK, REDUCED = 4, 1  # kinds of subfiles
 MOST_PAGES, MOST_SAMPLES = 65536, 16
