@@ -165,7 +165,7 @@ def remove_stale(folder: str) -> int:
 
 
 def _is_stale(host: str, pid: int, entry: os.DirEntry[str]) -> bool:
-    if host == _host():
+    if host == _host() and os.name == "posix":
         if pid == os.getpid():  # this process, or one before it that had its number
             return entry.name not in {os.path.basename(name) for name in list(_own)}
         return not _is_alive(pid)

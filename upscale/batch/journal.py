@@ -21,6 +21,7 @@ import os
 import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
+from io import FileIO
 from typing import Any
 
 from upscale import storage
@@ -167,7 +168,7 @@ class LocalJournal(Journal):
         self._path = os.path.join(root, HIDDEN, NAME)
         super().__init__()
         self._read = 0  # bytes taken in; always at the beginning of a line
-        self._number = -1
+        self._file: FileIO | None = None
         self._lock = threading.Lock()
         self.refresh()
         self._news.clear()
@@ -196,28 +197,25 @@ class LocalJournal(Journal):
             OSError: The disk is full, the folder read-only.
         """
         with self._lock:
-            if self._number < 0:
+            if self._file is None:
                 os.makedirs(os.path.dirname(self._path), exist_ok=True)
-                flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
-                self._number = os.open(self._path, flags, 0o666)
+                self._file = open(self._path, "a+b", buffering=0)  # noqa: SIM115 - it stays open
             data = _bytes(line)
-            if self._ends_torn():  # by a process that died: its half line stays one of its own
-                data = b"\n" + data
-            written = os.write(self._number, data)
+            if self._file.seek(0, os.SEEK_END):
+                self._file.seek(-1, os.SEEK_END)
+                if self._file.read(1) != b"\n":  # a process that died left half a line
+                    data = b"\n" + data
+            written = self._file.write(data)
             if written != len(data):  # the disk is full: this raises, and the torn line is ignored
-                os.write(self._number, data[written:])
+                self._file.write(data[written:])
             super().add(line)
-
-    def _ends_torn(self) -> bool:
-        size = os.fstat(self._number).st_size
-        return size > 0 and os.pread(self._number, 1, size - 1) != b"\n"
 
     def close(self) -> None:
         """Close the file."""
         with self._lock:
-            if self._number >= 0:
-                os.close(self._number)
-                self._number = -1
+            if self._file is not None:
+                self._file.close()
+                self._file = None
 
 
 class UrlJournal(Journal):

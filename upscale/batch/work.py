@@ -147,15 +147,13 @@ class Worker:
             from upscale.batch.journal import claim
 
             claimed = claim(task.root, task.relative)
-        with claimed as is_mine:
-            if not is_mine:
-                return None
-            try:
-                return self._do(task, progress)
-            except BrokenPipeError:  # nobody reads stdout any more
-                raise
-            except Exception as error:  # noqa: BLE001 - one bad picture is one failed result
-                return failed(task, error)
+        try:
+            with claimed as is_mine:
+                return self._do(task, progress) if is_mine else None
+        except BrokenPipeError:  # nobody reads stdout any more
+            raise
+        except Exception as error:  # noqa: BLE001 - one bad picture is one failed result
+            return failed(task, error)
 
     def close(self) -> None:
         """Close the journals."""
@@ -318,7 +316,8 @@ class Worker:
 
         def finished(name: str, sha256: str) -> None:
             content.check_unchanged()
-            if self._plan.outputs.keep_dates and os.path.isfile(task.source.location):
+            is_file = task.source.data is None and os.path.isfile(task.source.location)
+            if self._plan.outputs.keep_dates and is_file:
                 os.utime(name, ns=(time.time_ns(), int(content.stat.stamp)))
             written = storage.stat(name)
             note(written.size, written.stamp, sha256)

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from upscale.errors import CheckpointError, HashError
+from upscale.errors import CheckpointError, HashError, reason
 
 PICKLES = ("a PyTorch (zip) file", "a pickle file")
 MATLAB = "a MATLAB file"
@@ -27,7 +27,7 @@ def _reading(path: Path) -> Iterator[None]:
         raise CheckpointError(f"{path} is a folder; give a checkpoint file") from error
     except OSError as error:
         raise CheckpointError(
-            f"{path}: cannot be read ({error.strerror}); check its permissions"
+            f"{path}: cannot be read ({reason(error)}); check its permissions"
         ) from error
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upscale import metrics
-from upscale.errors import DataError, ImageError, UpscaleError, UsageError
+from upscale.errors import DataError, ImageError, UpscaleError, UsageError, reason
 from upscale.evaluate.protocol import border_of
 from upscale.image import FORMATS, decode, probe, to_depth
 
@@ -73,7 +73,7 @@ def read_8bit(path: Path, *, over_white: bool = False) -> Pixels:
     try:
         pixels = decode(path.read_bytes()).pixels
     except OSError as error:
-        raise ImageError(f"{str(path)!r} cannot be read: {error.strerror}") from error
+        raise ImageError(f"{str(path)!r} cannot be read: {reason(error)}") from error
     except ImageError as error:
         raise named(path, error) from error
     if pixels.dtype == np.float32 and not over_white:
@@ -102,7 +102,7 @@ def size_of(path: Path) -> tuple[int, int]:
     try:
         info = probe(path.read_bytes())
     except OSError as error:
-        raise ImageError(f"{str(path)!r} cannot be read: {error.strerror}") from error
+        raise ImageError(f"{str(path)!r} cannot be read: {reason(error)}") from error
     except ImageError as error:
         raise named(path, error) from error
     return info.width, info.height

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from upscale.errors import DataError, UsageError
+from upscale.errors import DataError, UsageError, reason
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
@@ -18,7 +18,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     try:
         lines = path.read_text("utf-8").splitlines()
     except OSError as error:
-        raise DataError(f"{path}: cannot read the log of the run ({error.strerror})") from error
+        raise DataError(f"{path}: cannot read the log of the run ({reason(error)})") from error
     records = []
     for line in lines:
         try:
