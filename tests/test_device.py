@@ -159,6 +159,7 @@ def test_a_cgroup_limit_counts_and_its_file_cache_does_not(
     assert free_memory(CPU) > 104857600
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux counts RLIMIT_AS")
 def test_a_limit_of_the_address_space_counts() -> None:
     code = (
@@ -182,6 +183,7 @@ def test_real_exhaustion_of_memory_is_recognised() -> None:
     assert not is_out_of_memory(ValueError("out of memory"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only glibc has mallopt")
 def test_the_allocator_is_left_alone_where_the_user_has_set_it() -> None:
     code = "from upscale.memory import keep_large_blocks as k; print(k(), k())"

@@ -61,7 +61,7 @@ def test_the_variances_are_those_of_draws_and_generator() -> None:
 @pytest.mark.parametrize("tile", [16, 48])
 @pytest.mark.parametrize("tta", [False, True])
 def test_draws_do_not_depend_on_tiles(tile: int, tta: bool) -> None:
-    prepared, lr = prepare(network()), picture(100, 90)
+    prepared, lr = prepare(network()), picture(70, 60)
     noise = Noise(1, 0.8, samples=2, spread=True)
     whole = joined(prepared, lr, tile="off", tta=tta, noise=noise)
     tiled = joined(prepared, lr, tile=tile, tta=tta, noise=noise)

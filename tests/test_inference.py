@@ -114,12 +114,12 @@ def test_inexact_halos_stay_within_a_level(network: object, tile: int) -> None:
 EMBEDDED = read_index(embedded_folder(), "embedded")
 
 
-@pytest.mark.parametrize("tile", [32, 128])
+@pytest.mark.parametrize("tile", [32, pytest.param(128, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", EMBEDDED)
 def test_embedded_weights_leave_no_seam(name: str, tile: int) -> None:
     network = build(load(EMBEDDED[name]))
     photo = torch.from_numpy(astronaut()).permute(2, 0, 1)[None] / 255
-    lr = photo[:, : network.channels, 40:123, 150:329].contiguous()
+    lr = photo[:, : network.channels, 40 : 83 + tile, 150 : 201 + tile].contiguous()
     difference = (joined(run(network, lr, tile=tile)) - joined(run(network, lr, tile="off"))).abs()
     worst = float(difference.max()) * 255
     print(f"{name}, tile {tile}: worst {worst:.4f} levels")
@@ -232,7 +232,13 @@ def test_the_automatic_tile_follows_free_memory(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux counts RLIMIT_AS")
-@pytest.mark.parametrize("network", ["SRCNN(SRCNNConfig())", "ESRGAN(ESRGANConfig(num_block=1))"])
+@pytest.mark.parametrize(
+    "network",
+    [
+        "SRCNN(SRCNNConfig())",
+        pytest.param("ESRGAN(ESRGANConfig(num_block=1))", marks=pytest.mark.slow),
+    ],
+)
 def test_a_picture_is_done_under_a_limit_of_memory(network: str) -> None:
     """Whatever the network: the tile is bounded by what is free, and halved where that is wrong."""
     code = f"""

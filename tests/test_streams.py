@@ -402,3 +402,21 @@ def test_the_lines_of_the_docs_run(tmp_path: Path) -> None:
     ).stdout.splitlines()
     assert shown[0] == "stream,video,64,48,10/1,5"
     assert any("audio" in line for line in shown)
+
+
+def test_several_at_once_come_out_in_order(tiny: str) -> None:
+    """As on a GPU, where frames of one size run together."""
+    up, written = load(tiny, device="cpu"), []
+    for at_once in (1, 4):
+        file: Any = io.BytesIO()
+        pages = create_pages(file, "y4m", Encoding(), None, is_pipe=True)
+        process_pages(
+            open_image(clip("W16 H16 F25:1 Ip C444", 9)),
+            pages,
+            lambda page, write, told: process(page, write, up, up.settings, told),
+            up.settings,
+            at_once=at_once,
+        )
+        written.append(file.getvalue())
+    assert written[0] == written[1]
+    assert len(frames_of(written[0])) == 9
