@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from upscale import files, memory
 from upscale.bars import followed
-from upscale.errors import ImageError, OutputError
+from upscale.errors import ImageError, OutputError, reason
 from upscale.image import (
     Encoding,
     Image,
@@ -251,7 +251,7 @@ def open_file(source: Path, max_pixels: int) -> Reader:
     except FileNotFoundError as error:
         raise ImageError(f"no such file: {source}; check the path") from error
     except OSError as error:
-        raise ImageError(f"{source}: cannot be read ({error.strerror}); check the path") from error
+        raise ImageError(f"{source}: cannot be read ({reason(error)}); check the path") from error
 
 
 def check_target(source: Path, target: Path, overwrite: bool) -> None:
