@@ -33,45 +33,31 @@ def process_pages(
     at_once: int = 1,
     record: Mapping[str, str] | None = None,
 ) -> Result:
-    """Enlarge page after page: memory holds few of them, whatever their number.
+    """Enlarge page after page, of which memory holds few; sizes in the result are the first's.
 
-    While one is in the network, the next is decoded and the last one encoded, each in a thread.
+    While one is in the network, the next is decoded and the last one encoded.
 
     Args:
         reader: The file or the stream.
         pages: Takes the results.
         run: ``process`` for one page, with the model and the settings.
         settings: Quality and so on.
-        progress: Called with the pages done, the one in work in part, and all pages (of a stream:
-            those that came).
-        held: Whether a page is small enough to be held in memory with its result.
-        at_once: Pages that are given to ``run`` at once; a GPU is not busy with one small one.
+        progress: Called with the pages done, in part too, and all (of a stream: that came).
+        held: Whether a page is held in memory with its result.
+        at_once: Pages that are given to ``run`` at once.
         record: See ``to_writer``.
 
-    Returns:
-        How all were enlarged: sizes are the first one's, seconds and retries of all.
-
     Raises:
-        ImageError: A page is damaged, or the format cannot hold it; with its number. Those before
-            it are written.
+        ImageError: With the number of a page that is damaged or not held; those before are written.
     """
     started = time.perf_counter()
 
     def enlarge(number: int, page: Reader, is_held: bool) -> _Enlarged:
-        def told(done: float, count: int) -> None:
-            if progress is not None:
-                progress(number - 1 + done / max(1, count), reader.count or number)
-
-        later: list[Callable[[], None]] = []
-        write = to_writer(
-            pages.page,
-            settings,
-            later=later if is_held else None,
-            record=record,
-            is_first=number == 1,
-        )
+        later: list[Callable[[], None]] | None = [] if is_held else None
+        is_first = number == 1
+        write = to_writer(pages.page, settings, later=later, record=record, is_first=is_first)
         try:
-            return run(page, write, told), later
+            return run(page, write, _counted(progress, number, reader.count)), later or []
         except ImageError as error:
             raise ImageError(f"{_word(reader)} {number}: {error}") from error
 
@@ -83,17 +69,17 @@ def process_pages(
         for number, page, is_held in items:
             if encoder.errors:
                 break
-            if not is_held:  # it is written as it is enlarged, behind those before it
+            if not is_held:  # it is written as it is enlarged: behind those before it, and alone
                 encoder.waiting.join()
             encoder.waiting.put(network.submit(enlarge, number, page, is_held))
             if not is_held:
                 encoder.waiting.join()
     if encoder.errors:
         raise encoder.errors[0]
-    if encoder.total is None:
+    if (total := encoder.total) is None:
         raise ImageError("there is no picture in it; check what makes it")
     pages.close()
-    return replace(encoder.total, seconds=time.perf_counter() - started)
+    return replace(total, seconds=time.perf_counter() - started)
 
 
 class _Encoder:
@@ -129,6 +115,16 @@ class _Encoder:
         """End, once all that waits is encoded."""
         self.waiting.put(None)
         self._thread.join()
+
+
+def _counted(progress: Progress | None, number: int, count: int | None) -> Progress:
+    """What tells of page ``number`` as a part of all, or of those that came."""
+
+    def told(done: float, total: int) -> None:
+        if progress is not None:
+            progress(number - 1 + done / max(1, total), count or number)
+
+    return told
 
 
 def _decoded(reader: Reader, held: Callable[[Reader], bool]) -> Iterator[tuple[int, Reader, bool]]:
