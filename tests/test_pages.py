@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -319,3 +320,109 @@ def test_mutated_animations_are_refused_in_words(tmp_path: Path) -> None:
     files.append((tmp_path / "a.tif").read_bytes())
     taken = sum(fuzz_decode.attempt(fuzz_decode.mutated(number, files)) for number in range(200))
     assert taken < 200
+
+
+def test_one_file_a_page(cli: Cli, tiny: str, tmp_path: Path) -> None:
+    """Named by {page}, each as --page makes it; what is there is not made again."""
+    stack(tmp_path / "a.tif", 12)
+    job = (tmp_path / "a.tif", "-o", tmp_path / "out" / "{stem}_{page}.tif", "-m", tiny, "--json")
+    looked = cli(*job, "--dry-run")
+    names = [f"a_{number:02}.tif" for number in range(1, 13)]
+    lines = [json.loads(line) for line in looked.out.splitlines()]
+    assert looked.code == 0, looked.err
+    assert [Path(line["output"]).name for line in lines] == names
+    assert [line["width"] for line in lines[:3]] == [20, 31, 12]
+    assert not (tmp_path / "out").exists()
+    # 1. Some, then all: those that are there stay.
+    done = cli(*job, "--page", "2-3")
+    assert done.code == 0, done.err
+    assert found(tmp_path / "out") == names[1:3]
+    done = cli(*job)
+    assert Counter(statuses(done)) == {"skipped": 2, "ok": 10}
+    assert found(tmp_path / "out") == names
+    for number in (1, 4, 11):
+        target = tmp_path / "one.tif"
+        more = ("-m", tiny, "--page", str(number), "--overwrite")
+        assert cli(tmp_path / "a.tif", "-o", target, *more).code == 0
+        assert (tmp_path / "out" / names[number - 1]).read_bytes() == target.read_bytes()
+    # 2. One is gone, and made again; the same bytes.
+    want = (tmp_path / "out" / names[6]).read_bytes()
+    (tmp_path / "out" / names[6]).unlink()
+    done = cli(*job)
+    assert Counter(statuses(done)) == {"skipped": 11, "ok": 1}
+    assert (tmp_path / "out" / names[6]).read_bytes() == want
+    # 3. One that is not ours is refused before any work.
+    (tmp_path / "out" / names[3]).unlink()
+    (tmp_path / "out" / names[8]).write_bytes(b"mine")
+    done = cli(*job)
+    assert (done.code, "exists; give --overwrite" in done.err) == (2, True)
+    assert not (tmp_path / "out" / names[3]).exists()
+
+
+def found(folder: Path) -> list[str]:
+    """The names of the outputs in a folder."""
+    return sorted(path.name for path in folder.iterdir() if path.name != ".upscale")
+
+
+def statuses(done: Finished) -> list[str]:
+    return [json.loads(line)["status"] for line in done.out.splitlines()]
+
+
+def test_frames_as_files(cli: Cli, tmp_path: Path) -> None:
+    """Of animations in a folder, and of a still one, whose page is 1; the field may stand twice."""
+    (tmp_path / "in").mkdir()
+    for name in ("a.gif", "b.png", "c.webp"):
+        animate(tmp_path / "in" / name)
+    (tmp_path / "in" / "d.png").write_bytes(png())
+    target = tmp_path / "out" / "{page}" / "{stem}_{page}.png"
+    done = cli(tmp_path / "in", "-o", target, *SAME)
+    assert done.code == 0, done.err
+    for name in ("a.gif", "b.png", "c.webp"):
+        pictures = seen(tmp_path / "in" / name)[0]
+        assert len(pictures) == 5
+        for number, picture in enumerate(pictures, 1):
+            file = PillowImage.open(tmp_path / "out" / str(number) / f"{name[0]}_{number}.png")
+            assert getattr(file, "n_frames", 1) == 1
+            made = np.asarray(file.convert("RGBA")).astype(int)
+            assert np.array_equal(made[..., 3], picture[..., 3])
+            assert np.array_equal(made[made[..., 3] > 0], picture[picture[..., 3] > 0])
+    assert found(tmp_path / "out" / "1") == ["a_1.png", "b_1.png", "c_1.png", "d_1.png"]
+    assert found(tmp_path / "out" / "2") == ["a_2.png", "b_2.png", "c_2.png"]
+
+
+def test_what_has_no_page_for_a_name(cli: Cli, command: Command, tmp_path: Path) -> None:
+    stack(tmp_path / "a.tif")
+    target = tmp_path / "out" / "{stem}_{page}.png"
+    done = cli(tmp_path / "a.tif", "-o", tmp_path / "a.png", *SAME)
+    assert "give -f tiff, --page 1, or {page} in the name" in done.err
+    done = cli(tmp_path / "a.tif", "-o", target, *SAME, "--page", "9")
+    assert (done.code, "there is no page 9: give --page 1 to 4" in done.err) == (1, True)
+    # 1. Two inputs of one name.
+    (tmp_path / "b").mkdir()
+    shutil.copy(tmp_path / "a.tif", tmp_path / "b")
+    done = cli(tmp_path / "a.tif", tmp_path / "b" / "a.tif", "-o", target, *SAME)
+    assert (done.code, "{parent}/{stem}_{page}.{ext}" in done.err) == (2, True)
+    # 2. A video, whose frames nobody has counted.
+    video = b"YUV4MPEG2 W4 H4 F25:1 Cmono\n" + 2 * (b"FRAME\n" + bytes(16))
+    (tmp_path / "v.y4m").write_bytes(video)
+    done = cli(tmp_path / "v.y4m", "-o", target, *SAME)
+    assert (done.code, "does not tell how many pictures" in done.err) == (1, True)
+    assert not (tmp_path / "out").exists()
+    # 3. A damaged page is named, and the others are made.
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        at = file.pages[2].dataoffsets[0]  # type: ignore[union-attr]
+    data = bytearray((tmp_path / "a.tif").read_bytes())
+    data[at : at + 4] = b"\0\0\xc0\x7f"
+    (tmp_path / "a.tif").write_bytes(data)
+    done = cli(tmp_path / "a.tif", "-o", target.with_suffix(".tif"), *SAME)
+    assert (done.code, "a.tif: page 3: " in done.err) == (1, True)
+    assert found(tmp_path / "out") == ["a_1.tif", "a_2.tif", "a_4.tif"]
+
+
+def test_pages_of_stdin(command: Command, tmp_path: Path) -> None:
+    stack(tmp_path / "a.tif")
+    target = tmp_path / "{page}.tif"
+    for _ in range(2):
+        with (tmp_path / "a.tif").open("rb") as file:
+            assert command("-", "-o", target, *SAME, stdin=file).wait(120) == 0
+    assert found(tmp_path) == ["1.tif", "2.tif", "3.tif", "4.tif", "a.tif"]

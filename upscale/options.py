@@ -211,7 +211,7 @@ class Outputs:
         None,
         "-o, --output PATH",
         "A file (one input), a folder (the tree is mirrored), - (stdout), or a template with "
-        "{stem} {parent} {input_ext} {model} {scale} {alpha} {denoise} {sample} {ext}.",
+        "{stem} {parent} {input_ext} {model} {scale} {alpha} {denoise} {sample} {page} {ext}.",
         shown="beside the input: {stem}_{model}_x{scale}.{ext}",
     )
     uncertainty: str | None = output_option(

@@ -78,10 +78,8 @@ def _with_bar(plan: Plan, start: Callable[[TaskProgress], Run]) -> Iterator[Resu
     from upscale.bars import PictureBar
 
     with PictureBar(plan.sizes, "pictures") as bar:
-        for result in start(
-            lambda task, done, total: bar.share(task.source.location, done / total)
-        ):
-            bar.finish(result.input or "", result.pixels)
+        for result in start(lambda task, done, total: bar.share(task.output, done / total)):
+            bar.finish(result.output or "", result.pixels)
             yield result
 
 

@@ -334,18 +334,19 @@ def read_list(selection: Selection) -> list[tuple[str, str]]:
 
 def _failures(lines: list[bytes]) -> list[tuple[str, str]]:
     """Return input and output of what failed in a report and was not done later in it."""
-    failed: dict[str, str] = {}
+    failed: dict[tuple[str, str], None] = {}  # in their order; an input may have many outputs
     for line in lines:
         try:
             record = json.loads(line)
         except ValueError as error:
             raise UsageError(f"the report has a damaged line: {line[:60]!r}") from error
-        name = record.get("input")
+        name, output = record.get("input"), str(record.get("output") or "")
         if isinstance(name, str) and record.get("status") == "failed":
-            failed[name] = str(record.get("output") or "")
+            failed[name, output] = None
         else:
-            failed.pop(name, None)
-    return list(failed.items())
+            failed.pop((name, output), None)
+            failed.pop((name, ""), None)
+    return list(failed)
 
 
 class Watcher:

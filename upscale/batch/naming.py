@@ -13,7 +13,18 @@ from typing import Literal
 from upscale import storage
 from upscale.errors import UsageError
 
-FIELDS = ("stem", "parent", "input_ext", "model", "scale", "alpha", "denoise", "sample", "ext")
+FIELDS = (
+    "stem",
+    "parent",
+    "input_ext",
+    "model",
+    "scale",
+    "alpha",
+    "denoise",
+    "sample",
+    "page",
+    "ext",
+)
 SAMPLE = "\x00"  # in a name that is not settled yet: the number of the draw
 BETWEEN = "-_ .+~"  # what stands between the fields of a name
 MAX_NAME_BYTES = 255
@@ -125,7 +136,14 @@ def fill(template: str, location: str, ext: str, labels: Mapping[str, str]) -> s
     if not storage.is_url(location) and not os.path.isabs(location):
         location = os.path.abspath(location)
     parent, stem, input_ext = split_name(location)
-    values = {"stem": stem, "parent": parent, "ext": ext, "input_ext": input_ext, **labels}
+    values = {
+        "stem": stem,
+        "parent": parent,
+        "ext": ext,
+        "input_ext": input_ext,
+        "page": "1",
+        **labels,
+    }
     filled, is_first = "", False  # is_first: an empty field stood at the start of a component
     for literal, field, _, _ in Formatter().parse(template):
         if is_first:

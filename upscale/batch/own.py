@@ -28,7 +28,7 @@ def is_made(task: Task, plan: Plan) -> bool:
     What another program has changed since in its pixels alone is not told apart.
     """
     record = _record(task.output)
-    if record is None or record.get("settings") != plan.digest:
+    if record is None or record.get("settings") != plan.digest_of(task):
         return False
     if task.seed is not None and record.get("seed") != task.seed:
         return False

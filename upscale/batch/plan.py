@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -48,9 +48,13 @@ class Plan:
     digest: str = ""
     own: int = 0
 
-    def record(self, sha256: str) -> dict[str, str]:
+    def record(self, task: Task, sha256: str) -> dict[str, str]:
         """What is written into the output of an input so that it is known again."""
-        return {"input": sha256, "settings": self.digest} if sha256 else {}
+        return {"input": sha256, "settings": self.digest_of(task)} if sha256 else {}
+
+    def digest_of(self, task: Task) -> str:
+        """Of settings and weights, for a task."""
+        return task.digest or self.digest
 
     @property
     def todo(self) -> list[Task]:
@@ -59,9 +63,9 @@ class Plan:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """The bytes of the pictures that are to be done, by their location; 1: not known."""
-        sources = [task.source for task in self.todo]
-        return {s.location: 1 if s.stat is None else s.stat.size for s in sources}
+        """The bytes of the pictures that are to be done, by their output; 1: not known."""
+        stats = [(task, task.source.stat) for task in self.todo]
+        return {t.output: stat.size // max(1, t.pages) if stat else 1 for t, stat in stats}
 
     @property
     def notes(self) -> list[str]:
@@ -127,7 +131,12 @@ def plan_for(
         "" if denoise is None else f"{denoise:g}",
     )
     digest = settings.digest(weights, alpha=native.alpha, scale=upscaler.scale)
-    return make_plan(sources, outputs, settings, labels, digest)
+
+    def page_digest(page: int) -> str:
+        one = replace(settings, page=(page, page))
+        return one.digest(weights, alpha=native.alpha, scale=upscaler.scale)
+
+    return make_plan(sources, outputs, settings, labels, digest, page_digest=page_digest)
 
 
 def make_plan(
@@ -138,6 +147,7 @@ def make_plan(
     digest: str,
     *,
     case_sensitive: bool | None = None,
+    page_digest: Callable[[int], str] = lambda page: "",
 ) -> Plan:
     """Name the output of every source and decide what happens to it.
 
@@ -148,6 +158,7 @@ def make_plan(
         labels: What templates may name.
         digest: Of settings and weights.
         case_sensitive: Whether the outputs' file system tells ``A`` from ``a``; ``None``: find out.
+        page_digest: The digest where one page alone is taken.
 
     Raises:
         UsageError: Two sources have one output, an output is a source, an output exists, or its
@@ -157,6 +168,8 @@ def make_plan(
         raise UsageError("no picture found: name files, folders, globs, URLs, or -")
     plan = Plan((), settings, outputs, digest)
     named = name_tasks(sources, outputs, settings, labels)
+    if any(task.page for task in named):  # as of --page N, whichever pages are taken beside it
+        named = [replace(task, digest=page_digest(task.page)) for task in named]
     journals: dict[str, Journal] = {}
     if roots := {task.root for task in named if task.root is not None}:
         from upscale.batch.journal import open_journal
@@ -206,7 +219,7 @@ def decide(task: Task, now: Stat | None, journal: Journal | None, plan: Plan) ->
         return replace(task, action="skip", reason="done before") if is_made(task, plan) else None
     # 1. It is what the journal says, made of what the input still is, with these settings.
     is_intact, stat = line.is_output(task.output, now), task.source.stat
-    is_same = is_intact and line.settings == plan.digest
+    is_same = is_intact and line.settings == plan.digest_of(task)
     if is_same and line.made_from(task.source.location, stat):
         return replace(task, action="skip", reason="done before")
     # 2. Another input made it, or someone has changed it since.
@@ -215,7 +228,7 @@ def decide(task: Task, now: Stat | None, journal: Journal | None, plan: Plan) ->
     if line.output_stamp and not is_intact:
         return None
     # 3. It is ours and out of date.
-    other = line.settings != plan.digest
+    other = line.settings != plan.digest_of(task)
     return replace(task, replace=True, reason=OTHER_SETTINGS if other else "the input has changed")
 
 
@@ -287,7 +300,7 @@ def _without_own_outputs(tasks: list[Task], journals: dict[str, Journal]) -> tup
         from upscale.batch.own import outputs_among
 
         outputs = outputs_among(sources)
-    kept, told = [], 0
+    kept, told = [], set()
     for task in tasks:
         source, root = task.source, task.root or ""
         journal, line = journals.get(root), None
@@ -298,10 +311,10 @@ def _without_own_outputs(tasks: list[Task], journals: dict[str, Journal]) -> tup
         if not is_left and source.location not in outputs:
             kept.append(task)
         elif not is_left or source.tree is None:
-            told += 1
+            told.add(source.location)
     if not kept:
         raise NothingNewError("no picture found that is not itself an output of an earlier run")
-    return kept, told
+    return kept, len(told)
 
 
 def _refuse_collisions(tasks: Sequence[Task], case_sensitive: bool | None) -> None:
@@ -334,7 +347,7 @@ def _remedy(task: Task, other: Task, locations: Sequence[str]) -> str:
         return "enlarge them in runs of their own, each with another -o"
     folder = "" if task.root in (None, ".") else f"{task.root}".rstrip("/") + "/"
     folder = folder.replace("{", "{{").replace("}", "}}")
-    ext = "_{input_ext}" if len(set(exts)) > 1 else ""
+    ext = "_{page}" * bool(task.page) + "_{input_ext}" * (len(set(exts)) > 1)
     template = folder + ("{parent}/" if len(set(parents)) > 1 else "") + "{stem}" + ext + ".{ext}"
     return f"use a template such as -o {shlex.quote(template)}"
 

@@ -9,16 +9,19 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 
 from upscale import memory, storage
+from upscale.batch.inputs import Input
 from upscale.batch.plan import Plan
 from upscale.batch.task import STDOUT, Task
 from upscale.batch.work import assumed_profile, describe, most_pixels
 from upscale.errors import ImageError
-from upscale.image import FORMATS, Encoding, Info, check_input, create, create_pages
+from upscale.image import FORMATS, Encoding, Info, Reader, check_input, create, create_pages
+from upscale.image import open as open_image
 from upscale.settings import Settings
 from upscale.upscaler import Upscaler, same_format
 from upscale.upscaler.seamless import margins
@@ -106,7 +109,9 @@ def _forecast(
     if task.action != "do":
         return Forecast(task, problem=task.reason if task.action == "fail" else "")
     try:
-        info = _look(task, settings, max_pixels)
+        info = _look(task.source, settings.assume_icc, max_pixels)
+        if info.format == "tiff" and (number := task.page or (settings.page or (1,))[0]) > 1:
+            info = _of_page(info, _reader(task.source, settings.assume_icc, max_pixels), number)
     except (OSError, ImageError) as error:
         return Forecast(task, problem=describe(error))
     turned = info.metadata.orientation >= 5
@@ -131,18 +136,26 @@ def _forecast(
         out_height,
         disk=int(after * CODED_SHARE.get(name, 1.0)),
         memory=held + running,
-        problem=_refusal(name, shape, info, settings),
+        problem=_refusal(
+            name, shape, info, settings, (task.page, task.page) if task.page else settings.page
+        ),
         note=settings.distortion(height, width),
         doubt=_doubt(name, info, settings),
     )
 
 
-def _refusal(name: str, shape: tuple[int, int, int], info: Info, settings: Settings) -> str:
+def _refusal(
+    name: str,
+    shape: tuple[int, int, int],
+    info: Info,
+    settings: Settings,
+    pages: tuple[int, int] | None,
+) -> str:
     """Why the writer will not take the result, or empty; asked of the writer itself."""
     lossless = settings.lossless and FORMATS[name].lossless
     encoding = Encoding(settings.quality, lossless, settings.background)
     dtype = f"uint{info.depth}" if info.depth < 32 else "float32"
-    first, last = settings.page or (1, info.frames)
+    first, last = pages or (1, info.frames)
     count = min(last, info.frames) - first + 1
     try:
         create(io.BytesIO(), name, shape, dtype, info.metadata, encoding)
@@ -169,7 +182,25 @@ def _doubt(name: str, info: Info, settings: Settings) -> str:
     return "; ".join(doubts)
 
 
-def _look(task: Task, settings: Settings, max_pixels: int | None) -> Info:
+def _of_page(info: Info, reader: Reader, number: int) -> Info:
+    """What is known of a page of a TIFF, whose pages have sizes and kinds of their own."""
+    page = reader.only((number, number))
+    depth, channels = page.dtype.itemsize * 8, page.channels
+    m = page.metadata
+    return replace(
+        info, width=page.width, height=page.height, depth=depth, channels=channels, metadata=m
+    )
+
+
+@lru_cache(maxsize=1)  # the pages of a file come one after the other
+def _reader(source: Input, assume_icc: str | None, max_pixels: int | None) -> Reader:
+    where = storage.content(source.location, source.data).where
+    most = max_pixels or most_pixels(isinstance(where, str))
+    return open_image(where, max_pixels=most, assume_icc=assumed_profile(assume_icc))
+
+
+@lru_cache(maxsize=1)
+def _look(source: Input, assume_icc: str | None, max_pixels: int | None) -> Info:
     """What the header says, of a URL by its first bytes where they are enough.
 
     Raises:
@@ -179,10 +210,10 @@ def _look(task: Task, settings: Settings, max_pixels: int | None) -> Info:
 
     def look(where: bytes | str, size: int) -> Info:
         most = max_pixels or most_pixels(isinstance(where, str) and size > storage.READ_BYTES)
-        profile = assumed_profile(settings.assume_icc)
+        profile = assumed_profile(assume_icc)
         return check_input(where, max_pixels=most, assume_icc=profile)
 
-    location, data = task.source.location, task.source.data
+    location, data = source.location, source.data
     if data is None and os.path.isfile(location):
         return look(location, os.path.getsize(location))
     if data is None and storage.is_url(location):

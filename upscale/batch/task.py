@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 from upscale import storage
@@ -39,6 +40,9 @@ class Task:
         maps: Maps of uncertainty that are written too: file, and whether it is in colour.
         replace_maps: Whether existing maps may be replaced.
         seed: Of the one draw that it is, or ``None``: as the settings say.
+        page: The one page that it is, from 1; 0: the picture, or all of them.
+        pages: How many the input has, where it is one.
+        digest: Of settings and weights for this page; empty: the plan's.
     """
 
     source: Input
@@ -52,6 +56,14 @@ class Task:
     maps: tuple[tuple[str, bool], ...] = ()
     replace_maps: bool = False
     seed: int | None = None
+    page: int = 0
+    pages: int = 0
+    digest: str = ""
+
+    @property
+    def label(self) -> str:
+        """The number of its page in names: as wide for every page, so that they sort."""
+        return str(self.page or 1).zfill(len(str(self.pages)))
 
 
 def name_tasks(
@@ -65,7 +77,16 @@ def name_tasks(
     many = len(sources) > 1 or sources[0].tree is not None
     if many:
         _refuse_picture_name(outputs.output)
-    tasks = [_named(source, outputs, settings.format, labels, many=many) for source in sources]
+    name = partial(_named, outputs=outputs, format_=settings.format, many=many)
+    if "{page}" in (outputs.output or ""):
+        from upscale.batch.pages import by_page
+
+        tasks = [
+            replace(name(page.source, labels=page.labels), page=page.number, pages=page.count)
+            for page in by_page(sources, outputs.output or "", settings, labels)
+        ]
+    else:
+        tasks = [name(source, labels=labels) for source in sources]
     if not needs_draws(outputs, settings) and "{sample}" not in (outputs.output or ""):
         return tasks
     if settings.samples > 1 and tasks[0].output == STDOUT:
@@ -155,7 +176,8 @@ def _place(
         root = naming.template_root(target)
         if not naming.is_inside(output, root):
             raise UsageError(f"output {output} lies outside of {root}; change the template")
-        return output, root if many else None
+        is_folder = many or ("page" in labels and source.location != STDIN)
+        return output, root if is_folder else None
     if kind == "folder":
         return naming.within(target, source.relative, ext), target
     return target, None
@@ -238,7 +260,8 @@ def _maps(
             raise UsageError(f"{flag} {path}: a map goes to a file of this machine; give its name")
         if naming.is_template(path):
             naming.check_template(path)
-            path = naming.fill(path, task.source.location, "png", labels).replace(SAMPLE, MEAN)  # noqa: PLW2901
+            values = {**labels, "page": task.label}
+            path = naming.fill(path, task.source.location, "png", values).replace(SAMPLE, MEAN)  # noqa: PLW2901
         elif many:
             raise UsageError(
                 f"{flag} {path}: several pictures cannot share it; give a template such as "

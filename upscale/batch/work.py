@@ -16,21 +16,17 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from upscale import storage
+from upscale.batch.inputs import Input
 from upscale.batch.plan import Plan, decide
 from upscale.batch.task import STDOUT, Task
 from upscale.errors import ImageError, OutputError, UpscaleError, UsageError, reason
-from upscale.files import atomic
 from upscale.image import (
     FORMATS,
     MAX_PIXELS,
-    Metadata,
     Reader,
-    create,
-    format_of,
-    with_provenance,
 )
 from upscale.image import open as open_image
 from upscale.inference import Progress
@@ -131,6 +127,7 @@ class Worker:
         self._plan, self._upscaler, self._process = plan, upscaler, process
         self._max_pixels, self._together = max_pixels, together
         self._journals: dict[str, Journal] = {}
+        self._paged: tuple[Input, Content, Reader] | None = None
         self._lock = threading.Lock()
         self.budget = Budget()
 
@@ -222,7 +219,8 @@ class Worker:
         if later:
             later[-1]()  # one before it is of a group that failed
         if maps is not None:
-            write_maps(task, maps, result.provenance())
+            may_replace = task.replace_maps or task.replace
+            maps.write(task.maps, result.provenance(), replace=may_replace)
         return result
 
     def _enlarge_pages(self, picture: _Picture, progress: Progress, file: BinaryIO) -> Result:
@@ -267,13 +265,15 @@ class Worker:
         """A picture, read as far as its header."""
         plan, source = self._plan, task.source
         try:
-            content = storage.content(source.location, source.data, self.budget.check)
-            reader = open_image(
-                content.where,
-                max_pixels=self._max_pixels or most_pixels(isinstance(content.where, str)),
-                assume_icc=assumed_profile(plan.settings.assume_icc),
-            )
-            reader = reader.only(self._plan.settings.page)
+            if not task.page:
+                content, reader = self._read(source)
+                reader = reader.only(plan.settings.page)
+            else:  # its file is read once for all its pages, which come one after the other
+                with self._lock:
+                    if self._paged is None or self._paged[0] != source:
+                        self._paged = (source, *self._read(source))
+                    _, content, reader = self._paged
+                reader = reader.only((task.page, task.page))
         except OSError as error:
             raise ImageError(reason(error)) from error
         name, settings = task.format or same_format(reader.format), plan.settings
@@ -284,8 +284,18 @@ class Worker:
         palette = settings.palette and name == "png"
         settings = replace(settings, lossless=lossless, palette=palette)
         by_rows = reader.count != 1 or goes_by_rows(reader, self._upscaler, settings)
-        record = {} if settings.strip_metadata else plan.record(content.sha256)
+        record = {} if settings.strip_metadata else plan.record(task, content.sha256)
         return _Picture(task, content, reader, name, settings, by_rows, record)
+
+    def _read(self, source: Input) -> tuple[Content, Reader]:
+        """The content of an input, and what reads it."""
+        content = storage.content(source.location, source.data, self.budget.check)
+        reader = open_image(
+            content.where,
+            max_pixels=self._max_pixels or most_pixels(isinstance(content.where, str)),
+            assume_icc=assumed_profile(self._plan.settings.assume_icc),
+        )
+        return content, reader
 
     def _save(
         self, picture: _Picture, journal: Journal | None, enlarge: Callable[[BinaryIO], Result]
@@ -307,7 +317,7 @@ class Worker:
                     input_size=content.stat.size,
                     input_stamp=content.stat.stamp,
                     input_sha256=content.sha256,
-                    settings=self._plan.digest,
+                    settings=self._plan.digest_of(task),
                     output_size=size,
                     output_stamp=stamp,
                     output_sha256=sha256,
@@ -383,22 +393,6 @@ class _Stdout:
         sys.stdout.buffer.flush()
 
 
-def write_maps(task: Task, maps: MapRows, record: dict[str, Any]) -> None:
-    """Write the maps of a picture, each whole or not at all.
-
-    Raises:
-        OutputError: A file appeared meanwhile.
-        OSError: It cannot be written.
-    """
-    metadata = with_provenance(Metadata(), {**record, "uncertainty": maps.record})
-    for path, is_view in task.maps:
-        shape = maps.view_shape if is_view else (maps.height, maps.width, 1)
-        with atomic(path, replace=task.replace_maps or task.replace) as file:
-            dtype = "uint8" if is_view else "uint16"
-            writer = create(file, format_of(path), shape, dtype, metadata)
-            writer.write(maps.view() if is_view else maps.rows())
-
-
 def _maps_of(task: Task) -> MapRows | None:
     """What gathers the map of a picture, where one is asked for; only then OpenCV is imported."""
     if not task.maps:
@@ -433,6 +427,7 @@ def failed(task: Task, error: BaseException | str) -> Result:
     cause = error.__cause__ if isinstance(error, OutputError) else error
     is_fatal = isinstance(cause, OSError) and cause.errno in FATAL
     text = error if isinstance(error, str) else describe(error)
+    text = f"page {task.page}: {text}" if task.pages > 1 else text
     return Result(task.source.location, task.output, "failed", text, is_fatal=is_fatal)
 
 

@@ -78,15 +78,15 @@ class RunProgress:
     def share(self, task: Task, done: float, total: int) -> None:
         """Note how many tiles of a picture the network has done."""
         if self._bar is not None:
-            self._bar.share(task.source.location, done / total)
+            self._bar.share(task.output, done / total)
 
     def record(self, result: Result) -> None:
         """Note a finished picture."""
-        if result.input not in self._sizes or result.error == "done before":
+        if result.output not in self._sizes or result.error == "done before":
             return
         self._done += 1
         if self._bar is not None:
-            self._bar.finish(result.input, result.pixels)
+            self._bar.finish(result.output, result.pixels)
         if self._lines and (self._total > 1 or result.status == "ok"):
             count = f"[{self._done}/{self._total}] " if self._total > 1 else ""
             self._console.note(count + describe(result))

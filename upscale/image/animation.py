@@ -37,8 +37,8 @@ UINT8 = np.dtype(np.uint8)
 UNSAID = 0.1  # seconds of a frame of which nothing is said
 
 
-def frames(name: str, data: bytes) -> Iterator[Image]:
-    """Yield the frames of an animation as they are seen, (H, W, 4) uint8.
+def frames(name: str, data: bytes, start: int = 0) -> Iterator[Image]:
+    """Yield the frames of an animation from one on as they are seen, (H, W, 4) uint8.
 
     Raises:
         ImageError: Damaged or cut short.
@@ -48,7 +48,7 @@ def frames(name: str, data: bytes) -> Iterator[Image]:
     count, loop = int(getattr(file, "n_frames", 1)), file.info.get("loop")
     if name == "gif":  # which tells how often it is repeated
         loop = 1 if loop is None else loop and int(loop) + 1
-    for number in range(first, count):
+    for number in range(first + start, count):
         try:
             file.seek(number)
             pixels = np.asarray(file.convert("RGBA"))

@@ -81,7 +81,8 @@ def create_pages(
         many = "several pictures" if count is None else f"{count} pages"
         raise ImageError(
             f"the input has {many} and {format.upper()} holds one"
-            f"{', or an animation' * (format in ANIMATED)}; give -f tiff, or --page 1"
+            f"{', or an animation' * (format in ANIMATED)}; give -f tiff, --page 1, "
+            "or {page} in the name"
         )
     return PAGES[format](file, encoding, count)
 

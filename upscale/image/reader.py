@@ -60,18 +60,21 @@ class Reader:
     metadata: Metadata
     start: Callable[[], Iterator[Pixels]] = field(repr=False, compare=False)
     count: int | None = 1
-    parts: Callable[[], Iterator[Reader]] | None = field(default=None, repr=False, compare=False)
+    parts: Callable[[int], Iterator[Reader]] | None = field(default=None, repr=False, compare=False)
 
-    def pages(self) -> Iterator[Reader]:
+    def pages(self, start: int = 0) -> Iterator[Reader]:
         """Yield each picture by itself, composed and upright; a stream gives them once.
+
+        Args:
+            start: How many are passed over.
 
         Raises:
             ImageError: Damaged or cut short, in the page that would come next.
         """
         if self.parts is None:
-            yield self
+            yield from () if start else (self,)
         else:
-            yield from self.parts()
+            yield from self.parts(start)
 
     @property
     def is_timed(self) -> bool:
@@ -87,7 +90,7 @@ class Reader:
         if pages is None:
             return self
         first, last = pages
-        page = next(islice(self.pages(), first - 1, None), None)
+        page = next(self.pages(first - 1), None)
         if page is None:
             raise ImageError(
                 f"there is no page {first}: give --page 1 to {self.count or first - 1}"
@@ -95,7 +98,13 @@ class Reader:
         if first == last or self.count == 1:
             return page
         count = self.count and min(last, self.count) - first + 1
-        return replace(page, count=count, parts=lambda: islice(self.pages(), first - 1, last))
+        return replace(
+            page,
+            count=count,
+            parts=lambda start: islice(
+                self.pages(first - 1 + start), max(0, last - first + 1 - start)
+            ),
+        )
 
     def rows(self) -> Iterator[Pixels]:
         """Yield the pixels, (h, W, C) in any heights; each call reads from the start.
@@ -156,8 +165,8 @@ def open(  # noqa: A001 - image.open, as the field calls it
     if count == 1:
         return first
 
-    def parts() -> Iterator[Reader]:
-        for place in places:
+    def parts(start: int) -> Iterator[Reader]:
+        for place in places[start:]:
             with data_of(source) as data:
                 page = _stored(name, data, place)
             yield _by_rows(source, page, max_pixels, assume_icc)
@@ -184,8 +193,8 @@ def _series(series: Series, max_pixels: int, assume_icc: bytes | None) -> Reader
     if series.is_one:
         return first
 
-    def parts() -> Iterator[Reader]:
-        for data in series.pictures():
+    def parts(start: int) -> Iterator[Reader]:
+        for data in islice(series.pictures(), start, None):
             yield open(data, max_pixels=max_pixels, assume_icc=assume_icc)
 
     return replace(first, count=None, parts=parts)
@@ -201,18 +210,19 @@ def _video(video: Video, max_pixels: int, source: Source | Series) -> Reader:
     check_size(video.width, video.height, max_pixels)
     metadata = Metadata("y4m", delay=video.delay, video=video.words)
 
-    def parts() -> Iterator[Reader]:
+    def parts(start: int) -> Iterator[Reader]:
         if not isinstance(source, SOURCES):
-            yield from (of_image(Image(frame, metadata)) for frame in source.frames())
+            frames = islice(source.frames(), start, None)
+            yield from (of_image(Image(frame, metadata)) for frame in frames)
             return
         y4m = _codec("y4m")
         with stream_of(source) as file:
             y4m.read_line(file)
-            for frame in y4m.frames(file, video):
+            for frame in islice(y4m.frames(file, video), start, None):
                 yield of_image(Image(frame, metadata))
 
     def rows() -> Iterator[Pixels]:
-        first = next(parts(), None)
+        first = next(parts(0), None)
         if first is None:
             raise ImageError("the y4m stream ends before its first frame; make it again")
         yield from first.rows()
@@ -336,14 +346,14 @@ def _animation(
     """The frames of an animation."""
     check_size(info.width, info.height, max_pixels)
 
-    def parts() -> Iterator[Reader]:
+    def parts(start: int) -> Iterator[Reader]:
         from upscale.image.animation import frames
 
-        for frame in frames(name, data):
+        for frame in frames(name, data, start):
             m = settled(frame.metadata, (frame.width, frame.height), False, assume_icc)
             yield of_image(Image(frame.pixels, replace(m, orientation=1)))
 
-    first = next(parts(), None)
+    first = next(parts(0), None)
     if first is None:
         raise ImageError(f"the {name.upper()} holds no frame; fetch it again")
     return replace(first, count=info.frames, parts=parts)

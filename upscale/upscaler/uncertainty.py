@@ -14,7 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from upscale.image import Pixels
+from upscale.files import atomic
+from upscale.image import Metadata, Pixels, create, format_of, with_provenance
 
 FULL_SCALE = 0.25  # standard deviation, of pixels in [0, 1], that 65,535 stands for
 LEVELS = 255 * FULL_SCALE  # the same in levels of 8 bit
@@ -56,6 +57,28 @@ class MapRows:
         self._counts += np.bincount(values.ravel(), minlength=1 << 16)
         self._file.write(values.tobytes())
         self.height, self.width = self.height + values.shape[0], values.shape[1]
+
+    def write(
+        self, maps: Iterable[tuple[str, bool]], record: dict[str, Any], *, replace: bool
+    ) -> None:
+        """Write the maps of a picture, each whole or not at all.
+
+        Args:
+            maps: File, and whether it is in colour.
+            record: The provenance of the picture.
+            replace: Whether an existing file may be replaced.
+
+        Raises:
+            OutputError: A file appeared meanwhile.
+            OSError: It cannot be written.
+        """
+        metadata = with_provenance(Metadata(), {**record, "uncertainty": self.record})
+        for path, is_view in maps:
+            shape = self.view_shape if is_view else (self.height, self.width, 1)
+            with atomic(path, replace=replace) as file:
+                dtype = "uint8" if is_view else "uint16"
+                writer = create(file, format_of(path), shape, dtype, metadata)
+                writer.write(self.view() if is_view else self.rows())
 
     def rows(self) -> Iterator[Pixels]:
         """The map as 16-bit gray, (h, W, 1), top to bottom."""
