@@ -6,7 +6,7 @@ for pictures that went through several hands, after Real-ESRGAN (Wang 2021, arXi
 resizing, noise and JPEG, then all of it again, a ringing filter or the final resizing last (section
 3.1 to 3.3). Histories are mixed, so that the network also learns to leave clean pictures alone:
 clean; compressed once; compressed and *then* enlarged, whose blocks are larger than eight pixels;
-and the whole chain. Codecs are the real ones.
+and the whole chain. ``blind`` is one round, milder. Codecs are the real ones.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from upscale.degradations import Array, coded, filtered, gaussian_kernel, sinc_kernel
+from upscale.degradations import Array, filtered, gaussian_kernel, sinc_kernel
 from upscale.resample import resize
+from upscale.training.blind import Step, blind_chain, saved
 
 Apply = Callable[[Tensor, int, np.random.Generator], Tensor]
-Step = Callable[[Array, np.random.Generator], Array]
 
 
 @dataclass(frozen=True)
@@ -75,13 +75,19 @@ def noise(hr: Tensor, scale: int, rng: np.random.Generator) -> Tensor:
 def jpeg(hr: Tensor, scale: int, rng: np.random.Generator) -> Tensor:
     """JPEG of quality 10 to 80, colour at full or half resolution."""
     clean = bicubic(hr, scale, rng)
-    return _each(clean, lambda x: _saved(10, 81)(x, rng))
+    return _each(clean, lambda x: saved(10, 81)(x, rng))
 
 
 def histories(hr: Tensor, scale: int, rng: np.random.Generator) -> Tensor:
     """One of :data:`HISTORIES` for each picture."""
     size = hr.shape[-2] // scale, hr.shape[-1] // scale
     return to_8_bit(_each(hr, lambda x: second_order(x, size, rng)))
+
+
+def blind(hr: Tensor, scale: int, rng: np.random.Generator) -> Tensor:
+    """The milder chain of :mod:`upscale.training.blind`."""
+    size = hr.shape[-2] // scale, hr.shape[-1] // scale
+    return to_8_bit(_each(hr, lambda x: blind_chain(x, size, rng)))
 
 
 def _each(batch: Tensor, step: Callable[[Array], Array]) -> Tensor:
@@ -93,6 +99,7 @@ def _each(batch: Tensor, step: Callable[[Array], Array]) -> Tensor:
 
 DEGRADATIONS: dict[str, Degradation] = {
     "bicubic": Degradation(bicubic, margin=4),  # the antialiased kernel reads 2 LR pixels
+    "blind": Degradation(blind, margin=8, shift=7),
     "second-order": Degradation(histories, margin=8, shift=7),
     "noise": Degradation(noise, margin=4),
     "jpeg": Degradation(jpeg, margin=8, shift=7),
@@ -129,7 +136,7 @@ def _light(size: tuple[int, int], rng: np.random.Generator) -> list[Step]:
     if rng.random() < 0.5:
         steps.append(_noise(1, 8))
     extension = ".jpg" if rng.random() < 0.85 else ".webp"
-    return [*steps, _saved(40, 96, extension)]
+    return [*steps, saved(40, 96, extension)]
 
 
 def _enlarged(size: tuple[int, int], rng: np.random.Generator) -> list[Step]:
@@ -138,9 +145,9 @@ def _enlarged(size: tuple[int, int], rng: np.random.Generator) -> list[Step]:
     steps = [_to((max(16, round(size[0] * share)), max(16, round(size[1] * share))))]
     if rng.random() < 0.3:
         steps.append(_noise(1, 10))
-    steps += [_saved(25, 91), _to(size)]
+    steps += [saved(25, 91), _to(size)]
     if rng.random() < 0.5:
-        steps.append(_saved(50, 96))
+        steps.append(saved(50, 96))
     return steps
 
 
@@ -151,7 +158,7 @@ def _whole_chain(size: tuple[int, int], rng: np.random.Generator) -> list[Step]:
         steps.append(_blur)
     steps += [_resized(0.15, 1.5, (0.2, 0.7)), _noise(1, 30)]
     if rng.random() < 0.9:
-        steps.append(_saved(30, 96))
+        steps.append(saved(30, 96))
     # Second round: the same once more, near the final size.
     if rng.random() < 0.5:
         steps.append(_blur)
@@ -162,7 +169,7 @@ def _whole_chain(size: tuple[int, int], rng: np.random.Generator) -> list[Step]:
     if rng.random() < 0.4:
         last.append(_ringing)
     # Either the ringing filter and the codec are last, or the resizing is (section 3.3).
-    codec = _saved(30, 96)
+    codec = saved(30, 96)
     return [*steps, *last, codec] if rng.random() < 0.5 else [*steps, codec, *last]
 
 
@@ -248,16 +255,5 @@ def _noise(low: float, high: float) -> Step:
         light = np.clip(x.mean(2, keepdims=True) if channels == 1 else x, 1, None)
         strength = np.float32(rng.uniform(0.05, 2.5) * high / 30)
         return np.asarray(x + drawn * np.sqrt(light * strength), np.float32)
-
-    return step
-
-
-def _saved(low: int, high: int, extension: str = ".jpg") -> Step:
-    """Through a codec, quality ``low`` to ``high`` - 1; of the JPEGs 3 in 10 keep full colour."""
-
-    def step(x: Array, rng: np.random.Generator) -> Array:
-        quality = int(rng.integers(low, high))
-        full_colour = extension == ".jpg" and rng.random() >= 0.7
-        return coded(x, extension, quality, full_colour=full_colour)
 
     return step
