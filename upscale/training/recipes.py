@@ -75,7 +75,7 @@ class Recipe:
     gradient_weight: float = 0.0
     data: Literal["pictures", "patches"] = "pictures"
     truth: float = 1.0
-    degradation: Literal["bicubic", "second-order", "noise", "jpeg"] = "bicubic"
+    degradation: Literal["bicubic", "blind", "second-order", "noise", "jpeg"] = "bicubic"
     optimiser: Literal["adam", "sgd"] = "adam"
     betas: tuple[float, float] = (0.9, 0.99)
     ema: float = 0.999
