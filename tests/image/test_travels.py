@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 import struct
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 import tifffile
 from PIL import Image as PillowImage
 
+import upscale
 from tests.pictures import XMP, exif_block, photo, sample, stamped
 from tests.tools import travels_table
 from upscale.image import Image, create, decode, encode, exif, jpeg, tags
@@ -124,6 +126,29 @@ def test_geotiff_tells_the_place_of_the_new_pixels(point: bool) -> None:
     for column, row in ((0.0, 0.0), (7.0, 5.0)):
         place = [(column + middle) * 2 - middle, (row + middle) * 2 - middle, 0, 1]
         assert new @ place == pytest.approx(old @ [column, row, 0, 1])
+
+
+def test_what_cover_cuts_off_counts_for_no_size(tmp_path: Path) -> None:
+    source, output = tmp_path / "a.tif", tmp_path / "b.tif"
+    extra: list[Any] = [(33550, 12, 3, (10.0, 10.0, 0.0), True)]
+    tifffile.imwrite(
+        source,
+        photo(),
+        photometric="rgb",
+        metadata=None,
+        extratags=extra,
+        resolution=(100, 100),
+        resolutionunit="NONE",
+    )
+    height, width = photo().shape[:2]
+    up = upscale.load("bicubic", device="cpu")
+    result = up.file(source, output, size=(2 * width, height), fit="cover")
+    with tifffile.TiffFile(output) as file:
+        found = file.pages[0].tags  # type: ignore[union-attr]
+        for name in ("XResolution", "YResolution"):  # all of it is twice as large
+            assert found[name].value[0] / found[name].value[1] == pytest.approx(200, rel=0.03)
+        assert 33550 not in found
+    assert "GeoTIFF left out: the picture was cut" in result.losses
 
 
 def test_ome_and_imagej_tell_the_size_of_the_new_pixels() -> None:

@@ -161,6 +161,13 @@ def ratio(m: Metadata, size: tuple[int, int]) -> tuple[float, float]:
     return size[0] / width, size[1] / height
 
 
+def middle(m: Metadata, width: int, height: int) -> Metadata:
+    """The metadata of a picture's middle: sizes are of what is left, its place on Earth goes."""
+    native = tuple(item for item in m.native if item[0] != "GeoTIFF")
+    lost = ("GeoTIFF left out: the picture was cut",) if len(native) < len(m.native) else ()
+    return replace(m, size=(width, height), native=native, notes=(*m.notes, *lost))
+
+
 def fitted(m: Metadata, size: tuple[int, int], held: AbstractSet[str], name: str) -> Metadata:
     """The metadata that a format holds, with the dimensions of the picture.
 

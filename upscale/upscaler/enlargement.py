@@ -15,6 +15,7 @@ from torch import Tensor
 from upscale import color
 from upscale.device import dtype_name
 from upscale.image import Metadata, Pixels, Reader
+from upscale.image.metadata import middle
 from upscale.inference import Noise, Progress, RunReport, run, run_together, shared
 from upscale.resample import resize_strips
 from upscale.settings import Settings
@@ -77,7 +78,7 @@ class Enlargement:
         # 1. Height and width of the result, and before what is over is cut off on both sides.
         height, width = reader.height, reader.width
         final = settings.final_shape(height, width, upscaler.scale)
-        self._full = settings.full_shape(height, width, upscaler.scale)
+        self._full = full = settings.full_shape(height, width, upscaler.scale)
         # 2. The networks for that.
         self.stages = upscaler.chain(max(self._full[0] / height, self._full[1] / width))
         self._hint = settings.distortion(height, width)
@@ -106,6 +107,9 @@ class Enlargement:
         self.shape = (*final, reader.channels)
         self.dtype: np.dtype[Any] = reader.dtype
         self.metadata: Metadata = self.rest.metadata
+        if full != final:  # --fit cover
+            left = (round(width * final[1] / full[1]), round(height * final[0] / full[0]))
+            self.metadata = middle(self.metadata, *left)
         self.variances: Variances | None = None
         self.ready: Tensor | None = None
         self._colour, self._alpha = Tally(), Tally()
