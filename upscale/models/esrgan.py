@@ -102,7 +102,11 @@ class ESRGAN(Network):
         self.channels = config.in_channels
         self.multiple_of = config.unshuffle
         reach = 15 * config.num_block + 8  # 15 convolutions a block; the head's reach is below 8
-        self.halo = min(reach, 16) * config.unshuffle
+        # Measured on released nets, the largest difference of tiles from the whole: 4 blocks, below
+        # a level at 16 pixels; 6 blocks trained adversarially, 6 levels at 16 and 0.2 at 40. The 23
+        # blocks of the papers keep 16: 40 would cost them a third more time.
+        context = 40 if 4 < config.num_block <= 8 else 16
+        self.halo = min(reach, context) * config.unshuffle
         self.halo_is_exact = self.halo == reach * config.unshuffle
         self.factors = upsample_factors(config.scale * config.unshuffle)
         nf = config.num_feat
