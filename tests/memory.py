@@ -16,13 +16,17 @@ import pytest
 from tests.pictures import sample
 from upscale.image import encode
 
-PROGRAM = """
-import json, re, sys
+PEAK = """
+import re, sys
 from pathlib import Path
-from upscale import image
-from upscale.errors import ImageError
 def peak():
     return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) >> 10
+"""  # MiB of this very program
+
+PROGRAM = f"""{PEAK}
+import json
+from upscale import image
+from upscale.errors import ImageError
 image.decode(Path(sys.argv[1]).read_bytes())  # what is loaded once
 before, found = peak(), []
 for path in sys.argv[2:]:
