@@ -142,8 +142,9 @@ def test_every_architecture(name: str) -> None:
 def test_released_weights(name: str) -> None:
     plain = build(load(name)).eval().requires_grad_(False)
     x = picture(plain, 18, 26)
-    # The larger net's features are larger beside its result, and so is their rounding.
-    bound = 1e-5 if name == "esrgan-medium-real-x4" else CLOSE
+    # Trained adversarially from another's net, it amplifies rounding on this white noise; 2e-6 is
+    # missed (docs/models.md), which keeps this from growing.
+    bound = 4e-6 if name == "esrgan-medium-real-x4" else CLOSE
     assert difference(plain, optimized(plain), x) <= bound
 
 
