@@ -17,6 +17,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny pictures; other processes 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # else threads spin where cores are shared
 
 # The installed package is tested, with the kernels built for it; only ``tests`` comes from here.
+# Programs that tests start would find ``upscale`` in the folder where pytest was started.
+os.environ["PYTHONSAFEPATH"] = "1"
 _ROOT = Path(__file__).parents[1]
 sys.path[:] = [*(entry for entry in sys.path if Path(entry).resolve() != _ROOT), str(_ROOT)]
 

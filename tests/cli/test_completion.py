@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 import subprocess
 import sys
@@ -96,9 +95,7 @@ def test_a_damaged_index_offers_the_rest(tmp_path: Path) -> None:
 def test_bash_itself(tiny_cache: Path, tmp_path: Path) -> None:
     """The script that the documentation names, in the shell that it is for."""
     name = tmp_path / "upscale"
-    name.write_text(
-        f'#!/bin/sh\nPYTHONPATH={shlex.quote(str(ROOT))} exec {sys.executable} -m upscale "$@"\n'
-    )
+    name.write_text(f'#!/bin/sh\nexec {sys.executable} -m upscale "$@"\n')
     name.chmod(0o755)
     script = f"""
         eval "$(_UPSCALE_COMPLETE=source_bash {name})"

@@ -44,7 +44,7 @@ def shell(tiny_cache: Path, tmp_path: Path) -> Shell:
     folder = tmp_path / "bin"
     folder.mkdir()
     name = folder / "upscale"
-    name.write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT}" exec "{sys.executable}" -m upscale "$@"\n')
+    name.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m upscale "$@"\n')
     name.chmod(0o755)
     (tmp_path / "work").mkdir()
     environment = dict(os.environ, UPSCALE_CACHE=str(tiny_cache), OMP_NUM_THREADS="1")

@@ -341,7 +341,7 @@ print("same")
     if sys.platform != "linux":
         pytest.skip("the limit of threads is Linux's")
     found = subprocess.run(
-        [sys.executable, "-P", "-c", f"import sys; sys.path.append({str(ROOT)!r})\n" + script],
+        [sys.executable, "-c", f"import sys; sys.path.append({str(ROOT)!r})\n" + script],
         capture_output=True,
         text=True,
         check=False,
