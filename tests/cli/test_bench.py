@@ -208,8 +208,9 @@ def test_the_networks_of_the_papers_have_their_sizes_and_always_the_same_weights
 def test_other_programs_are_set_beside_ours(tiny: str, tiny_cache: Path) -> None:
     arguments = ("-m", tiny, "--size", "16", "--rounds", "1", "--threads", "1", "--json")
     done = subprocess.run(
-        [sys.executable, Path(__file__).parents[1] / "tools" / "peers.py", *arguments],
-        env={**os.environ, "UPSCALE_CACHE": str(tiny_cache)},
+        [sys.executable, "-m", "tests.tools.peers", *arguments],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "UPSCALE_CACHE": str(tiny_cache), "PYTHONSAFEPATH": ""},
         capture_output=True,
         text=True,
         check=True,
