@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import sys
+import os
+import signal
 
 
 def main() -> None:
     """Run the command line."""
-    try:
-        from upscale.cli import main as run
-    except KeyboardInterrupt:  # Ctrl-C while Python still imports
-        sys.exit(130)
+    for number in (signal.SIGINT, signal.SIGTERM):  # until the command line takes them over
+        signal.signal(number, lambda number, frame: os._exit(128 + number))
+    from upscale.cli import main as run
+
     run()
 
 

@@ -156,6 +156,38 @@ def test_signals_leave_nothing_half_done(
     assert len(again.out.splitlines()) == 60
 
 
+MOMENTS = {  # in the life of the program, outside of its work
+    "imports": "class Here:\n"
+    "  def find_spec(self, name, *more): name == 'upscale.cli' and send()\n"
+    "sys.meta_path.insert(0, Here())",
+    "string": "import upscale.cli as cli; cli._call = lambda argv: exec('send()')",
+    "end": "import ctypes; libc = ctypes.CDLL(None)\n"
+    "libc.__cxa_atexit(libc['raise'], number, None)",
+}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the last moment is found in the C library")
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_no_moment_is_ended_by_the_signal_itself(moment: str, number: int, tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(
+        "import os, signal, sys; from upscale.__main__ import main\n"
+        f"number = {int(number)}\n"
+        "def send(): os.kill(os.getpid(), number); signal.getsignal(number)\n"
+        "__builtins__.send, sys.argv = send, ['upscale', '--version']\n"
+        f"{MOMENTS[moment]}\nmain()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "program"],
+        env=dict(os.environ, PYTHONPATH=str(tmp_path)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == (0 if moment == "end" else 128 + number), done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals of POSIX")
 @pytest.mark.slow
 def test_what_a_killed_run_of_one_picture_left_is_cleared(command: Command, tmp_path: Path) -> None:

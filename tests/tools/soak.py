@@ -108,7 +108,7 @@ class Soak:
         """Wait for a random moment: some start-up, then some pictures, then a fraction more."""
         assert process.stdout is not None
         if self.random.random() < 0.15:
-            time.sleep(self.random.uniform(0, 2.5))
+            time.sleep(self.random.uniform(0.3, 2.5))  # before, Python itself starts
             return
         fresh = self.random.randrange(1, 8)
         while fresh:

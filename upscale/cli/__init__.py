@@ -27,7 +27,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         argv: The arguments after the program's name; ``None`` takes them from ``sys.argv``.
     """
     _hold_closed_streams()
-    sys.exit(status(list(sys.argv[1:] if argv is None else argv)))
+    code = status(list(sys.argv[1:] if argv is None else argv))
+    signals.ignore()  # Python's end takes a while, and nothing is left to interrupt
+    sys.exit(code)
 
 
 def _hold_closed_streams() -> None:

@@ -12,6 +12,14 @@ from typing import Any, Self
 INTERRUPTED, TERMINATED = 130, 143
 
 
+class Interrupted(KeyboardInterrupt):
+    """SIGINT arrived.
+
+    A ``KeyboardInterrupt`` itself, on its way out of a string that is executed (every dataclass is
+    made so), would have Python end by the signal, though it was caught, and whatever the status.
+    """
+
+
 class Terminated(BaseException):
     """SIGTERM arrived; like ``KeyboardInterrupt``, not to be caught by accident."""
 
@@ -20,7 +28,7 @@ class Signals:
     """The one handler of both signals; ``signals`` is the only instance.
 
     The first signal calls what ``stopping`` was given, and the work ends in order; elsewhere it
-    raises ``KeyboardInterrupt`` or :class:`Terminated`. The second ends the process at once.
+    raises :class:`Interrupted` or :class:`Terminated`. The second ends the process at once.
 
     Attributes:
         status: 130 or 143 once a signal has come, else 0.
@@ -68,7 +76,7 @@ class Signals:
             self._end_at_once(status)
         self.status = status
         if self._stop is None:
-            raise Terminated if status == TERMINATED else KeyboardInterrupt
+            raise Terminated if status == TERMINATED else Interrupted
         self._stop()
 
     @staticmethod
