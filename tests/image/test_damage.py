@@ -332,7 +332,7 @@ def test_mutated_files_in_processes_of_their_own() -> None:
         "--jobs",
         "1",
     ]
-    environment = dict(os.environ, OMP_NUM_THREADS="1")
+    environment = dict(os.environ, OMP_NUM_THREADS="1", PYTHONSAFEPATH="")
     root = Path(__file__).parents[2]
     done = subprocess.run(
         command, capture_output=True, text=True, cwd=root, env=environment, check=False
