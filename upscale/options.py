@@ -50,7 +50,7 @@ class Option:
     @property
     def metavar(self) -> str:
         """``EXT`` of ``-f, --format EXT``; empty for a flag."""
-        return self.usage.split()[-1] if not self.usage.split()[-1].startswith("-") else ""
+        return " ".join(word for word in self.usage.split() if not word.startswith("-"))
 
 
 def option(default: Any, usage: str = "", help: str = "", **more: Any) -> Any:  # noqa: A002

@@ -16,17 +16,8 @@ from upscale.models import OTHERS, Config, Network, network_class
 
 NATIVE = "native"
 MAX_SIZE = 1 << 14  # no channel count, depth or kernel of a real network comes near
-_OWN = [
-    "recipe",
-    "data",
-    "degradation",
-    "source",
-    "source_sha256",
-    "layout",
-    "blend",
-    "training",
-    "rules",
-]
+# Fields of a header that ModelSpec names; the others are this program's.
+_MODELSPEC = ("title", "description", "author", "date", "license", "usage_hint", "merged_from")
 
 
 @dataclass(frozen=True)
@@ -97,7 +88,7 @@ class CheckpointInfo:
 
 
 def _header_key(name: str) -> str:
-    return f"upscale.{name}" if name in _OWN else f"modelspec.{name}"
+    return f"modelspec.{name}" if name in _MODELSPEC else f"upscale.{name}"
 
 
 @dataclass(frozen=True)

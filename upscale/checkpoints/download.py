@@ -237,17 +237,9 @@ def _install(published: WeightsFile, file: Path, folder: Path) -> WeightsFile:
         scale=network.scale,
         parameters=network.parameters,
         source_sha256=digest(file),
-        path=target,
-        origin="cached",
-        author="",
-        task="",
-        sha256_prefix="",
-        member="",
-        channels=3,
-        note="",
     )
     update_index(folder, entry)
-    return entry
+    return read_index(folder, "cached")[entry.name]
 
 
 def _member(archive: Path, ending: str) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
 
 from upscale.errors import CheckpointError, HashError, reason
@@ -18,9 +19,11 @@ CONTENT_HASH = "modelspec.hash_sha256"  # of what follows the header, 0x before 
 
 
 @contextlib.contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def _opened(path: Path) -> Iterator[BufferedReader]:
+    """The file, open for reading; :class:`CheckpointError` in place of :class:`OSError`."""
     try:
-        yield
+        with path.open("rb") as file:
+            yield file
     except FileNotFoundError as error:
         raise CheckpointError(f"no checkpoint file {path}; check the path") from error
     except IsADirectoryError as error:
@@ -32,21 +35,15 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 def read_bytes(path: Path, size: int = -1) -> bytes:
-    """The file, or its first bytes; :class:`CheckpointError` in place of :class:`OSError`."""
-    with _reading(path):
-        if path.is_dir():
-            raise IsADirectoryError(path)
-        with path.open("rb") as file:
-            return file.read(size)
+    """The file, or its first bytes; ``CheckpointError`` where it cannot be read."""
+    with _opened(path) as file:
+        return file.read(size)
 
 
 def digest(path: Path) -> str:
     """SHA-256 of a file, 64 lower-case hex digits; ``CheckpointError`` where it cannot be read."""
-    with _reading(path):
-        if path.is_dir():
-            raise IsADirectoryError(path)
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+    with _opened(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_sha256(path: Path, found: str, recorded: str, remedy: str) -> None:
@@ -116,12 +113,11 @@ def safetensors_errors(path: Path, first: bytes) -> Iterator[None]:
             raise CheckpointError(
                 f"{path}: {what} safetensors file; fetch or save it again"
             ) from error
-        reason = (
-            str(error).partition("\n")[0].rpartition("deserializing")[2].removeprefix(" header")
-        )
+        detail = str(error).partition("\n")[0].rpartition("deserializing")[2]
+        detail = detail.removeprefix(" header").lstrip(": ")[:120]
         raise CheckpointError(
-            f"{path}: truncated or damaged, or no safetensors file ({reason.lstrip(': ')[:120]}); "
-            f"fetch or save it again"
+            f"{path}: truncated or damaged, or no safetensors file ({detail}); fetch or save it "
+            f"again"
         ) from error
 
 

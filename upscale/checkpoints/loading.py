@@ -41,18 +41,6 @@ from upscale.files import write_bytes
 from upscale.models import MODELS, OTHERS, Config, Network, config_from_dict, network_class
 
 SPEC = "1.0.1"
-DTYPES = {
-    torch.float32: "F32",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.float64: "F64",
-    torch.int64: "I64",
-    torch.int32: "I32",
-    torch.int16: "I16",
-    torch.int8: "I8",
-    torch.uint8: "U8",
-    torch.bool: "BOOL",
-}
 
 
 def load_safetensors(entry: WeightsFile, hints: Hints | None = None) -> Checkpoint:
@@ -238,32 +226,23 @@ def write_tensors(
 ) -> Saved:
     """Write a safetensors file, with the hash of its tensors in the header.
 
-    The library writes the header in another order every time. Here keys are sorted and the data
-    begin at a multiple of 8: the same checkpoint gives the same bytes, hence the same SHA-256.
+    The library writes what the header says in another order every time. Here it is sorted: the same
+    checkpoint gives the same bytes, hence the same SHA-256.
 
     Raises:
         OutputError: It exists and ``overwrite`` is false, or cannot be written.
     """
-    # each tensor's bytes, and its place in the header's table; large items first keep alignment
-    blobs: list[bytes] = []
-    table: dict[str, object] = {}
-    at = 0
-    for name in sorted(tensors, key=lambda n: (-tensors[n].element_size(), n)):
-        tensor = tensors[name].detach().cpu().contiguous()
-        blobs.append(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
-        end = at + len(blobs[-1])
-        table[name] = {
-            "dtype": DTYPES[tensor.dtype],
-            "shape": list(tensor.shape),
-            "data_offsets": [at, end],
-        }
-        at = end
-    # the header: what is said, sorted, with the hash of the bytes that follow it
-    content = hashlib.sha256(b"".join(blobs)).hexdigest()
-    notes = {**metadata, "format": "pt", CONTENT_HASH: f"0x{content}"}
-    table = {"__metadata__": dict(sorted(notes.items())), **table}
-    text = json.dumps(table, ensure_ascii=False, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    data = b"".join([len(text).to_bytes(8, "little"), text, *blobs])
+    plain = {
+        key: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for key, tensor in tensors.items()  # copies: the library refuses tensors that overlap
+    }
+    written = safetensors.torch.save(plain)
+    start = 8 + int.from_bytes(written[:8], "little")
+    table, content = json.loads(written[8:start]), written[start:]
+    notes = {**metadata, "format": "pt", CONTENT_HASH: f"0x{hashlib.sha256(content).hexdigest()}"}
+    header = {"__metadata__": dict(sorted(notes.items())), **table}
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # the data begin at a multiple of 8
+    data = b"".join([len(text).to_bytes(8, "little"), text, content])
     write_bytes(path, [data], overwrite=overwrite)
     return Saved(path, hashlib.sha256(data).hexdigest(), len(data))

@@ -7,12 +7,11 @@ offers nothing; the command itself says what is wrong with it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from upscale.errors import CheckpointError
 
 Found = list[tuple[str, str]]  # what is offered, and a line of help that some shells show
-Complete = Callable[[str], Found]
 
 WORD = re.compile(r"[a-z][a-z0-9]*")
 
@@ -47,10 +46,10 @@ def recipes(incomplete: str) -> Found:
     return _beginning_with(incomplete, [(name, table["title"]) for name, table in tables.items()])
 
 
-def words_of(metavar: str | None) -> Complete | None:
-    """The words among what an option takes, of ``auto|off|N`` the first two, if there are any."""
-    words = [(word, "") for word in (metavar or "").split("|") if WORD.fullmatch(word)]
-    return (lambda incomplete: _beginning_with(incomplete, words)) if words else None
+def words_of(metavar: str, incomplete: str) -> Found:
+    """The words among what an option takes, of ``auto|off|N`` the first two."""
+    words = [(word, "") for word in metavar.strip("[]").split("|") if WORD.fullmatch(word)]
+    return _beginning_with(incomplete, words)
 
 
 def _present() -> Found:

@@ -91,9 +91,8 @@ def _devices() -> Iterator[Check]:
     yield _kernels()
     if not torch.cuda.is_available():
         trouble = unused_gpu()
-        state: State = "failed" if trouble else "missing"
-        reason = trouble or "no GPU that this PyTorch can use"
-        yield "cuda", state, reason
+        nothing = "no GPU that this PyTorch can use"
+        yield "cuda", "failed" if trouble else "missing", trouble or nothing
     for index in range(torch.cuda.device_count()):
         yield _cuda(index)
     if torch.backends.mps.is_available():
@@ -122,8 +121,8 @@ def _cuda(index: int) -> Check:
     except RuntimeError as error:
         return name, "failed", " ".join(str(error).split())
     free = free_memory(torch.device(name)) / 2**30
-    state: State = "ok" if total == 64.0**3 else "failed"
-    return name, state, f"{torch.cuda.get_device_name(index)}, {free:.1f} GiB free"
+    detail = f"{torch.cuda.get_device_name(index)}, {free:.1f} GiB free"
+    return name, "ok" if total == 64.0**3 else "failed", detail
 
 
 def _memory() -> Iterator[Check]:
@@ -178,7 +177,7 @@ def _codecs() -> Iterator[Check]:
         except UpscaleError as error:
             yield label, "failed", str(error)
         else:
-            same = back.pixels.shape == pixels.shape
-            state: State = "ok" if same else "failed"
-            detail = f"read and write: {names}" if same else "comes back changed"
-            yield label, state, detail
+            if back.pixels.shape == pixels.shape:
+                yield label, "ok", f"read and write: {names}"
+            else:
+                yield label, "failed", "comes back changed"

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,10 +18,7 @@ from upscale.options import option
 
 if TYPE_CHECKING:
     from upscale.evaluate import Likeness, Score
-    from upscale.settings import Settings
     from upscale.training.variational import Bound
-
-Scored = TypeVar("Scored", "Score", "Likeness")
 
 
 @dataclass(frozen=True)
@@ -94,15 +91,12 @@ def evaluate(
     ] = False,
 ) -> int:
     """Score models on folders of pictures: PSNR and SSIM on Y, beside bicubic."""
-    scores: Iterator[Score] | Iterator[Likeness]
-    if wanted.against is None:
-        scores, columns = _scores(hr_dir, wanted, computing), _columns(wanted)
-    else:
-        scores, columns = _likenesses(hr_dir, wanted.against, wanted, computing), LIKENESS
+    scores = _scores(hr_dir, wanted, computing)
     if wanted.json:
         for score in scores:  # each line leaves as soon as it is known
             print(json.dumps(score.as_dict() | _paper_keys(score, wanted.paper)), flush=True)
     else:
+        columns = _columns(wanted) if wanted.against is None else LIKENESS
         show_table(columns, [s for s in scores if verbose or s.picture is None])
     if wanted.against is not None:
         from upscale import perceptual
@@ -114,20 +108,8 @@ def evaluate(
     return 0
 
 
-def _likenesses(
-    folders: list[Path], theirs: Path, wanted: Evaluation, computing: o.Computing
-) -> Iterator[Likeness]:
-    """``--against``: how near the results come to another program's."""
-    from upscale import evaluate as e
-
-    _check_against(theirs, wanted)
-    sets, choice = e.find_sets(folders), _choice(wanted, computing)
-    candidates = (e.load_candidate(settings, computing.device) for settings in choice)
-    count = (len(choice) + 1) * sum(len(s.pictures) for s in sets)
-    return _counted(Console(computing.quiet), e.against(sets, candidates, theirs), count)
-
-
 def _check_against(theirs: Path, wanted: Evaluation) -> None:
+    """Refuse what is no folder, and options that go with the truth."""
     if not theirs.is_dir():
         raise UsageError(f"--against {str(theirs)!r} is no folder: give another program's results")
     for option_name, given in {
@@ -143,41 +125,42 @@ def _check_against(theirs: Path, wanted: Evaluation) -> None:
             )
 
 
-def _scores(folders: list[Path], wanted: Evaluation, computing: o.Computing) -> Iterator[Score]:
+def _scores(
+    folders: list[Path], wanted: Evaluation, computing: o.Computing
+) -> Iterator[Score | Likeness]:
     """Load, run and score, with a bar on a terminal; what is refused is refused at once."""
     from upscale import evaluate as e
     from upscale.degradations import parse_degradations
 
+    if wanted.against is not None:
+        _check_against(wanted.against, wanted)
     damage = parse_degradations(wanted.degrade or ["clean"])
     sets, lr_dir = e.find_sets(folders), wanted.lr_dir
     if lr_dir is not None and not lr_dir.is_dir():
         raise UsageError(f"--lr-dir {str(lr_dir)!r} is no folder: give the low-resolution pictures")
-    choice = _choice(wanted, computing)
-    bits = _bound(wanted, computing)
-    candidates = (e.load_candidate(settings, computing.device) for settings in choice)
-    count = len(choice) * len(damage) * sum(len(s.pictures) for s in sets)
-    scores = e.evaluate(
-        sets,
-        candidates,
-        protocol=wanted.protocol,
-        lr_dir=lr_dir,
-        degradations=damage,
-        bound=bits,
-    )
-    return _counted(Console(computing.quiet), scores, count)
-
-
-def _choice(wanted: Evaluation, computing: o.Computing) -> list[Settings]:
-    """Every combination of model, scale, alpha and denoise that is asked for."""
-    from upscale import evaluate as e
-
-    return e.combinations(
+    choice = e.combinations(
         wanted.model or ["esrgan"],
         e.parse_scales(wanted.scale) if wanted.scale else [None],
         e.parse_alphas(wanted.alpha) if wanted.alpha else [],
         e.parse_denoises(wanted.denoise) if wanted.denoise else [],
         computing.settings,
     )
+    bound = _bound(wanted, computing)
+    candidates = (e.load_candidate(settings, computing.device) for settings in choice)
+    scores: Iterator[Score] | Iterator[Likeness]
+    if wanted.against is not None:
+        scores, runs = e.against(sets, candidates, wanted.against), len(choice) + 1
+    else:
+        scores = e.evaluate(
+            sets,
+            candidates,
+            protocol=wanted.protocol,
+            lr_dir=lr_dir,
+            degradations=damage,
+            bound=bound,
+        )
+        runs = len(choice) * len(damage)
+    return _counted(Console(computing.quiet), scores, runs * sum(len(s.pictures) for s in sets))
 
 
 def _bound(wanted: Evaluation, computing: o.Computing) -> Bound | None:
@@ -192,7 +175,9 @@ def _bound(wanted: Evaluation, computing: o.Computing) -> Bound | None:
     return Bound(wanted.bound, computing.samples, computing.seed)
 
 
-def _counted(console: Console, scores: Iterator[Scored], count: int) -> Iterator[Scored]:
+def _counted(
+    console: Console, scores: Iterator[Score] | Iterator[Likeness], count: int
+) -> Iterator[Score | Likeness]:
     """The scores as they come, with a bar on a terminal."""
     from upscale.cli.progress import counting
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from upscale.cli.console import Console, printable
+from upscale.cli.console import Console
 from upscale.options import (
     between,
     check_options,
@@ -26,6 +26,9 @@ from upscale.options import (
     running_option,
 )
 from upscale.settings import Settings
+
+# Options whose values have names, and what of upscale.cli.completion knows them.
+COMPLETED = {"model": "models", "start_from": "weights", "teacher": "weights"}
 
 
 def spread(command: Callable[..., int]) -> Callable[..., int]:
@@ -78,14 +81,15 @@ def _parameter(options: Any, name: str) -> Parameter:
 
 def _offered(name: str, metavar: str) -> Callable[[str], Any] | None:
     """What a shell offers for the value of an option, where that is more than names of files."""
-    if name != "model" and metavar == metavar.upper():
+    if name not in COMPLETED and metavar == metavar.upper():
         return None
 
     def complete(incomplete: str) -> Any:
         from upscale.cli import completion  # where a shell asks
 
-        words = completion.models if name == "model" else completion.words_of(metavar.strip("[]"))
-        return words(incomplete) if words is not None else []
+        if name in COMPLETED:
+            return getattr(completion, COMPLETED[name])(incomplete)
+        return completion.words_of(metavar, incomplete)
 
     return complete
 
@@ -170,29 +174,6 @@ class Computing:
         return Settings(**{name: value for name, value in vars(self).items() if name in names})
 
 
-def _show_version(value: bool) -> None:
-    """Print the version and leave, when asked for."""
-    if value:
-        from upscale import __version__
-
-        print(f"upscale {printable(__version__)}")
-        raise typer.Exit
-
-
-VersionOption = Annotated[
-    bool,
-    typer.Option(
-        "--version", help="Show the version and exit.", callback=_show_version, is_eager=True
-    ),
-]
-Inputs = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="INPUT...",
-        help="Files, folders, globs, URLs of any fsspec file system, or - (one picture on stdin).",
-        show_default=False,
-    ),
-]
 MODELS: Any = option(  # of commands that take several
     None,
     "-m, --model NAME",

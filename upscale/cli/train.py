@@ -55,6 +55,19 @@ class Training:
     device: str = option("auto", "--device NAME", "auto, cpu, cuda, cuda:N or mps.")
     list_recipes: bool = option(False, "--list", "List the recipes and end.")
     quiet: bool = option(False, "-q, --quiet", "Say nothing but errors.")
+    pairs: tuple[Path, Path] | None = option(
+        None,
+        "--pairs LR_DIR HR_DIR",
+        "Damaged pictures and the same ones as they should be, in place of --data.",
+    )
+    start_from: str | None = option(
+        None, "--start-from NAME", "Weights name or file to start from, instead of the recipe's."
+    )
+    teacher: str | None = option(
+        None,
+        "--teacher NAME",
+        "For `train patches`: weights name or file of the network that answers.",
+    )
 
 
 app = typer.Typer(add_completion=False)
@@ -72,27 +85,6 @@ def train(
     ] = None,
     *,
     wanted: Training,
-    pairs: Annotated[
-        tuple[Path, Path] | None,
-        typer.Option(
-            metavar="LR_DIR HR_DIR",
-            help="Damaged pictures and the same ones as they should be, in place of --data.",
-        ),
-    ] = None,
-    start_from: Annotated[
-        str | None,
-        typer.Option(
-            help="Weights name or file to start from, instead of the recipe's.",
-            autocompletion=completion.weights,
-        ),
-    ] = None,
-    teacher: Annotated[
-        str | None,
-        typer.Option(
-            help="For `train patches`: weights name or file of the network that answers.",
-            autocompletion=completion.weights,
-        ),
-    ] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads.", min=1)] = None,
 ) -> int:
     """Train a network by a recipe; Ctrl-C or SIGTERM leaves a checkpoint for --resume.
@@ -102,46 +94,40 @@ def train(
     if wanted.list_recipes:
         return _list()
     if recipe == PATCHES:
-        return _patches(wanted, teacher, threads)
-    if teacher is not None:
+        return _patches(wanted, threads)
+    if wanted.teacher is not None:
         raise UsageError(f"--teacher goes with: upscale train {PATCHES} --data DIR --teacher FILE")
-    if recipe is None or (wanted.data is None) == (pairs is None):
+    if recipe is None or (wanted.data is None) == (wanted.pairs is None):
         raise UsageError(
             "name a recipe and its pictures: upscale train RECIPE --data DIR, or --pairs LR_DIR "
             "HR_DIR (--list shows the recipes)"
         )
-    return _run(recipe, pairs, start_from, threads, wanted)
+    return _run(recipe, threads, wanted)
 
 
-def _run(
-    recipe: str,
-    pairs: tuple[Path, Path] | None,
-    start_from: str | None,
-    threads: int | None,
-    wanted: Training,
-) -> int:
+def _run(recipe: str, threads: int | None, wanted: Training) -> int:
     from upscale.training.release import prepare, run_recipe
     from upscale.training.trainer import RunSettings
 
     run = RunSettings(
         data=wanted.data,
         out=wanted.out or Path("runs") / Path(recipe).stem,
-        pairs=pairs,
+        pairs=wanted.pairs,
         device=_device(wanted.device, threads),
         resume=wanted.resume,
         minutes=wanted.minutes,
         watch=wanted.watch,
         perceptual_weights=wanted.perceptual_weights,
     )
-    plan, run = prepare(recipe, run, steps=wanted.steps, start_from=start_from)
+    plan, run = prepare(recipe, run, steps=wanted.steps, start_from=wanted.start_from)
     note, console = wanted.data_note, Console(wanted.quiet)
     with _bar(console, plan.name, plan.steps) as report:
         done = run_recipe(plan, run, folder=wanted.release, data_note=note, report=report)
     return _finish(console, run.out, plan.name, done)
 
 
-def _patches(wanted: Training, teacher: str | None, threads: int | None) -> int:
-    data, out = wanted.data, wanted.out
+def _patches(wanted: Training, threads: int | None) -> int:
+    data, teacher, out = wanted.data, wanted.teacher, wanted.out
     if data is None or teacher is None or out is None:
         raise UsageError(
             f"patches need pictures, a network and a folder: upscale train {PATCHES} --data DIR "
@@ -198,10 +184,9 @@ def _finish(console: Console, out: Path, name: str, done: Any) -> int:
     score = "" if done.psnr is None else f", {done.psnr:.2f} dB on the watched pictures"
     if done.saved is not None:
         console.note(f"{done.saved.path}: {done.outcome.step} steps{score}")
-    elif not done.outcome.finished:
-        console.note(f"{name}: {done.reason}; go on with --resume")
     else:
-        console.note(f"{name}: {done.reason}")
+        more = "" if done.outcome.finished else "; go on with --resume"
+        console.note(f"{name}: {done.reason}{more}")
     return 0
 
 
