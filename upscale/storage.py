@@ -73,6 +73,11 @@ def scheme(url: str) -> str:
     return re.split(r"://|::", url, maxsplit=1)[0].lower()
 
 
+def is_read_only(location: str) -> bool:
+    """Whether a location is a URL of what can be read alone."""
+    return is_url(location) and scheme(location) in READ_ONLY_SCHEMES
+
+
 @lru_cache(maxsize=256)
 def _file_system(base: str) -> Any:
     import fsspec

@@ -9,8 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from upscale.batch import naming
-from upscale.batch.naming import labels_of
 from upscale.errors import UsageError
+
+
+def labels_of(model: str, scale: str, alpha: str = "", denoise: str = "") -> dict[str, str]:
+    return {"model": model, "scale": scale, "alpha": alpha, "denoise": denoise}
+
 
 LABELS = labels_of("esrgan", "4", "0.8")
 HOSTILE = [

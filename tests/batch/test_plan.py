@@ -37,12 +37,11 @@ def plan_of(
     *,
     digest: str = "",
     format: str | None = None,  # noqa: A002 - the name of the option
-    case_sensitive: bool | None = None,
     **outputs: Any,
 ) -> Plan:
-    labels = naming.labels_of("esrgan", "4")
+    labels = {"model": "esrgan", "scale": "4", "alpha": "", "denoise": ""}
     places, settings = Outputs(output, **outputs), Settings(format=format)
-    return make_plan(sources, places, settings, labels, digest, case_sensitive=case_sensitive)
+    return make_plan(sources, places, settings, labels, lambda page: digest)
 
 
 def list_file(folder: Path, data: bytes, *, null: bool = False) -> Selection:
@@ -220,12 +219,14 @@ def test_two_inputs_one_output(tmp_path: Path) -> None:
         plan_of(find(tmp_path / "y"), str(tmp_path / "o"), format="png")
 
 
-def test_names_that_differ_in_case(tmp_path: Path) -> None:
+def test_names_that_differ_in_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touch(tmp_path, "x/a.png", "y/A.png")
     inputs = find(tmp_path / "x" / "a.png", tmp_path / "y" / "A.png")
+    monkeypatch.setattr("upscale.batch.plan._tells_case", lambda output: False)
     with pytest.raises(UsageError, match="ignores case"):
-        plan_of(inputs, str(tmp_path / "o"), case_sensitive=False)
-    plan_of(inputs, str(tmp_path / "o"), case_sensitive=True)
+        plan_of(inputs, str(tmp_path / "o"))
+    monkeypatch.setattr("upscale.batch.plan._tells_case", lambda output: True)
+    plan_of(inputs, str(tmp_path / "o"))
 
 
 def test_an_output_that_is_another_input(tmp_path: Path) -> None:
@@ -356,5 +357,5 @@ def test_digest_tells_settings_apart() -> None:
 
 
 def test_labels() -> None:
-    assert naming.suffix(naming.labels_of("esrgan", "4")) == "_esrgan_x4"
-    assert naming.suffix(naming.labels_of("a/b", "max99")) == "_a_b_max99"
+    assert naming.suffix({"model": "esrgan", "scale": "4"}) == "_esrgan_x4"
+    assert naming.suffix({"model": "a/b", "scale": "max99"}) == "_a_b_max99"

@@ -345,7 +345,7 @@ def test_seconds_are_work_without_waiting(tiny: str, picture: Path) -> None:
 
     task = Task(Input(str(picture), picture.name), str(picture.with_name("o.png")), "png")
     started = time.perf_counter()
-    worker = Worker(Plan(settings=settings, digest="digest"), up, queue)
+    worker = Worker(Plan(settings=settings), up, queue)
     result = worker.do(task, lambda done, total: None)
     elapsed = time.perf_counter() - started
     assert result is not None

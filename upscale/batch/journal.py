@@ -10,6 +10,9 @@ In an object store, which cannot append, it is one small object per picture,
 replaced) and again after it.
 
 Beside it lie the claims, so that two processes on one folder never do the same picture twice.
+
+Where there is no journal (a single picture, an output that went elsewhere), the provenance in an
+output, which names its input and its settings, tells that it is done, or no input.
 """
 
 from __future__ import annotations
@@ -19,17 +22,22 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from io import FileIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from upscale import storage
-from upscale.batch.inputs import HIDDEN
+from upscale.batch.inputs import HIDDEN, Input
 from upscale.errors import ImageError
 from upscale.storage import Stat
 
+if TYPE_CHECKING:
+    from upscale.batch.task import Task
+
 NAME = "journal.ndjson"
+MARK = b"urn:upscale:provenance"  # in every file that has one
+ENDS = 1 << 18  # bytes at either end of a file that are searched for the mark
 
 
 @dataclass(frozen=True)
@@ -37,15 +45,9 @@ class JournalLine:
     """One line: what an output was made from, and what it is.
 
     Attributes:
-        output: Location of the output relative to the journal's folder, with forward slashes.
-        input: Location of the input.
-        input_size: Bytes of the input.
-        input_stamp: Time or tag of the input.
-        input_sha256: SHA-256 of the input.
+        output: Its location relative to the journal's folder, with forward slashes.
         settings: Digest of settings and weights (``Settings.digest``).
-        output_size: Bytes of the output.
-        output_stamp: Time or tag of the output; empty when it is not known yet.
-        output_sha256: SHA-256 of the output.
+        output_stamp: Time or tag; empty when it is not known yet.
     """
 
     output: str
@@ -80,7 +82,7 @@ def _is(location: str, now: Stat, then: Stat, sha256: str) -> bool:
 
 
 class Journal:
-    """The lines of an output folder, by output; this one is not kept anywhere."""
+    """The lines of an output folder, by output."""
 
     def __init__(self) -> None:
         self._lines: dict[str, JournalLine] = {}
@@ -243,3 +245,58 @@ class UrlJournal(Journal):
             self._file_system.makedirs(self._path, exist_ok=True)
         self._file_system.pipe_file(f"{self._path}/{name}.json", _bytes(line))
         super().add(line)
+
+
+def is_made(task: Task) -> bool:
+    """Whether an output says that it was made from this very input, with these settings.
+
+    What another program has changed since in its pixels alone is not told apart.
+    """
+    record = _record(task.output)
+    if record is None or record.get("settings") != task.digest:
+        return False
+    if task.seed is not None and record.get("seed") != task.seed:
+        return False
+    if not all(os.path.exists(path) for path, _ in task.maps):
+        return False
+    return record.get("input") == _sha256(task.source)
+
+
+def outputs_among(sources: Sequence[Input]) -> set[str]:
+    """The locations of those pictures that are outputs of other ones among them."""
+    files = (s.location for s in sources if s.stat is not None and s.data is None)
+    records = {location: record for location in files if (record := _record(location))}
+    made_from = {location: str(r["input"]) for location, r in records.items() if r.get("input")}
+    known = {_sha256(source) for source in sources} if made_from else set()
+    return {location for location, sha256 in made_from.items() if sha256 in known}
+
+
+def _sha256(source: Input) -> str:
+    """The SHA-256 of an input; empty where it cannot be read, or only once."""
+    if isinstance(source.data, bytes):
+        return storage.sha256(source.data)
+    is_stream = source.data is not None or source.stat is None
+    if is_stream or not (storage.is_url(source.location) or os.path.isfile(source.location)):
+        return ""
+    try:
+        return storage.content(source.location).sha256
+    except (OSError, ImageError):
+        return ""
+
+
+def _record(location: str) -> dict[str, Any] | None:
+    """The provenance in a file of this machine; ``None`` where there is none."""
+    from upscale.image import probe, provenance
+
+    if storage.is_url(location) or not os.path.isfile(location):
+        return None
+    try:
+        # Most files have none, and their headers are not worth reading.
+        with open(location, "rb") as file:
+            head = file.read(ENDS)
+            file.seek(max(0, os.fstat(file.fileno()).st_size - ENDS))
+            if MARK not in head and MARK not in file.read(ENDS):
+                return None
+        return provenance(probe(location).metadata)
+    except (OSError, ImageError):
+        return None

@@ -13,33 +13,13 @@ from typing import Literal
 from upscale import storage
 from upscale.errors import UsageError
 
-FIELDS = (
-    "stem",
-    "parent",
-    "input_ext",
-    "model",
-    "scale",
-    "alpha",
-    "denoise",
-    "sample",
-    "page",
-    "ext",
+FIELDS = (  # of templates
+    *("stem", "parent", "input_ext", "model", "scale"),
+    *("alpha", "denoise", "sample", "page", "ext"),
 )
 SAMPLE = "\x00"  # in a name that is not settled yet: the number of the draw
 BETWEEN = "-_ .+~"  # what stands between the fields of a name
 MAX_NAME_BYTES = 255
-
-
-def labels_of(model: str, scale: str, alpha: str = "", denoise: str = "") -> dict[str, str]:
-    """What a template may name besides the input.
-
-    Args:
-        model: Name of the model; of a checkpoint file its stem.
-        scale: Final scale (``4``, ``2.5``), or the size asked for (``1920x1080``).
-        alpha: Interpolation, or empty.
-        denoise: Share of the nets for real pictures, or empty.
-    """
-    return {"model": model, "scale": scale, "alpha": alpha, "denoise": denoise}
 
 
 def suffix(labels: Mapping[str, str]) -> str:
@@ -127,6 +107,15 @@ def check_template(template: str) -> None:
             raise UsageError(f"output {template!r}: {{{field}}} is not one of {known}")
 
 
+def has_page(output: str | None) -> bool:
+    """Whether an output is a template that names the page."""
+    if output is None or "{page}" not in output or kind_of(output, many=True) != "template":
+        return False
+    check_template(output)
+    # The braces may be doubled.
+    return any(field == "page" for _, field, _, _ in Formatter().parse(output))
+
+
 def fill(template: str, location: str, ext: str, labels: Mapping[str, str]) -> str:
     """Return a template filled for one input; what is filled in is one component each.
 
@@ -136,14 +125,8 @@ def fill(template: str, location: str, ext: str, labels: Mapping[str, str]) -> s
     if not storage.is_url(location) and not os.path.isabs(location):
         location = os.path.abspath(location)
     parent, stem, input_ext = split_name(location)
-    values = {
-        "stem": stem,
-        "parent": parent,
-        "ext": ext,
-        "input_ext": input_ext,
-        "page": "1",
-        **labels,
-    }
+    values = {"stem": stem, "parent": parent, "ext": ext, "input_ext": input_ext, "page": "1"}
+    values |= labels
     filled, is_first = "", False  # is_first: an empty field stood at the start of a component
     for literal, field, _, _ in Formatter().parse(template):
         if is_first:

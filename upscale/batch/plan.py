@@ -38,23 +38,13 @@ class Plan:
         tasks: The pictures.
         settings: What the outputs depend on.
         outputs: Where they go and what may happen to what is there.
-        digest: Of settings and weights, for the journal.
         own: Pictures that were named but are outputs of an earlier run, and are left out.
     """
 
     tasks: tuple[Task, ...] = ()
     settings: Settings = field(default_factory=Settings)
     outputs: Outputs = field(default_factory=Outputs)
-    digest: str = ""
     own: int = 0
-
-    def record(self, task: Task, sha256: str) -> dict[str, str]:
-        """What is written into the output of an input so that it is known again."""
-        return {"input": sha256, "settings": self.digest_of(task)} if sha256 else {}
-
-    def digest_of(self, task: Task) -> str:
-        """Of settings and weights, for a task."""
-        return task.digest or self.digest
 
     @property
     def todo(self) -> list[Task]:
@@ -124,19 +114,18 @@ def plan_for(
         upscaler.check_draws(option)
     weights = tuple(f"{name}:{sha256}" for name, sha256 in upscaler.weights.items())
     denoise = next((s.denoise for s in upscaler.chain() if s.denoise is not None), None)
-    labels = naming.labels_of(
-        model_label(settings.model),
-        settings.size_label if settings.has_size else f"{upscaler.scale:g}",
-        "" if native.alpha is None else f"{native.alpha:g}",
-        "" if denoise is None else f"{denoise:g}",
-    )
-    digest = settings.digest(weights, alpha=native.alpha, scale=upscaler.scale)
+    labels = {
+        "model": model_label(settings.model),
+        "scale": settings.size_label if settings.has_size else f"{upscaler.scale:g}",
+        "alpha": "" if native.alpha is None else f"{native.alpha:g}",
+        "denoise": "" if denoise is None else f"{denoise:g}",
+    }
 
-    def page_digest(page: int) -> str:
-        one = replace(settings, page=(page, page))
-        return one.digest(weights, alpha=native.alpha, scale=upscaler.scale)
+    def digest(page: int) -> str:
+        taken = replace(settings, page=(page, page)) if page else settings
+        return taken.digest(weights, alpha=native.alpha, scale=upscaler.scale)
 
-    return make_plan(sources, outputs, settings, labels, digest, page_digest=page_digest)
+    return make_plan(sources, outputs, settings, labels, digest)
 
 
 def make_plan(
@@ -144,10 +133,7 @@ def make_plan(
     outputs: Outputs,
     settings: Settings,
     labels: Mapping[str, str],
-    digest: str,
-    *,
-    case_sensitive: bool | None = None,
-    page_digest: Callable[[int], str] = lambda page: "",
+    digest: Callable[[int], str],
 ) -> Plan:
     """Name the output of every source and decide what happens to it.
 
@@ -156,9 +142,7 @@ def make_plan(
         outputs: Where outputs go.
         settings: As the model was loaded with.
         labels: What templates may name.
-        digest: Of settings and weights.
-        case_sensitive: Whether the outputs' file system tells ``A`` from ``a``; ``None``: find out.
-        page_digest: The digest where one page alone is taken.
+        digest: Of settings and weights, where one page alone is taken; 0: where none is.
 
     Raises:
         UsageError: Two sources have one output, an output is a source, an output exists, or its
@@ -166,31 +150,29 @@ def make_plan(
     """
     if not sources:
         raise UsageError("no picture found: name files, folders, globs, URLs, or -")
-    plan = Plan((), settings, outputs, digest)
-    named = name_tasks(sources, outputs, settings, labels)
-    if any(task.page for task in named):  # as of --page N, whichever pages are taken beside it
-        named = [replace(task, digest=page_digest(task.page)) for task in named]
+    tasks = name_tasks(sources, outputs, settings, labels)
+    digests = {page: digest(page) for page in {task.page for task in tasks}}
+    tasks = [replace(task, digest=digests[task.page]) for task in tasks]
     journals: dict[str, Journal] = {}
-    if roots := {task.root for task in named if task.root is not None}:
+    if roots := {task.root for task in tasks if task.root is not None}:
         from upscale.batch.journal import open_journal
 
         journals = {root: open_journal(root) for root in roots}
     try:
         # 1. What an earlier run made is no input.
-        tasks, own = _without_own_outputs(named, journals)
+        tasks, own = _without_own_outputs(tasks, journals)
         # 2. Outputs that cannot be.
-        _refuse_collisions(tasks, case_sensitive)
+        _refuse_collisions(tasks)
         _refuse_folders(tasks)
         # 3. What is there already.
-        tasks = _decide_all(tasks, journals, plan)
-        _refuse_maps(tasks)
+        tasks = _decide_all(tasks, journals, outputs)
     finally:
         for journal in journals.values():
             journal.close()
-    return replace(plan, tasks=tuple(_shard(tasks, outputs.shard)), own=own)
+    return Plan(tuple(_shard(tasks, outputs.shard)), settings, outputs, own)
 
 
-def decide(task: Task, now: Stat | None, journal: Journal | None, plan: Plan) -> Task | None:
+def decide(task: Task, now: Stat | None, journal: Journal | None, outputs: Outputs) -> Task | None:
     """Decide what happens to a task: the one place that knows when an output is done.
 
     A plan asks before the run; each worker asks again once it has claimed the output, for another
@@ -200,7 +182,7 @@ def decide(task: Task, now: Stat | None, journal: Journal | None, plan: Plan) ->
         task: The picture.
         now: Size and stamp of its output; ``None`` where there is none.
         journal: Of its folder, up to date.
-        plan: Settings, and what may happen to an output.
+        outputs: What may happen to one that is there.
 
     Returns:
         The task with its action, or ``None`` where an output is in the way.
@@ -208,19 +190,18 @@ def decide(task: Task, now: Stat | None, journal: Journal | None, plan: Plan) ->
     if now is None:
         return task
     is_news = journal is not None and journal.is_news(task.relative)
-    if plan.outputs.overwrite and not is_news:
+    if outputs.overwrite and not is_news:
         return replace(task, replace=True)
-    if plan.outputs.skip_existing:
+    if outputs.skip_existing:
         return replace(task, action="skip", reason="exists")
     line = None if journal is None else journal.get(task.relative)
     if line is None:
-        from upscale.batch.own import is_made
+        from upscale.batch.journal import is_made
 
-        return replace(task, action="skip", reason="done before") if is_made(task, plan) else None
+        return replace(task, action="skip", reason="done before") if is_made(task) else None
     # 1. It is what the journal says, made of what the input still is, with these settings.
-    is_intact, stat = line.is_output(task.output, now), task.source.stat
-    is_same = is_intact and line.settings == plan.digest_of(task)
-    if is_same and line.made_from(task.source.location, stat):
+    is_intact, is_same = line.is_output(task.output, now), line.settings == task.digest
+    if is_intact and is_same and line.made_from(task.source.location, task.source.stat):
         return replace(task, action="skip", reason="done before")
     # 2. Another input made it, or someone has changed it since.
     if line.input != storage.absolute(task.source.location):
@@ -228,11 +209,12 @@ def decide(task: Task, now: Stat | None, journal: Journal | None, plan: Plan) ->
     if line.output_stamp and not is_intact:
         return None
     # 3. It is ours and out of date.
-    other = line.settings != plan.digest_of(task)
-    return replace(task, replace=True, reason=OTHER_SETTINGS if other else "the input has changed")
+    return replace(
+        task, replace=True, reason="the input has changed" if is_same else OTHER_SETTINGS
+    )
 
 
-def _decide_all(tasks: list[Task], journals: dict[str, Journal], plan: Plan) -> list[Task]:
+def _decide_all(tasks: list[Task], journals: dict[str, Journal], outputs: Outputs) -> list[Task]:
     """Decide what is done, skipped and failed; refuse outputs that exist and are not ours."""
     listings = {root: _listing(root) for root in journals if is_url(root)}
     decided, existing = [], []
@@ -241,18 +223,22 @@ def _decide_all(tasks: list[Task], journals: dict[str, Journal], plan: Plan) -> 
             decided.append(replace(task, action="fail", reason=task.source.error))
             continue
         journal = journals.get(task.root or "")
-        result = decide(task, _output_stat(task, listings), journal, plan)
+        result = decide(task, _output_stat(task, listings), journal, outputs)
         if result is None and journal is not None:  # another process may have made it just now
             journal.refresh()
-            result = decide(task, _output_stat(task, listings), journal, plan)
+            result = decide(task, _output_stat(task, listings), journal, outputs)
         if result is None:
-            existing.append(task)
+            existing.append(task.output)
         else:
             decided.append(result)
     if existing:
-        first = existing[0].output
         more = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
-        raise UsageError(f"{first}{more} exists; give --overwrite or --skip-existing")
+        raise UsageError(f"{existing[0]}{more} exists; give --overwrite or --skip-existing")
+    for task in decided:  # what is done anew may find its maps
+        if task.action == "do" and not task.replace and not outputs.overwrite:
+            for path, _ in task.maps:
+                if os.path.lexists(path):
+                    raise UsageError(f"{path} exists; give --overwrite or another name")
     return decided
 
 
@@ -297,7 +283,7 @@ def _without_own_outputs(tasks: list[Task], journals: dict[str, Journal]) -> tup
     sources = list({id(task.source): task.source for task in tasks}.values())
     outputs: set[str] = set()
     if len(sources) > 1:
-        from upscale.batch.own import outputs_among
+        from upscale.batch.journal import outputs_among
 
         outputs = outputs_among(sources)
     kept, told = [], set()
@@ -317,7 +303,7 @@ def _without_own_outputs(tasks: list[Task], journals: dict[str, Journal]) -> tup
     return kept, len(told)
 
 
-def _refuse_collisions(tasks: Sequence[Task], case_sensitive: bool | None) -> None:
+def _refuse_collisions(tasks: Sequence[Task]) -> None:
     """Refuse two sources with one output, and an output that is a source."""
     files = [task for task in tasks if task.output != STDOUT]
     inputs = {_identity(task.source.location) for task in files}
@@ -331,35 +317,34 @@ def _refuse_collisions(tasks: Sequence[Task], case_sensitive: bool | None) -> No
         if other is task:
             other = folds.setdefault(naming.folded(own), task)
             why = " (this file system ignores case)"
-            if other is not task and _tells_case(task.output, case_sensitive):
+            if other is not task and _tells_case(task.output):
                 continue
         if other is not task:
             names = f"{other.source.location} and {task.source.location}"
-            remedy = _remedy(other, task, [task.source.location for task in files])
+            remedy = _remedy(other, task, files)
             raise UsageError(f"{names} would both become {task.output}{why}; {remedy}")
 
 
-def _remedy(task: Task, other: Task, locations: Sequence[str]) -> str:
+def _remedy(task: Task, other: Task, files: Sequence[Task]) -> str:
     """What tells two pictures of one name apart: their folders, or their extensions."""
-    parents, _, exts = zip(*map(naming.split_name, locations), strict=True)
-    one, two = (naming.split_name(t.source.location) for t in (task, other))
-    if one == two:
+    if naming.split_name(task.source.location) == naming.split_name(other.source.location):
         return "enlarge them in runs of their own, each with another -o"
+    names = [naming.split_name(file.source.location) for file in files]
     folder = "" if task.root in (None, ".") else f"{task.root}".rstrip("/") + "/"
     folder = folder.replace("{", "{{").replace("}", "}}")
-    ext = "_{page}" * bool(task.page) + "_{input_ext}" * (len(set(exts)) > 1)
-    template = folder + ("{parent}/" if len(set(parents)) > 1 else "") + "{stem}" + ext + ".{ext}"
-    return f"use a template such as -o {shlex.quote(template)}"
+    folder += "{parent}/" if len({parent for parent, _, _ in names}) > 1 else ""
+    ext = "_{page}" * bool(task.page) + "_{input_ext}" * (len({ext for _, _, ext in names}) > 1)
+    return f"use a template such as -o {shlex.quote(folder + '{stem}' + ext + '.{ext}')}"
 
 
 def _identity(location: str) -> str:
     return location if is_url(location) or location == STDIN else os.path.realpath(location)
 
 
-def _tells_case(output: str, known: bool | None) -> bool:
+def _tells_case(output: str) -> bool:
     """Whether the file system of an output tells ``A`` from ``a``, from names that exist."""
-    if known is not None or is_url(output):
-        return known is not False
+    if is_url(output):
+        return True
     folder = os.path.realpath(os.path.dirname(output) or ".")
     while folder != os.path.dirname(folder):
         name = os.path.basename(folder)
@@ -388,23 +373,11 @@ def _refuse_folders(tasks: list[Task]) -> None:
             raise UsageError(f"output folder {folder} cannot be written; choose another with -o")
 
 
-def _refuse_maps(tasks: Sequence[Task]) -> None:
-    """Refuse, of what is to be done anew, maps that exist."""
-    for task in tasks:
-        if task.action == "do" and not task.replace and not task.replace_maps:
-            for path, _ in task.maps:
-                if os.path.lexists(path):
-                    raise UsageError(f"{path} exists; give --overwrite or another name")
-
-
 def _shard(tasks: list[Task], shard: tuple[int, int] | None) -> list[Task]:
     """Return the tasks of one part; which part a task is in depends on its place alone."""
     if shard is None:
         return tasks
     index, count = shard
-
-    def part(task: Task) -> int:
-        digest = hashlib.sha256(os.fsencode(task.relative or task.source.relative)).digest()
-        return int.from_bytes(digest[:8], "big") % count
-
-    return [task for task in tasks if part(task) == index - 1]
+    names = [os.fsencode(task.relative or task.source.relative) for task in tasks]
+    parts = [int.from_bytes(hashlib.sha256(name).digest()[:8], "big") % count for name in names]
+    return [task for task, part in zip(tasks, parts, strict=True) if part == index - 1]

@@ -18,10 +18,9 @@ from upscale import memory, storage
 from upscale.batch.inputs import Input
 from upscale.batch.plan import Plan
 from upscale.batch.task import STDOUT, Task
-from upscale.batch.work import assumed_profile, describe, most_pixels
+from upscale.batch.work import assumed_profile, describe, most_pixels, opened
 from upscale.errors import ImageError
 from upscale.image import FORMATS, Encoding, Info, Reader, check_input, create, create_pages
-from upscale.image import open as open_image
 from upscale.settings import Settings
 from upscale.upscaler import Upscaler, same_format
 from upscale.upscaler.seamless import margins
@@ -111,7 +110,7 @@ def _forecast(
     try:
         info = _look(task.source, settings.assume_icc, max_pixels)
         if info.format == "tiff" and (number := task.page or (settings.page or (1,))[0]) > 1:
-            info = _of_page(info, _reader(task.source, settings.assume_icc, max_pixels), number)
+            info = _of_page(info, _reader(task.source, settings, max_pixels), number)
     except (OSError, ImageError) as error:
         return Forecast(task, problem=describe(error))
     turned = info.metadata.orientation >= 5
@@ -193,10 +192,8 @@ def _of_page(info: Info, reader: Reader, number: int) -> Info:
 
 
 @lru_cache(maxsize=1)  # the pages of a file come one after the other
-def _reader(source: Input, assume_icc: str | None, max_pixels: int | None) -> Reader:
-    where = storage.content(source.location, source.data).where
-    most = max_pixels or most_pixels(isinstance(where, str))
-    return open_image(where, max_pixels=most, assume_icc=assumed_profile(assume_icc))
+def _reader(source: Input, settings: Settings, max_pixels: int | None) -> Reader:
+    return opened(storage.content(source.location, source.data), settings, max_pixels)
 
 
 @lru_cache(maxsize=1)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Literal
 
 from upscale import storage
 from upscale.batch import naming
 from upscale.batch.inputs import STDIN, Input
 from upscale.batch.naming import SAMPLE
-from upscale.errors import ImageError, UsageError
+from upscale.errors import ImageError, UsageError, reason
 from upscale.options import Outputs
 from upscale.settings import Settings
 from upscale.storage import is_url
@@ -22,6 +21,10 @@ STDOUT = "-"
 DEFAULT_FORMAT = "png"
 MEAN = "mean"  # in names, instead of the number of a draw
 MAP_FORMATS = ("png", "tiff")  # of 16-bit gray
+STREAM = (
+    "a stream or a video does not tell how many pictures it has, which {page} needs to know: make "
+    "pictures of it first (ffmpeg -i - %06d.png)"
+)
 
 
 @dataclass(frozen=True)
@@ -38,11 +41,10 @@ class Task:
         reason: Why it is skipped, failed, or made anew.
         replace: Whether an existing output may be replaced.
         maps: Maps of uncertainty that are written too: file, and whether it is in colour.
-        replace_maps: Whether existing maps may be replaced.
         seed: Of the one draw that it is, or ``None``: as the settings say.
         page: The one page that it is, from 1; 0: the picture, or all of them.
         pages: How many the input has, where it is one.
-        digest: Of settings and weights for this page; empty: the plan's.
+        digest: Of settings and weights, for journal and provenance.
     """
 
     source: Input
@@ -54,7 +56,6 @@ class Task:
     reason: str = ""
     replace: bool = False
     maps: tuple[tuple[str, bool], ...] = ()
-    replace_maps: bool = False
     seed: int | None = None
     page: int = 0
     pages: int = 0
@@ -77,16 +78,11 @@ def name_tasks(
     many = len(sources) > 1 or sources[0].tree is not None
     if many:
         _refuse_picture_name(outputs.output)
-    name = partial(_named, outputs=outputs, format_=settings.format, many=many)
-    if "{page}" in (outputs.output or ""):
-        from upscale.batch.pages import by_page
-
-        tasks = [
-            replace(name(page.source, labels=page.labels), page=page.number, pages=page.count)
-            for page in by_page(sources, outputs.output or "", settings, labels)
-        ]
+    if naming.has_page(outputs.output):  # each page is a task, as a picture of its own would be
+        pages = [page for source in sources for page in _pages(source, settings.page)]
     else:
-        tasks = [name(source, labels=labels) for source in sources]
+        pages = [Task(source, "", "") for source in sources]
+    tasks = [_named(page, outputs, settings.format, labels, many=many) for page in pages]
     if not needs_draws(outputs, settings) and "{sample}" not in (outputs.output or ""):
         return tasks
     if settings.samples > 1 and tasks[0].output == STDOUT:
@@ -103,7 +99,36 @@ def name_tasks(
         if outputs.keep_samples:
             drawn += [_kept(task, settings.seed + k, k) for k in range(settings.samples)]
     _refuse_maps(drawn)
-    return [replace(task, replace_maps=outputs.overwrite) for task in drawn]
+    return drawn
+
+
+def _pages(source: Input, taken: tuple[int, int] | None) -> Iterator[Task]:
+    """A task, not named yet, for each page of a source that is taken, as its header tells.
+
+    What can be read once, a named pipe, is kept with it: each page is read again. Where the pages
+    cannot be told, there is one task that says why.
+    """
+    from upscale.image import probe
+
+    count, data = 0, source.data
+    try:
+        if source.error or not (data is None or isinstance(data, bytes)):
+            raise ImageError(source.error or STREAM)
+        content = storage.content(source.location, data)
+        info = probe(content.where)
+        if info.format == "y4m":
+            raise ImageError(STREAM)
+        count = info.frames
+        if data is None and not (is_url(source.location) or os.path.isfile(source.location)):
+            source = replace(source, data=content.where)
+        if taken and taken[0] > count:
+            raise ImageError(f"there is no page {taken[0]}: give --page 1 to {count}")
+    except (OSError, ImageError) as error:
+        yield Task(replace(source, error=reason(error)), "", "", page=taken[0] if taken else 1)
+        return
+    first, last = taken or (1, count)
+    for number in range(first, min(last, count) + 1):
+        yield Task(source, "", "", page=number, pages=count)
 
 
 def needs_draws(outputs: Outputs, settings: Settings) -> str:
@@ -133,54 +158,41 @@ def _refuse_picture_name(output: str | None) -> None:
 
 
 def _named(
-    source: Input, outputs: Outputs, format_: str | None, labels: Mapping[str, str], *, many: bool
+    task: Task, outputs: Outputs, format_: str | None, labels: Mapping[str, str], *, many: bool
 ) -> Task:
-    """Return the task of a source, its output named."""
+    """A task with its output, and the folder whose journal records it."""
+    source, location = task.source, task.source.location
     kind = naming.kind_of(outputs.output, many=many)
-    if kind == "beside" and source.location == STDIN:
+    if kind == "beside" and location == STDIN:
         kind = "stdout"
-    if source.location == STDIN and many:
+    if location == STDIN and many:
         raise UsageError("- (stdin) is one picture; other inputs need a run of their own")
     if kind == "stdout":
         if many:
             raise UsageError("-o - (stdout) takes one picture; give a folder: -o DIR/")
-        return Task(source, STDOUT, _format(format_) if format_ else "")
-    ext = _extension(source, format_)
-    output, root = _place(kind, source, ext, outputs, labels, many=many)
-    relative = "" if root is None else naming.relative_to(output, root)
-    return Task(source, output, _format_of_output(output, format_), root, relative)
-
-
-def _place(
-    kind: str,
-    source: Input,
-    ext: str,
-    outputs: Outputs,
-    labels: Mapping[str, str],
-    *,
-    many: bool,
-) -> tuple[str, str | None]:
-    """Return the output, and the folder whose journal records it."""
-    target = storage.localize(outputs.output or "")
-    if is_url(target) and storage.scheme(target) in storage.READ_ONLY_SCHEMES:
+        return replace(task, output=STDOUT, format=_format(format_) if format_ else "")
+    ext, target = _extension(source, format_), storage.localize(outputs.output or "")
+    if storage.is_read_only(target):
         raise UsageError(f"output {target}: {storage.scheme(target)} can be read, not written")
+    root: str | None = target
     if kind == "beside":
-        if is_url(source.location) and storage.scheme(source.location) in storage.READ_ONLY_SCHEMES:
-            raise UsageError(f"{source.location}: nothing can be written beside it; give -o")
-        output = naming.beside(source.location, ext, labels)
-        root = source.tree or naming.parent(source.location)
-        return output, root if many else None
-    if kind == "template":
+        if storage.is_read_only(location):
+            raise UsageError(f"{location}: nothing can be written beside it; give -o")
+        output = naming.beside(location, ext, labels)
+        root = source.tree or naming.parent(location)
+    elif kind == "template":
         naming.check_template(target)
-        output = naming.fill(target, source.location, ext, labels)
+        output = naming.fill(target, location, ext, {**labels, "page": task.label})
         root = naming.template_root(target)
         if not naming.is_inside(output, root):
             raise UsageError(f"output {output} lies outside of {root}; change the template")
-        is_folder = many or ("page" in labels and source.location != STDIN)
-        return output, root if is_folder else None
-    if kind == "folder":
-        return naming.within(target, source.relative, ext), target
-    return target, None
+    else:
+        output = naming.within(target, source.relative, ext) if kind == "folder" else target
+    if kind != "folder" and not (many or (task.page and location != STDIN)):
+        root = None
+    relative = "" if root is None else naming.relative_to(output, root)
+    format_ = _format_of_output(output, format_)
+    return replace(task, output=output, format=format_, root=root, relative=relative)
 
 
 def _format(name: str) -> str:
@@ -198,17 +210,14 @@ def _format(name: str) -> str:
 
 def _extension(source: Input, format_: str | None) -> str:
     """Return an output's extension: the one asked for, else the input's if it can be written."""
-    from upscale.image import FORMATS, format_of
+    from upscale.image import FORMATS
 
     if format_ is not None:
         _format(format_)
         return format_.lstrip(".").lower()
     ext = naming.split_name(source.relative)[2]
-    try:
-        kind = FORMATS[format_of("x." + ext)] if ext else None
-        return ext if kind and kind.writable and kind.kept else DEFAULT_FORMAT
-    except ImageError:
-        return DEFAULT_FORMAT
+    known = [f for f in FORMATS.values() if ext.lower() in (f.name, *f.extensions)]
+    return ext if known and known[0].writable and known[0].kept else DEFAULT_FORMAT
 
 
 def _format_of_output(output: str, format_: str | None) -> str:

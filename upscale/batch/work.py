@@ -23,23 +23,18 @@ from upscale.batch.inputs import Input
 from upscale.batch.plan import Plan, decide
 from upscale.batch.task import STDOUT, Task
 from upscale.errors import ImageError, OutputError, UpscaleError, UsageError, reason
-from upscale.image import (
-    FORMATS,
-    MAX_PIXELS,
-    Reader,
-)
+from upscale.image import FORMATS, MAX_PIXELS, Reader
 from upscale.image import open as open_image
 from upscale.inference import Progress
 from upscale.memory import MOST_PIXELS, is_out_of_memory
 from upscale.settings import Settings
-from upscale.storage import Content
+from upscale.storage import Content, Stat
 from upscale.upscaler import (
     Result,
     Upscaler,
     Write,
     bytes_of,
     encoded,
-    encoding_of,
     goes_by_rows,
     same_format,
     save,
@@ -48,7 +43,6 @@ from upscale.upscaler import (
 
 if TYPE_CHECKING:
     from upscale.batch.journal import Journal
-    from upscale.upscaler.uncertainty import MapRows
 
 LOSSY = frozenset(kind.name for kind in FORMATS.values() if kind.quality and not kind.lossless)
 FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # every further picture meets these too
@@ -78,23 +72,17 @@ class Budget:
 
     @contextmanager
     def of(self, count: int) -> Iterator[None]:
-        """Wait until ``count`` bytes fit, and hold them.
-
-        Raises:
-            Stopped: The budget was closed.
-        """
+        """Wait until ``count`` bytes fit, and hold them; see ``check``."""
         with self._changed:
             while not self._closed and self._pictures and self._inside + count > self._most:
                 self._changed.wait()
             self.check()
-            self._inside += count
-            self._pictures += 1
+            self._inside, self._pictures = self._inside + count, self._pictures + 1
         try:
             yield
         finally:
             with self._changed:
-                self._inside -= count
-                self._pictures -= 1
+                self._inside, self._pictures = self._inside - count, self._pictures - 1
                 self._changed.notify_all()
 
     def close(self) -> None:
@@ -162,7 +150,8 @@ class Worker:
         journal = self._journal(task.root)
         if journal is not None:
             journal.refresh()
-            task = decide(task, storage.try_stat(task.output), journal, self._plan) or task
+            now = storage.try_stat(task.output)
+            task = decide(task, now, journal, self._plan.outputs) or task
             if task.action == "skip":
                 return skipped(task, "done by another process")
         # 2. Read it, as far as its header; settle size and format of the output.
@@ -177,32 +166,35 @@ class Worker:
             if not picture.by_rows:
                 picture.reader = reader.in_memory()
             # 4. Run it, and write it with its line in the journal.
-            enlarge = partial(self._enlarge, picture, progress)
+            data, enlarge = None, partial(self._enlarge, picture, progress)
             if task.output != STDOUT:
-                data, result = None, self._save(picture, journal, enlarge)
+                result = self._save(picture, journal, enlarge)
             elif picture.is_series:
-                data, result = None, enlarge(cast("BinaryIO", _Stdout()))
+                result = enlarge(cast("BinaryIO", _Stdout()))
             else:
                 data, result = encoded(enlarge)
+        losses = result.losses
         if self._plan.settings.lossless and picture.format in LOSSY:
-            result = replace(
-                result,
-                losses=(
-                    *result.losses,
-                    f"--lossless: {picture.format} is written with losses alone; choose -f png, "
-                    "webp or jxl",
-                ),
-            )
-        seconds = time.perf_counter() - started - picture.waited
+            remedy = "is written with losses alone; choose -f png, webp or jxl"
+            losses = (*losses, f"--lossless: {picture.format} {remedy}")
         return replace(
-            result, input=task.source.location, output=task.output, seconds=seconds, data=data
+            result,
+            input=task.source.location,
+            output=task.output,
+            losses=losses,
+            seconds=time.perf_counter() - started - picture.waited,
+            data=data,
         )
 
     def _enlarge(self, picture: _Picture, progress: Progress, file: BinaryIO) -> Result:
         """Run a picture through the network, and encode it into a file."""
         if picture.is_series:
             return self._enlarge_pages(picture, progress, file)
-        task, maps = picture.task, _maps_of(picture.task)
+        task, maps = picture.task, None
+        if task.maps:
+            from upscale.upscaler.uncertainty import MapRows  # only then OpenCV is imported
+
+            maps = MapRows()
         # A small picture is encoded here, so that the network is free for the next one.
         later: list[Callable[[], None]] = []
         write = to_file(
@@ -219,33 +211,26 @@ class Worker:
         if later:
             later[-1]()  # one before it is of a group that failed
         if maps is not None:
-            may_replace = task.replace_maps or task.replace
+            may_replace = self._plan.outputs.overwrite or task.replace
             maps.write(task.maps, result.provenance(), replace=may_replace)
         return result
 
     def _enlarge_pages(self, picture: _Picture, progress: Progress, file: BinaryIO) -> Result:
         """Enlarge page after page, or the pictures of a stream."""
-        from upscale.image import create_pages  # most runs do without
-        from upscale.upscaler.pages import process_pages
+        from upscale.upscaler.pages import write_pages  # most runs do without
 
         if picture.task.maps:
             raise UsageError("--uncertainty is of one picture, and the input has several")
-        reader, settings, is_pipe = picture.reader, picture.settings, picture.task.output == STDOUT
-        encoding = encoding_of(settings)
-        return process_pages(
-            reader,
-            create_pages(
-                file,
-                picture.format,
-                encoding,
-                reader.count,
-                is_timed=reader.is_timed,
-                is_pipe=is_pipe,
-            ),
+        settings = picture.settings
+        return write_pages(
+            picture.reader,
+            file,
+            picture.format,
             lambda page, write, note: self._process(page, write, settings, note),
+            self._upscaler,
             settings,
             progress,
-            held=lambda page: not goes_by_rows(page, self._upscaler, settings),
+            is_pipe=picture.task.output == STDOUT,
             at_once=self._together,
             record=picture.record,
         )
@@ -263,11 +248,11 @@ class Worker:
 
     def _open(self, task: Task) -> _Picture:
         """A picture, read as far as its header."""
-        plan, source = self._plan, task.source
+        source, settings = task.source, self._plan.settings
         try:
             if not task.page:
                 content, reader = self._read(source)
-                reader = reader.only(plan.settings.page)
+                reader = reader.only(settings.page)
             else:  # its file is read once for all its pages, which come one after the other
                 with self._lock:
                     if self._paged is None or self._paged[0] != source:
@@ -276,26 +261,23 @@ class Worker:
                 reader = reader.only((task.page, task.page))
         except OSError as error:
             raise ImageError(reason(error)) from error
-        name, settings = task.format or same_format(reader.format), plan.settings
-        if task.seed is not None:  # it is one draw
-            settings = replace(settings, samples=1, seed=task.seed)
+        name = task.format or same_format(reader.format)
         # What this format does not know is left out.
         lossless = settings.lossless and FORMATS[name].lossless
         palette = settings.palette and name == "png"
         settings = replace(settings, lossless=lossless, palette=palette)
+        if task.seed is not None:  # it is one draw
+            settings = replace(settings, samples=1, seed=task.seed)
         by_rows = reader.count != 1 or goes_by_rows(reader, self._upscaler, settings)
-        record = {} if settings.strip_metadata else plan.record(task, content.sha256)
+        record = {}
+        if content.sha256 and not settings.strip_metadata:  # so that it is known again
+            record = {"input": content.sha256, "settings": task.digest}
         return _Picture(task, content, reader, name, settings, by_rows, record)
 
     def _read(self, source: Input) -> tuple[Content, Reader]:
         """The content of an input, and what reads it."""
         content = storage.content(source.location, source.data, self.budget.check)
-        reader = open_image(
-            content.where,
-            max_pixels=self._max_pixels or most_pixels(isinstance(content.where, str)),
-            assume_icc=assumed_profile(self._plan.settings.assume_icc),
-        )
-        return content, reader
+        return content, opened(content, self._plan.settings, self._max_pixels)
 
     def _save(
         self, picture: _Picture, journal: Journal | None, enlarge: Callable[[BinaryIO], Result]
@@ -307,30 +289,20 @@ class Worker:
         """
         task, content = picture.task, picture.content
 
-        def note(size: int, stamp: str, sha256: str) -> None:
+        def note(written: Stat, sha256: str) -> None:
             if journal is not None:
                 from upscale.batch.journal import JournalLine
 
-                line = JournalLine(
-                    output=task.relative,
-                    input=storage.absolute(task.source.location),
-                    input_size=content.stat.size,
-                    input_stamp=content.stat.stamp,
-                    input_sha256=content.sha256,
-                    settings=self._plan.digest_of(task),
-                    output_size=size,
-                    output_stamp=stamp,
-                    output_sha256=sha256,
-                )
-                journal.add(line)
+                read, name = content.stat, storage.absolute(task.source.location)
+                origin = (task.relative, name, read.size, read.stamp, content.sha256, task.digest)
+                journal.add(JournalLine(*origin, written.size, written.stamp, sha256))
 
         def finished(name: str, sha256: str) -> None:
             content.check_unchanged()
             is_file = task.source.data is None and os.path.isfile(task.source.location)
             if self._plan.outputs.keep_dates and is_file:
                 os.utime(name, ns=(time.time_ns(), int(content.stat.stamp)))
-            written = storage.stat(name)
-            note(written.size, written.stamp, sha256)
+            note(storage.stat(name), sha256)
 
         try:
             storage.make_folder(task.output)
@@ -339,10 +311,11 @@ class Worker:
                 return save(task.output, enlarge, finished=finished, **options)
             # In an object store the line stands before the object, and again after it.
             data, result = encoded(enlarge)
-            size, sha256 = len(data), storage.sha256(data)
-            before = partial(note, size, "", sha256)
-            written = storage.write(task.output, bytes(data), replace=task.replace, before=before)
-            note(size, written.stamp, sha256)
+            sha256 = storage.sha256(data)
+            before = partial(note, Stat(len(data), ""), sha256)
+            note(
+                storage.write(task.output, bytes(data), replace=task.replace, before=before), sha256
+            )
         except OSError as error:
             raise OutputError(f"cannot be written: {reason(error)}") from error
         return result
@@ -393,13 +366,18 @@ class _Stdout:
         sys.stdout.buffer.flush()
 
 
-def _maps_of(task: Task) -> MapRows | None:
-    """What gathers the map of a picture, where one is asked for; only then OpenCV is imported."""
-    if not task.maps:
-        return None
-    from upscale.upscaler.uncertainty import MapRows
+def opened(content: Content, settings: Settings, max_pixels: int | None) -> Reader:
+    """What reads a picture; of one without ICC profile, that of ``settings`` is assumed.
 
-    return MapRows()
+    Raises:
+        ImageError: It is none, or too large.
+        OSError: It cannot be read.
+    """
+    return open_image(
+        content.where,
+        max_pixels=max_pixels or most_pixels(isinstance(content.where, str)),
+        assume_icc=assumed_profile(settings.assume_icc),
+    )
 
 
 def most_pixels(is_file: bool) -> int:
@@ -409,11 +387,7 @@ def most_pixels(is_file: bool) -> int:
 
 @lru_cache(maxsize=4)
 def assumed_profile(path: str | None) -> bytes | None:
-    """Return the ICC profile to assume for a picture without one.
-
-    Raises:
-        OSError: It cannot be read.
-    """
+    """Return the ICC profile to assume for a picture without one."""
     return None if path is None else Path(path).read_bytes()
 
 

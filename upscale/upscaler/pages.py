@@ -9,17 +9,42 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
+from typing import Any, BinaryIO
 
 from upscale.errors import ImageError
-from upscale.image import Pages, Reader
+from upscale.image import Pages, Reader, create_pages
 from upscale.inference import Progress
 from upscale.settings import Settings
 from upscale.strips import ahead
-from upscale.upscaler.job import Write, to_writer
+from upscale.upscaler.job import Write, encoding_of, goes_by_rows, to_writer
+from upscale.upscaler.networks import Networks
 from upscale.upscaler.result import Result
 
 Run = Callable[[Reader, Write, Progress], Result]
 _Enlarged = tuple[Result, list[Callable[[], None]]]  # and what encodes it
+
+
+def write_pages(
+    reader: Reader,
+    file: BinaryIO,
+    format: str,  # noqa: A002 - the name of the option
+    run: Run,
+    upscaler: Networks,
+    settings: Settings,
+    progress: Progress | None = None,
+    *,
+    is_pipe: bool = False,
+    **more: Any,
+) -> Result:
+    """:func:`process_pages` into a file of a format, or a pipe."""
+    count, encoding = reader.count, encoding_of(settings)
+    options = {"is_timed": reader.is_timed, "is_pipe": is_pipe}
+    pages = create_pages(file, format, encoding, count, **options)
+
+    def held(page: Reader) -> bool:
+        return not goes_by_rows(page, upscaler, settings)
+
+    return process_pages(reader, pages, run, settings, progress, held=held, **more)
 
 
 def process_pages(

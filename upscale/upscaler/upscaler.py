@@ -36,9 +36,9 @@ from upscale.options import divide, signature
 from upscale.settings import Settings
 from upscale.upscaler.enlargement import Enlargement
 from upscale.upscaler.job import (
+    Write,
     check_target,
     encoded,
-    encoding_of,
     goes_by_rows,
     open_file,
     process,
@@ -178,20 +178,13 @@ class Upscaler(Networks):
         """Enlarge a picture, or page after page, into a file of a format."""
         if reader.count == 1:
             return process(reader, to_file(file, name, settings), self, settings, progress)
-        from upscale.image import create_pages  # most files hold one picture
-        from upscale.upscaler.pages import process_pages
+        from upscale.upscaler.pages import write_pages  # most files hold one picture
+
+        def run(page: Reader, write: Write, told: Progress) -> Result:
+            return process(page, write, self, settings, told)
 
         with followed(progress, "upscale") as note:
-            return process_pages(
-                reader,
-                create_pages(
-                    file, name, encoding_of(settings), reader.count, is_timed=reader.is_timed
-                ),
-                lambda page, write, told: process(page, write, self, settings, told),
-                settings,
-                note,
-                held=lambda page: not goes_by_rows(page, self, settings),
-            )
+            return write_pages(reader, file, name, run, self, settings, note)
 
     def file(
         self,
