@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from upscale.batch.inputs import STDIN, Input, discover
-from upscale.batch.plan import Plan, load, plan_for
+from upscale.batch.inputs import GLOB, POLL_SECONDS, STDIN, Input, Watcher, discover
+from upscale.batch.plan import NothingNewError, Plan, load, plan_for
 from upscale.batch.task import STDOUT
 from upscale.cli.commands import quick_imports
 from upscale.cli.console import Console, beside_bars
@@ -21,6 +21,7 @@ from upscale.cli.progress import RunProgress, waiting
 from upscale.errors import OutputError, UsageError, reason
 from upscale.options import Outputs, RunOptions, Selection
 from upscale.settings import Settings
+from upscale.storage import is_url, localize
 
 if TYPE_CHECKING:
     from upscale.upscaler import Result, Upscaler
@@ -105,9 +106,7 @@ def execute(job: MainJob, command: CommandOptions) -> int:
     """Do the job; return the exit status."""
     _check_streams(job, command)
     if command.watch:
-        from upscale.cli import watching
-
-        watching.check(job)
+        _check_watched(job)
     console, report = command.console, Report(command)
     sources = job.discover(report.unread)
     with report:
@@ -118,19 +117,11 @@ def execute(job: MainJob, command: CommandOptions) -> int:
                 report.write(Result(source.location, "", "failed", source.error))
             return report.finish(console)
         upscalers = _load(job, console)
-
-        def do(plan: Plan) -> None:
-            _do(job, plan, upscalers, command, report)
-
-        def fail(result: Result) -> None:
-            report.write(result)
-            _say_failure(result, console)
-
         if command.watch:
-            watching.watch(job, upscalers, do, fail, console)
+            _watch(job, upscalers, command, report)
             return report.finish(console, resumes=True, tell=False)
         plan = job.plan(sources, upscalers[0])
-        do(plan)
+        _do(job, plan, upscalers, command, report)
     return report.finish(console, resumes=plan.resumes, planned=len(plan.tasks))
 
 
@@ -168,6 +159,54 @@ def _do(
                 if result.hint and not hinted:
                     console.warn(f"{result.input}: {result.hint}")
                     hinted = True
+
+
+def _check_watched(job: MainJob) -> None:
+    """Refuse what ``--watch`` cannot look into."""
+    if STDIN in job.names or job.selection.files_from is not None or not job.names:
+        raise UsageError("--watch looks into folders: give folders, and no list or -")
+    for name in map(localize, job.names):
+        if not is_url(name) and not GLOB & set(name) and not Path(name).exists():
+            raise UsageError(f"--watch {name}: there is no such folder; make it first")
+
+
+def _watch(
+    job: MainJob, upscalers: Sequence[Upscaler], command: CommandOptions, report: Report
+) -> None:
+    """Look into the folders again and again; return once a signal has come."""
+    watcher = Watcher()
+    command.console.note("watching; Ctrl-C ends")
+    while not signals.status:
+        with signals.stopping(lambda: None):
+            ready = watcher.ready(job.discover())
+            plans = list(_plans(job, ready, upscalers[0], command.console, report))
+            if not ready:
+                time.sleep(POLL_SECONDS)
+        for plan in plans:
+            if not signals.status:
+                _do(job, plan, upscalers, command, report)
+
+
+def _plans(
+    job: MainJob, ready: list[Input], upscaler: Upscaler, console: Console, report: Report
+) -> Iterator[Plan]:
+    """Plan all new pictures at once; where that is impossible, each for itself."""
+    from upscale.upscaler import Result
+
+    if not ready:
+        return
+    try:
+        yield job.plan(ready, upscaler)
+    except NothingNewError:
+        return
+    except UsageError as error:
+        if len(ready) > 1:
+            for source in ready:
+                yield from _plans(job, [source], upscaler, console, report)
+            return
+        failed = Result(ready[0].location, "", "failed", str(error))
+        report.write(failed)
+        _say_failure(failed, console)
 
 
 def _say_failure(result: Result, console: Console) -> None:

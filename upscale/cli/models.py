@@ -13,21 +13,6 @@ from upscale.cli.table import Column, count_text, show_json, show_table
 if TYPE_CHECKING:
     from upscale.checkpoints import WeightsFile
 
-BICUBIC: dict[str, Any] = {
-    "model": "bicubic",
-    "weights": None,
-    "architecture": "bicubic",
-    "scale": None,
-    "role": "",
-    "bytes": None,
-    "license": "",
-    "title": "No network: bicubic to any size, the baseline",
-    "where": "built in",
-    "parameters": None,
-    "scores": {},
-}
-
-
 app = typer.Typer(add_completion=False)
 
 
@@ -55,10 +40,12 @@ def models(
 
 def catalogue(*, installed: bool) -> list[dict[str, Any]]:
     """Bicubic, then a row for each set of weights: embedded, cached, and what can be fetched."""
-    from upscale.checkpoints import entries, official
+    from upscale.checkpoints import WeightsFile, entries, official
 
-    present = entries()
-    rows = [BICUBIC, *map(_row, present)]
+    title, present = "No network: bicubic to any size, the baseline", entries()
+    bicubic = _row(WeightsFile("bicubic", "", "", 0, "bicubic", 0, title=title))
+    bicubic |= {"weights": None, "scale": None, "where": "built in"}
+    rows = [bicubic, *map(_row, present)]
     if not installed:
         names = {entry.name for entry in present}
         rows += [_row(entry) for entry in official().values() if entry.name not in names]

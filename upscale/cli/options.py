@@ -34,22 +34,18 @@ COMPLETED = {"model": "models", "start_from": "weights", "teacher": "weights"}
 def spread(command: Callable[..., int]) -> Callable[..., int]:
     """A command whose dataclasses of options are spread out into options of their own."""
     hints = typing.get_type_hints(command, include_extras=True)
-    own = signature(command).parameters
+    classes = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
     parameters: list[Parameter] = []
-    for name, parameter in own.items():
-        if is_dataclass(hints[name]):
-            parameters += [_parameter(hints[name], option) for option in options_of(hints[name])]
+    for name, parameter in signature(command).parameters.items():
+        if name in classes:
+            parameters += [_parameter(classes[name], option) for option in options_of(hints[name])]
         else:
             kind = Parameter.POSITIONAL_OR_KEYWORD
             parameters.append(parameter.replace(annotation=hints[name], kind=kind))
 
     def call(**values: Any) -> int:
-        return command(
-            **{
-                name: _gathered(hints[name], values) if is_dataclass(hints[name]) else values[name]
-                for name in own
-            }
-        )
+        gathered = {name: _gathered(options, values) for name, options in classes.items()}
+        return command(**values, **gathered)
 
     call.__doc__ = command.__doc__
     call.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
@@ -95,11 +91,10 @@ def _offered(name: str, metavar: str) -> Callable[[str], Any] | None:
 
 
 def _gathered(options: Any, values: dict[str, Any]) -> Any:
-    """The dataclass of some options as they were given."""
+    """The dataclass of some options, taken out of all that was given."""
     given = {}
     for name, declared in options_of(options).items():
-        value = values[name]
-        if value is not None:
+        if (value := values.pop(name)) is not None:
             given[name] = value if declared.parse is None else declared.parse(value)
     return options(**given)
 

@@ -22,6 +22,12 @@ app = typer.Typer(
     help="List, look into, verify, fetch, convert, blend and export checkpoints.",
 )
 
+Name = Annotated[
+    str,
+    typer.Argument(
+        help="A family, a weights name, or a checkpoint file.", autocompletion=completion.weights
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")]
 Half = Annotated[bool, typer.Option("--half", help="Store as float16: half the size, rounded.")]
@@ -72,32 +78,19 @@ def _entry_row(entry: WeightsFile) -> dict[str, Any]:
 
 @app.command()
 def info(
-    file: Annotated[
-        str,
-        typer.Argument(
-            help="A weights name or a checkpoint file.", autocompletion=completion.weights
-        ),
-    ],
+    file: Name,
     scale: Scale = None,
     img_range: ImgRange = None,
     json: Json = False,
 ) -> None:
     """Show what a checkpoint is: network, sizes, origin, licence. Foreign files are recognised."""
-    checkpoint = _read(file, scale, img_range)
+    from upscale.checkpoints import Hints, load
+
+    description = _description(load(file, Hints(scale, img_range)))
     if json:
-        show_json([_description(checkpoint)])
+        show_json([description])
     else:
-        rows = [(k, v) for k, v in _lines(_description(checkpoint)) if v]
-        show_table(PAIRS, rows)
-
-
-def _read(file: str, scale: int | None, img_range: float | None) -> Checkpoint:
-    from upscale.checkpoints import Hints, find, load
-    from upscale.checkpoints.conversion import read_foreign
-
-    entry = find(file)
-    hints = Hints(scale, img_range)
-    return load(entry, hints) if entry.sha256 else read_foreign(entry.path, hints)
+        show_table(PAIRS, [(k, v) for k, v in _lines(description) if v])
 
 
 def _description(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -171,35 +164,27 @@ def pull(
 
     The name of a family fetches all of it.
     """
+    from upscale.checkpoints import pull as fetch
     from upscale.checkpoints.index import members
 
     console = Console(quiet=quiet)
     chosen = [entry for name in names for entry in members(name)]
     if url and len(chosen) > 1:
         raise UsageError(f"--url is the address of one checkpoint, not {len(chosen)}; name one")
-    for wanted in chosen:
-        entry = _pull(wanted, url, offline, overwrite, console)
+    progress = not quiet and Console.is_terminal()
+    for published in chosen:
+        console.note(_announcement(published))
+        entry = fetch(published, url=url, offline=offline, overwrite=overwrite, progress=progress)
+        console.note(f"{entry.name}: verified, in {entry.path}")
         if json:
             show_json([_entry_row(entry)])
 
 
-def _pull(
-    wanted: WeightsFile, url: str | None, offline: bool, overwrite: bool, console: Console
-) -> WeightsFile:
-    from upscale.checkpoints.download import pull as fetch
-
-    console.note(_announcement(wanted))
-    progress = not console.quiet and Console.is_terminal()
-    entry = fetch(wanted, url=url, offline=offline, overwrite=overwrite, progress=progress)
-    console.note(f"{entry.name}: verified, in {entry.path}")
-    return entry
-
-
-def _announcement(wanted: WeightsFile) -> str:
-    size = f", {size_text(wanted.bytes)}" if wanted.bytes else ""
-    proof = "" if wanted.sha256 else "; no whole SHA-256 is published for it"
-    note = f"; {wanted.note}" if wanted.note else ""
-    return f"{wanted.name}: {wanted.title}{size}; licence {wanted.license}{proof}{note}"
+def _announcement(published: WeightsFile) -> str:
+    size = f", {size_text(published.bytes)}" if published.bytes else ""
+    proof = "" if published.sha256 else "; no whole SHA-256 is published for it"
+    note = f"; {published.note}" if published.note else ""
+    return f"{published.name}: {published.title}{size}; licence {published.license}{proof}{note}"
 
 
 @app.command()
@@ -270,13 +255,7 @@ def blend(
 
 @app.command()
 def export(
-    name: Annotated[
-        str,
-        typer.Argument(
-            help="A family, a weights name, or a checkpoint file.",
-            autocompletion=completion.weights,
-        ),
-    ],
+    name: Name,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DST", help="The .onnx file.")],
     alpha: Annotated[float | None, typer.Option(help="As in the main job.")] = None,
     denoise: Annotated[float | None, typer.Option(help="As in the main job.")] = None,
