@@ -98,23 +98,14 @@ def make_batch(
     seed: int,
     step: int,
 ) -> Batch:
-    """The batch of one step: crops at random places, flipped and turned, degraded.
+    """The batch of one step: ``batch`` crops, flipped and turned, damaged, ``patch`` LR pixels wide.
 
-    Args:
-        pieces: From :func:`load_pictures` with ``side >= crop_side(scale, patch, degradation)``.
-        scale: Enlargement.
-        patch: Side of an LR patch in pixels.
-        batch: Number of patches.
-        degradation: A key of :data:`DEGRADATIONS`.
-        seed: Seed of the run.
-        step: Number of the step.
+    ``pieces`` have :func:`crop_side` pixels at least.
     """
     rng = np.random.default_rng((seed, step))
     damage = DEGRADATIONS[degradation]
     side = crop_side(scale, patch, degradation)
-    crops = np.stack(
-        [_crop(pieces[int(rng.integers(len(pieces)))], side, rng) for _ in range(batch)]
-    )
+    crops = [_crop(pieces[int(rng.integers(len(pieces)))], side, rng) for _ in range(batch)]
     hr = _tensor(crops)
     lr = damage.apply(hr, scale, rng)
     starts = np.full((batch, 2), damage.margin)
@@ -136,20 +127,46 @@ def crop_side(scale: int, patch: int, degradation: str = "bicubic") -> int:
 
 
 def _crop(piece: Pixels, side: int, rng: np.random.Generator) -> Pixels:
-    y = rng.integers(piece.shape[0] - side + 1)
-    x = rng.integers(piece.shape[1] - side + 1)
+    y, x = (rng.integers(n - side + 1) for n in piece.shape[:2])
     turned: Pixels = np.rot90(piece[y : y + side, x : x + side], int(rng.integers(4)))
     return turned[:, ::-1] if rng.integers(2) else turned
+
+
+def cut_batch(
+    sets: Sequence[tuple[Pixels, ...]], *, scale: int, patch: int, batch: int, seed: int, step: int
+) -> Batch:
+    """The batch of one step from pictures whose damaged form is given, flipped and turned.
+
+    ``sets`` has (lr, hr) or (lr, hr, teacher's) each; else as :func:`make_batch`.
+    """
+    rng = np.random.default_rng((seed, step))
+    cut = []
+    for _ in range(batch):
+        pictures = sets[int(rng.integers(len(sets)))]
+        y, x = (int(rng.integers(n - patch + 1)) for n in pictures[0].shape[:2])
+        turns, flip = int(rng.integers(4)), bool(rng.integers(2))
+        crops = []
+        for picture, s in zip(pictures, (1, scale, scale), strict=False):
+            crop = picture[y * s : (y + patch) * s, x * s : (x + patch) * s]
+            turned = np.rot90(crop, turns)
+            crops.append(turned[:, ::-1] if flip else turned)
+        cut.append(crops)
+    return Batch(*map(_tensor, zip(*cut, strict=True)))
+
+
+def _tensor(pixels: Sequence[Pixels]) -> Tensor:
+    """Pictures (H, W, 3) uint8 to (N, 3, H, W) float32 in [0, 1]."""
+    return torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).float().div_(255)
 
 
 def prefetch(make: Callable[[int], Batch], first: int, last: int) -> Iterator[Batch]:
     """Batches of steps first .. last - 1, each made in a thread while the step before it runs."""
     with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
-        ahead = pool.submit(make, first) if first < last else None
+        ahead = pool.submit(make, first)
         for step in range(first, last):
-            assert ahead is not None
             ready = ahead.result()
-            ahead = pool.submit(make, step + 1) if step + 1 < last else None
+            if step + 1 < last:
+                ahead = pool.submit(make, step + 1)
             yield ready
 
 
@@ -168,14 +185,13 @@ class Shards(Sequence[tuple[Pixels, ...]]):
         for path in sorted(folder.glob(SHARDS)):
             try:
                 file = safe_open(path, "numpy")
-                shapes = {name: _slice(file, name).get_shape() for name in ("lr", "hr", "sr")}
+                lr, *large = (_slice(file, name).get_shape() for name in ("lr", "hr", "sr"))
             except (OSError, SafetensorError) as error:
                 raise DataError(f"{path}: no shard of patches ({error}); make it anew") from error
-            enlarged = [n * scale for n in shapes["lr"][1:3]]
-            if any(shapes[name][1:3] != enlarged for name in ("hr", "sr")):
+            if any(shape[1:3] != [n * scale for n in lr[1:3]] for shape in large):
                 raise DataError(f"{path}: its patches are not of scale {scale}")
             self.files.append(file)
-            self.starts.append(self.starts[-1] + shapes["lr"][0])
+            self.starts.append(self.starts[-1] + lr[0])
         if not self.files:
             raise DataError(
                 f"{folder}: holds no {SHARDS}; make them with upscale train patches, "
@@ -199,19 +215,17 @@ def _slice(file: safe_open, name: str) -> Any:
 def load_pairs(lr_folder: Path, hr_folder: Path, scale: int, side: int) -> list[tuple[Pixels, ...]]:
     """Pictures of two folders that go together by name: (lr, hr), (H, W, 3) RGB.
 
-    Args:
-        lr_folder: Damaged pictures.
-        hr_folder: The same ones as they should be, ``scale`` times as large.
-        scale: Enlargement.
-        side: LR pixels that each has to have at least.
+    Those of ``lr_folder`` are damaged and have ``side`` pixels at least.
 
     Raises:
         DataError: A folder is empty, a picture has no partner, or their sizes do not fit.
     """
-    low, high = _by_name(lr_folder), _by_name(hr_folder)
-    alone = sorted(set(low) ^ set(high))
-    if alone:
-        file = low.get(alone[0]) or high[alone[0]]
+    low, high = (
+        {str(p.relative_to(folder).with_suffix("")): p for p in picture_files(folder, "--pairs")}
+        for folder in (lr_folder, hr_folder)
+    )
+    for name in sorted(low.keys() ^ high.keys()):
+        file = low.get(name) or high[name]
         raise DataError(f"{file}: has no partner of that name in the other folder of --pairs")
     pairs: list[tuple[Pixels, ...]] = []
     for name, path in low.items():
@@ -225,40 +239,3 @@ def load_pairs(lr_folder: Path, hr_folder: Path, scale: int, side: int) -> list[
             raise DataError(f"{path}: smaller than a patch of {side}x{side} pixels; leave it out")
         pairs.append((lr, hr))
     return pairs
-
-
-def _by_name(folder: Path) -> dict[str, Path]:
-    return {str(p.relative_to(folder).with_suffix("")): p for p in picture_files(folder, "--pairs")}
-
-
-def cut_batch(
-    sets: Sequence[tuple[Pixels, ...]], *, scale: int, patch: int, batch: int, seed: int, step: int
-) -> Batch:
-    """The batch of one step from pictures whose damaged form is given, flipped and turned.
-
-    Args:
-        sets: (lr, hr) or (lr, hr, teacher's) each.
-        scale: Enlargement.
-        patch: Side of an LR patch in pixels.
-        batch: Number of patches.
-        seed: Seed of the run.
-        step: Number of the step.
-    """
-    rng = np.random.default_rng((seed, step))
-    cut = []
-    for _ in range(batch):
-        lr, *large = sets[int(rng.integers(len(sets)))]
-        y = int(rng.integers(lr.shape[0] - patch + 1))
-        x = int(rng.integers(lr.shape[1] - patch + 1))
-        turns, flip = int(rng.integers(4)), bool(rng.integers(2))
-        crops = [lr[y : y + patch, x : x + patch]]
-        rows, columns = slice(y * scale, (y + patch) * scale), slice(x * scale, (x + patch) * scale)
-        crops += [picture[rows, columns] for picture in large]
-        turned = [np.rot90(crop, turns) for crop in crops]
-        cut.append([crop[:, ::-1] if flip else crop for crop in turned])
-    return Batch(*(_tensor(np.stack(crops)) for crops in zip(*cut, strict=True)))
-
-
-def _tensor(pixels: Pixels) -> Tensor:
-    """(N, H, W, 3) uint8 to (N, 3, H, W) float32 in [0, 1]."""
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div_(255)

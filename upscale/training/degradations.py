@@ -6,24 +6,33 @@ for pictures that went through several hands, after Real-ESRGAN (Wang 2021, arXi
 resizing, noise and JPEG, then all of it again, a ringing filter or the final resizing last (section
 3.1 to 3.3). Histories are mixed, so that the network also learns to leave clean pictures alone:
 clean; compressed once; compressed and *then* enlarged, whose blocks are larger than eight pixels;
-and the whole chain. ``blind`` is one round, milder. Codecs are the real ones.
+and the whole chain. ``blind`` is one round, milder, shuffled, after BSRGAN (Zhang 2021, arXiv
+2103.14006), weighted towards web JPEGs, telephones and scanners. Codecs are the real ones.
+
+A step takes and leaves (H, W, 3) float32 in [0, 255], not rounded, and draws its strength. The
+order of the draws decides the patches of released weights.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
-from upscale.degradations import Array, filtered, gaussian_kernel, sinc_kernel
+from upscale.degradations import Array, coded, filtered, gaussian_kernel, sinc_kernel
 from upscale.resample import resize
-from upscale.training.blind import Step, blind_chain, saved
 
-Apply = Callable[[Tensor, int, np.random.Generator], Tensor]
+Random = np.random.Generator
+Shape = tuple[int, int]  # height, width
+Step = Callable[[Array, Random], Array]
+
+HISTORIES = {"clean": 0.12, "light": 0.18, "enlarged": 0.16, "second order": 0.54}
+INTERPOLATIONS = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC)
 
 
 @dataclass(frozen=True)
@@ -38,7 +47,7 @@ class Degradation:
             grid of JPEG falls everywhere.
     """
 
-    apply: Apply
+    apply: Callable[[Tensor, int, Random], Tensor]
     margin: int
     shift: int = 0
 
@@ -48,16 +57,15 @@ def to_8_bit(x: Tensor) -> Tensor:
     return x.mul_(255).add_(0.5).floor_().clamp_(0, 255).div_(255)
 
 
-def bicubic(hr: Tensor, scale: int, rng: np.random.Generator) -> Tensor:
+def bicubic(hr: Tensor, scale: int, rng: Random) -> Tensor:
     """MATLAB's antialiased bicubic with 8-bit rounding, the setting of the papers' tables."""
     del rng
     if scale == 1:
         return hr.clone()
-    height, width = hr.shape[-2] // scale, hr.shape[-1] // scale
-    return to_8_bit(resize(hr, (height, width)))
+    return to_8_bit(resize(hr, _made_small(hr, scale)))
 
 
-def noise(hr: Tensor, scale: int, rng: np.random.Generator) -> Tensor:
+def noise(hr: Tensor, scale: int, rng: Random) -> Tensor:
     """White Gaussian noise of sigma 5 to 50 levels; in a quarter of the pictures it is gray.
 
     Half of the pictures are rounded to 8 bit: the papers measure on noise that is neither clipped
@@ -72,188 +80,237 @@ def noise(hr: Tensor, scale: int, rng: np.random.Generator) -> Tensor:
     return torch.where(rounded, to_8_bit(noisy.clone()), noisy)
 
 
-def jpeg(hr: Tensor, scale: int, rng: np.random.Generator) -> Tensor:
+def jpeg(hr: Tensor, scale: int, rng: Random) -> Tensor:
     """JPEG of quality 10 to 80, colour at full or half resolution."""
-    clean = bicubic(hr, scale, rng)
-    return _each(clean, lambda x: saved(10, 81)(x, rng))
+    return _each(bicubic(hr, scale, rng), lambda x: _saved(x, rng, 10, 81))
 
 
-def histories(hr: Tensor, scale: int, rng: np.random.Generator) -> Tensor:
-    """One of :data:`HISTORIES` for each picture."""
-    size = hr.shape[-2] // scale, hr.shape[-1] // scale
-    return to_8_bit(_each(hr, lambda x: second_order(x, size, rng)))
+def _history(hr: Tensor, scale: int, rng: Random) -> Tensor:
+    return to_8_bit(_each(hr, lambda x: second_order(x, _made_small(hr, scale), rng)))
 
 
-def blind(hr: Tensor, scale: int, rng: np.random.Generator) -> Tensor:
-    """The milder chain of :mod:`upscale.training.blind`."""
-    size = hr.shape[-2] // scale, hr.shape[-1] // scale
-    return to_8_bit(_each(hr, lambda x: blind_chain(x, size, rng)))
+def _blind(hr: Tensor, scale: int, rng: Random) -> Tensor:
+    return to_8_bit(_each(hr, lambda x: _one_round(x, _made_small(hr, scale), rng)))
 
 
-def _each(batch: Tensor, step: Callable[[Array], Array]) -> Tensor:
-    """Apply ``step`` to every picture of (N, 3, H, W) in [0, 1]."""
+def _made_small(hr: Tensor, scale: int) -> Shape:
+    return hr.shape[-2] // scale, hr.shape[-1] // scale
+
+
+def _each(batch: Tensor, damage: Callable[[Array], Array]) -> Tensor:
+    """Damage every picture of (N, 3, H, W) in [0, 1]."""
     arrays = np.ascontiguousarray(batch.permute(0, 2, 3, 1).numpy()) * np.float32(255)
-    done = np.stack([step(x) for x in arrays])
+    done = np.stack([damage(x) for x in arrays])
     return torch.from_numpy(done).permute(0, 3, 1, 2).contiguous().div_(255)
 
 
-DEGRADATIONS: dict[str, Degradation] = {
+DEGRADATIONS = {
     "bicubic": Degradation(bicubic, margin=4),  # the antialiased kernel reads 2 LR pixels
-    "blind": Degradation(blind, margin=8, shift=7),
-    "second-order": Degradation(histories, margin=8, shift=7),
+    "blind": Degradation(_blind, margin=8, shift=7),
+    "second-order": Degradation(_history, margin=8, shift=7),
     "noise": Degradation(noise, margin=4),
     "jpeg": Degradation(jpeg, margin=8, shift=7),
 }
 
-HISTORIES = {"clean": 0.12, "light": 0.18, "enlarged": 0.16, "second order": 0.54}
-INTERPOLATIONS = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC)
+# --- steps of both chains -------------------------------------------------------------------------
 
 
-def second_order(x: Array, size: tuple[int, int], rng: np.random.Generator) -> Array:
-    """Damage one picture and bring it to ``size``.
+def _saved(x: Array, rng: Random, low: int, high: int, extension: str = ".jpg") -> Array:
+    """Through a codec, quality ``low`` to ``high`` - 1; of the JPEGs 3 in 10 keep full colour."""
+    quality = int(rng.integers(low, high))
+    return coded(x, extension, quality, full_colour=extension == ".jpg" and rng.random() >= 0.7)
+
+
+def _blur(
+    x: Array,
+    rng: Random,
+    sigmas: tuple[float, float],
+    cutoff: float,
+    exponent: Callable[[Random], float],
+) -> Array:
+    """Isotropic, anisotropic, generalised or plateau-shaped kernels, or a ringing filter."""
+    draw = rng.random()
+    if draw < 0.1:
+        return _ringing(x, rng, cutoff)
+    sigma = rng.uniform(*sigmas)
+    other = sigma if draw < 0.6 else rng.uniform(*sigmas)
+    beta = 1.0 if draw < 0.8 else exponent(rng)
+    return filtered(x, gaussian_kernel((sigma, other), rng.uniform(0, np.pi), beta))
+
+
+def _ringing(x: Array, rng: Random, cutoff: float) -> Array:
+    """An ideal low-pass filter cut off at ``cutoff`` to pi (Real-ESRGAN, section 3.3)."""
+    return filtered(x, sinc_kernel(rng.uniform(cutoff, np.pi)))
+
+
+# --- second order ---------------------------------------------------------------------------------
+
+
+def second_order(x: Array, shape: Shape, rng: Random) -> Array:
+    """Damage one picture by one of :data:`HISTORIES` and bring it to ``shape``.
 
     Args:
         x: (H, W, 3) RGB, float32 in [0, 255].
-        size: (height, width) of the result.
+        shape: Height and width of the result.
         rng: Decides everything.
 
     Returns:
         (height, width, 3), float32, not rounded, possibly beyond [0, 255].
     """
     history = rng.choice(list(HISTORIES), p=list(HISTORIES.values()))
-    for step in _STEPS[history](size, rng):
+    for step in _history_steps(history, shape, rng):
         x = step(x, rng)
     return x
 
 
-def _clean(size: tuple[int, int], rng: np.random.Generator) -> list[Step]:
-    return [_to(size)]
-
-
-def _light(size: tuple[int, int], rng: np.random.Generator) -> list[Step]:
-    """A picture of the web: made small, sometimes with a little noise, and compressed once."""
-    steps = [_to(size)]
-    if rng.random() < 0.5:
-        steps.append(_noise(1, 8))
-    extension = ".jpg" if rng.random() < 0.85 else ".webp"
-    return [*steps, saved(40, 96, extension)]
-
-
-def _enlarged(size: tuple[int, int], rng: np.random.Generator) -> list[Step]:
-    """Compressed while it was small, then enlarged; often saved once more."""
-    share = rng.uniform(0.3, 0.9)
-    steps = [_to((max(16, round(size[0] * share)), max(16, round(size[1] * share))))]
+def _history_steps(history: str, shape: Shape, rng: Random) -> list[Step]:
+    to_shape = partial(_resized, shape=shape)
+    if history == "clean":
+        return [to_shape]
+    if history == "second order":
+        return _whole_chain(shape, rng)
+    if history == "light":  # of the web: made small, sometimes a little noise, compressed once
+        steps: list[Step] = [to_shape]
+        if rng.random() < 0.5:
+            steps.append(partial(_noisy, low=1, high=8))
+        extension = ".jpg" if rng.random() < 0.85 else ".webp"
+        return [*steps, partial(_saved, low=40, high=96, extension=extension)]
+    # Compressed while it was small, then enlarged; often saved once more.
+    steps = [partial(_resized, shape=_times(shape, rng.uniform(0.3, 0.9)))]
     if rng.random() < 0.3:
-        steps.append(_noise(1, 10))
-    steps += [saved(25, 91), _to(size)]
+        steps.append(partial(_noisy, low=1, high=10))
+    steps += [partial(_saved, low=25, high=91), to_shape]
     if rng.random() < 0.5:
-        steps.append(saved(50, 96))
+        steps.append(partial(_saved, low=50, high=96))
     return steps
 
 
-def _whole_chain(size: tuple[int, int], rng: np.random.Generator) -> list[Step]:
+def _whole_chain(shape: Shape, rng: Random) -> list[Step]:
     steps: list[Step] = []
+    blur = partial(_blur, sigmas=(0.2, 3.0), cutoff=np.pi / 3, exponent=_either)
+    codec = partial(_saved, low=30, high=96)
     # First round: lens, a size in between, sensor, an earlier save.
     if rng.random() < 0.8:
-        steps.append(_blur)
-    steps += [_resized(0.15, 1.5, (0.2, 0.7)), _noise(1, 30)]
+        steps.append(blur)
+    steps += [_another_size, partial(_noisy, low=1, high=30)]
     if rng.random() < 0.9:
-        steps.append(saved(30, 96))
+        steps.append(codec)
     # Second round: the same once more, near the final size.
     if rng.random() < 0.5:
-        steps.append(_blur)
-    steps.append(_near(size))
+        steps.append(blur)
+    steps.append(lambda x, rng: _resized(x, rng, _times(shape, rng.uniform(0.6, 1.3))))
     if rng.random() < 0.7:
-        steps.append(_noise(1, 25))
-    last: list[Step] = [_to(size)]
+        steps.append(partial(_noisy, low=1, high=25))
+    last: list[Step] = [partial(_resized, shape=shape)]
     if rng.random() < 0.4:
-        last.append(_ringing)
+        last.append(partial(_ringing, cutoff=np.pi / 3))
     # Either the ringing filter and the codec are last, or the resizing is (section 3.3).
-    codec = saved(30, 96)
     return [*steps, *last, codec] if rng.random() < 0.5 else [*steps, codec, *last]
 
 
-_STEPS = {
-    "clean": _clean,
-    "light": _light,
-    "enlarged": _enlarged,
-    "second order": _whole_chain,
-}
+def _either(rng: Random) -> float:
+    return rng.uniform(0.5, 1) if rng.random() < 0.5 else rng.uniform(1, 4)
 
 
-def _to(size: tuple[int, int]) -> Step:
-    """Resize to (height, width) by one of three filters; shrinking by cubic is antialiased."""
-
-    def step(x: Array, rng: np.random.Generator) -> Array:
-        how = int(rng.choice(INTERPOLATIONS))
-        shrink = x.shape[0] / size[0]
-        if shrink > 1.5 and how != cv2.INTER_AREA and rng.random() < 0.7:
-            x = np.asarray(cv2.GaussianBlur(x, (0, 0), 0.35 * shrink), np.float32)
-        return np.asarray(cv2.resize(x, size[::-1], interpolation=how), np.float32)
-
-    return step
+def _times(shape: Shape, factor: float) -> Shape:
+    return max(16, round(shape[0] * factor)), max(16, round(shape[1] * factor))
 
 
-def _resized(low: float, high: float, shares: tuple[float, float]) -> Step:
-    """To ``low``..``high`` of its size: up in ``shares[0]`` of the cases, down in ``shares[1]``."""
-
-    def step(x: Array, rng: np.random.Generator) -> Array:
-        up, down = shares
-        draw = rng.random()
-        factor = 1.0
-        if draw < up:
-            factor = rng.uniform(1, high)
-        elif draw < up + down:
-            factor = rng.uniform(low, 1)
-        size = max(16, round(x.shape[0] * factor)), max(16, round(x.shape[1] * factor))
-        return _to(size)(x, rng)
-
-    return step
+def _another_size(x: Array, rng: Random) -> Array:
+    """To 0.15 to 1.5 of its size: up in 2 of 10 cases, down in 7."""
+    draw, factor = rng.random(), 1.0
+    if draw < 0.9:
+        factor = rng.uniform(1, 1.5) if draw < 0.2 else rng.uniform(0.15, 1)
+    return _resized(x, rng, _times((x.shape[0], x.shape[1]), factor))
 
 
-def _near(size: tuple[int, int]) -> Step:
-    """To 0.6 to 1.3 of the final size."""
-
-    def step(x: Array, rng: np.random.Generator) -> Array:
-        factor = rng.uniform(0.6, 1.3)
-        return _to((max(16, round(size[0] * factor)), max(16, round(size[1] * factor))))(x, rng)
-
-    return step
+def _resized(x: Array, rng: Random, shape: Shape) -> Array:
+    """By one of three filters; shrinking is mostly antialiased."""
+    how, shrink = int(rng.choice(INTERPOLATIONS)), x.shape[0] / shape[0]
+    if shrink > 1.5 and how != cv2.INTER_AREA and rng.random() < 0.7:
+        x = np.asarray(cv2.GaussianBlur(x, (0, 0), 0.35 * shrink), np.float32)
+    return np.asarray(cv2.resize(x, shape[::-1], interpolation=how), np.float32)
 
 
-def _blur(x: Array, rng: np.random.Generator) -> Array:
-    """Isotropic, anisotropic, generalised or plateau-shaped kernels, or a ringing filter."""
-    draw = rng.random()
-    if draw < 0.1:
-        return _ringing(x, rng)
-    sigma = rng.uniform(0.2, 3.0)
-    other = sigma if draw < 0.6 else rng.uniform(0.2, 3.0)
-    beta = 1.0
-    if draw >= 0.8:
-        beta = rng.uniform(0.5, 1) if rng.random() < 0.5 else rng.uniform(1, 4)
-    return filtered(x, gaussian_kernel((sigma, other), rng.uniform(0, np.pi), beta))
-
-
-def _ringing(x: Array, rng: np.random.Generator) -> Array:
-    return filtered(x, sinc_kernel(rng.uniform(np.pi / 3, np.pi)))
-
-
-def _noise(low: float, high: float) -> Step:
+def _noisy(x: Array, rng: Random, low: float, high: float) -> Array:
     """Gaussian or Poisson noise of sigma ``low`` to ``high``: gray, colour, or coloured blots."""
+    draw = rng.random()
+    channels = 1 if draw < 0.4 else 3
+    drawn = rng.standard_normal((*x.shape[:2], channels), np.float32)
+    if draw > 0.85:  # what cameras leave after their own denoising: coloured blots
+        blots = cv2.GaussianBlur(drawn, (0, 0), rng.uniform(0.6, 2.5))
+        drawn = blots / blots.std() - (blots / blots.std()).mean(2, keepdims=True)
+        return np.asarray(x + drawn * np.float32(rng.uniform(low, high) / 2), np.float32)
+    if rng.random() < 0.5:
+        return np.asarray(x + drawn * np.float32(rng.uniform(low, high)), np.float32)
+    light = np.clip(x.mean(2, keepdims=True) if channels == 1 else x, 1, None)
+    strength = np.float32(rng.uniform(0.05, 2.5) * high / 30)
+    return np.asarray(x + drawn * np.sqrt(light * strength), np.float32)
 
-    def step(x: Array, rng: np.random.Generator) -> Array:
-        draw = rng.random()
-        channels = 1 if draw < 0.4 else 3
-        drawn = rng.standard_normal((*x.shape[:2], channels), np.float32)
-        if draw > 0.85:  # what cameras leave after their own denoising: coloured blots
-            spread = rng.uniform(0.6, 2.5)
-            blots = cv2.GaussianBlur(drawn, (0, 0), spread)
-            drawn = blots / blots.std() - (blots / blots.std()).mean(2, keepdims=True)
-            return np.asarray(x + drawn * np.float32(rng.uniform(low, high) / 2), np.float32)
-        if rng.random() < 0.5:
-            return np.asarray(x + drawn * np.float32(rng.uniform(low, high)), np.float32)
-        light = np.clip(x.mean(2, keepdims=True) if channels == 1 else x, 1, None)
-        strength = np.float32(rng.uniform(0.05, 2.5) * high / 30)
-        return np.asarray(x + drawn * np.sqrt(light * strength), np.float32)
 
-    return step
+# --- blind ----------------------------------------------------------------------------------------
+
+
+def _one_round(x: Array, shape: Shape, rng: Random) -> Array:
+    """One round of damage in random order and strength; one picture in ten is only made small."""
+    if rng.random() < 0.1:
+        return _downsampled(x, rng, shape)
+    ringing = np.pi / 2.5
+    # What happened before the picture was downsampled: lens, camera, an earlier save.
+    first: list[tuple[float, Step]] = [
+        (0.5, partial(_blur, sigmas=(0.3, 3.5), cutoff=ringing, exponent=_one_of_both)),
+        (0.25, _somewhat_resized),
+        (0.15, partial(_grainy, most=10)),
+        (0.15, partial(_saved, low=50, high=96)),
+    ]
+    chosen = [step for share, step in first if rng.random() < share]
+    for k in rng.permutation(len(chosen)):
+        x = chosen[k](x, rng)
+    # Down to the final size among noise and a ringing filter; compression comes last.
+    second: list[Step] = [partial(_downsampled, shape=shape)]
+    if rng.random() < 0.5:
+        second.append(partial(_grainy, most=30))
+    second = [second[k] for k in rng.permutation(len(second))]
+    if rng.random() < 0.1:
+        second.append(partial(_ringing, cutoff=ringing))
+    draw = rng.random()
+    if draw < 0.8:
+        extension = ".jpg" if draw < 0.75 else ".webp"
+        second.append(partial(_saved, low=30, high=96, extension=extension))
+    for step in second:
+        x = step(x, rng)
+    return x
+
+
+def _one_of_both(rng: Random) -> float:
+    return float(rng.choice([rng.uniform(0.5, 1), rng.uniform(1, 4)]))
+
+
+def _somewhat_resized(x: Array, rng: Random) -> Array:
+    """To 0.4 to 1.2 of its size."""
+    factor = rng.uniform(0.4, 1.2)
+    size = (max(8, round(x.shape[1] * factor)), max(8, round(x.shape[0] * factor)))
+    how = int(rng.choice(INTERPOLATIONS))
+    return np.asarray(cv2.resize(x, size, interpolation=how), np.float32)
+
+
+def _downsampled(x: Array, rng: Random, shape: Shape) -> Array:
+    """To the final shape: MATLAB's bicubic, area, or bilinear with antialiasing."""
+    draw = rng.random()
+    if draw < 0.5:
+        tensor = torch.from_numpy(np.ascontiguousarray(x)).permute(2, 0, 1)[None]
+        return np.ascontiguousarray(resize(tensor, shape)[0].permute(1, 2, 0).numpy())
+    if draw < 0.75:
+        return np.asarray(cv2.resize(x, shape[::-1], interpolation=cv2.INTER_AREA), np.float32)
+    soft = cv2.GaussianBlur(x, (0, 0), max(0.1, 0.35 * x.shape[0] / shape[0]))
+    return np.asarray(cv2.resize(soft, shape[::-1], interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+def _grainy(x: Array, rng: Random, most: float) -> Array:
+    """Gaussian or Poisson noise up to ``most`` levels (weak is likelier), in colour or in gray."""
+    sigma = np.float32(most * rng.random() ** 1.5)
+    channels = 3 if rng.random() < 0.6 else 1
+    drawn = rng.standard_normal((*x.shape[:2], channels), np.float32)
+    if rng.random() < 0.3:  # of photons: its variance grows with the light; sigma holds at mid-gray
+        drawn *= np.sqrt(np.clip(x.mean(2, keepdims=True), 2, None) / np.float32(128))
+    return np.asarray(x + sigma * drawn, np.float32)
