@@ -19,7 +19,7 @@ from upscale.models import Network
 from upscale.resample import consistent, resize
 from upscale.training import losses
 from upscale.training.data import Batch
-from upscale.training.discriminator import PatchDiscriminator, VGGDiscriminator
+from upscale.training.discriminator import Discriminator, PatchDiscriminator, VGGDiscriminator
 from upscale.training.objective import (
     Objective,
     autocast,
@@ -51,11 +51,11 @@ class AdversarialObjective(Objective):
         self.perceptual: nn.Module | None = None
         if name != "discriminator":
             self.perceptual = load_perceptual(name, perceptual_weights, device)
-        self.discriminator: PatchDiscriminator | VGGDiscriminator
-        if self.settings.discriminator == "patch":
-            self.discriminator = PatchDiscriminator(features).to(device)
-        else:
-            self.discriminator = VGGDiscriminator(recipe.patch * recipe.scale, features).to(device)
+        self.discriminator: Discriminator = (
+            PatchDiscriminator(features)
+            if self.settings.discriminator == "patch"
+            else VGGDiscriminator(recipe.patch * recipe.scale, features)
+        ).to(device)
         self.optimiser = make_optimiser(network.parameters(), recipe)
         self.optimiser_d = make_optimiser(
             self.discriminator.parameters(), recipe, self.settings.discriminator_rate
@@ -85,7 +85,10 @@ class AdversarialObjective(Objective):
             parts = self._generator_losses(lr, sr.float(), aims, clean)
             total = torch.stack(list(parts.values())).sum()
             self.update(total, self.optimiser, self.network.parameters())
-        loss_d = self._discriminator_loss(self._seen(sr.detach().float(), clean), hr)
+        seen = self._seen(sr.detach().float(), clean)
+        with autocast(self.recipe, self.device):
+            real, fake = self.discriminator(hr), self.discriminator(seen)
+        loss_d = losses.relativistic(real.float(), fake.float())
         if float(loss_d.detach()) >= self.settings.discriminator_floor:
             self.update(loss_d, self.optimiser_d, self.discriminator.parameters())
         self.steps += 1
@@ -110,8 +113,7 @@ class AdversarialObjective(Objective):
                 real_logits = self.discriminator.judge(real[-1]).float()
         self.discriminator.requires_grad_(True)
         parts = {
-            "relativistic": s.relativistic_weight
-            * losses.relativistic_generator(real_logits, fake_logits),
+            "relativistic": s.relativistic_weight * losses.relativistic(fake_logits, real_logits),
             "pixel": s.pixel_weight * pixel_loss(self.recipe, sr, aims),
         }
         # Features of a network trained on other pictures, or of the discriminator itself.
@@ -125,12 +127,14 @@ class AdversarialObjective(Objective):
                     distance = feature_distance(self.perceptual, sr, hr).float()
             parts["perceptual"] = s.perceptual_weight * distance
         if s.detail_weight:
-            parts["detail"] = s.detail_weight * losses.laplacian_detail(sr, hr)
+            detail = F.l1_loss(losses.laplacian(sr), losses.laplacian(hr))
+            parts["detail"] = s.detail_weight * detail
         # Where the moving average does better, what the network draws is an artefact.
         if s.artefact_weight:
             with torch.no_grad(), autocast(self.recipe, self.device):
                 steady = self.ema(lr).float()
-            parts["artefact"] = s.artefact_weight * losses.artefacts(sr, steady, hr)
+            artefacts = losses.artefact_map(sr, steady, hr) * (sr - hr).abs()
+            parts["artefact"] = s.artefact_weight * artefacts.mean()
         if s.consistency_weight:
             shrunk = resize(sr, (clean.shape[-2], clean.shape[-1]))
             inner = (..., slice(2, -2), slice(2, -2))  # the border's kernel reads beyond the patch
@@ -140,8 +144,3 @@ class AdversarialObjective(Objective):
     def _seen(self, sr: Tensor, clean: Tensor) -> Tensor:
         """What the discriminator sees of a result."""
         return consistent(sr, clean) if self.settings.projected else sr
-
-    def _discriminator_loss(self, sr: Tensor, hr: Tensor) -> Tensor:
-        with autocast(self.recipe, self.device):
-            real, fake = self.discriminator(hr), self.discriminator(sr)
-        return losses.relativistic_discriminator(real.float(), fake.float())

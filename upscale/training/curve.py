@@ -3,29 +3,11 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from upscale.errors import DataError, UsageError, reason
-
-
-def read_log(path: Path) -> list[dict[str, Any]]:
-    """The records of a run's log; a last line cut off by a crash is left out.
-
-    Raises:
-        DataError: There is no log.
-    """
-    try:
-        lines = path.read_text("utf-8").splitlines()
-    except OSError as error:
-        raise DataError(f"{path}: cannot read the log of the run ({reason(error)})") from error
-    records = []
-    for line in lines:
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return records
 
 
 def plot(log: Path, target: Path, title: str) -> None:
@@ -42,7 +24,14 @@ def plot(log: Path, target: Path, title: str) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot
 
-    records = read_log(log)
+    try:
+        lines = log.read_text("utf-8").splitlines()
+    except OSError as error:
+        raise DataError(f"{log}: cannot read the log of the run ({reason(error)})") from error
+    records: list[dict[str, Any]] = []
+    for line in lines:
+        with suppress(json.JSONDecodeError):  # one that a crash cut off
+            records.append(json.loads(line))
     if not records:
         raise DataError(f"{log}: nothing is logged yet")
     scored = [r for r in records if r["psnr"] is not None]

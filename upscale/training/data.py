@@ -98,9 +98,9 @@ def make_batch(
     seed: int,
     step: int,
 ) -> Batch:
-    """The batch of one step: ``batch`` crops, flipped and turned, damaged, ``patch`` LR pixels wide.
+    """The batch of one step: crops at random places, flipped and turned, damaged.
 
-    ``pieces`` have :func:`crop_side` pixels at least.
+    ``pieces`` have :func:`crop_side` pixels at least; ``patch`` is the side of an LR patch.
     """
     rng = np.random.default_rng((seed, step))
     damage = DEGRADATIONS[degradation]

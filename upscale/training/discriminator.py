@@ -4,11 +4,12 @@
 fig. 4) as ESRGAN uses it on patches of 128 pixels: ten convolutions, 3x3 with stride 1 and 4x4 with
 stride 2 in turn, then two linear layers.
 :class:`PatchDiscriminator` answers for every fourth pixel (Isola 2017, arXiv 1611.07004); its
-weights are kept at norm 1 (Miyato 2018, arXiv 1802.05957). Both have ``features`` and ``judge``
-and take pictures in [0, 1].
+weights are kept at norm 1 (Miyato 2018, arXiv 1802.05957).
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -19,81 +20,78 @@ STAGES = 5  # halvings
 HIDDEN = 100  # of the first linear layer
 
 
-class VGGDiscriminator(nn.Module):
-    """Realness of a picture: (N, channels, side, side) to (N, 1) logits.
+class Discriminator(nn.Module):
+    """Pictures (N, 3, H, W) in [0, 1] to logits; larger is more real."""
 
-    Args:
-        side: Side of the pictures in pixels, a multiple of 32 (the paper: 128); 0 for any size at
-            least 32, where the features are averaged over the picture before the linear layers.
-        features: Channels of the first layer (the paper: 64); they grow to eight times that.
-        channels: Of the pictures.
+    def features(self, x: Tensor) -> list[Tensor]:
+        """What each stage makes of pictures."""
+        raise NotImplementedError
+
+    def judge(self, last: Tensor) -> Tensor:
+        """Logits from the last of :meth:`features`."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pictures to logits."""
+        return self.judge(self.features(x)[-1])
+
+
+class VGGDiscriminator(Discriminator):
+    """Realness of a picture of ``side`` pixels, a multiple of 32 (the paper: 128): logits (N, 1).
+
+    The first layer has ``features`` channels (the paper: 64); they grow to eight times that.
 
     Raises:
         ValueError: ``side`` is not a multiple of 32.
     """
 
-    def __init__(self, side: int = 128, features: int = 64, channels: int = 3) -> None:
+    def __init__(self, side: int = 128, features: int = 64) -> None:
         super().__init__()
         if side % 2**STAGES:
             raise ValueError(f"side {side} is not a multiple of {2**STAGES}")
-        widths = [features * m for m in (1, 2, 4, 8, 8)]
         self.side = side
-        stages, before = [], channels
-        for k, width in enumerate(widths):
-            stages.append(_stage(before, width, first=k == 0))
-            before = width
-        self.stages = nn.ModuleList(stages)
-        spatial = (side // 2**STAGES) ** 2 if side else 1
-        self.linear1 = nn.Linear(before * spatial, HIDDEN)
+        widths = [features * m for m in (1, 2, 4, 8, 8)]
+        self.stages = nn.ModuleList(
+            _stage(before, width, first=k == 0)
+            for k, (before, width) in enumerate(pairwise([3, *widths]))
+        )
+        self.linear1 = nn.Linear(widths[-1] * (side // 2**STAGES) ** 2, HIDDEN)
         self.linear2 = nn.Linear(HIDDEN, 1)
 
     def features(self, x: Tensor) -> list[Tensor]:
         """Features after each halving, (N, c_k, H / 2**k, W / 2**k), k = 1 … 5."""
+        height, width = x.shape[-2:]
+        if (height, width) != (self.side, self.side):
+            raise ValueError(f"pictures of {height}x{width} for a discriminator of {self.side}")
         out = []
         for stage in self.stages:
             x = stage(x)
             out.append(x)
         return out
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, channels, H, W) to (N, 1) logits; larger is more real.
-
-        Raises:
-            ValueError: H or W is not ``side``.
-        """
-        if self.side and x.shape[-2:] != (self.side, self.side):
-            raise ValueError(
-                f"pictures of {x.shape[-2]}x{x.shape[-1]} for a discriminator of {self.side}; "
-                "build it with side=0 for any size"
-            )
-        return self.judge(self.features(x)[-1])
-
     def judge(self, last: Tensor) -> Tensor:
-        """Logits (N, 1) from the last of :meth:`features`."""
-        flat = last.flatten(1) if self.side else last.mean((2, 3))
-        out: Tensor = self.linear2(F.leaky_relu(self.linear1(flat), SLOPE))
+        """Logits (N, 1)."""
+        hidden = F.leaky_relu(self.linear1(last.flatten(1)), SLOPE)
+        out: Tensor = self.linear2(hidden)
         return out
 
 
 def _stage(before: int, width: int, *, first: bool) -> nn.Sequential:
     """A 3x3 convolution and a 4x4 one with stride 2; no BatchNorm right behind the picture."""
-    parts: list[nn.Module] = [nn.Conv2d(before, width, 3, padding=1, bias=first)]
-    if not first:
-        parts.append(nn.BatchNorm2d(width))
-    parts += [
+    return nn.Sequential(
+        nn.Conv2d(before, width, 3, padding=1, bias=first),
+        *([] if first else [nn.BatchNorm2d(width)]),
         nn.LeakyReLU(SLOPE),
         nn.Conv2d(width, width, 4, stride=2, padding=1, bias=False),
         nn.BatchNorm2d(width),
         nn.LeakyReLU(SLOPE),
-    ]
-    return nn.Sequential(*parts)
+    )
 
 
-class PatchDiscriminator(nn.Module):
-    """Realness around every fourth pixel: (N, 3, H, W) to (N, 1, H / 4, W / 4) logits.
+class PatchDiscriminator(Discriminator):
+    """Realness around every fourth pixel: logits (N, 1, H / 4, W / 4).
 
-    Args:
-        features: Channels of the first layer; they grow to four times that.
+    The first layer has ``features`` channels; they grow to four times that.
     """
 
     def __init__(self, features: int = 32) -> None:
@@ -113,11 +111,7 @@ class PatchDiscriminator(nn.Module):
             out.append(F.leaky_relu(stage(out[-1]), SLOPE))
         return out
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, 3, H, W) to logits; larger is more real."""
-        return self.judge(self.features(x)[-1])
-
     def judge(self, last: Tensor) -> Tensor:
-        """Logits from the last of :meth:`features`."""
+        """Logits (N, 1, H / 4, W / 4)."""
         out: Tensor = self.last(last)
         return out

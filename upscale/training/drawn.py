@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from upscale.errors import UsageError
 
 Pixels = NDArray[np.uint8]  # (side, side, 3)
+Ink = tuple[int, int, int]  # R, G, B
 FONTS = ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSerif", "DejaVuSerif-Italic", "DejaVuSansMono")
 LETTERS = np.array(
     list("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,;:!?&%()-")
@@ -25,25 +26,18 @@ LETTERS = np.array(
 def drawn_pictures(count: int, side: int, first: int = 0, subjects: int = 4) -> list[Pixels]:
     """``count`` pictures of ``side`` pixels: text, line art, patterns and gradients in turn.
 
-    Args:
-        count: How many.
-        side: Width and height.
-        first: Number of the first one.
-        subjects: 4, or 6 to add comics and screenshots.
+    ``first`` is the number of the first one; 6 ``subjects`` add comics and screenshots.
 
     Raises:
         UsageError: matplotlib, whose package carries the free fonts, is not installed.
     """
-    if not count:
-        return []
-    fonts = _fonts()
     return [
-        _drawn(np.random.default_rng((1, number)), number % subjects, side, fonts)
+        _drawn(np.random.default_rng((1, number)), number % subjects, side)
         for number in range(first, first + count)
     ]
 
 
-def _fonts() -> list[Path]:
+def _font(number: int, size: int) -> ImageFont.FreeTypeFont:
     try:
         import matplotlib as mpl
     except ModuleNotFoundError as error:
@@ -51,28 +45,29 @@ def _fonts() -> list[Path]:
             "drawn pictures need matplotlib's fonts: pip install 'upscale[train]'"
         ) from error
     folder = Path(mpl.get_data_path()) / "fonts" / "ttf"
-    return [folder / f"{name}.ttf" for name in FONTS]
+    return ImageFont.truetype(folder / f"{FONTS[number]}.ttf", size)
 
 
-def _drawn(rng: np.random.Generator, subject: int, side: int, fonts: list[Path]) -> Pixels:
-    canvas = Image.fromarray(_ground(rng, 2 * side))
+def _drawn(rng: np.random.Generator, subject: int, side: int) -> Pixels:
+    large = 2 * side
+    canvas = Image.fromarray(_ground(rng, large))
     draw = ImageDraw.Draw(canvas)
     if subject == 0:
-        _text(draw, rng, 2 * side, fonts)
+        _text(draw, rng, large)
     elif subject == 1:
-        _lines(draw, rng, 2 * side)
+        _lines(draw, rng, large)
     elif subject == 2:
-        canvas = Image.fromarray(_pattern(rng, 2 * side))
+        canvas = Image.fromarray(_pattern(rng, large))
+    elif subject == 3:
+        _shapes(draw, rng, large)
+        _text(draw, rng, large, lines=2)
     elif subject == 4:
-        _comic(draw, rng, 2 * side)
-        _text(draw, rng, 2 * side, fonts, lines=int(rng.integers(0, 3)))
-    elif subject == 5:
-        _screenshot(draw, rng, 2 * side, fonts)
+        _comic(draw, rng, large)
+        _text(draw, rng, large, lines=int(rng.integers(0, 3)))
     else:
-        _shapes(draw, rng, 2 * side)
-        _text(ImageDraw.Draw(canvas), rng, 2 * side, fonts, lines=2)
+        _screenshot(draw, rng, large)
     small = cv2.resize(np.asarray(canvas), (side, side), interpolation=cv2.INTER_AREA)
-    return np.ascontiguousarray(small)
+    return np.asarray(small, np.uint8)
 
 
 def _ground(rng: np.random.Generator, side: int) -> Pixels:
@@ -90,25 +85,22 @@ def _colour(rng: np.random.Generator, low: int, high: int) -> NDArray[np.int64]:
     return rng.integers(low, high, 1 if rng.random() < 0.5 else 3) * np.ones(3, np.int64)
 
 
-def _ink(rng: np.random.Generator) -> tuple[int, int, int]:
+def _ink(rng: np.random.Generator) -> Ink:
     red, green, blue = (int(v) for v in _colour(rng, 0, 120))
     return red, green, blue
 
 
-def _text(
-    draw: ImageDraw.ImageDraw,
-    rng: np.random.Generator,
-    side: int,
-    fonts: list[Path],
-    lines: int = 99,
-) -> None:
+def _words(rng: np.random.Generator, count: int) -> str:
+    return " ".join("".join(rng.choice(LETTERS, int(rng.integers(1, 9)))) for _ in range(count))
+
+
+def _text(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int, lines: int = 99) -> None:
     """Lines of random words, 8 to 40 pixels high once the picture is averaged down."""
     y = int(rng.integers(0, 40))
     for _ in range(lines):
         size = int(16 + 64 * rng.random() ** 2)
-        font = ImageFont.truetype(fonts[int(rng.integers(len(fonts)))], size)
-        words = ["".join(rng.choice(LETTERS, int(rng.integers(1, 9)))) for _ in range(16)]
-        draw.text((int(rng.integers(0, 60)), y), " ".join(words), font=font, fill=_ink(rng))
+        font, words = _font(int(rng.integers(len(FONTS))), size), _words(rng, 16)
+        draw.text((int(rng.integers(0, 60)), y), words, font=font, fill=_ink(rng))
         y += int(size * 1.4)
         if y > side:
             break
@@ -176,7 +168,7 @@ def _comic(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> No
         draw.polygon(path, fill=fill)
         draw.line([*path, path[0]], fill=outline, width=width, joint="curve")
         if rng.random() < 0.4:
-            _hatching(draw, rng, (int(centre[0]), int(centre[1])), int(radius), outline)
+            _hatching(draw, rng, (int(centre[0]), int(centre[1]), int(radius)), outline)
 
 
 def _smooth(ring: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -188,28 +180,21 @@ def _smooth(ring: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _hatching(
-    draw: ImageDraw.ImageDraw,
-    rng: np.random.Generator,
-    centre: tuple[int, int],
-    radius: int,
-    ink: tuple[int, int, int],
+    draw: ImageDraw.ImageDraw, rng: np.random.Generator, box: tuple[int, int, int], ink: Ink
 ) -> None:
-    """Parallel strokes or dots over a square around ``centre``."""
+    """Parallel strokes or dots over a square: its middle and half its side."""
     pitch, dots = int(rng.integers(8, 22)), rng.random() < 0.4
-    x, y = centre
+    x, y, radius = box
     for at in range(-radius, radius, pitch):
-        if dots:
-            for down in range(-radius, radius, pitch):
-                size = pitch / 4
-                box = (x + at - size, y + down - size, x + at + size, y + down + size)
-                draw.ellipse(box, fill=ink)
-        else:
+        if not dots:
             draw.line((x + at, y - radius, x + at + radius // 2, y + radius), fill=ink, width=3)
+            continue
+        for down in range(-radius, radius, pitch):
+            left, top, size = x + at, y + down, pitch / 4
+            draw.ellipse((left - size, top - size, left + size, top + size), fill=ink)
 
 
-def _screenshot(
-    draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int, fonts: list[Path]
-) -> None:
+def _screenshot(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> None:
     """Windows, buttons and icons of flat colours with small type, edges on whole pixels."""
     dark = rng.random() < 0.3
     low, high = (20, 70) if dark else (215, 256)
@@ -223,9 +208,8 @@ def _screenshot(
             (x, y, x + width, y + height), int(rng.integers(0, 24)), fill, edge, width=2
         )
         size = int(rng.integers(16, 36))
-        font = ImageFont.truetype(fonts[int(rng.integers(2)) if rng.random() < 0.8 else 4], size)
+        font = _font(int(rng.integers(2)) if rng.random() < 0.8 else 4, size)
         ink = (240, 240, 240) if sum(fill) < 380 else (20, 20, 20)
         for row in range(y + 8, y + height - size, int(size * 1.5)):
-            words = ["".join(rng.choice(LETTERS, int(rng.integers(1, 9)))) for _ in range(8)]
             room = max(1, int(width / (size * 0.62)))
-            draw.text((x + 12, row), " ".join(words)[:room], font=font, fill=ink)
+            draw.text((x + 12, row), _words(rng, 8)[:room], font=font, fill=ink)

@@ -10,8 +10,8 @@ one of them.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import product
 
 import numpy as np
 import torch
@@ -38,12 +38,20 @@ def from_interpolation(network: Network) -> None:
     Raises:
         ValueError: The network has too few features to hold a neighbourhood per channel.
     """
-    _interpolate(network)
-
-
-@functools.singledispatch
-def _interpolate(network: Network) -> None:
-    raise ValueError(f"no interpolating initialisation for {type(network).__name__}")
+    if isinstance(network, SRCNN):
+        _srcnn(network)
+    elif isinstance(network, ESRGAN):
+        _esrgan(network)
+    elif isinstance(network, SwinIR):
+        _swinir(network)
+    elif isinstance(network, VAE):
+        # The part that knows nothing of z interpolates; what is added to it is small.
+        _kaiming(network)
+        _esrgan(network.base)
+        _only_small(network.conv_detail)
+        _only_small(network.conv_sigma)
+    else:
+        raise ValueError(f"no interpolating initialisation for {type(network).__name__}")
 
 
 def bicubic_taps(scale: int, position: int) -> Kernel:
@@ -66,25 +74,17 @@ def nearest_kernel(factor: int, shift: int) -> Kernel:
     """The 3-tap kernel after nearest-neighbour enlargement that comes closest to bicubic.
 
     One kernel serves all phases; what source pixel a tap sees depends on the phase. Least squares
-    over the phases, exact for ``shift`` 0 at factor 2 and 3.
-
-    Args:
-        factor: Of the enlargement, 2 or 3.
-        shift: The fine pixel, relative to the pixel in hand.
-
-    Returns:
-        Weights [shift of the copied feature + 1, tap + 1].
+    over the phases, exact for ``shift`` 0 at factor 2 and 3; ``shift`` is the fine pixel, relative
+    to the pixel in hand. Weights as of :func:`split_taps`.
     """
     offsets = np.arange(-3, 4)
     # A row for each phase and source pixel: what the nine weights give it, and what bicubic gives.
-    rows, bicubic = [], []
+    rows: list[list[float]] = []
+    bicubic: list[float] = []
     for phase in range(factor):
         seen = [(phase + tap) // factor for tap in (-1, 0, 1)]
-        target = np.zeros(7)
-        target[1:6] = bicubic_taps(factor, phase + shift)
-        for k, offset in enumerate(offsets):
-            rows.append([float(s + seen[t + 1] == offset) for s in SHIFTS for t in (-1, 0, 1)])
-            bicubic.append(target[k])
+        rows += [[float(s + source == k) for s in SHIFTS for source in seen] for k in offsets]
+        bicubic += [0.0, *bicubic_taps(factor, phase + shift), 0.0]
     rows += [[100.0] * 9]  # flat stays flat
     bicubic += [100.0]
     weights: Kernel = np.linalg.lstsq(np.asarray(rows), np.asarray(bicubic), rcond=None)[0]
@@ -138,41 +138,33 @@ def _only_small(conv: nn.Conv2d) -> None:
         conv.bias.zero_()
 
 
-def _fill(
-    conv: nn.Conv2d, outputs: Sequence[int], kernels: Sequence[Tensor], channels: int, stride: int
+def _phase_kernels(factor: int, shift: int) -> list[Kernel]:
+    """Of a sub-pixel convolution along one axis, a kernel each phase."""
+    return [split_taps(bicubic_taps(factor, phase + shift)) for phase in range(factor)]
+
+
+def _nearest_kernels(factor: int, shift: int) -> list[Kernel]:
+    return [nearest_kernel(factor, shift)]
+
+
+def _stages(
+    convs: Sequence[nn.Conv2d],
+    factors: Sequence[int],
+    channels: int,
+    along: Callable[[int, int], list[Kernel]],
 ) -> None:
-    """Give the outputs, ``stride`` apart per channel, their kernels over the copied features."""
-    for c in range(channels):
-        for output, kernel in zip(outputs, kernels, strict=True):
-            at = output + c * stride
+    """Stages of an enlargement, of whose kernels ``along`` has those of one axis at a shift.
+
+    All but the last keep the whole neighbourhood.
+    """
+    for k, (conv, factor) in enumerate(zip(convs, factors, strict=True)):
+        axis = [along(factor, s) for s in (SHIFTS if k < len(convs) - 1 else (0,))]
+        kernels = [_outer(y, x) for ys, xs in product(axis, axis) for y, x in product(ys, xs)]
+        for at, (c, kernel) in enumerate(product(range(channels), kernels)):
             conv.weight[at] = 0
             conv.weight[at, 9 * c : 9 * c + 9] = kernel
             if conv.bias is not None:
                 conv.bias[at] = 0
-
-
-def _phase_kernels(scale: int, shifts: Sequence[int]) -> list[Tensor]:
-    """Kernels of a sub-pixel convolution: shift row, shift column, phase row, phase column."""
-    axis = {s: [split_taps(bicubic_taps(scale, p + s)) for p in range(scale)] for s in shifts}
-    return [
-        _outer(rows, columns)
-        for sy in shifts
-        for sx in shifts
-        for rows in axis[sy]
-        for columns in axis[sx]
-    ]
-
-
-def _nearest_stages(convs: Sequence[nn.Conv2d], factors: Sequence[int], channels: int) -> None:
-    """Nearest + convolution stages; all but the last keep the whole neighbourhood."""
-    for k, (conv, factor) in enumerate(zip(convs, factors, strict=True)):
-        shifts = SHIFTS if k < len(convs) - 1 else (0,)
-        kernels = [
-            _outer(nearest_kernel(factor, sy), nearest_kernel(factor, sx))
-            for sy in shifts
-            for sx in shifts
-        ]
-        _fill(conv, range(len(kernels)), kernels, channels, len(kernels))
 
 
 def _take(conv: nn.Conv2d, features: Sequence[int], offset: float) -> None:
@@ -186,7 +178,6 @@ def _take(conv: nn.Conv2d, features: Sequence[int], offset: float) -> None:
             conv.bias[c] = -offset
 
 
-@_interpolate.register
 def _srcnn(network: SRCNN) -> None:
     count = network.channels
     conv1, conv2, conv3 = network.conv1, network.conv2, network.conv3
@@ -214,16 +205,6 @@ def _kaiming(network: Network) -> None:
                 nn.init.zeros_(module.bias)
 
 
-@_interpolate.register
-def _vae(network: VAE) -> None:
-    """The part that knows nothing of z interpolates; what is added to it is small."""
-    _kaiming(network)
-    _esrgan(network.base)
-    _only_small(network.conv_detail)
-    _only_small(network.conv_sigma)
-
-
-@_interpolate.register
 def _esrgan(network: ESRGAN) -> None:
     config = network.config
     if config.unshuffle > 1:
@@ -233,7 +214,7 @@ def _esrgan(network: ESRGAN) -> None:
     count = _copy_neighbourhood(network.conv_first, channels)
     _leave_alone(network.conv_body, count)
     if network.factors:
-        _nearest_stages(network.conv_ups, network.factors, channels)
+        _stages(network.conv_ups, network.factors, channels, _nearest_kernels)
         pixels = list(range(channels))
     else:
         pixels = [9 * c + 4 for c in range(channels)]
@@ -241,7 +222,6 @@ def _esrgan(network: ESRGAN) -> None:
     _take(network.conv_last, pixels, 0.0)
 
 
-@_interpolate.register
 def _swinir(network: SwinIR) -> None:
     config, channels = network.config, network.channels
     head = config.upsampler
@@ -254,8 +234,7 @@ def _swinir(network: SwinIR) -> None:
         conv = network.upsample.get_submodule("0")
         assert isinstance(conv, nn.Conv2d)
         _only_small(conv)
-        kernels = _phase_kernels(config.scale, (0,))
-        _fill(conv, range(len(kernels)), kernels, channels, len(kernels))
+        _stages([conv], [config.scale], channels, _phase_kernels)
         return
     before = network.conv_before_upsample.get_submodule("0")
     assert isinstance(before, nn.Conv2d)
@@ -266,16 +245,10 @@ def _swinir(network: SwinIR) -> None:
     factors = upsample_factors(config.scale)
     if head == "nearest+conv":
         ups = [network.get_submodule(f"conv_up{k + 1}") for k in range(len(factors))]
-        _nearest_stages([m for m in ups if isinstance(m, nn.Conv2d)], factors, channels)
+        convs = [m for m in ups if isinstance(m, nn.Conv2d)]
+        _stages(convs, factors, channels, _nearest_kernels)
         _pass_through(network.conv_hr, channels)
     else:
-        _pixelshuffle_stages(network, factors, channels)
+        convs = [m for m in network.upsample.modules() if isinstance(m, nn.Conv2d)]
+        _stages(convs, factors, channels, _phase_kernels)
     _take(network.conv_last, range(channels), offset)
-
-
-def _pixelshuffle_stages(network: SwinIR, factors: Sequence[int], channels: int) -> None:
-    convs = [m for m in network.upsample.modules() if isinstance(m, nn.Conv2d)]
-    for k, (conv, factor) in enumerate(zip(convs, factors, strict=True)):
-        shifts = SHIFTS if k < len(convs) - 1 else (0,)
-        kernels = _phase_kernels(factor, shifts)
-        _fill(conv, range(len(kernels)), kernels, channels, len(kernels))

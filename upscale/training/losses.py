@@ -31,30 +31,15 @@ def gradients(sr: Tensor, hr: Tensor) -> Tensor:
     return along + F.l1_loss(sr[..., 1:, :] - sr[..., :-1, :], hr[..., 1:, :] - hr[..., :-1, :])
 
 
-def relativistic_discriminator(real: Tensor, fake: Tensor) -> Tensor:
-    """L_D of the relativistic average GAN (ESRGAN, eq. 1; Jolicoeur-Martineau, arXiv 1807.00734).
+def relativistic(better: Tensor, worse: Tensor) -> Tensor:
+    """Loss of the relativistic average GAN (ESRGAN, eq. 1, 2; Jolicoeur-Martineau, 1807.00734).
 
-    Args:
-        real: Logits of real pictures, (N, 1), or (N, 1, H, W) where each judges a patch.
-        fake: Logits of generated ones, of the same shape.
+    Logits (N, 1), or (N, 1, H, W) where each judges a patch. For the discriminator the real
+    pictures are the better ones, for the generator its own.
     """
-    return _relativistic(real, fake)
-
-
-def relativistic_generator(real: Tensor, fake: Tensor) -> Tensor:
-    """L_G of the relativistic average GAN (ESRGAN, eq. 2): the roles exchanged."""
-    return _relativistic(fake, real)
-
-
-def _relativistic(better: Tensor, worse: Tensor) -> Tensor:
     above = F.softplus(worse.mean() - better)  # -log sigmoid(better - mean(worse))
     below = F.softplus(worse - better.mean())  # -log(1 - sigmoid(worse - mean(better)))
     return above.mean() + below.mean()
-
-
-def laplacian_detail(sr: Tensor, hr: Tensor) -> Tensor:
-    """L1 between the 4-neighbour Laplacians: edges where they are, whatever the brightness."""
-    return F.l1_loss(laplacian(sr), laplacian(hr))
 
 
 def laplacian(x: Tensor) -> Tensor:
@@ -63,34 +48,21 @@ def laplacian(x: Tensor) -> Tensor:
     return around - 4 * x[..., 1:-1, 1:-1]
 
 
-def artefact_map(sr: Tensor, steady: Tensor, hr: Tensor, window: int = 7) -> Tensor:
+@torch.no_grad()
+def artefact_map(sr: Tensor, steady: Tensor, hr: Tensor) -> Tensor:
     """Where a GAN draws artefacts, not texture (LDL: Liang 2022, 2203.09195, eq. 2 to 5).
 
-    Local variance of the residual, times its global variance to the power 1/5; zero where the
-    moving average of the network (``steady``) is further from the truth than the network itself.
-
-    Args:
-        sr: Result of the network, (N, C, H, W).
-        steady: Result of its moving average.
-        hr: Truth.
-        window: Side of the local window.
-
-    Returns:
-        (N, 1, H, W), not negative, without gradient.
+    Local variance of the residual (7x7), times its global variance to the power 1/5; zero where
+    the moving average of the network (``steady``) is further from the truth than the network
+    itself. (N, 1, H, W), not negative.
     """
-    with torch.no_grad():
-        residual = (hr - sr).abs().sum(1, keepdim=True)
-        steadier = (hr - steady).abs().sum(1, keepdim=True)
-        padded = F.pad(residual, (window // 2,) * 4, mode="reflect")
-        mean = F.avg_pool2d(padded, window, 1)
-        local = (F.avg_pool2d(padded**2, window, 1) - mean**2).clamp_min_(0)
-        overall = residual.flatten(1).var(1).clamp_min(0) ** 0.2
-        return torch.where(residual < steadier, 0.0, local * overall.view(-1, 1, 1, 1))
-
-
-def artefacts(sr: Tensor, steady: Tensor, hr: Tensor) -> Tensor:
-    """Mean of |M * (sr - hr)| with M of :func:`artefact_map`."""
-    return (artefact_map(sr, steady, hr) * (sr - hr).abs()).mean()
+    residual = (hr - sr).abs().sum(1, keepdim=True)
+    steadier = (hr - steady).abs().sum(1, keepdim=True)
+    padded = F.pad(residual, (3,) * 4, mode="reflect")
+    mean = F.avg_pool2d(padded, 7, 1)
+    local = (F.avg_pool2d(padded**2, 7, 1) - mean**2).clamp_min_(0)
+    overall = residual.flatten(1).var(1).clamp_min(0) ** 0.2
+    return torch.where(residual < steadier, 0.0, local * overall.view(-1, 1, 1, 1))
 
 
 def feature_matching(fake: list[Tensor], real: list[Tensor]) -> Tensor:
@@ -121,38 +93,21 @@ def evidence_lower_bound(
 ) -> Tensor:
     """The ELBO of each picture with the KL in closed form (arXiv 1312.6114, eq. 10), in nats.
 
-    Args:
-        log_x: log p(x | z) of one z from the posterior, (N, ...), element by element.
-        mean: Of the posterior q(z | x), (N, ...).
-        log_std: Log of its standard deviation.
-        kl_weight: Below 1 while it warms up; then it is no bound.
-
-    Returns:
-        (N,).
+    ``log_x`` is log p(x | z) of one z from the posterior q(z | x), element by element, which has
+    ``mean`` and ``log_std``. With a ``kl_weight`` below 1 it is no bound.
     """
     return per_picture(log_x) - kl_weight * per_picture(kl_from_standard_normal(mean, log_std))
 
 
 def log_weight(log_x: Tensor, z: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
-    """An estimate of the ELBO by one z: log p(x | z) + log p(z) - log q(z | x).
-
-    Arguments as for :func:`evidence_lower_bound`, and the sample ``z`` (arXiv 1312.6114, eq. 8).
-    """
+    """The ELBO by one z (arXiv 1312.6114, eq. 8): log p(x | z) + log p(z) - log q(z | x)."""
     zero = torch.zeros_like(z)
     log_ratio = log_normal(z, zero, zero) - log_normal(z, mean, log_std)
     return per_picture(log_x) + per_picture(log_ratio)
 
 
 def importance_weighted_bound(log_weights: Tensor) -> Tensor:
-    """Log of the mean of k importance weights (Burda, arXiv 1509.00519, eq. 8), in nats.
-
-    Args:
-        log_weights: (k, N), from :func:`log_weight`; the largest is taken out of the sum, so that
-            none overflows.
-
-    Returns:
-        (N,); with k = 1 the weight itself.
-    """
+    """Log of the mean of k importance weights (Burda, arXiv 1509.00519, eq. 8): (k, N) to (N,)."""
     return torch.logsumexp(log_weights, 0) - math.log(len(log_weights))
 
 

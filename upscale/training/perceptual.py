@@ -31,9 +31,6 @@ class VGGFeatures(nn.Module):
     """The convolutions of VGG19 up to conv5_4, or of VGG16 up to conv5_3, without the last ReLU.
 
     Simonyan & Zisserman, arXiv 1409.1556; MINC: Bell et al., arXiv 1412.0623.
-
-    Args:
-        name: "vgg19" or "minc".
     """
 
     mean: Tensor
@@ -60,10 +57,7 @@ class VGGFeatures(nn.Module):
 def load_perceptual(name: str, path: Path | None = None, device: torch.device = CPU) -> nn.Module:
     """A frozen feature network: pictures (N, 3, H, W) in [0, 1] to a list of features.
 
-    Args:
-        name: "lite0", or "vgg19" or "minc" with the user's weights.
-        path: safetensors file of those.
-        device: Where it runs.
+    It is "lite0", or "vgg19" or "minc" with the user's weights in the safetensors file ``path``.
 
     Raises:
         CheckpointError: The file is missing, damaged, or not of this network.
@@ -76,12 +70,10 @@ def load_perceptual(name: str, path: Path | None = None, device: torch.device = 
             f"this recipe compares features of {name}; name its weights with "
             "--perceptual-weights FILE.safetensors"
         )
+    if not path.exists():
+        raise CheckpointError(f"{path}: no such file; it should hold the weights of {name}")
     try:
         weights = load_file(path)
-    except FileNotFoundError as error:
-        raise CheckpointError(
-            f"{path}: no such file; it should hold the weights of {name}"
-        ) from error
     except (OSError, safetensors.SafetensorError) as error:
         raise CheckpointError(f"{path}: cannot be read as safetensors ({error})") from error
     network = VGGFeatures(name)

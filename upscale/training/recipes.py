@@ -17,78 +17,48 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a checkpoint is trained.
+    """How a checkpoint is trained."""
 
-    Attributes:
-        name: Of the released weights.
-        title: One line for lists: the network, its task, its scale.
-        family: What ``--model`` calls it.
-        network: Configuration of the network.
-        architecture: Key of ``MODELS``.
-        steps: Optimiser steps of the whole run.
-        patch: Side of an LR patch in pixels (for SwinIR a multiple of the window).
-        batch: Patches per step.
-        learning_rate: After warm-up.
-        schedule: "cosine" falls to 2 % of the learning rate; "halve" halves it at ``milestones``;
-            "constant" keeps it.
-        milestones: Shares of ``steps`` at which "halve" halves.
-        warmup: Steps of linear warm-up.
-        loss: Key of ``LOSSES``.
-        gradient_weight: Of the L1 between gradients, added to the loss.
-        data: "pictures" are damaged on the fly; "patches" were made with a teacher's answers.
-        truth: Share of the truth in what the result is compared with; the rest is the teacher's
-            picture. 1 without a teacher. A GAN takes the teacher's as the real ones if below 1.
-        degradation: Key of ``DEGRADATIONS``.
-        optimiser: "adam", or "sgd" with momentum 0.9 (SRCNN's paper).
-        betas: Of Adam.
-        ema: Decay of the exponential moving average that is released; 0 releases the last weights.
-        clip: Largest gradient norm; 0: none.
-        seed: Of initial weights and data.
-        initialise: "interpolation" starts from bicubic; "usual" from the network's own
-            initialisation.
-        start_from: Weights to start from instead: a released name whose body fits.
-        precision: "bf16" or "fp16" autocast, or "fp32"; "auto" is bf16 where the device computes
-            in it, else fp32 (a CPU that emulates bf16 takes five times as long).
-        drawn: Pictures of letters, lines and patterns that are drawn and added to the data.
-        valid: SRCNN's training without padding; the loss sees the valid middle.
-        adversarial: Settings of the second stage of a GAN, or None.
-        variational: Settings of the bound that a VAE is trained by, or None.
-        role: The part of its family's pairs that it makes; empty where it is no pair.
-        mix: Share of the trained net in the released one, the rest being the net it started from
-            (network interpolation, ESRGAN section 3.4); not part of the training. Below 1 it ends
-            the walk over alpha where the pictures are still clean.
-    """
-
-    name: str
-    title: str
-    family: str
+    name: str  # of the released weights
+    title: str  # one line for lists: the network, its task, its scale
+    family: str  # what --model calls it
     network: Config
-    architecture: str
-    steps: int
-    patch: int
-    batch: int
-    learning_rate: float
+    architecture: str  # key of MODELS
+    steps: int  # of the optimiser, in the whole run
+    patch: int  # side of an LR patch in pixels (for SwinIR a multiple of the window)
+    batch: int  # patches per step
+    learning_rate: float  # after warm-up
+    # Of the rate: "cosine" falls to 2 %; "halve" halves it at the milestones, shares of the steps.
     schedule: Literal["cosine", "halve", "constant"] = "cosine"
     milestones: tuple[float, ...] = ()
-    warmup: int = 200
+    warmup: int = 200  # steps of linear warm-up
     loss: Literal["l1", "mse", "charbonnier", "elbo"] = "l1"
-    gradient_weight: float = 0.0
+    gradient_weight: float = 0.0  # of the L1 between gradients, added to the loss
+    # "pictures" are damaged on the fly; "patches" were made with a teacher's answers.
     data: Literal["pictures", "patches"] = "pictures"
+    # Share of the truth in what the result is compared with; the rest is the teacher's picture.
+    # Below 1 a GAN takes the teacher's as the real ones.
     truth: float = 1.0
     degradation: Literal["bicubic", "blind", "second-order", "noise", "jpeg"] = "bicubic"
-    optimiser: Literal["adam", "sgd"] = "adam"
-    betas: tuple[float, float] = (0.9, 0.99)
-    ema: float = 0.999
-    clip: float = 1.0
-    seed: int = 0
+    optimiser: Literal["adam", "sgd"] = "adam"  # sgd: with momentum 0.9 (SRCNN's paper)
+    betas: tuple[float, float] = (0.9, 0.99)  # of Adam
+    ema: float = 0.999  # decay of the moving average that is released; 0: the last weights are
+    clip: float = 1.0  # largest gradient norm; 0: none
+    seed: int = 0  # of initial weights and data
+    # From bicubic, or by the network's own initialisation.
     initialise: Literal["interpolation", "usual"] = "interpolation"
-    start_from: str = ""
+    start_from: str = ""  # weights to start from instead: a released name whose body fits
+    # Of autocast; "auto" is bf16 where the device computes in it, else fp32 (a CPU that emulates
+    # bf16 takes five times as long).
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    drawn: int = 0
-    valid: bool = False
+    drawn: int = 0  # pictures of letters, lines and patterns that are drawn and added to the data
+    valid: bool = False  # SRCNN without padding; the loss sees the valid middle
     adversarial: Adversarial | None = None
     variational: Variational | None = None
-    role: Role = ""
+    role: Role = ""  # the part of its family's pairs that it makes; empty where it is no pair
+    # Share of the trained net in the released one, the rest being the net it started from (network
+    # interpolation, ESRGAN section 3.4); not part of the training. Below 1 it ends the walk over
+    # alpha where the pictures are still clean.
     mix: float = field(default=1.0, repr=False)
 
     @property
@@ -100,60 +70,39 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Adversarial:
-    """Second stage of ESRGAN (section 3.2-3.4): L_G = L_percep + lambda L_Ra + eta L_1.
+    """Second stage of ESRGAN (section 3.2-3.4): L_G = L_percep + lambda L_Ra + eta L_1."""
 
-    Attributes:
-        perceptual: Where L_percep comes from: "vgg19" or "minc" (the user's weights), "lite0"
-            (EfficientNet-Lite0 of the extra ``train``), or "discriminator" (its own features).
-        perceptual_weight: Weight of L_percep.
-        relativistic_weight: lambda.
-        pixel_weight: eta.
-        detail_weight: Of the loss on Laplacian detail, which keeps edges where they are.
-        artefact_weight: Of the penalty on residuals that the moving average would not draw.
-        consistency_weight: Of the L1 between the downsampled output and the input.
-        discriminator: "vgg" judges a picture, "patch" every fourth pixel, with spectral norm.
-        discriminator_features: Of its first layer.
-        discriminator_rate: Learning rate of the discriminator.
-        discriminator_warmup: Steps in which the discriminator alone learns.
-        discriminator_floor: The discriminator rests while its loss is below this; 2 log 2 = 1.39 is
-            a loss of one that cannot tell.
-        projected: The discriminator sees the result made consistent with the input, so that it
-            cannot ask for other colours or low frequencies.
-    """
-
+    # Where L_percep comes from: "vgg19" or "minc" (the user's weights), "lite0" (EfficientNet-Lite0
+    # of the extra ``train``), or the discriminator's own features.
     perceptual: Literal["vgg19", "minc", "lite0", "discriminator"] = "discriminator"
     perceptual_weight: float = 1.0
-    relativistic_weight: float = 5e-3
-    pixel_weight: float = 1e-2
-    detail_weight: float = 0.0
-    artefact_weight: float = 0.0
-    consistency_weight: float = 0.0
+    relativistic_weight: float = 5e-3  # lambda
+    pixel_weight: float = 1e-2  # eta
+    detail_weight: float = 0.0  # of the loss on Laplacian detail, which keeps edges where they are
+    artefact_weight: float = 0.0  # on residuals that the moving average would not draw
+    consistency_weight: float = 0.0  # of the L1 between the downsampled output and the input
+    # "vgg" judges a picture, "patch" every fourth pixel, with spectral norm.
     discriminator: Literal["vgg", "patch"] = "vgg"
-    discriminator_features: int = 64
-    discriminator_rate: float = 1e-4
-    discriminator_warmup: int = 0
-    discriminator_floor: float = 0.0
+    discriminator_features: int = 64  # of its first layer
+    discriminator_rate: float = 1e-4  # its learning rate
+    discriminator_warmup: int = 0  # steps in which it learns alone
+    discriminator_floor: float = 0.0  # it rests while its loss is below; 2 log 2 cannot tell
+    # It sees the result made consistent with the input, so that it cannot ask for other colours or
+    # low frequencies.
     projected: bool = False
 
 
 @dataclass(frozen=True)
 class Variational:
-    """How a VAE is trained (``training/losses.py`` has the bounds).
+    """How a VAE is trained (``training/losses.py`` has the bounds)."""
 
-    Attributes:
-        bound: "elbo": KL in closed form, one sample for the reconstruction; "sample": all terms
-            from one sample; "importance": the importance-weighted bound of ``samples``.
-        samples: Draws of z a step; more than one only for "importance".
-        latent: Where z comes from in training: "posterior"; "prior" shows why it must not.
-        kl_warmup: Share of the steps over which the weight of the KL rises to 1.
-        base_rate: Factor on the learning rate of the part that knows nothing of z; 0 keeps what it
-            started from.
-    """
-
+    # "elbo": KL in closed form, one sample for the reconstruction; "sample": all terms from one
+    # sample; "importance": the importance-weighted bound of several.
     bound: Literal["elbo", "sample", "importance"] = "elbo"
-    samples: int = 1
-    latent: Literal["posterior", "prior"] = "posterior"
-    kl_warmup: float = 0.0
+    samples: int = 1  # draws of z a step
+    latent: Literal["posterior", "prior"] = "posterior"  # "prior" shows why it must not
+    kl_warmup: float = 0.0  # share of the steps over which the weight of the KL rises to 1
+    # Factor on the rate of the part that knows nothing of z; 0 keeps what it started from.
     base_rate: float = 1.0
 
 

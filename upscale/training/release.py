@@ -27,19 +27,12 @@ CARDS = "README.md"
 
 @dataclass(frozen=True)
 class Released:
-    """A finished run's files.
+    """What a run left."""
 
-    Attributes:
-        saved: The checkpoint; None while the run is not finished.
-        outcome: How far the run came.
-        psnr: Y PSNR in dB on the watched pictures, of the weights as stored; None without any.
-        reason: Why nothing was released, or "".
-    """
-
-    saved: Saved | None
+    saved: Saved | None  # the checkpoint; None where nothing was released
     outcome: Trained
-    psnr: float | None
-    reason: str = ""
+    psnr: float | None  # dB of Y on the watched pictures, of the weights as stored
+    reason: str = ""  # why nothing was released
 
 
 def starting_weights(recipe: Recipe, start_from: str | None) -> dict[str, torch.Tensor] | None:
@@ -62,16 +55,31 @@ def run_recipe(
 ) -> Released:
     """Train, and when the recipe is finished write its files into ``folder`` (None: the run's own).
 
-    A checkpoint of that name in ``folder`` gives way only to one that scores better on the same
-    pictures.
+    These are checkpoint, index row and card. A checkpoint of that name gives way only to one that
+    scores better on the same pictures.
+
+    Raises:
+        OutputError: The folder cannot be written.
     """
-    outcome = train(recipe, run, report)
+    outcome, folder = train(recipe, run, report), folder or run.out
     if not outcome.finished:
         return Released(None, outcome, None, f"stopped at step {outcome.step} of {recipe.steps}")
     if recipe.mix < 1:
         start = run.weights or starting_weights(recipe, None)
         outcome = replace(outcome, network=mixed(outcome.network, start or {}, recipe.mix))
-    return release(recipe, run, outcome, folder or run.out, data_note)
+    score = _score(_in_half(outcome.network), recipe, run)
+    kept = folder / f"{recipe.name}.safetensors"
+    if kept.exists() and score is not None:
+        before = _score(build(load(kept)), recipe, run)
+        if before is not None and before >= score:
+            reason = f"{kept} scores {before:.3f} dB, this run {score:.3f} dB; it stays"
+            return Released(None, outcome, score, reason)
+    folder.mkdir(parents=True, exist_ok=True)
+    info = _info(recipe, outcome, score, data_note)
+    saved = save(kept, outcome.network, info, half=True, overwrite=True)
+    update_index(folder, _row(recipe, saved, outcome.network, score, data_note))
+    write_card(folder / CARDS, recipe.name, _card(recipe, outcome, score, data_note))
+    return Released(saved, outcome, score)
 
 
 @torch.no_grad()
@@ -92,52 +100,24 @@ def mixed(network: Network, start: dict[str, torch.Tensor], share: float) -> Net
     return result
 
 
-def release(
-    recipe: Recipe, run: RunSettings, outcome: Trained, folder: Path, data_note: str
-) -> Released:
-    """Write checkpoint, index row and card of a finished run.
-
-    Raises:
-        OutputError: The folder cannot be written.
-    """
-    stored = copy_in_half(outcome)
-    score = _score(stored, recipe, run)
-    kept = folder / f"{recipe.name}.safetensors"
-    if kept.exists() and score is not None:
-        before = _score(replace(outcome, network=build(load(kept))), recipe, run)
-        if before is not None and before >= score:
-            reason = f"{kept} scores {before:.3f} dB, this run {score:.3f} dB; it stays"
-            return Released(None, outcome, score, reason)
-    folder.mkdir(parents=True, exist_ok=True)
-    info = _info(recipe, outcome, score, data_note)
-    saved = save(kept, outcome.network, info, half=True, overwrite=True)
-    damage = "" if recipe.degradation == "bicubic" else f"_{recipe.degradation}"
-    scores = {} if score is None else {f"set5{damage}_psnr_y": round(score, 3)}
-    update_index(folder, _row(recipe, saved, outcome, scores, data_note))
-    write_card(folder / CARDS, recipe.name, card(recipe, outcome, score, data_note))
-    return Released(saved, outcome, score)
-
-
-def copy_in_half(outcome: Trained) -> Trained:
-    """The outcome with weights rounded to float16, as they are stored."""
-    network = outcome.network
+def _in_half(network: Network) -> Network:
+    """A copy with weights rounded to float16, as they are stored."""
     state = {k: v.detach().cpu().half().float() for k, v in network.state_dict().items()}
-    rounded = Checkpoint(network.architecture, network.config, state)
-    return replace(outcome, network=build(rounded))
+    return build(Checkpoint(network.architecture, network.config, state))
 
 
-def _score(outcome: Trained, recipe: Recipe, run: RunSettings) -> float | None:
+def _score(network: Network, recipe: Recipe, run: RunSettings) -> float | None:
     if run.watch is None:
         return None
     pairs = load_watched(run.watch, recipe.scale, recipe.degradation)
-    return watch(outcome.network.to(run.device), pairs, run.device)
+    return watch(network.to(run.device), pairs, run.device)
 
 
 def _info(recipe: Recipe, outcome: Trained, score: float | None, note: str) -> CheckpointInfo:
     training = {
         "steps": outcome.step,
         "seconds": round(outcome.seconds),
-        "hardware": hardware(),
+        "hardware": _hardware(),
         "set5_psnr_y": None if score is None else round(score, 3),
     }
     return CheckpointInfo(
@@ -154,8 +134,9 @@ def _info(recipe: Recipe, outcome: Trained, score: float | None, note: str) -> C
 
 
 def _row(
-    recipe: Recipe, saved: Saved, outcome: Trained, scores: dict[str, float], data_note: str
+    recipe: Recipe, saved: Saved, network: Network, score: float | None, note: str
 ) -> WeightsFile:
+    damage = "" if recipe.degradation == "bicubic" else f"_{recipe.degradation}"
     return WeightsFile(
         name=recipe.name,
         file=saved.path.name,
@@ -167,16 +148,16 @@ def _row(
         role=recipe.role,
         title=recipe.title,
         license=LICENSE,
-        parameters=sum(p.numel() for p in outcome.network.parameters()),
+        parameters=sum(p.numel() for p in network.parameters()),
         dtype="float16",
         recipe=recipe.name,
-        data=data_note,
-        scores=scores,
+        data=note,
+        scores={} if score is None else {f"set5{damage}_psnr_y": round(score, 3)},
         origin="embedded",
     )
 
 
-def hardware() -> str:
+def _hardware() -> str:
     """Processor and number of threads, or the GPU's name."""
     if torch.cuda.is_available():
         return str(torch.cuda.get_device_name())
@@ -188,7 +169,7 @@ def hardware() -> str:
     return f"{model}, {torch.get_num_threads()} thread(s)"
 
 
-def card(recipe: Recipe, outcome: Trained, score: float | None, data_note: str) -> str:
+def _card(recipe: Recipe, outcome: Trained, score: float | None, note: str) -> str:
     """The measured part of a model card, as Markdown."""
     parameters = sum(p.numel() for p in outcome.network.parameters())
     patch = f"{recipe.patch}x{recipe.patch}"
@@ -197,12 +178,12 @@ def card(recipe: Recipe, outcome: Trained, score: float | None, data_note: str) 
     watched = "Set5, Y PSNR" if clean else f"Set5 damaged by `{recipe.degradation}`, Y PSNR"
     rows = [
         ("network", network),
-        ("data", data_note or "not recorded"),
+        ("data", note or "not recorded"),
         ("steps", f"{outcome.step:,} of {recipe.batch} patches of {patch} LR pixels"),
         ("loss", "GAN (see the recipe)" if recipe.adversarial else recipe.loss),
         ("started from", recipe.start_from or recipe.initialise),
         *([("mix", f"{recipe.mix:.0%} of the trained net")] if recipe.mix < 1 else []),
-        ("hardware", hardware()),
+        ("hardware", _hardware()),
         ("time", f"{outcome.seconds / 60:.0f} minutes"),
         (watched, "not measured" if score is None else f"{score:.2f} dB"),
         ("again with", f"`upscale train {recipe.name} --data DIR`"),
@@ -232,11 +213,7 @@ def prepare(
 ) -> tuple[Recipe, RunSettings]:
     """A recipe by name or file, and its run with the weights to start from.
 
-    Args:
-        name: As :func:`find_recipe` takes it.
-        run: Where and how long it runs.
-        steps: In place of the recipe's; None keeps those.
-        start_from: Weights name or file in place of the recipe's; empty for none.
+    ``steps`` and ``start_from`` (a weights name or file; empty for none) replace the recipe's.
 
     Raises:
         UsageError: No such recipe, or options that do not fit together.

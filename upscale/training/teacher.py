@@ -46,17 +46,8 @@ def make_patches(
 ) -> int:
     """Write ``count`` patches, rounded up to whole shards, into ``folder``; what is there stays.
 
-    Args:
-        data: Folder of pictures.
-        teacher: Weights name or checkpoint file of the network whose answers are taken.
-        folder: Where the shards go.
-        count: Patches in all.
-        seed: Of the data set.
-        device: Where the teacher runs.
-        report: Called with patches done and in all.
-
-    Returns:
-        Patches that are there now.
+    They come from the pictures below ``data``, and the answers from ``teacher``, a weights name or
+    a checkpoint file. ``report`` is called with patches done and in all; the second is returned.
 
     Raises:
         DataError: No picture is large enough.
@@ -71,16 +62,11 @@ def make_patches(
     pictures = [p for p in load_pictures(data, side, whole=True) if min(p.shape[:2]) >= side]
     if not pictures:
         raise DataError(f"{data}: none of the pictures is {side} pixels wide and high; use larger")
-    total = -(-count // SHARD)
-    make_shards(
-        pictures,
-        network,
-        folder,
-        shards=range(total),
-        seed=seed,
-        report=lambda shard: report((shard + 1) * SHARD, total * SHARD),
-    )
-    return total * SHARD
+    shards = -(-count // SHARD)
+    for shard in range(shards):
+        make_shards(pictures, network, folder, shards=[shard], seed=seed)
+        report((shard + 1) * SHARD, shards * SHARD)
+    return shards * SHARD
 
 
 def make_shards(
@@ -90,17 +76,11 @@ def make_shards(
     *,
     shards: Sequence[int],
     seed: int,
-    report: Callable[[int], None] = lambda shard: None,
 ) -> None:
     """Write the shards that ``folder`` lacks: ``lr`` (N, 64, 64, 3), ``sr`` and ``hr``, uint8.
 
-    Args:
-        pictures: (H, W, 3) RGB, each as large as :func:`truth_side` at least.
-        teacher: Enlarges (N, 3, H, W) in [0, 1].
-        folder: Where they go, as ``patches-00000.safetensors``.
-        shards: Their numbers.
-        seed: Of the data set.
-        report: Called after each shard.
+    The pictures have :func:`truth_side` pixels at least; ``teacher`` enlarges (N, 3, H, W) in
+    [0, 1].
     """
     folder.mkdir(parents=True, exist_ok=True)
     for shard in shards:
@@ -109,7 +89,6 @@ def make_shards(
             arrays = _shard(pictures, teacher, np.random.default_rng((seed, shard)), shard)
             note = {"scale": str(teacher.scale), "seed": str(seed), "shard": str(shard)}
             files.write_bytes(path, [save(arrays, {"patches": json.dumps(note)})], overwrite=False)
-        report(shard)
 
 
 def truth_side(scale: int) -> int:
@@ -138,12 +117,10 @@ def _shard(
         lows.append(np.clip(low + 0.5, 0, 255).astype(np.uint8))
     lr, hr = np.stack(lows), np.stack(truths)
     sr = np.concatenate([_enlarge(teacher, lr[k : k + BATCH]) for k in range(0, SHARD, BATCH)])
-    wide = MARGIN * scale
-    return {
-        "lr": np.ascontiguousarray(lr[:, MARGIN:-MARGIN, MARGIN:-MARGIN]),
-        "sr": np.ascontiguousarray(sr[:, wide:-wide, wide:-wide]),
-        "hr": np.ascontiguousarray(hr[:, wide:-wide, wide:-wide]),
-    }
+    inner = slice(MARGIN, -MARGIN), slice(MARGIN, -MARGIN)
+    wide = slice(MARGIN * scale, -MARGIN * scale), slice(MARGIN * scale, -MARGIN * scale)
+    cut = {"lr": lr[:, *inner], "sr": sr[:, *wide], "hr": hr[:, *wide]}
+    return {name: np.ascontiguousarray(pixels) for name, pixels in cut.items()}
 
 
 def _crop(picture: Pixels, side: int, rng: np.random.Generator) -> Pixels:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from upscale.errors import CheckpointError, DataError, OutputError
 from upscale.evaluate.protocol import make_pair, psnr_y
+from upscale.files import atomic, remove_stale
 from upscale.inference.noise import Noise
 from upscale.memory import keep_large_blocks
 from upscale.models import Network, network_class
@@ -51,35 +51,20 @@ FLOOR = 0.02  # share of the learning rate that the cosine ends at
 
 @dataclass(frozen=True)
 class RunSettings:
-    """Where and how long a recipe runs.
+    """Where and how long a recipe runs."""
 
-    Attributes:
-        data: Folder of training pictures, or of patches where the recipe takes those.
-        out: Folder of the run: checkpoint and log.
-        device: Where it runs.
-        resume: Go on from the checkpoint in ``out``.
-        minutes: Stop (with a checkpoint) after so many; None runs to the end.
-        pairs: Folders of damaged pictures and of the same ones as they should be, in place of
-            ``data``; or None.
-        watch: Folder of pictures (Set5), or of patches that ``data`` has not, whose Y PSNR is
-            logged; None: no watching.
-        watch_every: Steps between two looks at them.
-        save_every: Seconds between two checkpoints.
-        weights: State dict to start from, or None for the recipe's initialisation.
-        perceptual_weights: safetensors file of the feature network that a GAN recipe asks for.
-    """
-
-    data: Path | None
-    out: Path
+    data: Path | None  # folder of training pictures, or of patches where the recipe takes those
+    out: Path  # folder of the run: checkpoint and log
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    resume: bool = False
-    minutes: float | None = None
-    pairs: tuple[Path, Path] | None = None
+    resume: bool = False  # go on from the checkpoint in ``out``
+    minutes: float | None = None  # stop (with a checkpoint) after so many; None runs to the end
+    pairs: tuple[Path, Path] | None = None  # damaged, and as they should be: in place of ``data``
+    # Folder of pictures (Set5), or of patches that ``data`` has not, whose Y PSNR is logged.
     watch: Path | None = None
-    watch_every: int = 500
-    save_every: float = 120.0
-    weights: dict[str, Tensor] | None = None
-    perceptual_weights: Path | None = None
+    watch_every: int = 500  # steps
+    save_every: float = 120.0  # seconds
+    weights: dict[str, Tensor] | None = None  # to start from; None: the recipe's initialisation
+    perceptual_weights: Path | None = None  # of the feature network that a GAN recipe asks for
 
 
 @dataclass(frozen=True)
@@ -117,18 +102,16 @@ def build_network(recipe: Recipe, weights: dict[str, Tensor] | None = None) -> N
         # Of weights of another scale or head, the tensors of the same name and shape.
         own = network.state_dict()
         named = weights | {f"base.{k}": v for k, v in weights.items()}  # a network within another
-        fitting = {k: v.to(own[k].dtype) for k, v in named.items() if _fits(k, v, own)}
+        fitting = {
+            k: v.to(own[k].dtype) for k, v in named.items() if k in own and own[k].shape == v.shape
+        }
         if not fitting:
             raise CheckpointError(f"{recipe.name}: no tensor of the weights to start from fits")
         network.load_state_dict(own | fitting)
     return network
 
 
-def _fits(name: str, value: Tensor, own: dict[str, Tensor]) -> bool:
-    return name in own and own[name].shape == value.shape
-
-
-def make_objective(recipe: Recipe, run: RunSettings, network: Network, ema: Network) -> Objective:
+def _objective(recipe: Recipe, run: RunSettings, network: Network, ema: Network) -> Objective:
     """The objective that the recipe asks for."""
     if recipe.adversarial is not None:
         return AdversarialObjective(recipe, network, ema, run.device, run.perceptual_weights)
@@ -162,6 +145,7 @@ def train(
     """
     keep_large_blocks()
     run.out.mkdir(parents=True, exist_ok=True)
+    remove_stale(str(run.out))
     checkpoint = run.out / CHECKPOINT
     if not run.resume and checkpoint.exists():
         raise OutputError(
@@ -172,12 +156,12 @@ def train(
     ema = copy.deepcopy(network).requires_grad_(False)
     if run.device.type == "cpu":
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    objective = make_objective(recipe, run, network, ema)
+    objective = _objective(recipe, run, network, ema)
     step, before = 0, 0.0
     if run.resume:
         step, before = _restore(checkpoint, recipe, network, ema, objective)
     # What it learns from, and what it is watched on.
-    make = batch_maker(recipe, run)
+    make = _batch_maker(recipe, run)
     watched = load_watched(run.watch, recipe.scale, recipe.degradation) if run.watch else []
     started = saved = now = time.monotonic()
     asked: bool | None = False
@@ -204,12 +188,8 @@ def train(
     return Trained(ema, step, step == recipe.steps, before + now - started)
 
 
-def batch_maker(recipe: Recipe, run: RunSettings) -> Callable[[int], Batch]:
-    """The function from a step's number to its batch.
-
-    Raises:
-        DataError: The data folder is missing, empty, or its pictures are too small.
-    """
+def _batch_maker(recipe: Recipe, run: RunSettings) -> Callable[[int], Batch]:
+    """The function from a step's number to its batch."""
     cut = {"patch": recipe.patch, "batch": recipe.batch, "scale": recipe.scale, "seed": recipe.seed}
     if run.pairs is not None:
         pairs = load_pairs(*run.pairs, recipe.scale, recipe.patch)
@@ -242,7 +222,7 @@ def load_watched(
     """
     if any(folder.glob(SHARDS)):
         shards = Shards(folder, scale)
-        return [(_levels(lr), _levels(sr)) for lr, _, sr in (shards[k] for k in range(len(shards)))]
+        return [(_levels(lr), _levels(sr)) for lr, _, sr in shards]
     pairs = []
     for number, hr in enumerate(load_pictures(folder, 1, whole=True)):
         pair = make_pair(hr, scale, "edsr")
@@ -282,14 +262,9 @@ def mean_of_draws(network: Network, lr: Tensor) -> Tensor:
 
 
 def _save(
-    path: Path,
-    recipe: Recipe,
-    network: Network,
-    ema: Network,
-    objective: Objective,
-    line: LogLine,
+    path: Path, recipe: Recipe, network: Network, ema: Network, objective: Objective, line: LogLine
 ) -> None:
-    """Write the checkpoint under a temporary name, flush, rename: there is always a whole one."""
+    """Write the checkpoint; there is always a whole one."""
     state = {
         "recipe": recipe.name,
         "settings": repr(recipe),
@@ -300,15 +275,10 @@ def _save(
         "objective": objective.state(),
         "rng": torch.get_rng_state(),
     }
-    temporary = path.with_suffix(".part")
     try:
-        with temporary.open("wb") as file:
+        with atomic(path, replace=True) as file:
             torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
     except (OSError, RuntimeError) as error:
-        temporary.unlink(missing_ok=True)
         raise OutputError(
             f"{path}: cannot write the checkpoint ({error}); the one before it is whole, free some "
             "space and use --resume"

@@ -22,16 +22,7 @@ from upscale.training.data import Batch
 from upscale.training.objective import Objective, autocast, for_network, make_optimiser, set_rate
 from upscale.training.recipes import Recipe, find_recipe
 
-UNREADABLE = (
-    OSError,
-    RuntimeError,
-    KeyError,
-    TypeError,
-    ValueError,
-    EOFError,
-    UsageError,
-    UnpicklingError,
-)
+BROKEN = (OSError, RuntimeError, LookupError, TypeError, ValueError, EOFError, UnpicklingError)
 ACTIVE = 0.01  # variance of a latent's posterior mean over the data (Burda, section 5)
 
 
@@ -45,14 +36,13 @@ class VariationalObjective(Objective):
         self.settings, self.network = recipe.variational, network
         self.posterior = Posterior(network.config).to(device)
         network.base.requires_grad_(self.settings.base_rate > 0)
-        base = list(network.base.parameters())
+        base = list(network.base.parameters()) if self.settings.base_rate else []
         rest = [p for n, p in network.named_parameters() if not n.startswith("base.")]
         rest += self.posterior.parameters()
         groups: list[dict[str, Any]] = [{"params": rest, "factor": 1.0}]
-        if self.settings.base_rate:
+        if base:
             groups += [{"params": base, "factor": self.settings.base_rate}]
-            rest = rest + base
-        self.learning = rest
+        self.learning = rest + base
         self.optimiser = make_optimiser(groups, recipe)
         self.parts = {"posterior": self.posterior, "optimiser": self.optimiser}
 
@@ -102,19 +92,18 @@ class VariationalObjective(Objective):
 
 
 class Bound:
-    """The importance-weighted bound of a run's networks, of pictures."""
+    """The importance-weighted bound of a run's networks, of pictures.
+
+    Args:
+        checkpoint: Of a run, finished or not.
+        samples: Draws of z for each picture; with more the bound is tighter.
+        seed: Of the draws.
+
+    Raises:
+        CheckpointError: It is missing, damaged or not of a VAE.
+    """
 
     def __init__(self, checkpoint: Path, samples: int = 1, seed: int = 0) -> None:
-        """Load generator and posterior.
-
-        Args:
-            checkpoint: Of a run, finished or not.
-            samples: Draws of z for each picture; with more the bound is tighter.
-            seed: Of the draws.
-
-        Raises:
-            CheckpointError: It is missing, damaged or not of a VAE.
-        """
         self.samples, self.seed = samples, seed
         try:
             state = torch.load(checkpoint, map_location="cpu", weights_only=True)
@@ -124,7 +113,7 @@ class Bound:
             self.network, self.posterior = VAE(config).eval(), Posterior(config).eval()
             self.network.load_state_dict(state["ema"])
             self.posterior.load_state_dict(state["objective"]["posterior"])
-        except UNREADABLE as error:
+        except (*BROKEN, UsageError) as error:
             raise CheckpointError(
                 f"{checkpoint} is no checkpoint of a run ({type(error).__name__}); give the "
                 "checkpoint.pt that training left"
@@ -134,9 +123,7 @@ class Bound:
     def __call__(self, lr: Tensor, hr: Tensor) -> float:
         """Bits that a value of 8 bit takes at most: -log2 p(x | y) for each, plus 8.
 
-        Args:
-            lr: (1, 3, H, W), 0 to 255.
-            hr: (1, 3, scale*H, scale*W), 0 to 255.
+        ``lr`` is (1, 3, H, W) and ``hr`` (1, 3, scale*H, scale*W), both 0 to 255.
         """
         y, x = (lr / 255).float(), (hr / 255).float()
         condition = self.network.condition(y)
@@ -144,8 +131,7 @@ class Bound:
         generator = torch.Generator().manual_seed(self.seed)
         weights = []
         for _ in range(self.samples):
-            noise = torch.randn(mean.shape, generator=generator)
-            z = mean + log_std.exp() * noise
+            z = mean + log_std.exp() * torch.randn(mean.shape, generator=generator)
             log_x = losses.log_normal(x, self.network.mean(y, condition, z), self.network.log_sigma)
             weights.append(losses.log_weight(log_x, z, mean, log_std))
         bound = losses.importance_weighted_bound(torch.stack(weights)).item()
@@ -156,11 +142,8 @@ class Bound:
 def latent_use(mean: Tensor, log_std: Tensor) -> dict[str, Tensor]:
     """Whether z is used: mean KL of every channel, posterior's deviation, active channels.
 
-    A channel whose KL is near 0 and whose mean does not vary has collapsed to the prior.
-
-    Args:
-        mean: Of the posterior, (N, latent, H, W).
-        log_std: Log of its standard deviation.
+    A channel whose KL is near 0 and whose mean does not vary has collapsed to the prior. Mean and
+    log deviation are the posterior's, (N, latent, H, W).
     """
     kl = losses.kl_from_standard_normal(mean, log_std).mean((0, 2, 3))
     active = mean.var((0, 2, 3)) > ACTIVE
