@@ -33,11 +33,11 @@ def test_a_bar_over_pictures_never_goes_back(capsys: pytest.CaptureFixture[str])
         places = []
         for name, share in (("b", 0.5), ("a", 0.5), ("b", 0.25), ("b", 1.0)):
             bar.share(name, share)
-            places.append(bar.place)
+            places.append(bar._bar.n)
         bar.finish("a", 1_000_000)
         bar.finish("b", 3_000_000)
-        assert places == [0.375, 0.5, 0.5, 0.875]
-        assert bar.place == 1
+        assert places == [150, 200, 200, 350]
+        assert bar._bar.n == 400
     assert "pictures: " in capsys.readouterr().err
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 PLAIN = "{desc}: {percentage:3.0f} %|{bar}| [{elapsed}<{remaining}{postfix}]"
 
@@ -57,22 +57,22 @@ class PictureBar:
     Use it as a context; threads may call its methods.
     """
 
-    def __init__(self, sizes: dict[str, int], what: str, *, notebook: bool = True) -> None:
+    def __init__(self, sizes: dict[str, int], what: str, **more: Any) -> None:
         """Prepare; nothing is drawn before the context is entered.
 
         Args:
-            sizes: The bytes of each picture that is to be done, by its input.
+            sizes: The bytes of each picture that is to be done, by its output.
             what: What is done, for people.
-            notebook: See :func:`bar`.
+            more: See :func:`bar`.
         """
         self._sizes = {name: max(1, size) for name, size in sizes.items()}
-        self._what, self._notebook = what, notebook
+        self._what, self._more = what, more
         self._shares: dict[str, float] = {}
         self._done, self._pixels = 0, 0.0
 
-    def __enter__(self) -> PictureBar:
+    def __enter__(self) -> Self:
         total = sum(self._sizes.values())
-        self._bar = bar(total, self._what, notebook=self._notebook, bar_format=PLAIN)
+        self._bar = bar(total, self._what, bar_format=PLAIN, **self._more)
         self._bar.set_postfix_str(self._count(), refresh=True)
         return self
 
@@ -82,27 +82,18 @@ class PictureBar:
     def share(self, name: str, done: float) -> None:
         """Note which part of a picture the network has done."""
         self._shares[name] = done
-        self._update()
+        at = sum(self._sizes[name] * share for name, share in list(self._shares.items()))
+        self._bar.update(max(0.0, at - self._bar.n))
 
     def finish(self, name: str, pixels: int) -> None:
         """Note a finished picture; one that was not to be done is left out."""
         if name not in self._sizes:
             return
-        self._shares[name] = 1.0
         self._done, self._pixels = self._done + 1, self._pixels + pixels
         self._bar.set_postfix_str(self._count(), refresh=False)
-        self._update()
-
-    @property
-    def place(self) -> float:
-        """Where the bar is, from 0 to 1."""
-        return float(self._bar.n / self._bar.total)
+        self.share(name, 1.0)
 
     def _count(self) -> str:
         if len(self._sizes) == 1:
             return ""
         return f"{self._done}/{len(self._sizes)}, {self._pixels / 1e6:.1f} MP"
-
-    def _update(self) -> None:
-        done = sum(self._sizes[name] * share for name, share in list(self._shares.items()))
-        self._bar.update(max(0.0, done - self._bar.n))

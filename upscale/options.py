@@ -188,11 +188,7 @@ class RunOptions:
 
     @property
     def devices(self) -> list[str]:
-        """The names of the devices.
-
-        Raises:
-            UsageError: A device is named twice.
-        """
+        """The names of the devices, each once."""
         names = [name.strip() for name in self.device.split(",")]
         if len(set(names)) < len(names) or "" in names:
             raise UsageError(f"device {self.device!r}: name each device once, with commas between")

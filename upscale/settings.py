@@ -61,11 +61,7 @@ SIDE = between(1, MAX_SIDE)
 
 
 def parse_page(text: str) -> tuple[int, int]:
-    """Numbers of the first and the last page.
-
-    Raises:
-        UsageError: It names none.
-    """
+    """Numbers of the first and the last page."""
     words = "1" if text.strip() == "first" else text
     match = re.fullmatch(r"(\d+)(?:-(\d+))?", words.strip())
     if match is None:
@@ -105,10 +101,7 @@ class Settings:
         check=one_of("keep", "srgb"),
     )
     assume_icc: str | None = output_option(
-        None,
-        "--assume-icc FILE",
-        "ICC profile for CMYK pictures that carry none.",
-        check=is_file,
+        None, "--assume-icc FILE", "ICC profile for CMYK pictures that carry none.", check=is_file
     )
     page: tuple[int, int] | None = output_option(
         None,
@@ -279,11 +272,7 @@ class Settings:
         return self.full_shape(height, width, scale)
 
     def full_shape(self, height: int, width: int, scale: float) -> tuple[int, int]:
-        """As ``final_shape``, before ``cover`` cuts off what is over on both sides.
-
-        Raises:
-            UsageError: What covers the size asked for is far larger than it.
-        """
+        """As ``final_shape``, before ``cover`` cuts off what is over on both sides."""
         factor = self.scale or scale
         ratios = factor, factor
         if self.box is not None:

@@ -217,9 +217,9 @@ def test_https_is_not_left(wanted: WeightsFile, tmp_path: Path) -> None:
     answer.url, answer.status_code = "https://example.org/a.pth", 302
     answer.headers["Location"] = "http://example.org/a.pth"
     with pytest.raises(DownloadError, match="not https"):
-        download._checks(wanted, tmp_path)(answer)
+        download._check(wanted, tmp_path, answer)
     answer.headers["Location"] = "/b.pth"
-    download._checks(wanted, tmp_path)(answer)
+    download._check(wanted, tmp_path, answer)
 
 
 def test_content_must_be_the_network(cache: Path, site: Site, wanted: WeightsFile) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.checkpoints.nets import ESRGAN_CONFIG, assert_same, esrgan, srcnn
 from upscale import checkpoints
 from upscale.checkpoints import Checkpoint, CheckpointInfo, SourceFile, blend
-from upscale.checkpoints.interpolation import shares
+from upscale.checkpoints.interpolation import DEFAULT_ALPHA, shares
 from upscale.errors import ArchitectureError, UsageError
 from upscale.models import Network
 from upscale.settings import DEFAULT_DENOISE
@@ -149,7 +149,7 @@ def test_integers_are_not_blended() -> None:
 def test_resolve_blends_a_family(duo: str, alpha: float | None) -> None:
     psnr, gan = (checkpoints.load(f"duo-{role}-x2") for role in ("psnr", "gan"))
     found = checkpoints.resolve(duo, alpha=alpha)
-    share = checkpoints.DEFAULT_ALPHA if alpha is None else alpha
+    share = DEFAULT_ALPHA if alpha is None else alpha
     assert_same(found.state, interpolate(psnr, gan, share).state)
     names = ["duo-psnr-x2", "duo-gan-x2"]
     wanted = names if 0 < share < 1 else [names[int(share)]]
@@ -209,7 +209,7 @@ def test_only_files_with_a_share_are_read(
 
     monkeypatch.setattr("upscale.checkpoints.interpolation.load", noted)
     found = checkpoints.resolve(quad, **given)
-    alpha = given.get("alpha", checkpoints.DEFAULT_ALPHA)
+    alpha = given.get("alpha", DEFAULT_ALPHA)
     denoise = given.get("denoise", DEFAULT_DENOISE)
     wanted = [f"quad-{r}-x2" for r, w in zip(ROLES, shares(alpha, denoise), strict=True) if w]
     assert read == wanted == [source.name for source in found.sources]

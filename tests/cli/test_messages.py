@@ -255,7 +255,7 @@ def test_a_terminal_says_what_is_loading(command: Command, picture: Path) -> Non
 @needs_terminal
 def test_the_bar_moves_within_one_tile_and_never_back(command: Command, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(png(360, 360))  # a second or more on any CPU
-    code, seen = on_a_terminal(command, tmp_path / "a.png", "-m", "esrgan", "--tile", "off", "--json")
+    code, seen = on_a_terminal(command, tmp_path / "a.png", "-m", "esrgan", "-t", "off", "--json")
     assert code == 0
     shown = [int(share) for share in re.findall(r"(\d+) %", seen)]
     assert shown == sorted(shown)

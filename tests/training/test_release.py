@@ -11,7 +11,7 @@ import torch
 
 from tests.training.tiny import TINY, recipe
 from upscale import checkpoints
-from upscale.checkpoints.index import read_index
+from upscale.checkpoints.index import embedded_folder, read_index
 from upscale.errors import CheckpointError, UsageError
 from upscale.training import curve, release
 from upscale.training.recipes import FILE, find_recipe
@@ -108,7 +108,7 @@ def test_curve_is_drawn(pictures: Path, tmp_path: Path) -> None:
 
 def test_recipes_say_what_the_embedded_index_says() -> None:
     """Title, family and role of every released checkpoint are those of its recipe."""
-    rows = read_index(checkpoints.embedded_folder(), "embedded")
+    rows = read_index(embedded_folder(), "embedded")
     assert rows
     for name, row in rows.items():
         made = find_recipe(row.recipe)

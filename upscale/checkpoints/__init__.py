@@ -3,8 +3,8 @@
 In comes what ``--model`` says: a family, a weights name, or a file of any trainer. Out comes a
 ``Checkpoint``: an architecture, its configuration, and float32 tensors under native keys, of which
 ``build`` makes the network. Begin with ``interpolation.resolve``; it selects (``index.py``), loads
-(``loading.py``, foreign files by ``conversion.py`` and ``layouts/``) and blends. The names below
-are imported on first use, so that listing what there is does not import torch.
+(``loading.py``, foreign files by ``conversion.py`` and ``layouts/``) and blends. What needs torch
+is imported on first use, so that listing what there is does without.
 """
 
 from __future__ import annotations
@@ -12,36 +12,22 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from upscale.checkpoints.index import (
+    WeightsFile,
+    entries,
+    families,
+    find,
+    official,
+    select,
+    update_index,
+)
+
 if TYPE_CHECKING:
-    from upscale.checkpoints.checkpoint import (
-        Checkpoint,
-        CheckpointInfo,
-        Hints,
-        SourceFile,
-        build,
-    )
+    from upscale.checkpoints.checkpoint import Checkpoint, CheckpointInfo, Hints, SourceFile, build
     from upscale.checkpoints.conversion import convert
     from upscale.checkpoints.download import pull
     from upscale.checkpoints.export import export_onnx
-    from upscale.checkpoints.index import (
-        WeightsFile,
-        cache_folder,
-        embedded_folder,
-        entries,
-        families,
-        find,
-        official,
-        select,
-        update_index,
-    )
-    from upscale.checkpoints.interpolation import (
-        DEFAULT_ALPHA,
-        blend,
-        check_alpha,
-        check_denoise,
-        load,
-        resolve,
-    )
+    from upscale.checkpoints.interpolation import blend, check_alpha, check_denoise, load, resolve
     from upscale.checkpoints.loading import Saved, save
 
 _MODULES = {
@@ -49,15 +35,12 @@ _MODULES = {
     "conversion": "convert",
     "download": "pull",
     "export": "export_onnx",
-    "index": "WeightsFile cache_folder embedded_folder entries families find official select "
-    "update_index",
-    "interpolation": "DEFAULT_ALPHA blend check_alpha check_denoise load resolve",
+    "interpolation": "blend check_alpha check_denoise load resolve",
     "loading": "Saved save",
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
 
 __all__ = [
-    "DEFAULT_ALPHA",
     "Checkpoint",
     "CheckpointInfo",
     "Hints",
@@ -66,11 +49,9 @@ __all__ = [
     "WeightsFile",
     "blend",
     "build",
-    "cache_folder",
     "check_alpha",
     "check_denoise",
     "convert",
-    "embedded_folder",
     "entries",
     "export_onnx",
     "families",

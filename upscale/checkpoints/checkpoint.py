@@ -177,10 +177,6 @@ def check_state(architecture: str, config: Config, state: Mapping[str, Tensor]) 
     """Compare keys and shapes with those of the network, without allocating it.
 
     Another package compares those of its networks when it builds them.
-
-    Raises:
-        ArchitectureError: An impossible configuration, a key missing or unknown, another shape.
-        CheckpointError: A value is not finite.
     """
     if architecture not in OTHERS:
         sizes = [n for v in vars(config).values() for n in (v if isinstance(v, tuple) else (v,))]

@@ -34,17 +34,14 @@ WRAPPERS = (  # dictionaries around a state dict; averaged weights before those 
     *("net_g_ema", "generator_ema", "g_ema", "ema_model", "model_state_dict", "state_dict"),
     *("params_ema", "params-ema", "params", "model", "net", "net_g", "netG", "generator"),
 )
+# what torch.load raises of files that are cut short or altered
+_DAMAGED = RuntimeError, EOFError, ValueError, TypeError, LookupError, AttributeError, OSError
 _KERNELS = {f"weights_conv{k}" for k in (1, 2, 3)} | {f"biases_conv{k}" for k in (1, 2, 3)}
 
 
 @dataclass(frozen=True)
 class Converted:
-    """The result of :func:`convert`.
-
-    Attributes:
-        checkpoint: What the file holds.
-        saved: The file written.
-    """
+    """What a file held, and the file that was written."""
 
     checkpoint: Checkpoint
     saved: Saved
@@ -79,11 +76,11 @@ def convert(
     if Path(src).exists() and Path(dst).exists() and Path(src).samefile(dst):
         raise UsageError(f"{dst} is the input itself; give another name")
     checkpoint = read_foreign(src, hints)
-    described = metadata or checkpoint.metadata
+    given = metadata or checkpoint.metadata
     described = replace(
-        described,
-        source=described.source or Path(src).name,
-        title=described.title or Path(src).name,
+        given,
+        source=given.source or Path(src).name,
+        title=given.title or Path(src).name,
         layout=checkpoint.layout,
         rules="; ".join(checkpoint.rules),
         source_sha256=checkpoint.sha256,
@@ -106,7 +103,12 @@ def read_foreign(path: str | os.PathLike[str], hints: Hints | None = None) -> Ch
     contents, values = foreign_format(data[:16]), b""
     try:
         if contents == NCNN or file.suffix.lower() == ".param":
-            values = _values_of(file)
+            stored = file.with_suffix(".bin")
+            if not stored.is_file():
+                raise CheckpointError(
+                    f"its values, {stored.name}, are not beside it; put them there"
+                )
+            values = read_bytes(stored)
             found = _from_ncnn(data, values, hints)
         else:
             tensors = unwrap(read_pickle(data)) if contents in PICKLES else read_mat(data)
@@ -116,14 +118,6 @@ def read_foreign(path: str | os.PathLike[str], hints: Hints | None = None) -> Ch
         raise type(error)(shown) from error
     sha256 = hashlib.sha256(data + values).hexdigest()
     return replace(found, name=file.stem, sources=(SourceFile(file.stem, sha256),), path=file)
-
-
-def _values_of(graph: Path) -> bytes:
-    """The ``.bin`` that belongs to the graph of an ncnn model."""
-    path = graph.with_suffix(".bin")
-    if not path.is_file():
-        raise CheckpointError(f"its values, {path.name}, are not beside it; put them there")
-    return read_bytes(path)
 
 
 def _from_ncnn(graph: bytes, values: bytes, hints: Hints | None) -> Checkpoint:
@@ -139,11 +133,7 @@ def _from_ncnn(graph: bytes, values: bytes, hints: Hints | None) -> Checkpoint:
 
 
 def read_pickle(data: bytes) -> Any:
-    """What a PyTorch file holds, by ``torch.load(weights_only=True)``; no code of the file is run.
-
-    Raises:
-        CheckpointError: Damaged, or it holds objects other than tensors and plain containers.
-    """
+    """What a PyTorch file holds, by ``torch.load(weights_only=True)``; no code of it is run."""
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(_harmless()):
             warnings.simplefilter("ignore")
@@ -157,15 +147,7 @@ def read_pickle(data: bytes) -> Any:
                 f"do not trust it, or save its state_dict alone"
             ) from error
         raise CheckpointError("it is damaged, or no PyTorch file; fetch it again") from error
-    except (
-        RuntimeError,
-        EOFError,
-        ValueError,
-        TypeError,
-        LookupError,
-        AttributeError,
-        OSError,
-    ) as error:
+    except _DAMAGED as error:
         if "TorchScript" in str(error):
             raise CheckpointError(
                 "it is a TorchScript archive, a program, which is not run; save the tensors alone "
@@ -190,9 +172,6 @@ def unwrap(loaded: Any) -> dict[str, Tensor]:
 
     Wrappers are opened in the order of ``WRAPPERS`` (``params_ema`` before ``params``), then any
     dictionary of one dictionary. Values beside the tensors are left out.
-
-    Raises:
-        CheckpointError: There is no state dict.
     """
     current = loaded
     for _ in range(8):
@@ -224,15 +203,7 @@ def _checked(tensors: Mapping[Any, Tensor]) -> dict[str, Tensor]:
 
 
 def read_mat(data: bytes) -> dict[str, Tensor]:
-    """The SRCNN authors' ``.mat``: kernels flattened column by column, as MATLAB reshapes.
-
-    Returns:
-        ``conv1..3.weight`` (out, in, side, side) and ``.bias``.
-
-    Raises:
-        CheckpointError: scipy is missing, or the file is damaged.
-        ArchitectureError: Other variables.
-    """
+    """The SRCNN authors' ``.mat`` as ``conv1..3.weight`` (out, in, side, side) and ``.bias``."""
     try:
         from scipy.io import loadmat
     except ImportError as error:
@@ -256,6 +227,7 @@ def read_mat(data: bytes) -> dict[str, Tensor]:
 
 
 def _from_matlab(arrays: Mapping[str, np.ndarray[Any, np.dtype[np.float32]]]) -> dict[str, Tensor]:
+    """Kernels that are flattened column by column, as MATLAB does, in PyTorch's order."""
     n1, n2 = arrays["biases_conv1"].size, arrays["biases_conv2"].size
     f1, f2, f3 = (
         round((arrays[f"weights_conv{k}"].size / count) ** 0.5)

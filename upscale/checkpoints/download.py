@@ -6,8 +6,8 @@ import os
 import shutil
 import time
 import zipfile
-from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
@@ -92,11 +92,7 @@ def pull(
 
 
 def fetch(published: WeightsFile, folder: Path, *, progress: bool = False) -> Path:
-    """Download to ``folder`` and verify; returns the file.
-
-    Raises:
-        DownloadError: No connection, an error page, another size or SHA-256.
-    """
+    """Download to ``folder`` and verify; returns the file."""
     target = folder / published.file
     recorded = published.sha256 or published.sha256_prefix
     if target.is_file() and recorded and digest(target).startswith(recorded):
@@ -113,27 +109,19 @@ def _transfer(published: WeightsFile, name: str, progress: bool) -> None:
     import pooch
     import requests
 
-    headers = {"User-Agent": f"upscale/{__version__}", "Accept-Encoding": "identity"}
+    download = pooch.HTTPDownloader(
+        progressbar=progress,
+        headers={"User-Agent": f"upscale/{__version__}", "Accept-Encoding": "identity"},
+        timeout=TIMEOUT,
+        hooks={"response": partial(_check, published, Path(name).parent)},
+    )
     broken: Exception | None = None
     for attempt in range(ATTEMPTS):
         if attempt:
             time.sleep(RETRY_SECONDS * 2 ** (attempt - 1))
-        download = pooch.HTTPDownloader(
-            progressbar=progress,
-            headers=headers,
-            timeout=TIMEOUT,
-            hooks={"response": _checks(published, Path(name).parent)},
-        )
         try:
             download(published.source, name, None)
             return
-        except requests.HTTPError as error:
-            broken, answer = error, error.response
-            if answer is not None and answer.status_code not in BUSY:
-                raise DownloadError(
-                    f"{published.source} answers {answer.status_code} {answer.reason}; "
-                    f"it may have moved: give its new address with --url"
-                ) from error
         except requests.RequestException as error:
             broken = error
     raise DownloadError(
@@ -149,33 +137,33 @@ def _reason(error: BaseException | None) -> str:
     return str(error).partition("\n")[0][:160] or type(error).__name__
 
 
-def _checks(published: WeightsFile, folder: Path) -> Callable[..., None]:
-    """What is asked of an answer before its content is read."""
-
-    def check(response: Response, **_: Any) -> None:
-        address = response.url
-        if response.is_redirect:
-            target = urljoin(address, response.headers["Location"])
-            if urlsplit(address).scheme == "https" and urlsplit(target).scheme != "https":
-                raise DownloadError(f"{address} redirects to {target}, which is not https; refused")
-            return
-        offered = int(response.headers.get("Content-Length") or 0)
-        if not response.ok or not offered:
-            return
-        if offered > MAX_BYTES or published.bytes not in (0, offered):
-            published_size = f"published are {published.bytes or MAX_BYTES:,}"
-            raise DownloadError(
-                f"{address} offers {offered:,} bytes, {published_size}; "
-                f"the file was changed, or the address is wrong"
-            )
-        free = shutil.disk_usage(folder).free
-        if free < SPARE * offered:
-            raise DownloadError(
-                f"{folder}: {free:,} bytes free, {SPARE * offered:,} needed; "
-                f"free some space, or set UPSCALE_CACHE"
-            )
-
-    return check
+def _check(published: WeightsFile, folder: Path, response: Response, **_: Any) -> None:
+    """Refuse an answer, before its content is read, that cannot be the file."""
+    address = response.url
+    if response.is_redirect:
+        target = urljoin(address, response.headers["Location"])
+        if urlsplit(address).scheme == "https" and urlsplit(target).scheme != "https":
+            raise DownloadError(f"{address} redirects to {target}, which is not https; refused")
+        return
+    if not response.ok and response.status_code not in BUSY:
+        raise DownloadError(
+            f"{published.source} answers {response.status_code} {response.reason}; "
+            f"it may have moved: give its new address with --url"
+        )
+    offered = int(response.headers.get("Content-Length") or 0)
+    if not response.ok or not offered:
+        return
+    if offered > MAX_BYTES or published.bytes not in (0, offered):
+        raise DownloadError(
+            f"{address} offers {offered:,} bytes, published are "
+            f"{published.bytes or MAX_BYTES:,}; the file was changed, or the address is wrong"
+        )
+    free = shutil.disk_usage(folder).free
+    if free < SPARE * offered:
+        raise DownloadError(
+            f"{folder}: {free:,} bytes free, {SPARE * offered:,} needed; "
+            f"free some space, or set UPSCALE_CACHE"
+        )
 
 
 def _verify(published: WeightsFile, path: Path) -> None:

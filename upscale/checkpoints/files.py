@@ -122,11 +122,7 @@ def safetensors_errors(path: Path, first: bytes) -> Iterator[None]:
 
 
 def read_header(path: Path) -> dict[str, str]:
-    """The free text in the header of a safetensors file, which is checked; no tensor is read.
-
-    Raises:
-        CheckpointError: No such file; empty, truncated, or no safetensors file.
-    """
+    """The free text in the header of a safetensors file, which is checked; no tensor is read."""
     from safetensors import safe_open
 
     with safetensors_errors(path, read_bytes(path, 16)), safe_open(path, "np") as file:
@@ -134,11 +130,7 @@ def read_header(path: Path) -> dict[str, str]:
 
 
 def check_content(path: Path, header: dict[str, str], data: bytes) -> bool:
-    """Compare the tensors of a file's bytes with the hash in its header; False: it has none.
-
-    Raises:
-        HashError: The hash is another.
-    """
+    """Compare the tensors of a file's bytes with the hash in its header; False: it has none."""
     recorded = header.get(CONTENT_HASH, "").strip().lower().removeprefix("0x")
     if not recorded:
         return False

@@ -236,11 +236,7 @@ def _lock(folder: Path) -> FileLock:
 
 
 def entries() -> list[WeightsFile]:
-    """All that can be loaded by name: embedded rows first, then cached ones.
-
-    Raises:
-        CheckpointError: An index cannot be read.
-    """
+    """All that can be loaded by name: embedded rows first, then cached ones."""
     embedded = read_index(embedded_folder(), "embedded")
     cached = read_index(cache_folder(), "cached")
     return [*embedded.values(), *(e for name, e in cached.items() if name not in embedded)]
@@ -271,7 +267,11 @@ def select(name: str | os.PathLike[str], *, scale: float | None = None) -> tuple
     rows = families().get(normal(os.fspath(name)))
     if rows is None:
         return (find(name),)
-    chosen = _native_scale(rows, scale)
+    scales = sorted({e.scale for e in rows})
+    if scale is None:
+        chosen = next((e.scale for e in rows if e.default), scales[-1])
+    else:
+        chosen = next((s for s in scales if s >= scale), scales[-1])
     at_scale = sorted((e for e in rows if e.scale == chosen), key=lambda e: not e.default)
     by_role: dict[str, WeightsFile] = {}
     for entry in at_scale:
@@ -280,13 +280,6 @@ def select(name: str | os.PathLike[str], *, scale: float | None = None) -> tuple
         roles = (*CLEAN, *REAL) if set(REAL) <= set(by_role) else CLEAN
         return tuple(by_role[role] for role in roles)
     return (at_scale[0],)
-
-
-def _native_scale(rows: list[WeightsFile], scale: float | None) -> int:
-    scales = sorted({e.scale for e in rows})
-    if scale is None:
-        return next((e.scale for e in rows if e.default), scales[-1])
-    return next((s for s in scales if s >= scale), scales[-1])
 
 
 def find(name: str | os.PathLike[str]) -> WeightsFile:
@@ -366,11 +359,7 @@ def official() -> dict[str, WeightsFile]:
 
 
 def require(name: str) -> WeightsFile:
-    """The published checkpoint of that name or file name.
-
-    Raises:
-        CheckpointError: There is none; close names are in the message.
-    """
+    """The published checkpoint of that name or file name; else an error with close names."""
     for entry in official().values():
         if entry.answers_to(name):
             return entry
@@ -381,11 +370,7 @@ def require(name: str) -> WeightsFile:
 
 
 def members(name: str) -> list[WeightsFile]:
-    """The published checkpoint of that name, or all of the family of that name.
-
-    Raises:
-        CheckpointError: There is none; close names are in the message.
-    """
+    """The published checkpoint of that name, or all of the family of that name."""
     family = [entry for entry in official().values() if entry.family == normal(name)]
     return family or [require(name)]
 

@@ -46,11 +46,7 @@ def _in_unit(name: str, share: float, remedy: str) -> float:
 
 
 def shares(alpha: float, denoise: float) -> tuple[float, float, float, float]:
-    """Shares of the clean PSNR, clean GAN, real PSNR and real GAN net; 1 in sum.
-
-    Raises:
-        UsageError: ``alpha`` or ``denoise`` is not in [0, 1].
-    """
+    """Shares of the clean PSNR, clean GAN, real PSNR and real GAN net; 1 in sum."""
     a, d = check_alpha(alpha), check_denoise(denoise)
     return (1 - d) * (1 - a), (1 - d) * a, d * (1 - a), d * a
 

@@ -113,17 +113,8 @@ def read_tensors(
 
     What no index vouches for is compared with the hash of the tensors in its own header.
 
-    Args:
-        path: The file.
-        sha256: The recorded hash; empty for a file that no index vouches for.
-        remedy: What to do when the hash is another.
-
     Returns:
         Header, tensors by name as stored, SHA-256 of the file.
-
-    Raises:
-        HashError: The hash is another, or that of the tensors is not the one in the header.
-        CheckpointError: Missing, empty, truncated, damaged.
     """
     data = read_bytes(path)
     found = hashlib.sha256(data).hexdigest()
@@ -141,13 +132,7 @@ def read_tensors(
 
 @dataclass(frozen=True)
 class Saved:
-    """A file that was written.
-
-    Attributes:
-        path: Where.
-        sha256: Of the file.
-        bytes: Its size.
-    """
+    """A file that was written, its SHA-256 and its size in bytes."""
 
     path: Path
     sha256: str
@@ -228,9 +213,6 @@ def write_tensors(
 
     The library writes what the header says in another order every time. Here it is sorted: the same
     checkpoint gives the same bytes, hence the same SHA-256.
-
-    Raises:
-        OutputError: It exists and ``overwrite`` is false, or cannot be written.
     """
     plain = {
         key: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)

@@ -36,15 +36,7 @@ Array = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class NcnnLayer:
-    """A line of the graph.
-
-    Attributes:
-        type: ncnn's word for what it does.
-        name: Its name.
-        inputs: Names of the blobs that it reads.
-        outputs: Names of the blobs that it writes.
-        parameters: By number.
-    """
+    """A line of the graph; its inputs and outputs are names of blobs, its parameters numbered."""
 
     type: str
     name: str
@@ -91,15 +83,7 @@ class Node:
 
 
 def read_graph(graph: bytes, values: bytes) -> tuple[Node, int]:
-    """Read the content of a ``.param`` and of its ``.bin``.
-
-    Returns:
-        The step that makes the output, and how many layers hold values.
-
-    Raises:
-        CheckpointError: No ncnn model, damaged, values that are too few, too many or quantised.
-        ArchitectureError: A layer that no network read here has.
-    """
+    """Of a ``.param`` and its ``.bin`` the step that makes the output, and how many hold values."""
     layers = parse(graph)
     for layer in layers:
         if layer.type not in KNOWN:
@@ -112,11 +96,7 @@ def read_graph(graph: bytes, values: bytes) -> tuple[Node, int]:
 
 
 def parse(graph: bytes) -> list[NcnnLayer]:
-    """The lines of a ``.param``.
-
-    Raises:
-        CheckpointError: It is another file, or damaged.
-    """
+    """The lines of a ``.param``."""
     if len(graph) > MAX_TEXT:
         raise CheckpointError(f"it has {len(graph):,} bytes, too many for a graph; fetch it again")
     try:
@@ -303,11 +283,8 @@ def _convolution(layer: NcnnLayer, sources: tuple[Node, ...], values: _Values) -
     weight = values.weights(size, layer).reshape(features, -1, side, side)
     bias = values.floats(features, layer) if layer.whole(5) else np.zeros(features, np.float32)
     activation = layer.whole(9)
-    slopes = (
-        None,
-        0.0,
-        *layer.parameters.get(10, ())[:1],
-    )  # by ncnn's number: none, ReLU, LeakyReLU
+    # by ncnn's number: none, ReLU, LeakyReLU
+    slopes = (None, 0.0, *layer.parameters.get(10, ())[:1])
     if not 0 <= activation < len(slopes):
         refuse(layer)
     tensors = {"weight": torch.from_numpy(weight), "bias": torch.from_numpy(bias)}
@@ -318,10 +295,8 @@ def _sum(layer: NcnnLayer, sources: tuple[Node, ...], factors: tuple[float, ...]
     """A weighted sum; a source that was only multiplied gives its factor."""
     if len(factors) != len(sources):
         refuse(layer)
-    terms = [
-        (s, Fraction(f).limit_denominator(1000)) for s, f in zip(sources, factors, strict=True)
-    ]
-    for k, (source, factor) in enumerate(terms):
+    added, shares = list(sources), [Fraction(f).limit_denominator(1000) for f in factors]
+    for k, source in enumerate(sources):
         if source.operation == "sum" and len(source.sources) == 1:
-            terms[k] = (source.sources[0], factor * source.factors[0])
-    return Node("sum", layer, tuple(s for s, _ in terms), tuple(f for _, f in terms))
+            added[k], shares[k] = source.sources[0], shares[k] * source.factors[0]
+    return Node("sum", layer, tuple(added), tuple(shares))

@@ -35,11 +35,7 @@ def check_all() -> list[Verdict]:
 
 
 def check(what: str | os.PathLike[str] | WeightsFile) -> Verdict:
-    """One file, by weights name, path or row; damage is a verdict, not an error.
-
-    Raises:
-        CheckpointError: There is no such name or file.
-    """
+    """One file, by weights name, path or row; damage is a verdict, not an error."""
     entry = what if isinstance(what, WeightsFile) else find(what)
     name = str(entry.path) if entry.origin == "file" else entry.name
     try:

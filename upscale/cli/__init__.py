@@ -15,7 +15,7 @@ from typing import Any
 
 from upscale.cli.console import Console
 from upscale.cli.interrupt import INTERRUPTED, Terminated, signals
-from upscale.errors import UpscaleError
+from upscale.errors import UpscaleError, reason
 
 BROKEN_PIPE = 141
 
@@ -112,8 +112,6 @@ def _described(error: Exception) -> str:
     if not isinstance(error, OSError):
         what = f"{type(error).__name__}: {error}"
         return f"internal error: {what}; UPSCALE_DEBUG=1 shows where"
-    from upscale.errors import reason
-
     return f"{os.fsdecode(error.filename)}: {reason(error)}" if error.filename else reason(error)
 
 

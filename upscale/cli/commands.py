@@ -50,11 +50,7 @@ class Commands(TyperGroup):
         return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Import a command.
-
-        Raises:
-            UsageError: A package that it needs is not installed.
-        """
+        """Import a command; a package that it needs and that is not installed is wrong usage."""
         if cmd_name not in COMMANDS:
             return None
         try:
@@ -105,11 +101,7 @@ def upscale() -> None:
 
 
 def _refuse_mistyped_command(word: str) -> None:
-    """Refuse a first word that is no file and nearly a command.
-
-    Raises:
-        UsageError: With the command that was meant.
-    """
+    """Refuse a first word that is no file and nearly a command."""
     if not re.fullmatch(r"[A-Za-z]+", word) or os.path.lexists(word):
         return
     near = difflib.get_close_matches(word.lower(), [*COMMANDS, *ELSEWHERE], 1, 0.7)

@@ -142,12 +142,7 @@ def _rows(
     parts = [Crop.parse(text) for text in wanted.crop or []]
     scale = round(choice[0].scale or load_candidate(choice[0], device).scale)
     shown = subjects(
-        inputs,
-        scale,
-        crops=parts,
-        hr=wanted.hr,
-        from_hr=wanted.from_hr,
-        against=wanted.against,
+        inputs, scale, crops=parts, hr=wanted.hr, from_hr=wanted.from_hr, against=wanted.against
     )
     theirs = "" if wanted.against is None else wanted.against.resolve().name
     candidates = (c for one in choice for c in load_draws(replace(one, scale=scale), device))

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from upscale.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from upscale.checkpoints import WeightsFile
 
 Found = list[tuple[str, str]]  # what is offered, and a line of help that some shells show
 
@@ -32,8 +36,7 @@ def published(incomplete: str) -> Found:
     """Names of the checkpoints that can be fetched, and of their families."""
     from upscale.checkpoints import official
 
-    rows = [(entry.name, entry.family, entry.title) for entry in official().values()]
-    return _beginning_with(incomplete, _with_families(rows))
+    return _beginning_with(incomplete, _with_families(list(official().values())))
 
 
 def recipes(incomplete: str) -> Found:
@@ -56,16 +59,15 @@ def _present() -> Found:
     from upscale.checkpoints import entries
 
     try:
-        rows = entries()
+        return _with_families(entries())
     except CheckpointError:
         return []
-    return _with_families([(entry.name, entry.family, entry.title) for entry in rows])
 
 
-def _with_families(rows: list[tuple[str, str, str]]) -> Found:
-    """The families of rows of name, family and title; then the rows themselves."""
-    families = dict.fromkeys(family for _, family, _ in rows if family)
-    return [*((family, "family") for family in families), *((n, title) for n, _, title in rows)]
+def _with_families(rows: list[WeightsFile]) -> Found:
+    """The families of rows; then the rows themselves."""
+    families = dict.fromkeys(row.family for row in rows if row.family)
+    return [*((name, "family") for name in families), *((row.name, row.title) for row in rows)]
 
 
 def _beginning_with(incomplete: str, found: Iterable[tuple[str, str]]) -> Found:

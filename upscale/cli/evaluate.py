@@ -86,8 +86,7 @@ def evaluate(
     wanted: Evaluation,
     computing: o.Computing,
     verbose: Annotated[
-        bool,
-        typer.Option("-v", "--verbose", help="A row for each picture, not only for each set."),
+        bool, typer.Option("-v", "--verbose", help="A row for each picture, not only for each set.")
     ] = False,
 ) -> int:
     """Score models on folders of pictures: PSNR and SSIM on Y, beside bicubic."""

@@ -21,8 +21,7 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def info(
     files: Annotated[
-        list[str],
-        typer.Argument(metavar="FILE", help="Pictures: files, URLs, or - for stdin."),
+        list[str], typer.Argument(metavar="FILE", help="Pictures: files, URLs, or - for stdin.")
     ],
     json: Annotated[
         bool, typer.Option("--json", help="One JSON object for each file, a line each.")

@@ -40,11 +40,7 @@ class MainJob:
     options: RunOptions
 
     def discover(self, unread: list[str] | None = None) -> list[Input]:
-        """Return the pictures that were named; ``unread`` takes those that no format reads.
-
-        Raises:
-            UsageError: There are no others.
-        """
+        """Return the pictures that were named; ``unread`` takes those that no format reads."""
         unread = [] if unread is None else unread
         inputs = discover(self.names, self.selection, self.outputs.output, unread)
         if unread and not inputs:
@@ -126,11 +122,7 @@ def execute(job: MainJob, command: CommandOptions) -> int:
 
 
 def _do(
-    job: MainJob,
-    plan: Plan,
-    upscalers: Sequence[Upscaler],
-    command: CommandOptions,
-    report: Report,
+    job: MainJob, plan: Plan, upscalers: Sequence[Upscaler], command: CommandOptions, report: Report
 ) -> None:
     """Carry out a plan, and pass on its results."""
     from upscale.batch import pool
@@ -144,9 +136,9 @@ def _do(
             from upscale.batch.cluster import run_on_cluster
 
             gpus = 1.0 if upscalers[0].device.type == "cuda" else 0.0
-            run = run_on_cluster(plan, job.options, bar.share, workers=command.workers, gpus=gpus)
+            run = run_on_cluster(plan, job.options, bar.told, workers=command.workers, gpus=gpus)
         else:
-            run = pool.run(plan, upscalers, job.options, bar.share)
+            run = pool.run(plan, upscalers, job.options, bar.told)
         with signals.stopping(run.stop):
             for result in run:
                 if result.data is not None:

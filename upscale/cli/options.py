@@ -124,9 +124,7 @@ class CommandOptions:
     json: bool = running_option(False, "--json", "One JSON object per picture on stdout.")
     report: str | None = running_option(None, "--report FILE", "The same in a file.")
     dry_run: bool = running_option(
-        False,
-        "--dry-run",
-        "Show outputs, sizes, memory, disk, and what will fail; write nothing.",
+        False, "--dry-run", "Show outputs, sizes, memory, disk, and what will fail; write nothing."
     )
     quiet: bool = running_option(False, "-q, --quiet", "Only errors.")
     verbose: bool = running_option(
@@ -176,8 +174,5 @@ MODELS: Any = option(  # of commands that take several
     shown="esrgan",
 )
 ALPHAS: Any = option(
-    None,
-    "--alpha A,A,...",
-    "esrgan: a list like 0,0.5,1 or a range like 0:1:0.2.",
-    shown="0.8",
+    None, "--alpha A,A,...", "esrgan: a list like 0,0.5,1 or a range like 0:1:0.2.", shown="0.8"
 )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
+from upscale.bars import PictureBar, bar
 from upscale.cli.console import Console, printable, shorten
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ NAME_WIDTH = 28
 
 def draw(console: Console, total: float | None, what: str, **more: Any) -> Any:
     """A bar on a terminal; where the console is quiet, or stderr is no terminal, it draws none."""
-    from upscale.bars import bar
-
     hidden = console.quiet or not Console.is_terminal()
     return bar(total, _short(what), notebook=False, disable=hidden, **more)
 
@@ -37,56 +36,35 @@ def waiting(console: Console, what: str) -> Iterator[None]:
 @contextmanager
 def counting(console: Console, total: int, what: str) -> Iterator[Callable[[str], None]]:
     """A bar over ``total`` steps; call what it gives with the name of each finished step."""
-    with draw(console, total, what) as bar:
+    with draw(console, total, what) as drawn:
 
         def step(name: str) -> None:
-            bar.set_description_str(_short(name), refresh=False)
-            bar.update()
+            drawn.set_description_str(_short(name), refresh=False)
+            drawn.update()
 
         yield step
 
 
-class RunProgress:
-    """Follows a run. Use it as a context; give it every record and what the network has done."""
+class RunProgress(PictureBar):
+    """Follows a run: its bar on a terminal, else and when verbose a line for each picture."""
 
     def __init__(self, console: Console, plan: Plan) -> None:
-        """Prepare; nothing is drawn before the context is entered.
+        """Prepare; nothing is drawn before the context is entered."""
+        self._console, self._total = console, len(plan.todo)
+        hidden = not plan.sizes or console.quiet or not Console.is_terminal()
+        what = plan.todo[0].source.relative if self._total == 1 else "pictures"
+        super().__init__(plan.sizes, _short(what), notebook=False, disable=hidden)
+        self._lines = hidden or self._total == 1 or console.verbose
 
-        Args:
-            console: Where to write; when it is quiet, nothing is.
-            plan: What will be done.
-        """
-        self._console, self._sizes, self._done = console, plan.sizes, 0
-        self._total = len(plan.todo)
-        self._bar: Any = None
-        if self._sizes and Console.is_terminal() and not console.quiet:
-            from upscale.bars import PictureBar
-
-            what = plan.todo[0].source.relative if self._total == 1 else "pictures"
-            self._bar = PictureBar(self._sizes, _short(what), notebook=False)
-        self._lines = self._bar is None or self._total == 1 or console.verbose
-
-    def __enter__(self) -> Self:
-        if self._bar is not None:
-            self._bar.__enter__()
-        return self
-
-    def __exit__(self, *reason: object) -> None:
-        if self._bar is not None:
-            self._bar.__exit__(*reason)
-
-    def share(self, task: Task, done: float, total: int) -> None:
+    def told(self, task: Task, done: float, total: int) -> None:
         """Note how many tiles of a picture the network has done."""
-        if self._bar is not None:
-            self._bar.share(task.output, done / total)
+        self.share(task.output, done / total)
 
     def record(self, result: Result) -> None:
         """Note a finished picture."""
         if result.output not in self._sizes or result.error == "done before":
             return
-        self._done += 1
-        if self._bar is not None:
-            self._bar.finish(result.output, result.pixels)
+        self.finish(result.output, result.pixels)
         if self._lines and (self._total > 1 or result.status == "ok"):
             count = f"[{self._done}/{self._total}] " if self._total > 1 else ""
             self._console.note(count + describe(result))

@@ -80,11 +80,7 @@ def run(
 
 
 def _refuse_number_after_quiet(inputs: list[str], *, quiet: bool) -> None:
-    """Refuse ``-q 90``, which is the quality elsewhere, unless there is a file of that name.
-
-    Raises:
-        UsageError: With the option that was meant.
-    """
+    """Refuse ``-q 90``, which is the quality elsewhere, unless there is a file of that name."""
     for word in inputs:
         if quiet and word.isdecimal() and not os.path.lexists(word):
             raise UsageError(

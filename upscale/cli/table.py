@@ -83,23 +83,18 @@ def _show_fitting(columns: Sequence[Column], rows: list[list[str]], width: int) 
 
 def fitting(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> list[int]:
     """Which columns are shown in ``width`` characters: all of rank 0, of the others what fits."""
+    widths = []
+    for k, column in enumerate(columns):
+        longest = max((len(row[k]) for row in rows), default=0)
+        longest = min(longest, 24) if column.wrap else longest
+        widths.append(max(longest, len(column.title)) + 2)
     kept = list(range(len(columns)))
-    while _natural(columns, rows, kept) > width:
-        highest = max(columns[index].rank for index in kept)
-        if highest == 0:
+    while sum(widths[k] for k in kept) > width:
+        last = max(columns[k].rank for k in kept)
+        if last == 0:
             break
-        kept.remove(max(index for index in kept if columns[index].rank == highest))
+        kept.remove(max(k for k in kept if columns[k].rank == last))
     return kept
-
-
-def _natural(columns: Sequence[Column], rows: Sequence[Sequence[str]], kept: list[int]) -> int:
-    """Width of a table of these columns; a wrapping one counts as 24 at most."""
-    total = 2 * len(kept)
-    for index in kept:
-        longest = max((len(row[index]) for row in rows), default=0)
-        longest = min(longest, 24) if columns[index].wrap else longest
-        total += max(longest, len(columns[index].title))
-    return total
 
 
 def size_text(count: int) -> str:

@@ -77,12 +77,7 @@ def _entry_row(entry: WeightsFile) -> dict[str, Any]:
 
 
 @app.command()
-def info(
-    file: Name,
-    scale: Scale = None,
-    img_range: ImgRange = None,
-    json: Json = False,
-) -> None:
+def info(file: Name, scale: Scale = None, img_range: ImgRange = None, json: Json = False) -> None:
     """Show what a checkpoint is: network, sizes, origin, licence. Foreign files are recognised."""
     from upscale.checkpoints import Hints, load
 

@@ -32,11 +32,7 @@ class KeyLayout:
 
 
 def dims(state: State, key: str, count: int) -> tuple[int, ...]:
-    """The shape of a tensor that must have ``count`` dimensions, none of them 0.
-
-    Raises:
-        ArchitectureError: It is missing, or has others.
-    """
+    """The shape of a tensor that must have ``count`` dimensions, none of them 0."""
     if key not in state:
         raise ArchitectureError(f"it lacks the tensor {key}; fetch or save the file again")
     shape = tuple(state[key].shape)
@@ -48,11 +44,7 @@ def dims(state: State, key: str, count: int) -> tuple[int, ...]:
 
 
 def picture_channels(entering: int, leaving: int) -> int:
-    """The channels of the picture, 1 or 3, the same in and out.
-
-    Raises:
-        ArchitectureError: Others.
-    """
+    """The channels of the picture, which must be 1 or 3 and the same in and out."""
     if entering != leaving or entering not in (1, 3):
         raise ArchitectureError(
             f"it takes {entering} channels and gives {leaving}; upscale runs networks that take "
@@ -68,11 +60,7 @@ def count_of(pattern: str, keys: Iterable[str]) -> int:
 
 
 def check_scale(scale: int, hints: Hints) -> None:
-    """Refuse a scale that was given and is not the one that the layers make.
-
-    Raises:
-        ArchitectureError: It is another.
-    """
+    """Refuse a scale that was given and is not the one that the layers make."""
     if hints.scale not in (None, scale):
         raise ArchitectureError(
             f"its layers enlarge by {scale}, not by the {hints.scale} given; leave it out"

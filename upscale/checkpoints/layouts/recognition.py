@@ -71,14 +71,7 @@ _SIGNATURES: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 
 def recognise(tensors: Mapping[str, Tensor], hints: Hints | None = None) -> Checkpoint:
-    """Find the network that ``tensors`` belong to.
-
-    Args:
-        tensors: A state dict in any layout that is known, prefixes included.
-        hints: What the file cannot tell, when it is known.
-
-    Returns:
-        Architecture, configuration, the state under native keys, layout and rules.
+    """The network that a state dict, prefixes included, belongs to, under native keys.
 
     Raises:
         ArchitectureError: Another network (by name where it is known), or sizes that do not fit it.
@@ -108,8 +101,7 @@ def recognise(tensors: Mapping[str, Tensor], hints: Hints | None = None) -> Chec
 
 
 def _refuse(stripped: Mapping[str, Tensor]) -> NoReturn:
-    name = foreign_name(stripped)
-    if name:
+    if name := foreign_name(stripped):
         raise ArchitectureError(f"it is a {name}; upscale runs {', '.join(MODELS)} networks")
     first = ", ".join(sorted(stripped)[:3])
     raise ArchitectureError(
