@@ -34,20 +34,12 @@ PLAIN = "plain"  # the network as trained: eager, channels first, the picture wh
 ENGINE = "upscale"  # what the main job runs
 COUNTED = 64  # side of the picture on which operations are counted
 
+MEDIUM = {"embed_dim": 180, "depths": (6,) * 6, "num_heads": (6,) * 6, "upsampler": "pixelshuffle"}
 PAPER: dict[str, tuple[str, dict[str, Any]]] = {
-    "srcnn-9-5-5-x4": ("srcnn", {"scale": 4}),
-    "rrdb-23-x4": ("esrgan", {"scale": 4}),
-    "swinir-s-x4": ("swinir", {"scale": 4}),
-    "swinir-m-x4": (
-        "swinir",
-        {
-            "scale": 4,
-            "embed_dim": 180,
-            "depths": (6,) * 6,
-            "num_heads": (6,) * 6,
-            "upsampler": "pixelshuffle",
-        },
-    ),
+    "srcnn-9-5-5-x4": ("srcnn", {}),
+    "rrdb-23-x4": ("esrgan", {}),
+    "swinir-s-x4": ("swinir", {}),
+    "swinir-m-x4": ("swinir", MEDIUM),
 }  # full-size networks of the papers, with seeded random weights: speed does not ask for values
 
 
@@ -90,21 +82,13 @@ class Timing:
 
 @dataclass
 class Form:
-    """A form of a network that can run, with what its runs on the picture in hand gave.
-
-    ``work`` makes (1, channels, scale·H, scale·W) float32 on the CPU of a picture. The first run
-    leaves ``result`` and ``peak_mib`` and does not count; each round leaves its ``seconds``;
-    ``report`` is the engine's of its last run.
-    """
+    """A form of a network that can run."""
 
     backend: str
     dtype: torch.dtype
-    work: Callable[[Tensor], Tensor]
+    work: Callable[[Tensor], Tensor]  # to (1, channels, scale·H, scale·W) float32 on the CPU
     form: str
-    report: RunReport = field(default_factory=RunReport)
-    result: Tensor = field(default_factory=lambda: torch.empty(0))
-    peak_mib: float = 0.0
-    seconds: list[float] = field(default_factory=list)
+    report: RunReport = field(default_factory=RunReport)  # the engine's of its last run
 
 
 def benchmark(
@@ -120,25 +104,18 @@ def benchmark(
 ) -> Iterator[Timing]:
     """Time a network on random pictures.
 
-    For each number of threads and each size comes a group of rows: the plain form in float32, which
-    the others are compared with, then in each precision the plain form, and the engine by tiles.
-    The plain form is not measured in a precision that the device merely emulates.
-
-    Args:
-        model: Of :data:`PAPER`, or what ``resolve`` takes.
-        sizes: (width, height) each.
-        device: Where.
-        dtypes: Names for ``choose_dtype``.
-        backends: Which forms besides the plain one in float32; none: both.
-        threads: CPU threads; none: PyTorch's number.
-        tiles: Of the engine.
-        rounds: Timed rounds; each runs every form once. One before does not count.
+    For each number of threads and each size (width, height) comes a group of rows: the plain form
+    in float32, which the others are compared with, then in each precision the plain form, and the
+    engine by tiles, or only what ``backends`` names. The plain form is not measured in a precision
+    that the device merely emulates. ``model`` is of :data:`PAPER`, or what ``resolve`` takes. Each
+    round runs every form once; one before does not count.
 
     Raises:
         CheckpointError: There is no such model.
         DeviceError: The device cannot compute in a precision.
         UsageError: There is no such form, or a tile is too small.
     """
+    backends = backends or (PLAIN, ENGINE)
     for name in backends:
         if name not in (PLAIN, ENGINE):
             raise UsageError(f"back end {name!r} is unknown: use {PLAIN} or {ENGINE}")
@@ -146,7 +123,12 @@ def benchmark(
     checkpoint = load(model)
     network = build(checkpoint)
     chosen = dict.fromkeys(choose_dtype(name, device, network.precisions) for name in dtypes)
-    forms = list(_forms(checkpoint, device, list(chosen), backends or (PLAIN, ENGINE), tiles))
+    forms = [_plain(checkpoint, device, torch.float32)]
+    for dtype in chosen:
+        if PLAIN in backends and dtype != torch.float32 and computes_in(dtype, device):
+            forms.append(_plain(checkpoint, device, dtype))
+        if ENGINE in backends:
+            forms += [_engine(checkpoint, device, dtype, tile) for tile in tiles]
     before = torch.get_num_threads()
     try:
         for count in threads or (before,):
@@ -166,7 +148,7 @@ def load(model: str) -> Checkpoint:
     network_type = network_class(architecture)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = network_type(config_from_dict(network_type.config_type, values))
+        network = network_type(config_from_dict(network_type.config_type, {"scale": 4} | values))
     return Checkpoint(architecture, network.config, network.state_dict(), name=model)
 
 
@@ -178,22 +160,6 @@ def random_picture(network: Network, size: tuple[int, int]) -> Tensor:
     if not network.noise_channels:
         return lr
     return torch.cat((lr, Noise().draw(network.noise_channels, height, width)), 1)
-
-
-def _forms(
-    checkpoint: Checkpoint,
-    device: torch.device,
-    dtypes: Sequence[torch.dtype],
-    backends: Sequence[str],
-    tiles: Sequence[TileOption],
-) -> Iterator[Form]:
-    """The reference, then in each precision what was asked for."""
-    yield _plain(checkpoint, device, torch.float32)
-    for dtype in dtypes:
-        if PLAIN in backends and dtype != torch.float32 and computes_in(dtype, device):
-            yield _plain(checkpoint, device, dtype)
-        for tile in tiles if ENGINE in backends else ():
-            yield _engine(checkpoint, device, dtype, tile)
 
 
 def _plain(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> Form:
@@ -231,22 +197,21 @@ def _timings(
 ) -> Iterator[Timing]:
     """The rows of one size on one number of threads; the first form is the reference."""
     # 1. Every form once, for its result and its memory; the plain one last, which takes the most.
-    for form in reversed(forms):
-        form.seconds.clear()
-        form.result, form.peak_mib = with_peak(partial(form.work, lr))
+    first = [with_peak(partial(form.work, lr)) for form in reversed(forms)][::-1]
     # 2. Rounds in turn, a large matrix product in each precision among them.
     products = {dtype: _product(device, dtype) for dtype in {_computed(f, device) for f in forms}}
     fastest = dict.fromkeys(products, float("inf"))
+    times: list[list[float]] = [[] for _ in forms]
     for _ in range(rounds):
-        for form in forms:
-            form.seconds.append(_seconds(partial(form.work, lr)))
+        for form, seconds in zip(forms, times, strict=True):
+            seconds.append(_seconds(partial(form.work, lr)))
         for dtype, product in products.items():
             fastest[dtype] = min(fastest[dtype], _seconds(product))
     # 3. What follows from them.
-    reference, (height, width) = forms[0], lr.shape[-2:]
-    for form in forms:
-        median = statistics.median(form.seconds)
-        gap = float((form.result - reference.result).abs().max())
+    (reference, _), (height, width) = first[0], lr.shape[-2:]
+    for form, (result, peak), seconds in zip(forms, first, times, strict=True):
+        median = statistics.median(seconds)
+        gap = float((result - reference).abs().max())
         ceiling = 2.0 * _side(device) ** 3 / fastest[_computed(form, device)]
         yield Timing(
             model=model,
@@ -258,16 +223,16 @@ def _timings(
             lr_width=width,
             tile=form.report.tile,
             seconds_median=median,
-            seconds_min=min(form.seconds),
-            seconds_max=max(form.seconds),
+            seconds_min=min(seconds),
+            seconds_max=max(seconds),
             rounds=rounds,
             gflops=flop * height * width / median / 1e9,
             share_of_ceiling=flop * height * width / median / ceiling,
-            ratio_to_reference=statistics.median(reference.seconds) / median,
+            ratio_to_reference=statistics.median(times[0]) / median,
             max_abs_diff=gap,
-            peak_rss_mib=form.peak_mib,
+            peak_rss_mib=peak,
             form=form.form,
-            max_rel_diff=gap / float(reference.result.abs().max()),
+            max_rel_diff=gap / float(reference.abs().max()),
             seconds_per_megapixel=median / (height * width / 1e6),
         )
 

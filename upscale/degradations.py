@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import cv2
@@ -30,8 +31,7 @@ UNROUNDED = "noise-float"
 def gaussian_kernel(sigma: tuple[float, float], angle: float, beta: float = 1.0) -> Array:
     """Generalised Gaussian exp(-(d' S^-1 d / 2)^beta), turned by ``angle`` (BSRGAN, eq. 4).
 
-    Returns:
-        (21, 21) float32 whose sum is 1.
+    (21, 21) float32 whose sum is 1.
     """
     y, x = np.mgrid[-10:11, -10:11].astype(np.float64)
     along = (x * np.cos(angle) + y * np.sin(angle)) / sigma[0]
@@ -43,8 +43,7 @@ def gaussian_kernel(sigma: tuple[float, float], angle: float, beta: float = 1.0)
 def sinc_kernel(cutoff: float) -> Array:
     """The separable ideal low-pass filter of angular frequency ``cutoff``, under a Hann window.
 
-    Returns:
-        (21, 21) float32 whose sum is 1.
+    (21, 21) float32 whose sum is 1.
     """
     place = np.arange(-10, 11)
     line = np.sinc(place * cutoff / np.pi) * np.hanning(23)[1:-1]
@@ -60,20 +59,16 @@ def filtered(x: Array, kernel: Array) -> Array:
 def coded(x: Array, extension: str, quality: int, *, full_colour: bool = False) -> Array:
     """Round to 8 bit, encode and decode; gray stays gray.
 
-    Args:
-        x: The picture.
-        extension: ``.jpg`` or ``.webp``.
-        quality: 1 to 100.
-        full_colour: JPEG with 4:4:4 in place of 4:2:0.
+    ``extension`` is ``.jpg`` or ``.webp``, ``quality`` 1 to 100; a JPEG has 4:4:4 or 4:2:0.
 
     Raises:
         DataError: The picture is too large for the codec.
     """
     options = [cv2.IMWRITE_WEBP_QUALITY, quality]
     if extension == ".jpg":
-        sampling = "444" if full_colour else "420"
-        flag = getattr(cv2, f"IMWRITE_JPEG_SAMPLING_FACTOR_{sampling}")
-        options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, flag]
+        samplings = cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444
+        options = [cv2.IMWRITE_JPEG_QUALITY, quality]
+        options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, samplings[full_colour]]
     pixels = np.clip(x + 0.5, 0, 255).astype(np.uint8)
     done, data = cv2.imencode(extension, np.ascontiguousarray(pixels[..., ::-1]), options)
     if not done:
@@ -151,15 +146,9 @@ def _step(text: str, chain: str) -> tuple[str, float]:
 
 
 def degrade(pixels: Array, chain: Chain, name: str) -> Array:
-    """Damage a picture.
+    """Damage a picture (H, W, 3) of whole values 0..255, whose ``name`` seeds the noise.
 
-    Args:
-        pixels: (H, W, 3), whole values 0..255; gray where its channels are equal.
-        chain: Without steps ``pixels`` itself is returned.
-        name: The picture's name, which seeds the noise.
-
-    Returns:
-        (H, W, 3) float64, whole values 0..255 but after ``noise-float``.
+    Gives float64, whole values 0..255 but after ``noise-float``; without steps ``pixels`` itself.
     """
     if not chain:
         return pixels
@@ -180,23 +169,17 @@ def _blur(x: Array, sigma: float, seed: int) -> Array:
     reach = math.ceil(4 * sigma)
     bell = np.exp(-(np.arange(-reach, reach + 1) ** 2) / (2 * sigma**2))
     bell /= bell.sum()
-    for axis in (0, 1):
-        border = [(reach, reach) if a == axis else (0, 0) for a in range(3)]
-        wide = np.pad(x, border, mode="symmetric")
-        rows = (slice(None),) * axis
-        parts = (w * wide[(*rows, slice(k, k + x.shape[axis]))] for k, w in enumerate(bell))
-        x = sum(parts, np.zeros_like(x))
+    for _ in range(2):  # the rows; then, turned, the columns
+        wide = np.pad(x, ((reach, reach), (0, 0), (0, 0)), mode="symmetric")
+        parts = (w * wide[k : k + len(x)] for k, w in enumerate(bell))
+        x = sum(parts, np.zeros_like(x)).swapaxes(0, 1)
     return x
 
 
-def _noise(x: Array, sigma: float, seed: int) -> Array:
-    """Gaussian noise of ``sigma`` 8-bit levels, each channel its own."""
-    return x + np.random.RandomState(seed).normal(0, sigma, x.shape)
-
-
-def _gray_noise(x: Array, sigma: float, seed: int) -> Array:
-    """The same, one sample for all channels."""
-    return x + np.random.RandomState(seed).normal(0, sigma, (*x.shape[:2], 1))
+def _noise(x: Array, sigma: float, seed: int, *, gray: bool = False) -> Array:
+    """Gaussian noise of ``sigma`` 8-bit levels, each channel its own or one for all."""
+    shape = (*x.shape[:2], 1 if gray else x.shape[2])
+    return x + np.random.RandomState(seed).normal(0, sigma, shape)
 
 
 def _noise_float(x: Array, sigma: float, seed: int) -> Array:
@@ -206,26 +189,19 @@ def _noise_float(x: Array, sigma: float, seed: int) -> Array:
 
 
 class Kind(NamedTuple):
-    """One kind of damage.
+    """One kind of damage."""
 
-    Attributes:
-        apply: Picture, value and seed to the damaged picture.
-        low: Smallest value; above 0 where values are whole numbers.
-        high: Largest value.
-        counts: What the value counts.
-    """
-
-    apply: Callable[[Array, float, int], Array]
-    low: float
+    apply: Callable[[Array, float, int], Array]  # picture, value and seed to the damaged picture
+    low: float  # smallest value; above 0 where values are whole numbers
     high: float
-    counts: str
+    counts: str  # what the value counts
 
 
 KINDS = {
     "jpeg": Kind(lambda x, quality, _: coded(x, ".jpg", int(quality)), 1, 100, "quality"),
     "webp": Kind(lambda x, quality, _: coded(x, ".webp", int(quality)), 1, 100, "quality"),
     "noise": Kind(_noise, 0, 255, "sigma in 8-bit levels"),
-    "gray-noise": Kind(_gray_noise, 0, 255, "sigma in 8-bit levels"),
+    "gray-noise": Kind(partial(_noise, gray=True), 0, 255, "sigma in 8-bit levels"),
     UNROUNDED: Kind(_noise_float, 0, 255, "sigma in 8-bit levels"),
     "blur": Kind(_blur, 0, 20, "sigma in pixels of the low-resolution picture"),
 }

@@ -35,12 +35,7 @@ SSIM_K1, SSIM_K2 = 0.01, 0.03
 def luma(x: Picture, *, peak: float = 255.0) -> Tensor:
     """Y of BT.601 in the studio range, not rounded; a picture of one channel stays as it is.
 
-    Args:
-        x: (N, 1 or 3, H, W) in 0..``peak``.
-        peak: Value of white.
-
-    Returns:
-        (N, 1, H, W) float64 in 16/255·peak .. 235/255·peak.
+    (N, 1 or 3, H, W) in 0..``peak`` to (N, 1, H, W) float64 in 16/255·peak .. 235/255·peak.
 
     Raises:
         DataError: ``x`` has other axes or channels.
@@ -57,21 +52,11 @@ def _luma(x: Planes, peak: float) -> Planes:
 
 
 def psnr(
-    sr: Picture,
-    hr: Picture,
-    *,
-    crop_border: int = 0,
-    luma: bool = True,
-    peak: float = 255.0,
+    sr: Picture, hr: Picture, *, crop_border: int = 0, luma: bool = True, peak: float = 255.0
 ) -> float:
     """Peak signal-to-noise ratio, 10 log10(peak² / MSE), in dB; ``inf`` for equal pictures.
 
-    Args:
-        sr: (N, 1 or 3, H, W) in 0..``peak``.
-        hr: The same shape and range.
-        crop_border: Pixels left out at each side.
-        luma: Compare Y; otherwise all channels together.
-        peak: Value of white.
+    Of Y, or of all channels together.
 
     Raises:
         DataError: Shapes differ, or nothing is left after the crop.
@@ -81,24 +66,12 @@ def psnr(
 
 
 def ssim(
-    sr: Picture,
-    hr: Picture,
-    *,
-    crop_border: int = 0,
-    luma: bool = True,
-    peak: float = 255.0,
+    sr: Picture, hr: Picture, *, crop_border: int = 0, luma: bool = True, peak: float = 255.0
 ) -> float:
     """Structural similarity (Wang et al. 2004), in [-1, 1].
 
     Gaussian window of 11x11 with sigma 1.5, K1 = 0.01, K2 = 0.03, population statistics, averaged
-    over the pixels whose window lies wholly inside the picture; the mean of the channels.
-
-    Args:
-        sr: (N, 1 or 3, H, W) in 0..``peak``.
-        hr: The same shape and range.
-        crop_border: Pixels left out at each side.
-        luma: Compare Y; otherwise the mean over R, G and B.
-        peak: Value of white.
+    over the pixels whose window lies wholly inside the picture. Of Y, or the mean of the channels.
 
     Raises:
         DataError: Shapes differ, or less than 11 pixels are left after the crop.
@@ -110,13 +83,7 @@ def ssim(
 def mean_gradient(x: Picture, *, crop_border: int = 0, peak: float = 255.0) -> float:
     """Mean over the pixels of sqrt(dx² + dy²) of Y, by differences of neighbours: how much texture.
 
-    Args:
-        x: (N, 1 or 3, H, W) in 0..``peak``.
-        crop_border: Pixels left out at each side.
-        peak: Value of white.
-
-    Returns:
-        In steps of the values a pixel; 0 where less than two rows or columns are left.
+    In steps of the values a pixel; 0 where less than two rows or columns are left.
 
     Raises:
         DataError: ``x`` has other axes or channels.
@@ -194,9 +161,6 @@ def _prepare(
             f"leave {width}x{height} pixels: use larger pictures, at least {smallest}x{smallest} "
             "must be left"
         )
-    rows, columns = (
-        slice(crop_border, crop_border + height),
-        slice(crop_border, crop_border + width),
-    )
-    a, b = a[:, :, rows, columns], b[:, :, rows, columns]
+    inner = slice(crop_border, crop_border + height), slice(crop_border, crop_border + width)
+    a, b = a[:, :, *inner], b[:, :, *inner]
     return (_luma(a, peak), _luma(b, peak)) if on_luma else (a, b)

@@ -28,9 +28,8 @@ STAGES = (0, 2, 4, 7, 10)  # blocks whose output is compared, at 1/2 to 1/16 of 
 class Features(nn.Module):
     """The stem and the first blocks of EfficientNet-Lite0, frozen; gradients reach the picture.
 
-    Args:
-        stages: Indices of the blocks whose outputs are given, ascending; :data:`STEM` before them.
-        unit: Whether features are brought to unit length at each place.
+    Outputs of the blocks ``stages``, ascending, :data:`STEM` before them, are given, with ``unit``
+    brought to unit length at each place.
     """
 
     def __init__(self, stages: Sequence[int] = STAGES, *, unit: bool = True) -> None:
@@ -80,15 +79,9 @@ def load_features(
 
 
 def distance(a: Tensor, b: Tensor, stages: Sequence[int] = STAGES) -> Tensor:
-    """The perceptual distance of two pictures, 0 for equal ones.
+    """The perceptual distance of RGB pictures (N, 3, H, W) in [0, 1], 0 for equal ones.
 
-    Args:
-        a: RGB (N, 3, H, W) in [0, 1]; gradients reach it.
-        b: The same shape and device.
-        stages: Blocks to compare.
-
-    Returns:
-        A scalar, the mean over the N pictures.
+    A scalar, the mean over the N pictures; gradients reach ``a``.
 
     Raises:
         UsageError: The feature network is not installed.

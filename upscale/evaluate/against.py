@@ -8,44 +8,34 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from upscale import metrics, perceptual
 from upscale.checkpoints.index import BICUBIC
-from upscale.errors import DataError, ImageError
+from upscale.errors import DataError
 from upscale.evaluate.candidates import Baseline, Candidate
-from upscale.evaluate.pictures import PictureSet, file_called, named, read_rgb, size_of
-from upscale.evaluate.protocol import Pixels, border_of, to_tensor
-from upscale.evaluate.scores import for_json, means
+from upscale.evaluate.pictures import PictureSet, file_called, read_rgb, size_of
+from upscale.evaluate.protocol import border_of, to_tensor
+from upscale.evaluate.scores import Measurement, about, of_set
 
 NEAR = (0.8, 1.2)  # gradients over theirs that count as near
-MEANS = ("psnr_rgb", "psnr_y", "ssim_y", "gradient", "perceptual")
-SUMS = ("near", "pictures", "seconds", "megapixels")
 _TAILS = ("", "_out", "-out", "_x{scale}", "-x{scale}", "x{scale}")  # of the other program's names
 
 
 @dataclass(frozen=True)
-class Likeness:
+class Likeness(Measurement):
     """How near the result of one picture comes to theirs, or (``picture`` None) the means of a set.
 
     PSNR in dB and SSIM of the result to theirs, without a border of ``scale`` pixels. ``gradient``
-    is the mean gradient of the result over that of theirs (see ``metrics``). ``perceptual`` is the
-    distance of their features, None where its network is not installed. Over a set ``pictures`` and
-    ``near``, the pictures whose ``gradient`` is within :data:`NEAR`, are counts, and ``seconds``
-    and ``megapixels`` are sums.
+    is the mean gradient of the result over that of theirs (see ``metrics``), ``near`` counts where
+    it is within :data:`NEAR`. ``perceptual`` is the distance of their features, None where its
+    network is not installed. The last four are sums over a set.
     """
 
-    set: str
-    picture: str | None
-    model: str
-    weights: dict[str, str]
-    scale: int
-    alpha: float | None
     denoise: float | None
     against: str
     psnr_rgb: float
@@ -57,10 +47,6 @@ class Likeness:
     pictures: int
     seconds: float
     megapixels: float
-
-    def as_dict(self) -> dict[str, Any]:
-        """The fields for JSON."""
-        return for_json(self)
 
 
 def against(
@@ -74,8 +60,7 @@ def against(
         theirs: The folder of the other program's results, ``scale`` times as large.
 
     Yields:
-        For bicubic, each candidate and set: a comparison per picture as soon as it is known, then
-        the means with ``picture`` None.
+        For bicubic, each candidate and set: each picture as soon as it is known, then the means.
 
     Raises:
         ImageError: A file cannot be decoded.
@@ -84,16 +69,7 @@ def against(
     for candidate in _with_bicubic(candidates):
         partners = {p: partner(theirs, p, candidate.scale) for s in sets for p in s.pictures}
         for group in sets:
-            compared = []
-            for path in group.pictures:
-                try:
-                    likeness = compare_with(candidate, read_rgb(path), read_rgb(partners[path]))
-                except (DataError, ImageError) as error:
-                    raise named(path, error) from error
-                likeness = replace(likeness, set=group.name, picture=path.name, against=str(theirs))
-                compared.append(likeness)
-                yield likeness
-            yield replace(compared[0], picture=None, **means(compared, MEANS, SUMS))
+            yield from of_set(group, _compared, candidate, partners, str(theirs))
 
 
 def _with_bicubic(candidates: Iterable[Candidate]) -> Iterator[Candidate]:
@@ -107,39 +83,33 @@ def _with_bicubic(candidates: Iterable[Candidate]) -> Iterator[Candidate]:
             yield candidate
 
 
-def compare_with(candidate: Candidate, lr: Pixels, reference: Pixels) -> Likeness:
-    """Enlarge one picture, (h, w, 3) uint8, and compare it; the names are left empty."""
+def _compared(
+    _: str, path: Path, candidate: Candidate, partners: Mapping[Path, Path], against: str
+) -> Likeness:
+    lr, reference = read_rgb(path), read_rgb(partners[path])
     start = time.perf_counter()
     sr = candidate.image(lr)
     seconds = time.perf_counter() - start
     ours, theirs, border = to_tensor(sr), to_tensor(reference), border_of(candidate.scale)
     edges = [metrics.mean_gradient(picture, crop_border=border) for picture in (ours, theirs)]
-    gradient = edges[0] / edges[1] if edges[1] else math.nan
+    gradient, distance = edges[0] / edges[1] if edges[1] else math.nan, None
+    if perceptual.is_installed():
+        with torch.inference_mode():
+            distance = float(perceptual.distance(ours.float() / 255, theirs.float() / 255))
     return Likeness(
-        set="",
-        picture="",
-        model=candidate.model,
-        weights=candidate.weights,
-        scale=candidate.scale,
-        alpha=candidate.alpha,
+        **about(candidate),
         denoise=candidate.denoise,
-        against="",
+        against=against,
         psnr_rgb=metrics.psnr(ours, theirs, crop_border=border, luma=False),
         psnr_y=metrics.psnr(ours, theirs, crop_border=border),
         ssim_y=metrics.ssim(ours, theirs, crop_border=border),
         gradient=gradient,
-        perceptual=_perceptual(sr, reference) if perceptual.is_installed() else None,
+        perceptual=distance,
         near=int(NEAR[0] <= gradient <= NEAR[1]),
         pictures=1,
         seconds=seconds,
         megapixels=sr.shape[0] * sr.shape[1] / 1e6,
     )
-
-
-def _perceptual(sr: Pixels, reference: Pixels) -> float:
-    with torch.inference_mode():
-        a, b = (to_tensor(picture).float() / 255 for picture in (sr, reference))
-        return float(perceptual.distance(a, b))
 
 
 def partner(theirs: Path, path: Path, scale: int) -> Path:

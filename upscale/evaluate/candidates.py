@@ -28,27 +28,16 @@ Takes = Literal["y", "gray", "rgb", "any", "nothing"]
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A way to enlarge pictures, under evaluation; a subclass says how.
+    """A way to enlarge pictures, under evaluation; a subclass says how."""
 
-    Attributes:
-        model: Its name, as it was asked for.
-        scale: Whole enlargement factor.
-        alpha: Share of the GAN net, where the model is a pair of a PSNR net and a GAN net.
-        denoise: Share of the pair for real pictures, where the model has one.
-        weights: SHA-256 of each checkpoint by its name.
-        variant: Which of several pictures of one model: a draw, the mean, the map; or "".
-        takes: What :meth:`tensor` takes: Y of the studio range, gray, RGB, any of them, or nothing.
-        draws: Whether the model draws, so that there is an :meth:`uncertainty`.
-    """
-
-    model: str
-    scale: int
-    alpha: float | None = None
-    denoise: float | None = None
-    weights: dict[str, str] = field(default_factory=dict)
-    variant: str = ""
-    takes: Takes = "nothing"
-    draws: bool = False
+    model: str  # its name, as it was asked for
+    scale: int  # whole factor
+    alpha: float | None = None  # share of the GAN net, where there is a pair with a PSNR net
+    denoise: float | None = None  # share of the pair for real pictures, where there is one
+    weights: dict[str, str] = field(default_factory=dict)  # SHA-256 of each checkpoint by its name
+    variant: str = ""  # which of several pictures of one model: a draw, the mean, the map
+    takes: Takes = "nothing"  # what ``tensor`` takes; y: of the studio range
+    draws: bool = False  # whether the model draws, so that there is an ``uncertainty``
 
     def image(self, lr: Pixels) -> Pixels:
         """(h, w, 3) uint8, or float32 in [0, 1], to (scale·h, scale·w, 3) of the same dtype."""
@@ -118,13 +107,8 @@ def combinations(
     """Every model at every scale; a pair of a PSNR net and a GAN net at every alpha.
 
     A family that has such a pair for real pictures too is there with every one of ``denoises``.
-
-    Args:
-        models: Names of models, or ``bicubic``.
-        scales: Whole factors; None: the model's own.
-        alphas: Shares of the GAN net; none: the default.
-        denoises: Shares of the nets for real pictures; none: the default.
-        settings: Of all of them.
+    ``bicubic`` is a model; scale None is the model's own; without alphas or denoises the default is
+    taken, and for the rest ``settings``.
 
     Raises:
         CheckpointError: There is no such model.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -23,12 +24,7 @@ GENERIC = frozenset({"hr", "gt", "original", "images"})  # folder names that nam
 
 @dataclass(frozen=True)
 class PictureSet:
-    """A folder of pictures.
-
-    Attributes:
-        name: The folder's name, with its parent's where that is needed to tell what it is.
-        pictures: Sorted by name.
-    """
+    """A folder of pictures, sorted; its name has the parent's where that tells what it is."""
 
     name: str
     pictures: tuple[Path, ...] = field(repr=False)
@@ -63,19 +59,13 @@ def find_sets(folders: Sequence[Path]) -> list[PictureSet]:
 def read_8bit(path: Path, *, over_white: bool = False) -> Pixels:
     """Decode a picture to (H, W, 1 or 3) uint8; 16 bits are rounded to 8.
 
-    Args:
-        path: The file.
-        over_white: Lay transparent pixels over white; else alpha is left out, as scores need it.
+    Transparent pixels are laid over white, or else alpha is left out, as scores need it.
 
     Raises:
         ImageError: The file cannot be read or decoded, or scores would be of floating-point pixels.
     """
-    try:
+    with _naming(path):
         pixels = decode(path.read_bytes()).pixels
-    except OSError as error:
-        raise ImageError(f"{str(path)!r} cannot be read: {reason(error)}") from error
-    except ImageError as error:
-        raise named(path, error) from error
     if pixels.dtype == np.float32 and not over_white:
         raise ImageError(f"{str(path)!r} has floating-point pixels: scores need 8 or 16 bits")
     pixels = to_depth(pixels, 8)
@@ -99,13 +89,19 @@ def size_of(path: Path) -> tuple[int, int]:
     Raises:
         ImageError: The file cannot be read, or is no picture.
     """
-    try:
+    with _naming(path):
         info = probe(path.read_bytes())
+    return info.width, info.height
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise ImageError(f"{str(path)!r} cannot be read: {reason(error)}") from error
     except ImageError as error:
         raise named(path, error) from error
-    return info.width, info.height
 
 
 def named(path: Path, error: UpscaleError) -> UpscaleError:

@@ -99,10 +99,7 @@ def bicubic(lr: Tensor, scale: int, protocol: str) -> Tensor:
 def psnr_y(sr: Tensor, hr: Tensor, scale: int) -> float:
     """PSNR on Y in dB as ``edsr`` counts it: RGB rounded to 8 bit, no border of ``scale`` pixels.
 
-    Args:
-        sr: (1, 1 or 3, H, W) in levels 0..255; Y (one channel) is clipped and not rounded.
-        hr: The same shape.
-        scale: Whole factor.
+    Both are (1, 1 or 3, H, W) in levels 0..255; Y (one channel) is clipped and not rounded.
     """
     shown = round_8bit(sr) if sr.shape[1] == 3 else sr.clamp(0, 255)
     return metrics.psnr(shown, hr, crop_border=border_of(scale))

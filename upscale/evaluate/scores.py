@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -33,20 +33,31 @@ from upscale.evaluate.protocol import (
 )
 from upscale.resample import resize, resize_uint8
 
-MEANS: tuple[str, ...] = (
-    "psnr_y",
-    "ssim_y",
-    "psnr_rgb",
-    "bicubic_psnr_y",
-    "bicubic_ssim_y",
-    "lr_consistency",
-)
-MEANS += ("mean_gradient", "mean_gradient_truth", "rank_correlation", "coverage", "bits")
-SUMS = ("seconds", "megapixels")
+NAMES = ("model", "weights", "scale", "alpha")  # what a measurement has of its candidate
+NO_FIGURES = {"set", "picture", *NAMES, "denoise", "protocol", "degrade", "against"}
+SUMS = ("near", "pictures", "seconds", "megapixels")  # over a set; of other figures the mean
+M = TypeVar("M", bound="Measurement")
+Bound = Callable[[Tensor, Tensor], float]  # lr and hr, (1, 3, H, W) in 0..255, to bits a value
 
 
 @dataclass(frozen=True)
-class Score:
+class Measurement:
+    """What was measured of one picture, or (``picture`` None) over a set."""
+
+    set: str
+    picture: str | None
+    model: str
+    weights: dict[str, str]
+    scale: int
+    alpha: float | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields for JSON."""
+        return for_json(self)
+
+
+@dataclass(frozen=True)
+class Score(Measurement):
     """Scores of one picture, or (``picture`` None) the means over a set.
 
     PSNR in dB. ``lr_consistency`` is the PSNR on Y between the low-resolution picture, as it was
@@ -61,12 +72,6 @@ class Score:
     of the ground truth takes at most, where the model's posterior was given.
     """
 
-    set: str
-    picture: str | None
-    model: str
-    weights: dict[str, str]
-    scale: int
-    alpha: float | None
     protocol: str
     psnr_y: float
     ssim_y: float
@@ -84,16 +89,9 @@ class Score:
     coverage: float | None = None
     bits: float | None = None
 
-    def as_dict(self) -> dict[str, Any]:
-        """The fields for JSON."""
-        return for_json(self)
-
 
 def enlarge(candidate: Candidate, pair: Pair, protocol: str) -> Tensor:
-    """Run the candidate on the low-resolution picture.
-
-    Returns:
-        (1, C, H, W) float64 in 0..255; whole values where the protocol is ``edsr``.
+    """The candidate's result, (1, C, H, W) float64 in 0..255, whole where the protocol is ``edsr``.
 
     Raises:
         DataError: The result has another size than the ground truth.
@@ -134,10 +132,7 @@ def _restored(candidate: Candidate, lr: Tensor) -> Tensor:
 
 
 def made_small(sr: Tensor, size: tuple[int, int], protocol: str) -> Tensor:
-    """The result at the size of the low-resolution picture, as the protocol makes pictures small.
-
-    At scale 1 it is the result itself.
-    """
+    """The result at the size of the low-resolution picture, made small as by the protocol."""
     return resize_uint8(sr, size) if protocol == "edsr" else resize(sr.double(), size)
 
 
@@ -145,7 +140,7 @@ def score(
     candidate: Candidate,
     pair: Pair,
     protocol: str,
-    bound: Callable[[Tensor, Tensor], float] | None = None,
+    bound: Bound | None = None,
 ) -> Score:
     """Enlarge one picture and score it; the names of set and picture are left empty.
 
@@ -168,12 +163,7 @@ def score(
     rgb = metrics.psnr(sr, truth, crop_border=border, luma=False) if protocol == "edsr" else None
     correlation, covered = _calibration(candidate, pair, sr)
     return Score(
-        set="",
-        picture="",
-        model=candidate.model,
-        weights=candidate.weights,
-        scale=candidate.scale,
-        alpha=candidate.alpha,
+        **about(candidate),
         protocol=protocol,
         psnr_y=metrics.psnr(sr, truth, crop_border=border),
         ssim_y=metrics.ssim(sr, truth, crop_border=border),
@@ -190,6 +180,11 @@ def score(
         coverage=covered,
         bits=bound(pair.lr, pair.hr) if bound is not None and candidate.draws else None,
     )
+
+
+def about(candidate: Candidate) -> dict[str, Any]:
+    """The first fields of a :class:`Measurement`, the names of set and picture left empty."""
+    return {"set": "", "picture": ""} | {name: getattr(candidate, name) for name in NAMES}
 
 
 def _calibration(candidate: Candidate, pair: Pair, sr: Tensor) -> tuple[float | None, float | None]:
@@ -211,7 +206,7 @@ def evaluate(
     protocol: str = "edsr",
     lr_dir: Path | None = None,
     degradations: Sequence[Chain] = (CLEAN,),
-    bound: Callable[[Tensor, Tensor], float] | None = None,
+    bound: Bound | None = None,
 ) -> Iterator[Score]:
     """Score candidates on sets of ground truth.
 
@@ -225,8 +220,7 @@ def evaluate(
         bound: See :func:`score`.
 
     Yields:
-        For each candidate, degradation and set: a score per picture as soon as it is known, then
-        the means with ``picture`` None.
+        For each candidate, degradation and set: each picture, as soon as it is known; the means.
 
     Raises:
         UsageError: The protocol is unknown or has no damage; scale 1 has neither damage nor
@@ -243,24 +237,39 @@ def evaluate(
         _check_scale(candidate.scale, degradations, lr_dir)
         check(sets, candidate.scale, lr_dir)
         for chain, group in product(degradations, sets):
-            scores = []
-            for path in group.pictures:
-                try:
-                    pair = _load_pair(path, group.name, candidate, protocol, lr_dir)
-                    scored = score(candidate, damage(pair, chain, path.stem), protocol, bound)
-                except (DataError, ImageError) as error:
-                    raise named(path, error) from error
-                scored = replace(scored, set=group.name, picture=path.name, degrade=chain.name)
-                scores.append(scored)
-                yield scored
-            yield mean(scores)
+            yield from of_set(group, _of_file, candidate, protocol, lr_dir, chain, bound)
 
 
-def damage(pair: Pair, chain: Chain, name: str) -> Pair:
-    """The pair with its low-resolution picture damaged; ``name`` seeds the noise."""
-    if not chain:
-        return pair
-    return replace(pair, lr=to_tensor(degrade(to_pixels(pair.lr), chain, name)), clean=pair.lr)
+def _of_file(
+    set_name: str,
+    path: Path,
+    candidate: Candidate,
+    protocol: str,
+    lr_dir: Path | None,
+    chain: Chain,
+    bound: Bound | None,
+) -> Score:
+    """The score of one file, whose name seeds its damage."""
+    scale, y_only = candidate.scale, candidate.takes in ("y", "any")
+    lr = None if lr_dir is None else read_8bit(lr_path(lr_dir, path, set_name, scale))
+    pair = make_pair(read_8bit(path), scale, protocol, lr=lr, y_only=y_only)
+    if chain:
+        damaged = degrade(to_pixels(pair.lr), chain, path.stem)
+        pair = replace(pair, lr=to_tensor(damaged), clean=pair.lr)
+    return replace(score(candidate, pair, protocol, bound), degrade=chain.name)
+
+
+def of_set(group: PictureSet, measure: Callable[..., M], *arguments: Any) -> Iterator[M]:
+    """``measure(set name, file, *arguments)`` of each picture as soon as it is known; means."""
+    rows = []
+    for path in group.pictures:
+        try:
+            row = replace(measure(group.name, path, *arguments), set=group.name, picture=path.name)
+        except (DataError, ImageError) as error:
+            raise named(path, error) from error
+        rows.append(row)
+        yield row
+    yield mean(rows)
 
 
 def _check_scale(scale: int, degradations: Sequence[Chain], lr_dir: Path | None) -> None:
@@ -270,30 +279,14 @@ def _check_scale(scale: int, degradations: Sequence[Chain], lr_dir: Path | None)
         raise UsageError(f"--degrade {UNROUNDED} is for networks of scale 1: use noise at x{scale}")
 
 
-def _load_pair(
-    path: Path, set_name: str, candidate: Candidate, protocol: str, lr_dir: Path | None
-) -> Pair:
-    scale, y_only = candidate.scale, candidate.takes in ("y", "any")
-    lr = None if lr_dir is None else read_8bit(lr_path(lr_dir, path, set_name, scale))
-    return make_pair(read_8bit(path), scale, protocol, lr=lr, y_only=y_only)
-
-
-def mean(scores: Sequence[Score]) -> Score:
-    """The means of the scores of one set; seconds and megapixels are added up."""
-    return replace(scores[0], picture=None, **means(scores, MEANS, SUMS))
-
-
-def means(rows: Sequence[Any], averaged: Sequence[str], summed: Sequence[str]) -> dict[str, Any]:
-    """Fields of several rows as one: means, None where one is None, and sums."""
-    columns = {name: [getattr(row, name) for row in rows] for name in (*averaged, *summed)}
-    return {
-        name: None
-        if None in values
-        else sum(values)
-        if name in summed
-        else float(sum(values)) / len(values)
-        for name, values in columns.items()
-    }
+def mean(rows: Sequence[M]) -> M:
+    """The means of the figures of one set, None where one is None, and the :data:`SUMS`."""
+    figures: dict[str, Any] = {}
+    for name in (f.name for f in fields(rows[0]) if f.name not in NO_FIGURES):
+        values = [getattr(row, name) for row in rows]
+        total = None if None in values else sum(values)
+        figures[name] = total if total is None or name in SUMS else float(total) / len(values)
+    return replace(rows[0], picture=None, **figures)
 
 
 def for_json(row: Any, digits: int = 6) -> dict[str, Any]:
