@@ -23,7 +23,8 @@ from upscale.batch.work import Budget, Stopped, Worker
 from upscale.image import Reader, probe
 from upscale.inference import Progress
 from upscale.settings import Settings
-from upscale.upscaler import Result, Write, load, process
+from upscale.upscaler import Result, load
+from upscale.upscaler.job import Write, process
 
 Cli = Callable[..., Finished]
 Command = Callable[..., subprocess.Popen[bytes]]

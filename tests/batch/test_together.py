@@ -21,12 +21,20 @@ from upscale.errors import ImageError
 from upscale.image import Image, decode, of_image
 from upscale.inference.engine import Engine
 from upscale.settings import Settings, TileOption
-from upscale.upscaler import process_together, to_memory
+from upscale.upscaler import Result, Upscaler
+from upscale.upscaler.job import process_together, to_memory
 
 Cli = Callable[..., Finished]
 needs_cuda = pytest.mark.skipif(
     not torch.cuda.is_available(), reason="PyTorch finds no CUDA GPU here"
 )
+
+
+def together_by(up: Upscaler, images: list[Image], **changes: Any) -> list[tuple[Image, Result]]:
+    enlarged: list[Image] = []
+    readers, writes = [of_image(image) for image in images], [to_memory(enlarged)] * len(images)
+    results = process_together(readers, writes, up, up.changed(changes))
+    return list(zip(enlarged, results, strict=True))
 
 
 def close(a: np.ndarray, b: np.ndarray) -> bool:
@@ -46,7 +54,7 @@ def test_together_is_as_alone(model: str, channels: int, tiny: str) -> None:
         alphas = [draw(21, 30, seed=9 + k)[:, :, :1] for k in range(5)]
         images = [Image(np.dstack([i.pixels, a])) for i, a in zip(images, alphas, strict=True)]
     for scale in (None, 1.5):
-        together = up.enlarge_together(images, scale=scale)
+        together = together_by(up, images, scale=scale)
         for image, (big, result) in zip(images, together, strict=True):
             alone, said = up.enlarge(image, scale=scale)
             assert close(big.pixels, alone.pixels)
@@ -55,8 +63,8 @@ def test_together_is_as_alone(model: str, channels: int, tiny: str) -> None:
 
 
 def test_pictures_of_two_sizes_do_not_run_together(tiny: str) -> None:
-    with pytest.raises(ImageError, match="one size"):
-        load(tiny, device="cpu").enlarge_together([Image(draw(8, 8)), Image(draw(8, 9))])
+    with pytest.raises(ImageError, match="one shape"):
+        together_by(load(tiny, device="cpu"), [Image(draw(8, 8)), Image(draw(8, 9))])
 
 
 def test_a_batch_that_does_not_fit_is_halved(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +80,7 @@ def test_a_batch_that_does_not_fit_is_halved(tiny: str, monkeypatch: pytest.Monk
         return forward(self, network, lr, draw)
 
     monkeypatch.setattr(Engine, "_forward", greedy)
-    done = up.enlarge_together(images)
+    done = together_by(up, images)
     assert seen == [6, 3, 1, 1, 1, 1, 1, 1] or max(seen[2:]) <= 2
     assert all(close(big.pixels, w) for (big, _), w in zip(done, want, strict=True))
     assert done[0][1].retries >= 1

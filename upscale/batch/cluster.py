@@ -27,7 +27,8 @@ from upscale.checkpoints import WeightsFile, families, select, update_index
 from upscale.checkpoints.index import BICUBIC, chain_of, normal
 from upscale.errors import UsageError
 from upscale.options import RunOptions
-from upscale.upscaler import Result, load_settings, process
+from upscale.upscaler import Result, load_settings
+from upscale.upscaler.job import process
 
 ATTEMPTS = 3
 

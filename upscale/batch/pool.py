@@ -28,7 +28,8 @@ from upscale.image import Reader
 from upscale.inference import Progress
 from upscale.options import RunOptions
 from upscale.settings import Settings
-from upscale.upscaler import Result, Upscaler, Write, process, process_together
+from upscale.upscaler import Result, Upscaler
+from upscale.upscaler.job import Write, process, process_together
 
 POLL_SECONDS = 0.2  # a signal's handler runs between two waits
 RETRY_SECONDS = 0.5  # until a picture that another process had in hand is asked for again

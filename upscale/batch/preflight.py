@@ -22,7 +22,8 @@ from upscale.batch.work import assumed_profile, describe, most_pixels, opened
 from upscale.errors import ImageError
 from upscale.image import FORMATS, Encoding, Info, Reader, check_input, create, create_pages
 from upscale.settings import Settings
-from upscale.upscaler import Upscaler, same_format
+from upscale.upscaler import Upscaler
+from upscale.upscaler.job import same_format
 from upscale.upscaler.seamless import margins
 
 HEAD_BYTES = 1 << 16

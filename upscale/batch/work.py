@@ -29,17 +29,8 @@ from upscale.inference import Progress
 from upscale.memory import MOST_PIXELS, is_out_of_memory
 from upscale.settings import Settings
 from upscale.storage import Content, Stat
-from upscale.upscaler import (
-    Result,
-    Upscaler,
-    Write,
-    bytes_of,
-    encoded,
-    goes_by_rows,
-    same_format,
-    save,
-    to_file,
-)
+from upscale.upscaler import Result, Upscaler
+from upscale.upscaler.job import Write, bytes_of, encoded, goes_by_rows, same_format, save, to_file
 
 if TYPE_CHECKING:
     from upscale.batch.journal import Journal

@@ -90,6 +90,7 @@ class RunReport:
         tiles: Tiles of the plan that are done.
         out_of_memory: How often a batch or a tile did not fit and was made smaller.
         not_finite: Tiles that came out with NaN or infinity and were redone in float32.
+        seconds: That the strips took, where who takes them counts them.
     """
 
     tile: int | None = None
@@ -97,6 +98,7 @@ class RunReport:
     tiles: int = 0
     out_of_memory: int = 0
     not_finite: int = 0
+    seconds: float = 0.0
 
     @property
     def retries(self) -> int:

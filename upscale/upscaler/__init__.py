@@ -14,54 +14,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from upscale.upscaler.enlargement import Enlargement
-    from upscale.upscaler.job import (
-        Write,
-        bytes_of,
-        encoded,
-        encoding_of,
-        goes_by_rows,
-        process,
-        process_together,
-        save,
-        to_file,
-        to_memory,
-    )
-    from upscale.upscaler.pages import process_pages
     from upscale.upscaler.result import Result, model_label
-    from upscale.upscaler.upscaler import Upscaler, load, load_settings, same_format
+    from upscale.upscaler.upscaler import Upscaler, load, load_settings
 
-__all__ = [
-    "Enlargement",
-    "Result",
-    "Upscaler",
-    "Write",
-    "bytes_of",
-    "encoded",
-    "encoding_of",
-    "goes_by_rows",
-    "load",
-    "load_settings",
-    "model_label",
-    "process",
-    "process_pages",
-    "process_together",
-    "same_format",
-    "save",
-    "to_file",
-    "to_memory",
-]
-
-_HOMES = {
-    "Enlargement": "enlargement",
-    "process_pages": "pages",
-    **dict.fromkeys(("Result", "model_label"), "result"),
-    **dict.fromkeys(("Upscaler", "load", "load_settings", "same_format"), "upscaler"),
-}
+__all__ = ["Result", "Upscaler", "load", "load_settings", "model_label"]
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'upscale.upscaler' has no attribute {name!r}")
-    module = importlib.import_module(f"upscale.upscaler.{_HOMES.get(name, 'job')}")
-    return getattr(module, name)
+    home = "result" if name in ("Result", "model_label") else "upscaler"
+    return getattr(importlib.import_module(f"upscale.upscaler.{home}"), name)

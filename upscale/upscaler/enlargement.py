@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,19 +25,6 @@ from upscale.upscaler.result import Result
 
 Variances = Callable[[NDArray[np.float32]], None]  # takes rows of both parts, (2, h, W)
 STILL = Noise(temperature=0)  # of transparency nothing is guessed
-
-
-@dataclass
-class Tally:
-    """What the networks did with colour, or with alpha.
-
-    Attributes:
-        report: Tiles and retries.
-        seconds: In which the networks ran.
-    """
-
-    report: RunReport = field(default_factory=RunReport)
-    seconds: float = 0.0
 
 
 class Enlargement:
@@ -112,7 +99,7 @@ class Enlargement:
             self.metadata = middle(self.metadata, *left)
         self.variances: Variances | None = None
         self.ready: Tensor | None = None
-        self._colour, self._alpha = Tally(), Tally()
+        self._colour, self._alpha = RunReport(), RunReport()
         self._started, self._seconds = time.perf_counter(), 0.0
 
     def __iter__(self) -> Iterator[Pixels]:
@@ -155,14 +142,14 @@ class Enlargement:
         return Noise(s.seed, s.temperature, s.samples, spread, period, self._margins)
 
     def _enlarged(
-        self, lr: Window, progress: list[Progress | None], tally: Tally, noise: Noise
+        self, lr: Window, progress: list[Progress | None], report: RunReport, noise: Noise
     ) -> Iterator[Tensor]:
         """Strips (1, channels, h, W') of the networks' result at the full size."""
         native = (lr.shape[-2] * self.native_scale, lr.shape[-1] * self.native_scale)
         if self.ready is not None and lr is self.lr and not noise.spread:
             strips: Iterator[Tensor] = iter((self.ready.clamp(0, 1),))
         else:
-            strips = _timed(self._through(lr, progress, tally.report, noise), tally)
+            strips = _timed(self._through(lr, progress, report, noise), report)
             if self.stages[0].device.type != "cpu":
                 strips = ahead(strips)
         return strips if native == self._full else resize_strips(strips, native, self._full)
@@ -212,8 +199,8 @@ class Enlargement:
             scale=self._scale,
             device=str(last.device),
             dtype=dtype_name(last.dtype),
-            tile=self._colour.report.tile,
-            retries=self._colour.report.retries + self._alpha.report.retries,
+            tile=self._colour.tile,
+            retries=self._colour.retries + self._alpha.retries,
             width=width,
             height=height,
             out_width=self.shape[1],
@@ -228,34 +215,31 @@ class Enlargement:
 
     @staticmethod
     def run_together(pictures: Sequence[Enlargement]) -> None:
-        """Run those that one and the same network enlarges at once; each keeps what is its own."""
-        groups: dict[int, list[Enlargement]] = {}
+        """Run pictures of one size and model through the network at once; a chain runs alone."""
+        first, report, started = pictures[0], RunReport(), time.perf_counter()
+        if len(first.stages) > 1:
+            return
+        results = run_together(
+            first.stages[0],
+            [picture.lr for picture in pictures],
+            overlap=first._settings.overlap,
+            tta=first._settings.tta,
+            noise=replace(first._noise, spread=False),
+            report=report,
+        )
+        for picture, sr in zip(pictures, results, strict=True):
+            picture.ready = sr
         for picture in pictures:
-            if len(picture.stages) == 1:  # those that a chain enlarges run alone
-                groups.setdefault(id(picture.stages[0]), []).append(picture)
-        for alike in groups.values():
-            first, report, started = alike[0], RunReport(), time.perf_counter()
-            results = run_together(
-                first.stages[0],
-                [picture.lr for picture in alike],
-                overlap=first._settings.overlap,
-                tta=first._settings.tta,
-                noise=replace(first._noise, spread=False),
-                report=report,
-            )
-            for picture, sr in zip(alike, results, strict=True):
-                picture.ready = sr
-            for picture in alike:
-                picture._colour.report.out_of_memory = report.retries
-                picture._colour.seconds = (time.perf_counter() - started) / len(alike)
+            picture._colour.out_of_memory = report.retries
+            picture._colour.seconds = (time.perf_counter() - started) / len(pictures)
 
 
-def _timed(strips: Iterator[Tensor], tally: Tally) -> Iterator[Tensor]:
+def _timed(strips: Iterator[Tensor], report: RunReport) -> Iterator[Tensor]:
     """Add up the seconds that it takes to get the strips."""
     while True:
         started = time.perf_counter()
         strip = next(strips, None)
-        tally.seconds += time.perf_counter() - started
+        report.seconds += time.perf_counter() - started
         if strip is None:
             return
         yield strip

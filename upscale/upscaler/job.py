@@ -16,6 +16,7 @@ from upscale import files, memory
 from upscale.bars import followed
 from upscale.errors import ImageError, OutputError, reason
 from upscale.image import (
+    FORMATS,
     Encoding,
     Image,
     Reader,
@@ -117,6 +118,11 @@ def to_file(
     """
     begin = partial(create, file, format, encoding=encoding_of(settings))
     return to_writer(begin, settings, later=later, variances=variances, record=record)
+
+
+def same_format(name: str) -> str:
+    """A format where it can be written, else PNG."""
+    return name if name in FORMATS and FORMATS[name].writable and FORMATS[name].kept else "png"
 
 
 def encoding_of(settings: Settings) -> Encoding:

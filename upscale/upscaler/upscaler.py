@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from inspect import Parameter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeGuard, overload
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeGuard, TypeVar, cast
 
 import numpy as np
 import torch
@@ -19,17 +18,9 @@ from torch import Tensor
 from upscale import memory
 from upscale.bars import followed
 from upscale.device import choose_device
-from upscale.errors import ImageError, UsageError
+from upscale.errors import UsageError
 from upscale.files import cannot_write
-from upscale.image import (
-    FORMATS,
-    MAX_PIXELS,
-    Image,
-    Pixels,
-    Reader,
-    format_of,
-    of_image,
-)
+from upscale.image import MAX_PIXELS, Image, Pixels, Reader, format_of, of_image
 from upscale.image import open as open_image
 from upscale.inference import Noise, Progress, run
 from upscale.options import divide, signature
@@ -42,7 +33,7 @@ from upscale.upscaler.job import (
     goes_by_rows,
     open_file,
     process,
-    process_together,
+    same_format,
     save,
     to_file,
     to_memory,
@@ -57,6 +48,7 @@ if TYPE_CHECKING:
 
 FIXED = ("model", "alpha", "denoise", "dtype")  # settings that no single picture can have otherwise
 ENLARGEMENT = ("scale", "size", "width", "height", "max_side")
+Picture = TypeVar("Picture", Image, Pixels, "PillowImage.Image")
 
 
 def _is_pillow(picture: object) -> TypeGuard[PillowImage.Image]:
@@ -82,32 +74,9 @@ class Upscaler(Networks):
         """What makes it again in another process."""
         return _arrived, (self.settings, self.device_name)
 
-    @overload
     def image(
-        self, picture: Image, *, progress: Progress | bool | None = None, **changes: Any
-    ) -> Image: ...
-
-    @overload
-    def image(
-        self, picture: Pixels, *, progress: Progress | bool | None = None, **changes: Any
-    ) -> Pixels: ...
-
-    @overload
-    def image(
-        self,
-        picture: PillowImage.Image,
-        *,
-        progress: Progress | bool | None = None,
-        **changes: Any,
-    ) -> PillowImage.Image: ...
-
-    def image(
-        self,
-        picture: Image | Pixels | PillowImage.Image,
-        *,
-        progress: Progress | bool | None = None,
-        **changes: Any,
-    ) -> Image | Pixels | PillowImage.Image:
+        self, picture: Picture, *, progress: Progress | bool | None = None, **changes: Any
+    ) -> Picture:
         """Enlarge a picture.
 
         Args:
@@ -127,18 +96,21 @@ class Upscaler(Networks):
             OutOfMemoryError: Not even the smallest tile fits.
             UsageError: A setting is out of range or settled when the model was loaded.
         """
+        result: Any
         if isinstance(picture, Image):
-            return self.enlarge(picture, progress=progress, **changes)[0]
-        if _is_pillow(picture):
+            result = self.enlarge(picture, progress=progress, **changes)[0]
+        elif _is_pillow(picture):
             from upscale.image import from_pillow, to_pillow
 
-            enlarged = self.enlarge(from_pillow(picture), progress=progress, **changes)[0]
-            return to_pillow(enlarged)
-        array = np.asarray(picture)
-        flat = array.ndim == 2
-        image = Image(array[:, :, None] if flat else array)
-        pixels = self.enlarge(image, progress=progress, **changes)[0].pixels
-        return pixels[:, :, 0] if flat else pixels
+            result = self.enlarge(from_pillow(picture), progress=progress, **changes)[0]
+            result = to_pillow(result)
+        else:
+            array = np.asarray(picture)
+            flat = array.ndim == 2
+            image = Image(array[:, :, None] if flat else array)
+            result = self.enlarge(image, progress=progress, **changes)[0].pixels
+            result = result[:, :, 0] if flat else result
+        return cast("Picture", result)
 
     def bytes(
         self,
@@ -231,13 +203,7 @@ class Upscaler(Networks):
         seconds = time.perf_counter() - started
         return replace(result, input=str(source), output=str(target), seconds=seconds)
 
-    @overload
-    def samples(self, picture: Image, n: int, **changes: Any) -> list[Image]: ...
-
-    @overload
-    def samples(self, picture: Pixels, n: int, **changes: Any) -> list[Pixels]: ...
-
-    def samples(self, picture: Image | Pixels, n: int, **changes: Any) -> list[Any]:
+    def samples(self, picture: Picture, n: int, **changes: Any) -> list[Picture]:
         """Several plausible enlargements of one picture; draw k has the seed ``seed + k``.
 
         Args:
@@ -287,25 +253,6 @@ class Upscaler(Networks):
         settings = self.changed(changes)
         result = process(of_image(image), to_memory(images), self, settings, progress)
         return images[0], result
-
-    def enlarge_together(
-        self, images: Sequence[Image], **changes: Any
-    ) -> list[tuple[Image, Result]]:
-        """Enlarge small pictures of one height and width in one go; see :meth:`enlarge`.
-
-        A GPU is not busy with one small picture. On the same device in the same company the results
-        are the same; in another, their last bit may differ.
-
-        Raises:
-            ImageError: The pictures differ in size, or one holds NaN.
-        """
-        sizes = {(image.height, image.width) for image in images}
-        if len(sizes) != 1:
-            raise ImageError(f"pictures of {sorted(sizes)} do not run together: give one size")
-        enlarged: list[Image] = []
-        readers, writes = [of_image(image) for image in images], [to_memory(enlarged)] * len(images)
-        results = process_together(readers, writes, self, self.changed(changes))
-        return list(zip(enlarged, results, strict=True))
 
     def stream(
         self, reader: Reader, *, progress: Progress | None = None, **changes: Any
@@ -361,11 +308,6 @@ class Upscaler(Networks):
             return replace(self.settings, **given)
         except TypeError as error:
             raise UsageError(f"no such setting: {error}") from error
-
-
-def same_format(name: str) -> str:
-    """A format where it can be written, else PNG."""
-    return name if name in FORMATS and FORMATS[name].writable and FORMATS[name].kept else "png"
 
 
 def load(
