@@ -8,6 +8,7 @@ nothing: Ray starts it anew and does its picture again, ``ATTEMPTS`` times in al
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import tempfile
@@ -16,6 +17,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +28,12 @@ from upscale.batch.work import Stopped, Worker, failed
 from upscale.checkpoints import WeightsFile, families, select, update_index
 from upscale.checkpoints.index import BICUBIC, chain_of, normal
 from upscale.errors import UsageError
+from upscale.image import Reader
+from upscale.inference import Progress
 from upscale.options import RunOptions
+from upscale.settings import Settings
 from upscale.upscaler import Result, load_settings
-from upscale.upscaler.job import process
+from upscale.upscaler.job import Write, process
 
 ATTEMPTS = 3
 
@@ -74,19 +79,18 @@ def use_threads(count: int) -> None:
 
 
 class WorkerActor:
-    """One model in one process of the cluster; it is asked how far it is while it works."""
+    """A worker in a process of the cluster; it is asked how far it is while it works."""
 
     def __init__(self, plan: Plan, options: RunOptions, weights: Weights) -> None:
         use_threads(1)
         self._folder = tempfile.TemporaryDirectory(prefix="upscale-worker-")
         name = unpack(weights, Path(self._folder.name), plan.settings.model)
         upscaler = load_settings(replace(plan.settings, model=name), options.device)
-        self._worker = Worker(
-            plan,
-            upscaler,
-            lambda reader, write, settings, note: process(reader, write, upscaler, settings, note),
-            options.max_pixels,
-        )
+
+        def run(reader: Reader, write: Write, settings: Settings, note: Progress) -> Result:
+            return process(reader, write, upscaler, settings, note)
+
+        self._worker = Worker(plan, upscaler, run, options.max_pixels)
         self._at: tuple[str, float, int] = ("", 0.0, 1)
         self._is_stopped = False
 
@@ -98,10 +102,9 @@ class WorkerActor:
                 raise Stopped
             self._at = (task.source.location, done, total)
 
-        try:
+        with suppress(Stopped):
             return self._worker.do(task, note)
-        except Stopped:
-            return None
+        return None
 
     def ask(self, is_stopped: bool) -> tuple[str, float, int]:
         """The picture last in the network, its tiles done and in all; say whether to discard it."""
@@ -121,10 +124,7 @@ class Actors:
         gpus: float,
     ) -> None:
         """Start Ray, unless it runs, and the workers; see ``run_on_cluster``."""
-        import ray as _ray
-
-        ray: Any = _ray
-        self._ray = ray
+        self._ray = ray = importlib.import_module("ray")
         # Called from the main thread, Ray would take the signals; and its own processes end with
         # the thread that started them.
         self._starter = ThreadPoolExecutor(1, "ray")
@@ -221,15 +221,10 @@ def run_on_cluster(
     Raises:
         UsageError: Ray is not installed, or pictures come from or go to this process alone.
     """
-    try:
-        import ray  # noqa: F401 - the pool needs it
-    except ImportError as error:
-        raise UsageError("--engine ray needs Ray: pip install 'upscale[ray]'") from error
+    if importlib.util.find_spec("ray") is None:
+        raise UsageError("--engine ray needs Ray: pip install 'upscale[ray]'")
     for task in plan.tasks:
         if task.source.data is not None or task.output == STDOUT:
             raise UsageError("--engine ray: stdin and stdout are of one machine; give files")
-    return Run(
-        plan,
-        lambda: Actors(plan, options, progress, workers, gpus),
-        fail_fast=options.fail_fast,
-    )
+    start = partial(Actors, plan, options, progress, workers, gpus)
+    return Run(plan, start, fail_fast=options.fail_fast)

@@ -92,7 +92,7 @@ def extensions() -> frozenset[str]:
     """Return the extensions of pictures that can be read, lower case, without dot."""
     from upscale.image import FORMATS
 
-    return frozenset(ext for kind in FORMATS.values() for ext in kind.extensions)
+    return frozenset(ext for format_ in FORMATS.values() for ext in format_.extensions)
 
 
 class _Search:
@@ -103,8 +103,6 @@ class _Search:
     ) -> None:
         self._selection, self._output = selection, output
         self._unread = [] if unread is None else unread
-        self._is_deep = selection.recursive
-        self._include, self._exclude = selection.include, selection.exclude
         self._skip = None if output is None or is_url(output) else os.path.realpath(output)
 
     def expand(self, name: str) -> Iterator[Input]:
@@ -138,7 +136,7 @@ class _Search:
             relative = os.path.normpath(name).replace(os.sep, "/").lstrip("/")
             inside = self._skip and os.path.realpath(name).startswith(self._skip + os.sep)
             is_left = inside or HIDDEN in relative.split("/") or not self._wants(relative)
-            if not is_left and not _matches(relative, self._exclude):
+            if not is_left and not _matches(relative, self._selection.exclude):
                 parts = (part for part in relative.split("/") if part != "..")
                 yield _file(name, place or "/".join(parts), ".")
 
@@ -150,7 +148,7 @@ class _Search:
         ext = name.rpartition(".")[2].lower()
         if name.startswith(".") or ext not in extensions() | UNREAD or not self._wants(relative):
             return False
-        if any(_matches(part, self._exclude) for part in _prefixes(relative)):
+        if any(_matches(part, self._selection.exclude) for part in _prefixes(relative)):
             return False
         if ext in UNREAD:
             self._unread.append(location)
@@ -158,11 +156,14 @@ class _Search:
 
     def _wants(self, relative: str) -> bool:
         """Whether this place is among those that are to be taken alone, if some are."""
-        return not self._include or _matches(relative, self._include)
+        include = self._selection.include
+        return not include or _matches(relative, include)
 
     def _enters(self, relative: str) -> bool:
         """Whether a folder at this place in the tree is searched."""
-        return not naming.last(relative).startswith(".") and not _matches(relative, self._exclude)
+        return not naming.last(relative).startswith(".") and not _matches(
+            relative, self._selection.exclude
+        )
 
     def _walk(self, root: str) -> Iterator[Input]:
         """Search a folder, depth first, names sorted; each once, however links lead to it."""
@@ -185,7 +186,7 @@ class _Search:
             for entry in here:
                 relative = prefix + entry.name
                 if _is_folder(entry):
-                    if self._is_deep and self._enters(relative):
+                    if self._selection.recursive and self._enters(relative):
                         folders.append((entry.path, relative))
                 elif self._takes(relative, entry.path):
                     yield _file(entry.path, relative, root)
@@ -223,7 +224,7 @@ class _Search:
                 base = path[: min(path.find(c) for c in GLOB if c in path)].rpartition("/")[0]
                 yield from self._url_files(url, file_system.glob(path, detail=True), base)
             elif file_system.isdir(path) or path in {"", "/"}:
-                depth = None if self._is_deep else 1
+                depth = None if self._selection.recursive else 1
                 files = file_system.find(path, maxdepth=depth, detail=True)
                 yield from self._url_files(url, files, path)
             else:
@@ -241,11 +242,9 @@ class _Search:
             relative = inner[len(prefix) :].lstrip("/") if inner.startswith(prefix) else inner
             relative = naming.relative(relative)
             location = f"{storage.scheme(url)}://{path}" + (f"::{chain}" if chain else "")
-            if info.get("type") == "directory" or not all(
-                map(self._enters, _prefixes(relative)[:-1])
-            ):
-                continue
-            if self._takes(relative, location):
+            is_entered = all(map(self._enters, _prefixes(relative)[:-1]))
+            is_file = info.get("type") != "directory"
+            if is_file and is_entered and self._takes(relative, location):
                 yield Input(location, relative, storage.url_stat(info), url)
 
 
@@ -355,12 +354,7 @@ class Watcher:
     def __init__(
         self, settle: float = SETTLE_SECONDS, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Begin with nothing seen.
-
-        Args:
-            settle: Seconds for which size and time must stay the same.
-            clock: Seconds from anywhere.
-        """
+        """Begin with nothing seen; size and time must stay the same for ``settle`` seconds."""
         self._settle, self._clock = settle, clock
         self._seen: dict[str, tuple[Stat, float]] = {}
         self._taken: dict[str, Stat] = {}

@@ -16,6 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
@@ -63,13 +64,7 @@ class Run:
     """A run in progress: iterate over it, once, for its results; ``stop`` it from anywhere."""
 
     def __init__(self, plan: Plan, start: Callable[[], Pool], *, fail_fast: bool) -> None:
-        """Prepare.
-
-        Args:
-            plan: What is done.
-            start: Starts the pool; it is called where there is anything to do.
-            fail_fast: Stop at the first failure.
-        """
+        """Prepare; ``start`` makes the pool where there is anything to do."""
         self._plan, self._start, self._fail_fast = plan, start, fail_fast
         self._pool: Pool | None = None
         self._is_stopped = False  # no event: a signal's handler may set it at any moment
@@ -135,14 +130,14 @@ class _Waiting:
     progress: Progress
     result: Future[Result] = field(default_factory=Future)
 
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height."""
-        return self.reader.width, self.reader.height
+    def is_like(self, other: _Waiting) -> bool:
+        """Whether both can run at once."""
+        sizes = {(r.width, r.height) for r in (self.reader, other.reader)}
+        return len(sizes) == 1 and self.settings == other.settings
 
 
 def together_on(upscaler: Upscaler) -> int:
-    """Return how many small pictures of one size run at once on a device, at most."""
+    """How many small pictures of one size run at once on a device, at most."""
     return memory.MAX_BATCH if upscaler.device.type == "cuda" else 1
 
 
@@ -150,11 +145,7 @@ class Devices:
     """Runs pictures on whichever device is free; on a GPU, small ones of one size together."""
 
     def __init__(self, upscalers: Sequence[Upscaler]) -> None:
-        """Start a thread for each device.
-
-        Args:
-            upscalers: The model on each of its devices.
-        """
+        """Start a thread for each device."""
         self.together = max(together_on(upscaler) for upscaler in upscalers)
         self._free: queue.SimpleQueue[Upscaler] = queue.SimpleQueue()
         for upscaler in upscalers:
@@ -190,10 +181,9 @@ class Devices:
             try:
                 upscaler: Upscaler = self._own.upscaler
                 done = process(item.reader, item.write, upscaler, item.settings, item.progress)
+                item.result.set_result(done)
             except BaseException as error:  # noqa: BLE001 - raised again by the one who waits
                 item.result.set_exception(error)
-            else:
-                item.result.set_result(done)
 
     def _run_together(self, group: list[_Waiting]) -> bool:
         """Run small pictures at once; ``False``: each is to be run alone, one of them is bad."""
@@ -214,16 +204,14 @@ class Devices:
             if not self._waiting:
                 return []
             first = self._waiting.popleft()
-            alike = [
-                w for w in self._waiting if w.size == first.size and w.settings == first.settings
-            ][: self._room(first) - 1]
+            alike = [item for item in self._waiting if item.is_like(first)][: self._room(first) - 1]
             for item in alike:
                 self._waiting.remove(item)
         return [first, *alike]
 
     def _room(self, item: _Waiting) -> int:
         """How many pictures like this one run together; those that are cut into tiles run alone."""
-        (width, height), tile = item.size, item.settings.tile
+        width, height, tile = item.reader.width, item.reader.height, item.settings.tile
         side = memory.LARGEST_AUTO["cuda"] if isinstance(tile, str) else tile
         if self.together <= 1 or max(width, height) > side:
             return 1
@@ -240,29 +228,24 @@ class Threads:
         options: RunOptions,
         progress: TaskProgress | None = None,
     ) -> None:
-        """Prepare; threads start with the first picture.
-
-        Args:
-            plan: What the pictures have in common.
-            upscalers: The model on each of its devices.
-            options: How many threads decode and encode; the largest input.
-            progress: Called from the network's thread as the tiles get done.
-        """
+        """Prepare; ``progress`` is called from the networks' threads."""
         self._progress, self._is_stopped = progress, False
         self._devices = Devices(upscalers)
-        process = self._devices.process
-        self._worker = Worker(
-            plan, upscalers[0], process, options.max_pixels, self._devices.together
-        )
+        process, together = self._devices.process, self._devices.together
+        self._worker = Worker(plan, upscalers[0], process, options.max_pixels, together)
         side = options.jobs or max(1, min(4, (os.cpu_count() or 2) // 2))
-        self.count = 2 * side + max(len(upscalers), self._devices.together)
+        self.count = 2 * side + max(len(upscalers), together)
         self._threads = ThreadPoolExecutor(self.count, "picture")
         self._pending: dict[Future[Result | None], Task] = {}
 
     def submit(self, task: Task) -> None:
         """Do a picture in a thread."""
-        future = self._threads.submit(self._worker.do, task, partial(self._note, task))
-        self._pending[future] = task
+        self._pending[self._threads.submit(self._do, task)] = task
+
+    def _do(self, task: Task) -> Result | None:
+        with suppress(Stopped):
+            return self._worker.do(task, partial(self._note, task))
+        return None
 
     def _note(self, task: Task, done: float, total: int) -> None:
         if self._is_stopped:
@@ -273,12 +256,7 @@ class Threads:
     def finished(self) -> Iterator[tuple[Task, Result | None]]:
         """Wait for the next picture."""
         for future in wait(self._pending, POLL_SECONDS, FIRST_COMPLETED).done:
-            task = self._pending.pop(future)
-            try:
-                result = future.result()
-            except Stopped:
-                result = None
-            yield task, result
+            yield self._pending.pop(future), future.result()
 
     def stop(self) -> None:
         """Discard what waits for the network or is in it; what left it is still written."""
