@@ -15,7 +15,10 @@ def test_an_object_is_written_whole_and_never_replaced_unasked() -> None:
     target = "memory://store/a.bin"
     seen: list[bool] = []
     written = storage.write(
-        target, b"content", replace=False, before=lambda: seen.append(storage.exists(target))
+        target,
+        b"content",
+        replace=False,
+        before=lambda: seen.append(storage.try_stat(target) is not None),
     )
     assert storage.read(target) == (b"content", written)
     assert seen == [False]
@@ -72,8 +75,8 @@ def test_memory_file_system() -> None:
     assert storage.read_head("memory://t/a.bin", 2) == b"ab"
     with pytest.raises(OutputError):
         storage.write("memory://t/a.bin", b"abc", replace=False)
-    assert storage.exists("memory://t/a.bin")
-    assert not storage.exists("memory://t/b.bin")
+    assert storage.try_stat("memory://t/a.bin") == storage.stat("memory://t/a.bin")
+    assert storage.try_stat("memory://t/b.bin") is None
 
 
 def test_unknown_scheme_is_named() -> None:

@@ -36,7 +36,7 @@ MIN_ROWS = 64  # useful height of such tiles at least, LR pixels
 
 CPU = torch.device("cpu")
 _MIB = 2**20
-_UNKNOWN_MEMORY = 4 * 2**30  # bytes assumed free where the system does not say
+_UNKNOWN_MEMORY = 2 * 2**30  # bytes assumed free where the system does not say
 _UNLIMITED = 2**60  # cgroup v1 writes "no limit" as a number near 2**63
 _SIGNS = (  # of exhausted memory in the RuntimeErrors of PyTorch, cuDNN, cuBLAS and Metal
     "can't allocate memory",
@@ -47,24 +47,13 @@ _SIGNS = (  # of exhausted memory in the RuntimeErrors of PyTorch, cuDNN, cuBLAS
 )
 
 
-def picture_bytes(width: int, height: int, channels: int, itemsize: int) -> int:
-    """Bytes of a decoded picture."""
-    return width * height * channels * itemsize
-
-
 def goes_by_rows(before: int, after: int) -> bool:
     """Whether a picture of so many bytes is too large to be held together with its result."""
     return before + after > AT_ONCE
 
 
 def held_bytes(before: int, after: int, row: int) -> int:
-    """Bytes of pictures that are held while one is enlarged, encoder included.
-
-    Args:
-        before: Of the picture.
-        after: Of its result.
-        row: Of one row of both.
-    """
+    """Bytes held while a picture is enlarged and encoded: its own, its result's, a row of both."""
     return ROWS_HELD * row if goes_by_rows(before, after) else before + 2 * after
 
 
@@ -78,7 +67,7 @@ def whole(
     """
     height, width, channels = shape
     refuse_beyond(
-        picture_bytes(width, height, channels, dtype.itemsize),
+        width * height * channels * dtype.itemsize,
         f"the result of {width} x {height} pixels takes",
         "; choose a smaller --scale, or end other programs",
     )
@@ -86,11 +75,7 @@ def whole(
 
 
 def refuse_beyond(need: int, what: str, remedy: str) -> None:
-    """Refuse what the memory of this process cannot hold: the system would end the process.
-
-    Raises:
-        OutOfMemoryError: With what takes how much.
-    """
+    """Refuse what the memory of this process cannot hold: the system would end the process."""
     free = free_memory(CPU)
     if need > free:
         raise OutOfMemoryError(f"{what} {need >> 20} MiB and {free >> 20} MiB are free{remedy}")
@@ -114,11 +99,7 @@ def fitting_tile(
 ) -> int:
     """The largest side, at most ``side``, of a tile that the free memory of a device holds.
 
-    Args:
-        device: Where it runs.
-        side: The side that is to be tried.
-        need: Bytes that a tile of a side takes.
-        is_auto: Nobody asked for this side: a share of the memory stays free.
+    ``need`` gives the bytes for a side. Where nobody asked for it, a share of memory stays free.
     """
     share = MEMORY_SHARE.get(device.type, MEMORY_SHARE["cpu"])
     budget = free_memory(device) * (share if is_auto else 0.9)
@@ -171,30 +152,17 @@ def free_memory(device: torch.device) -> int:
     return min(_system_free(), *_limits(), _UNLIMITED)
 
 
-def total_memory(device: torch.device) -> int:
-    """Bytes of memory that ``device`` has (the CPU: that this process may use)."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_properties(device).total_memory
-    if device.type == "mps":
-        return torch.mps.recommended_max_memory()
-    limits = (_read_int(folder / name) for folder, name, _ in _cgroups())
-    return min(_physical(), *(limit for limit in limits if limit is not None), _UNLIMITED)
-
-
-def _physical() -> int:
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return _UNKNOWN_MEMORY
-
-
 def _system_free() -> int:
+    """Bytes free on this machine; half of what it has, where it does not say."""
     meminfo = Path("/proc/meminfo")
     if meminfo.exists():
         for line in meminfo.read_text().splitlines():
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
-    return _physical() // 2
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    except (AttributeError, ValueError, OSError):
+        return _UNKNOWN_MEMORY
 
 
 def _limits() -> Iterator[int]:
@@ -235,9 +203,8 @@ def _cgroups() -> Iterator[tuple[Path, str, str]]:
 
 def _reclaimable(folder: Path) -> int:
     """Bytes of file cache that the kernel gives back before it refuses memory to a cgroup."""
-    stat = folder / "memory.stat"
     try:
-        lines = stat.read_text().splitlines()
+        lines = (folder / "memory.stat").read_text().splitlines()
     except OSError:
         return 0
     return sum(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))
@@ -277,9 +244,8 @@ def keep_large_blocks() -> bool:
     where the user has set ``MALLOC_MMAP_THRESHOLD_`` or ``MALLOC_TRIM_THRESHOLD_`` or the C library
     is another one. Returns whether the settings are in force.
     """
-    if "MALLOC_MMAP_THRESHOLD_" in os.environ or "MALLOC_TRIM_THRESHOLD_" in os.environ:
-        return False
-    if not sys.platform.startswith("linux"):
+    is_set = {"MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"} & os.environ.keys()
+    if is_set or not sys.platform.startswith("linux"):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:

@@ -30,15 +30,8 @@ READ_BYTES = 1 << 26  # of a file that is read into memory; a larger one is read
 READ_ONLY_SCHEMES = frozenset({"zip", "tar", "http", "https", "git", "github", "libarchive"})
 EXTRAS = {"s3": "s3", "s3a": "s3", "http": "http", "https": "http"}  # of this package, by scheme
 STAMPS = (
-    "ETag",
-    "etag",
-    "mtime",
-    "LastModified",
-    "last_modified",
-    "md5",
-    "checksum",
-    "CRC",
-    "created",
+    *("ETag", "etag", "mtime", "LastModified", "last_modified"),
+    *("md5", "checksum", "CRC", "created"),
 )
 
 
@@ -86,11 +79,7 @@ def _file_system(base: str) -> Any:
 
 
 def open_url(url: str) -> tuple[Any, str]:
-    """Return fsspec's file system and the path in it.
-
-    Raises:
-        ImageError: The scheme is unknown or the package that speaks it is missing.
-    """
+    """Return fsspec's file system and the path in it; an ``ImageError`` says what is missing."""
     import fsspec
 
     try:
@@ -109,11 +98,7 @@ def open_url(url: str) -> tuple[Any, str]:
 
 
 def stat(location: str) -> Stat:
-    """Return size and stamp of a file.
-
-    Raises:
-        OSError: It does not exist, is a folder, or cannot be reached.
-    """
+    """Return size and stamp of a file; one that cannot be reached is an ``OSError``."""
     if not is_url(location):
         return _local_stat(os.stat(location))
     file_system, path = open_url(location)
@@ -171,19 +156,13 @@ class Content:
     @cached_property
     def sha256(self) -> str:
         """The SHA-256 in hexadecimal; empty for a stream."""
-        if isinstance(self.where, bytes):
-            return sha256(self.where)
-        if not isinstance(self.where, str):
-            return ""
-        with open(self.where, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        if isinstance(self.where, str):
+            with open(self.where, "rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256(self.where) if isinstance(self.where, bytes) else ""
 
     def check_unchanged(self) -> None:
-        """Refuse rows of which some may be those of another version of the file.
-
-        Raises:
-            ImageError: It changed since it was opened, or went away.
-        """
+        """Refuse, by an ``ImageError``, rows of which some may be those of another version."""
         if not isinstance(self.where, str):
             return
         try:
@@ -212,9 +191,9 @@ def content(location: str, data: Any = None, tick: Callable[[], None] = lambda: 
         if stat_bits.S_ISFIFO(os.stat(location).st_mode):
             data = _read_fifo(location, tick)
             return Content(data, Stat(len(data), ""))
-        found = stat(location)
-        if found.size > READ_BYTES:
-            return Content(location, found)
+        now = stat(location)
+        if now.size > READ_BYTES:
+            return Content(location, now)
     return Content(*read(location))
 
 
@@ -245,14 +224,6 @@ def read_head(location: str, count: int) -> bytes:
         return bytes(file_system.cat_file(path, start=0, end=count))
     with open(location, "rb") as file:
         return file.read(count)
-
-
-def exists(location: str) -> bool:
-    """Whether a file (or a dangling link, or a folder) bears this name."""
-    if is_url(location):
-        file_system, path = open_url(location)
-        return bool(file_system.exists(path))
-    return os.path.lexists(location)
 
 
 def try_stat(location: str) -> Stat | None:

@@ -253,7 +253,7 @@ def _output_stat(task: Task, listings: Mapping[str, dict[str, Stat]]) -> Stat | 
         raise UsageError(f"output {task.output} is a folder; end it with /") from error
     except OSError as error:
         raise UsageError(f"output {task.output}: {reason(error)}") from error
-    if now is None and storage.exists(task.output):
+    if now is None and not is_url(task.output) and os.path.lexists(task.output):
         return Stat(-1, "")  # a dangling link
     return now
 

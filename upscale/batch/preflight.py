@@ -37,11 +37,7 @@ class Forecast:
     """One picture of a plan.
 
     Attributes:
-        task: The picture.
-        width: Columns of the input; 0 where it is not known.
-        height: Rows of the input.
-        out_width: Columns of the output.
-        out_height: Rows of the output.
+        task: The picture; its sizes are 0 where they are not known.
         disk: Bytes of the output, estimated.
         memory: Bytes in memory while it is in the network, estimated.
         problem: Why it will fail, or empty.
@@ -128,17 +124,12 @@ def _forecast(
         upscaler.device, *seen, native.scale, native.channels, native.dtype
     )
     shape = (out_height, out_width, info.channels)
+    pages = (task.page, task.page) if task.page else settings.page
     return Forecast(
-        task,
-        width,
-        height,
-        out_width,
-        out_height,
+        *(task, width, height, out_width, out_height),
         disk=int(after * CODED_SHARE.get(name, 1.0)),
         memory=held + running,
-        problem=_refusal(
-            name, shape, info, settings, (task.page, task.page) if task.page else settings.page
-        ),
+        problem=_refusal(name, shape, info, settings, pages),
         note=settings.distortion(height, width),
         doubt=_doubt(name, info, settings),
     )
@@ -185,11 +176,8 @@ def _doubt(name: str, info: Info, settings: Settings) -> str:
 def _of_page(info: Info, reader: Reader, number: int) -> Info:
     """What is known of a page of a TIFF, whose pages have sizes and kinds of their own."""
     page = reader.only((number, number))
-    depth, channels = page.dtype.itemsize * 8, page.channels
-    m = page.metadata
-    return replace(
-        info, width=page.width, height=page.height, depth=depth, channels=channels, metadata=m
-    )
+    same = {name: getattr(page, name) for name in ("width", "height", "channels", "metadata")}
+    return replace(info, depth=page.dtype.itemsize * 8, **same)
 
 
 @lru_cache(maxsize=1)  # the pages of a file come one after the other

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ from upscale import memory
 from upscale.device import dtype_name, to_host
 from upscale.errors import OutOfMemoryError, UpscaleError
 from upscale.fast import optimized
-from upscale.inference.noise import Noise, TileNoise
+from upscale.inference.noise import Noise
 from upscale.models import Network
 from upscale.models.base import listening, watch
 from upscale.settings import TileOption
@@ -31,6 +32,7 @@ logger = logging.getLogger(__name__)
 # Tiles done, of which the one in work counts in part; tiles in all. Neither share falls.
 Progress = Callable[[float, int], None]
 Piece = tuple[Tile, Tensor]  # a tile with what the network reads of it, or with its result
+Draw = Callable[[int], Tensor]  # the noise (N, noise channels, H, W) of a draw, by its number
 Strip = tuple[int, int, Tensor]  # output rows [y0, y1), (1, C, y1 - y0, W') float32 on the CPU
 
 MANY_LEAST = 64  # a batch as large as so many smallest tiles is worth one of them for its progress
@@ -340,8 +342,9 @@ class Engine:
             results.append((tile, to_host(tile.weigh(result, self.scale)).float()))
         return results
 
-    def _noise(self, tiles: list[Tile], corner: tuple[int, int] = (0, 0)) -> TileNoise:
-        return TileNoise(self.noise, self.prepared.network.noise_channels, tiles, corner)
+    def _noise(self, tiles: list[Tile], corner: tuple[int, int] = (0, 0)) -> Draw:
+        channels = self.prepared.network.noise_channels
+        return lambda sample: self.noise.of(sample).of_tiles(channels, tiles, corner)
 
     def _telling(self, count: Count | None, batch: Tensor) -> AbstractContextManager[None]:
         """Tell how far the forward pass of a batch is, where that takes long enough to be seen.
@@ -380,20 +383,20 @@ class Engine:
             f"{tile.cols.first}: its weights are damaged or the picture is far outside [0, 1]"
         )
 
-    def _forward(self, network: Network, lr: Tensor, noise: TileNoise) -> Tensor:
+    def _forward(self, network: Network, lr: Tensor, noise: Draw) -> Tensor:
         """(N, channels, H, W) to (N, C, scale*H, scale*W), with or without TTA."""
         if not self.tta:
             return self._mean(network, lr.contiguous(memory_format=torch.channels_last), noise)
         total = torch.zeros((), device=lr.device)
         for turned in (False, True):
             for flips in ((), (-1,), (-2,), (-2, -1)):
-                x = (lr.transpose(-2, -1) if turned else lr).flip(flips)
-                x = x.contiguous(memory_format=torch.channels_last)
-                y = self._mean(network, x, noise.turned(turned, flips)).flip(flips).float()
+                turn = partial(_turned, is_turned=turned, flips=flips)
+                x = turn(lr).contiguous(memory_format=torch.channels_last)
+                y = self._mean(network, x, _after(noise, turn)).flip(flips).float()
                 total = total + (y.transpose(-2, -1) if turned else y)
         return total / 8
 
-    def _mean(self, network: Network, lr: Tensor, noise: TileNoise) -> Tensor:
+    def _mean(self, network: Network, lr: Tensor, noise: Draw) -> Tensor:
         """The network's result, or the mean of its draws, with their variances where asked for.
 
         Mean and variance are kept up to date draw by draw (Welford 1962): no draw is held.
@@ -401,7 +404,7 @@ class Engine:
         if not network.noise_channels:
             return network(lr)
         mean = between = inside = torch.zeros((), device=lr.device)
-        draws = (noise.of(sample).to(lr) for sample in range(self.noise.samples))
+        draws = (noise(sample).to(lr) for sample in range(self.noise.samples))
         for count, (sr, own) in enumerate(network.draws(lr, draws), 1):
             off = sr.float() - mean
             mean = mean + off / count
@@ -413,3 +416,11 @@ class Engine:
         between = between / max(1, self.noise.samples - 1)
         inside = (inside / self.noise.samples).expand_as(between)
         return torch.cat((mean, between, inside), 1)
+
+
+def _turned(x: Tensor, *, is_turned: bool, flips: tuple[int, ...]) -> Tensor:
+    return (x.transpose(-2, -1) if is_turned else x).flip(flips)
+
+
+def _after(noise: Draw, turn: Callable[[Tensor], Tensor]) -> Draw:
+    return lambda sample: turn(noise(sample))

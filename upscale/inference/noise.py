@@ -44,6 +44,20 @@ class Noise:
         """One of the draws alone."""
         return replace(self, seed=self.seed + sample, samples=1, spread=False)
 
+    def of_tiles(self, channels: int, tiles: Sequence[Tile], corner: tuple[int, int]) -> Tensor:
+        """Noise for some tiles of one size, (N, channels, H, W), of a picture that begins there."""
+        parts = [
+            self.draw(
+                channels,
+                tile.rows.size,
+                tile.cols.size,
+                first=corner[0] + tile.rows.start,
+                left=corner[1] + tile.cols.start,
+            )
+            for tile in tiles
+        ]
+        return torch.cat(parts)
+
     def draw(
         self, channels: int, height: int, width: int, *, first: int = 0, left: int = 0
     ) -> Tensor:
@@ -86,44 +100,3 @@ def _runs(start: int, length: int, period: int) -> list[tuple[int, int]]:
         runs.append((first, count))
         start, length = start + count, length - count
     return runs
-
-
-@dataclass(frozen=True)
-class TileNoise:
-    """The noise of a batch of tiles.
-
-    Attributes:
-        noise: Where it comes from.
-        channels: Noise channels of the network.
-        tiles: The batch.
-        corner: First row and column of the picture that the tiles are of, in a larger one.
-        is_turned: Rows are columns.
-        flips: Axes that are flipped then.
-    """
-
-    noise: Noise
-    channels: int
-    tiles: Sequence[Tile]
-    corner: tuple[int, int] = (0, 0)
-    is_turned: bool = False
-    flips: tuple[int, ...] = ()
-
-    def of(self, sample: int) -> Tensor:
-        """The noise of draw ``sample``, (N, noise channels, H, W)."""
-        noise = self.noise.of(sample)
-        parts = [
-            noise.draw(
-                self.channels,
-                tile.rows.size,
-                tile.cols.size,
-                first=self.corner[0] + tile.rows.start,
-                left=self.corner[1] + tile.cols.start,
-            )
-            for tile in self.tiles
-        ]
-        z = torch.cat(parts)
-        return (z.transpose(-2, -1) if self.is_turned else z).flip(self.flips)
-
-    def turned(self, is_turned: bool, flips: tuple[int, ...]) -> TileNoise:
-        """The same noise, turned and flipped with the picture."""
-        return replace(self, is_turned=is_turned, flips=flips)

@@ -112,10 +112,7 @@ def to_file(
     variances: Variances | None = None,
     record: Mapping[str, str] | None = None,
 ) -> Write:
-    """Encode a result into a file, empty and opened for reading and writing in binary.
-
-    ``format`` is a key of ``FORMATS``; the rest is as in :func:`to_writer`.
-    """
+    """:func:`to_writer` for a file, empty and opened for reading and writing in binary."""
     begin = partial(create, file, format, encoding=encoding_of(settings))
     return to_writer(begin, settings, later=later, variances=variances, record=record)
 
@@ -176,11 +173,7 @@ def to_writer(
 
 
 def encoded(work: Callable[[BinaryIO], Result]) -> tuple[memoryview, Result]:
-    """The bytes of a picture file, which ``work`` writes to the file that it is given.
-
-    Raises:
-        OutputError: The encoder gave a picture of another size.
-    """
+    """The bytes of a picture file, which ``work`` writes to the file that it is given."""
     buffer = io.BytesIO()
     result = work(buffer)
     _check_header(buffer.getvalue(), result)
@@ -234,11 +227,8 @@ def _check_header(source: bytes | str, result: Result) -> None:
 def bytes_of(reader: Reader, upscaler: Networks, settings: Settings) -> tuple[int, int]:
     """Bytes that a picture and its result take, decoded."""
     height, width = settings.final_shape(reader.height, reader.width, upscaler.scale)
-    sizes = ((reader.width, reader.height), (width, height))
-    before, after = (
-        memory.picture_bytes(*size, reader.channels, reader.dtype.itemsize) for size in sizes
-    )
-    return before, after
+    pixel = reader.channels * reader.dtype.itemsize
+    return reader.width * reader.height * pixel, width * height * pixel
 
 
 def goes_by_rows(reader: Reader, upscaler: Networks, settings: Settings) -> bool:
@@ -247,11 +237,7 @@ def goes_by_rows(reader: Reader, upscaler: Networks, settings: Settings) -> bool
 
 
 def open_file(source: Path, max_pixels: int) -> Reader:
-    """A picture file.
-
-    Raises:
-        ImageError: It is missing or cannot be read.
-    """
+    """A picture file; an ``ImageError`` says why it cannot be read."""
     try:
         return open_image(source, max_pixels=max_pixels)
     except FileNotFoundError as error:
@@ -261,12 +247,7 @@ def open_file(source: Path, max_pixels: int) -> Reader:
 
 
 def check_target(source: Path, target: Path, overwrite: bool) -> None:
-    """Refuse, before any work, an output that could not be written in the end.
-
-    Raises:
-        OutputError: It is the input; it exists and ``overwrite`` is false; its folder is missing or
-            read-only.
-    """
+    """Refuse, by an ``OutputError`` before any work, what could not be written in the end."""
     with contextlib.suppress(OSError):
         if source.samefile(target):
             raise OutputError(f"{target} is the input itself; give another output name")

@@ -52,27 +52,6 @@ class Stage(Prepared):
         return "RGB" if self.channels == 3 else gray
 
 
-def load_stage(settings: Settings, device: torch.device, scale: float | None) -> Stage:
-    """Load the network of the nearest native scale at or above ``scale`` (None: the default one).
-
-    Raises:
-        CheckpointError: There is no such model, or its file is damaged or not the recorded one.
-        DeviceError: ``device`` cannot compute in the precision asked for.
-        UsageError: The model takes no alpha, or no denoise.
-    """
-    checkpoint = resolve(
-        settings.model, alpha=settings.alpha, denoise=settings.denoise, scale=scale
-    )
-    network = build(checkpoint)
-    dtype = choose_dtype(settings.dtype, device, network.precisions)
-    return Stage(
-        **vars(prepare(network, device, dtype)),
-        weights={source.name: source.sha256 for source in checkpoint.sources},
-        alpha=checkpoint.alpha,
-        denoise=checkpoint.denoise,
-    )
-
-
 class Networks:
     """The networks of a model on a device; a further one is loaded when it is first needed.
 
@@ -91,6 +70,7 @@ class Networks:
 
         Raises:
             CheckpointError: There is no such model, or its file is damaged.
+            DeviceError: ``device`` cannot compute in the precision asked for.
             UsageError: The networks of a chain do not fit together, or an option does not apply.
         """
         self.settings, self.device = settings, device
@@ -100,7 +80,7 @@ class Networks:
             {entry.scale for entry in families().get(normal(part.model), ())}
             for part in self._parts
         ]
-        self._loaded: dict[tuple[int, int], Stage] = {}  # by part and scale
+        self._loaded: dict[tuple[int, float], Stage] = {}  # by part and scale
         first = self._stages(settings.scale)
         _check_chain(first)
         self.native_scale = math.prod(stage.scale for stage in first)
@@ -160,14 +140,23 @@ class Networks:
 
     def _stage(self, part: int, scale: float | None) -> Stage:
         """The network of the nearest native scale at or above ``scale``; None: the default one."""
-        chosen = scale
         if scale is not None and self._scales[part]:
             scales = sorted(self._scales[part])
-            nearest = next((s for s in scales if s >= scale), scales[-1])
-            if (part, nearest) in self._loaded:
-                return self._loaded[part, nearest]
-            chosen = nearest
-        stage = load_stage(self._parts[part], self.device, chosen)
+            scale = next((s for s in scales if s >= scale), scales[-1])
+            if (part, scale) in self._loaded:
+                return self._loaded[part, scale]
+        settings = self._parts[part]
+        checkpoint = resolve(
+            settings.model, alpha=settings.alpha, denoise=settings.denoise, scale=scale
+        )
+        network = build(checkpoint)
+        dtype = choose_dtype(settings.dtype, self.device, network.precisions)
+        stage = Stage(
+            **vars(prepare(network, self.device, dtype)),
+            weights={source.name: source.sha256 for source in checkpoint.sources},
+            alpha=checkpoint.alpha,
+            denoise=checkpoint.denoise,
+        )
         self._scales[part].add(stage.scale)
         return self._loaded.setdefault((part, stage.scale), stage)
 

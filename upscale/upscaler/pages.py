@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import queue
-import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
@@ -86,60 +85,34 @@ def process_pages(
         except ImageError as error:
             raise ImageError(f"{_word(reader)} {number}: {error}") from error
 
+    def encode(enlarged: Future[_Enlarged], before: Future[Result] | None) -> Result:
+        total = None if before is None else before.result()  # an error before it ends all
+        result, later = enlarged.result()
+        if later:
+            later[-1]()  # one before it is of a group that failed
+        return _sum(total, result)
+
+    waiting: deque[Future[Result]] = deque()
+    last: Future[Result] | None = None
     with (
         ThreadPoolExecutor(at_once) as network,
+        ThreadPoolExecutor(1) as encoder,
         closing(ahead(_decoded(reader, held))) as items,
-        closing(_Encoder(at_once)) as encoder,
     ):
         for number, page, is_held in items:
-            if encoder.errors:
-                break
-            if not is_held:  # it is written as it is enlarged: behind those before it, and alone
-                encoder.waiting.join()
-            encoder.waiting.put(network.submit(enlarge, number, page, is_held))
-            if not is_held:
-                encoder.waiting.join()
-    if encoder.errors:
-        raise encoder.errors[0]
-    if (total := encoder.total) is None:
+            # One that is not held is written as it is enlarged: behind those before it, and alone.
+            while len(waiting) > (at_once if is_held else 0):
+                waiting.popleft().result()
+            last = encoder.submit(encode, network.submit(enlarge, number, page, is_held), last)
+            if is_held:
+                waiting.append(last)
+            else:
+                last.result()
+    if last is None:
         raise ImageError("there is no picture in it; check what makes it")
+    total = last.result()
     pages.close()
     return replace(total, seconds=time.perf_counter() - started)
-
-
-class _Encoder:
-    """Encodes what comes out of the network, in order, in a thread of its own, until an error.
-
-    Attributes:
-        waiting: The pages in the network, in their order.
-        errors: Why it encodes no more.
-        total: How those that it has encoded were enlarged.
-    """
-
-    def __init__(self, at_once: int) -> None:
-        self.waiting: queue.Queue[Future[_Enlarged] | None] = queue.Queue(at_once)
-        self.errors: list[BaseException] = []
-        self.total: Result | None = None
-        self._thread = threading.Thread(target=self._encode, name="encoder")
-        self._thread.start()
-
-    def _encode(self) -> None:
-        while (coming := self.waiting.get()) is not None:
-            try:
-                if not self.errors:
-                    result, later = coming.result()
-                    if later:
-                        later[-1]()  # one before it is of a group that failed
-                    self.total = _sum(self.total, result)
-            except BaseException as error:  # noqa: BLE001 - raised by the one who fills the queue
-                self.errors.append(error)
-            finally:
-                self.waiting.task_done()
-
-    def close(self) -> None:
-        """End, once all that waits is encoded."""
-        self.waiting.put(None)
-        self._thread.join()
 
 
 def _counted(progress: Progress | None, number: int, count: int | None) -> Progress:
