@@ -93,9 +93,7 @@ def temporary(path: Name) -> Iterator[str]:
 def publish(name: str, path: Name, *, replace: bool) -> None:
     """Give a finished temporary file its final name in one step, and make that last.
 
-    Raises:
-        OutputError: ``path`` exists and ``replace`` is false.
-        OSError: The file system refuses.
+    A ``path`` that exists, where ``replace`` is false, is an ``OutputError``.
     """
     if replace:
         os.replace(name, path)
@@ -150,11 +148,9 @@ def remove_own() -> None:
 
 def remove_stale(folder: str) -> int:
     """Remove the temporary files that dead processes left in a folder; return how many."""
-    removed = 0
-    try:
+    removed, entries = 0, []
+    with contextlib.suppress(OSError):
         entries = list(os.scandir(folder))
-    except OSError:
-        return 0
     for entry in entries:
         match = TEMPORARY.match(entry.name)
         if match and _is_stale(match["host"], int(match["pid"]), entry):

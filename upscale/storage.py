@@ -174,16 +174,12 @@ class Content:
 
 
 def content(location: str, data: Any = None, tick: Callable[[], None] = lambda: None) -> Content:
-    """Open a picture's content.
+    """Open a picture's content; errors are those of ``read``.
 
     Args:
         location: Where it lies.
         data: That of stdin, as bytes or as what reads it.
         tick: Called now and then while a named pipe is waited for; what it raises ends the wait.
-
-    Raises:
-        OSError: It cannot be read.
-        ImageError: It changed while it was read, twice.
     """
     if data is not None:
         return Content(data, Stat(len(data) if isinstance(data, bytes) else 0, ""))
@@ -254,14 +250,8 @@ def write(
 ) -> Stat:
     """Write an object of an object store, which shows it only once it is whole.
 
-    Args:
-        location: Its URL.
-        data: The content.
-        replace: Whether an existing one may be replaced.
-        before: Called just before.
-
-    Raises:
-        OutputError: It exists and may not be replaced, or arrives differently.
+    ``before`` is called just before. One that exists and may not be replaced, or that arrives
+    differently, is an ``OutputError``.
     """
     file_system, path = open_url(location)
     if not replace and file_system.exists(path):

@@ -119,10 +119,6 @@ def claim(root: str, relative: str) -> Iterator[bool]:
     A claim is a lock of the operating system on a small file in ``.upscale/locks``, which is
     released when the process ends, however it ends. Object stores have no locks: there every claim
     is granted, and ``--shard`` divides the work instead.
-
-    Args:
-        root: The folder whose journal records the output.
-        relative: The output's place in it.
     """
     if storage.is_url(root):
         yield True
@@ -193,11 +189,7 @@ class LocalJournal(Journal):
             self._read += whole
 
     def add(self, line: JournalLine) -> None:
-        """Append a line.
-
-        Raises:
-            OSError: The disk is full, the folder read-only.
-        """
+        """Append a line."""
         with self._lock:
             if self._file is None:
                 os.makedirs(os.path.dirname(self._path), exist_ok=True)

@@ -90,11 +90,7 @@ def kind_of(
 
 
 def check_template(template: str) -> None:
-    """Refuse a template that cannot be filled.
-
-    Raises:
-        UsageError: Unbalanced braces, or a field that does not exist.
-    """
+    """Refuse, by a ``UsageError``, unbalanced braces and fields that do not exist."""
     known = ", ".join("{" + field + "}" for field in FIELDS)
     try:
         parts = list(Formatter().parse(template))

@@ -83,13 +83,7 @@ class Plan:
 
 
 def load(settings: Settings, options: RunOptions) -> list[Upscaler]:
-    """Load the model that settings name, once on each device.
-
-    Raises:
-        CheckpointError: There is no such model, or its file is damaged.
-        DeviceError: There is no such device.
-        UsageError: A device is named twice.
-    """
+    """Load the model that settings name, once on each device."""
     from upscale.upscaler import load_settings
 
     return [load_settings(settings, device) for device in options.devices]
@@ -101,7 +95,8 @@ def plan_for(
     """Plan to enlarge pictures with a loaded model.
 
     Raises:
-        UsageError: The plan is impossible; nothing was started.
+        UsageError: Two sources have one output, an output is a source, an output exists, or its
+            folder cannot be written; nothing was started.
     """
     from upscale.upscaler import model_label
 
@@ -135,7 +130,7 @@ def make_plan(
     labels: Mapping[str, str],
     digest: Callable[[int], str],
 ) -> Plan:
-    """Name the output of every source and decide what happens to it.
+    """Name the output of every source and decide what happens to it; see ``plan_for``.
 
     Args:
         sources: From ``discover``.
@@ -143,10 +138,6 @@ def make_plan(
         settings: As the model was loaded with.
         labels: What templates may name.
         digest: Of settings and weights, where one page alone is taken; 0: where none is.
-
-    Raises:
-        UsageError: Two sources have one output, an output is a source, an output exists, or its
-            folder cannot be written; nothing was started.
     """
     if not sources:
         raise UsageError("no picture found: name files, folders, globs, URLs, or -")

@@ -62,7 +62,6 @@ class Preflight:
     """All pictures of a plan and their sum.
 
     Attributes:
-        lines: One for each task.
         seconds: Time in the network, estimated from a small picture.
         free: Bytes free for the outputs, by folder.
         memory_free: Bytes of memory free now.
@@ -187,12 +186,7 @@ def _reader(source: Input, settings: Settings, max_pixels: int | None) -> Reader
 
 @lru_cache(maxsize=1)
 def _look(source: Input, assume_icc: str | None, max_pixels: int | None) -> Info:
-    """What the header says, of a URL by its first bytes where they are enough.
-
-    Raises:
-        ImageError: As when the picture is opened.
-        OSError: It cannot be read.
-    """
+    """What the header says, of a URL by its first bytes where they are enough."""
 
     def look(where: bytes | str, size: int) -> Info:
         most = max_pixels or most_pixels(isinstance(where, str) and size > storage.READ_BYTES)

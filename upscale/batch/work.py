@@ -96,12 +96,8 @@ class Worker:
     ) -> None:
         """Prepare; nothing is opened yet.
 
-        Args:
-            plan: Settings, and what may happen to an output.
-            upscaler: The model, or one of several that differ in their device alone.
-            process: Runs a picture through the network.
-            max_pixels: Largest input; ``None``: what can be done.
-            together: Pages that are given to the network at once.
+        ``upscaler`` may be one of several that differ in their device alone; ``together`` is how
+        many pages are given to the network at once.
         """
         self._plan, self._upscaler, self._process = plan, upscaler, process
         self._max_pixels, self._together = max_pixels, together
@@ -273,11 +269,7 @@ class Worker:
     def _save(
         self, picture: _Picture, journal: Journal | None, enlarge: Callable[[BinaryIO], Result]
     ) -> Result:
-        """Write the output and its line in the journal.
-
-        Raises:
-            OutputError: It exists, or cannot be written.
-        """
+        """Write the output and its line in the journal."""
         task, content = picture.task, picture.content
 
         def note(written: Stat, sha256: str) -> None:
@@ -317,9 +309,6 @@ class _Picture:
     """A picture that is open.
 
     Attributes:
-        task: Which it is.
-        content: What it is read from.
-        reader: What reads it.
         format: Of the output.
         settings: For this picture and that format.
         by_rows: Whether it is too large to be held with its result, or has pages.
@@ -358,12 +347,7 @@ class _Stdout:
 
 
 def opened(content: Content, settings: Settings, max_pixels: int | None) -> Reader:
-    """What reads a picture; of one without ICC profile, that of ``settings`` is assumed.
-
-    Raises:
-        ImageError: It is none, or too large.
-        OSError: It cannot be read.
-    """
+    """What reads a picture; of one without ICC profile, that of ``settings`` is assumed."""
     return open_image(
         content.where,
         max_pixels=max_pixels or most_pixels(isinstance(content.where, str)),

@@ -87,20 +87,9 @@ def run_together(
 ) -> Iterator[Tensor]:
     """Enlarge small pictures of one size in batches: on a GPU that is faster than one by one.
 
-    Args:
-        prepared: The network.
-        pictures: (1, channels, H, W) each, all of one shape, to be run as one tile each.
-        overlap: See :func:`run`; it matters only where memory runs out.
-        tta: See :func:`run`.
-        noise: See :func:`run`.
-        report: What happened to all of them.
-
-    Returns:
-        Their results in turn, (1, channels, scale*H, scale*W) float32 on the CPU.
-
-    Raises:
-        ImageError: A picture has another shape, or holds NaN or infinity.
-        OutOfMemoryError: Not even the smallest tile fits.
+    Pictures are (1, channels, H, W), all of one shape, each run as one tile; ``overlap`` matters
+    only where memory runs out, and the report is of all. Else as :func:`run`. Returns their results
+    in turn, (1, channels, scale*H, scale*W) float32 on the CPU.
     """
     network = prepared.network
     shapes = {tuple(picture.shape) for picture in pictures}

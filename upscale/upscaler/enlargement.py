@@ -37,8 +37,8 @@ class Enlargement:
         dtype: uint8, uint16 or float32, as the input's.
         metadata: Of the result.
         stages: The networks.
-        rest: What of the picture the network does not see.
-        lr: What it sees.
+        lr: What they see of the picture.
+        rest: What they do not see.
         variances: Takes the variances of the result, where they are asked for.
         ready: What the networks made of ``lr``, where that is known.
     """
@@ -50,16 +50,9 @@ class Enlargement:
         settings: Settings,
         progress: Progress | None = None,
     ) -> None:
-        """Prepare.
+        """Prepare; a damaged picture is an ``ImageError``.
 
-        Args:
-            upscaler: The loaded model.
-            reader: The picture.
-            settings: Size, tiles, colour, alpha.
-            progress: Called with the tiles done and all tiles, of the run of all networks.
-
-        Raises:
-            ImageError: The picture is damaged.
+        ``progress`` is called with the tiles done and all tiles, of the run of all networks.
         """
         self._settings, self._progress = settings, progress
         # 1. Height and width of the result, and before what is over is cut off on both sides.

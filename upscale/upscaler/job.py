@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace as changed
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from upscale import files, memory
 from upscale.bars import followed
@@ -103,18 +103,10 @@ def to_memory(images: list[Image], variances: Variances | None = None) -> Write:
     return write
 
 
-def to_file(
-    file: BinaryIO,
-    format: str,  # noqa: A002 - the name of the option
-    settings: Settings,
-    *,
-    later: list[Callable[[], None]] | None = None,
-    variances: Variances | None = None,
-    record: Mapping[str, str] | None = None,
-) -> Write:
+def to_file(file: BinaryIO, format: str, settings: Settings, **more: Any) -> Write:  # noqa: A002
     """:func:`to_writer` for a file, empty and opened for reading and writing in binary."""
     begin = partial(create, file, format, encoding=encoding_of(settings))
-    return to_writer(begin, settings, later=later, variances=variances, record=record)
+    return to_writer(begin, settings, **more)
 
 
 def same_format(name: str) -> str:
@@ -145,7 +137,7 @@ def to_writer(
         later: The result is held in memory, and what encodes it is appended here: to be called in
             another thread, while the network goes on.
         variances: Takes those of the rows of the result.
-        record: What the provenance holds besides: which input it was, with which settings.
+        record: What the provenance holds besides.
         is_first: It is the first page, which says how all were made.
     """
 
@@ -190,17 +182,8 @@ def save(
 ) -> Result:
     """Write a picture file whole, and flushed to the disk, or not at all.
 
-    Args:
-        path: Its final name.
-        work: Writes the picture to the file that it is given.
-        by_rows: Whether it is too large to be encoded in memory.
-        replace: Whether an existing file may be replaced.
-        finished: Called with the temporary name and the SHA-256 of the file, just before it is
-            renamed.
-
-    Raises:
-        OutputError: It exists and may not be replaced, or the encoder failed.
-        OSError: The disk is full, the folder read-only, ...
+    ``work`` writes it to the file that it is given, which is one in memory unless it goes
+    ``by_rows``. Else as :func:`upscale.files.atomic`.
     """
     if not by_rows:
         data, result = encoded(work)

@@ -119,11 +119,7 @@ class Networks:
         return {name: sha256 for stage in self.chain() for name, sha256 in stage.weights.items()}
 
     def check_draws(self, what: str) -> None:
-        """Refuse what needs draws of a model that has none.
-
-        Raises:
-            UsageError: With what was asked for.
-        """
+        """Refuse ``what`` was asked for, by a ``UsageError``, where the model draws nothing."""
         if not self.native().network.noise_channels:
             raise UsageError(
                 f"{what}: {self.settings.model} always gives the same picture; choose a model "
@@ -162,11 +158,7 @@ class Networks:
 
 
 def _parts(settings: Settings) -> list[Settings]:
-    """The settings of each model of a chain; alpha and denoise go to those that take them.
-
-    Raises:
-        UsageError: A name is missing between commas.
-    """
+    """The settings of each model of a chain; alpha and denoise go to those that take them."""
     names = chain_of(settings.model)
     if len(names) == 1:
         return [settings]
@@ -187,11 +179,7 @@ def _parts(settings: Settings) -> list[Settings]:
 
 
 def _check_chain(stages: tuple[Stage, ...]) -> None:
-    """Refuse networks of which one cannot take what the one before gives.
-
-    Raises:
-        UsageError: With both and what each takes.
-    """
+    """Refuse networks of which one cannot take what the one before gives."""
     for before, after in itertools.pairwise(stages):
         if before.takes != after.takes:
             first, second = (" + ".join(s.weights) or "bicubic" for s in (before, after))

@@ -26,7 +26,7 @@ _Enlarged = tuple[Result, list[Callable[[], None]]]  # and what encodes it
 def write_pages(
     reader: Reader,
     file: BinaryIO,
-    format: str,  # noqa: A002 - the name of the option
+    name: str,
     run: Run,
     upscaler: Networks,
     settings: Settings,
@@ -35,10 +35,9 @@ def write_pages(
     is_pipe: bool = False,
     **more: Any,
 ) -> Result:
-    """:func:`process_pages` into a file of a format, or a pipe."""
-    count, encoding = reader.count, encoding_of(settings)
+    """:func:`process_pages` into a file of the format ``name``, or a pipe."""
     options = {"is_timed": reader.is_timed, "is_pipe": is_pipe}
-    pages = create_pages(file, format, encoding, count, **options)
+    pages = create_pages(file, name, encoding_of(settings), reader.count, **options)
 
     def held(page: Reader) -> bool:
         return not goes_by_rows(page, upscaler, settings)
@@ -65,11 +64,11 @@ def process_pages(
         reader: The file or the stream.
         pages: Takes the results.
         run: ``process`` for one page, with the model and the settings.
-        settings: Quality and so on.
+        settings: As ``to_writer`` takes them, and ``record``.
         progress: Called with the pages done, in part too, and all (of a stream: that came).
         held: Whether a page is held in memory with its result.
         at_once: Pages that are given to ``run`` at once.
-        record: See ``to_writer``.
+        record: See ``settings``.
 
     Raises:
         ImageError: With the number of a page that is damaged or not held; those before are written.

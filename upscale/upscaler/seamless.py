@@ -32,11 +32,7 @@ def margins(
     As many as the networks see, and a few more, so that in the result they are a whole number of
     pixels (or nearly, in an odd ratio: the middle is then off by a few hundredths of a pixel).
 
-    Args:
-        settings: Which axes wrap.
-        networks: One after the other.
-        shape: Height and width of the picture.
-        full: Height and width of the result.
+    ``shape`` and ``full`` are height and width of the picture and of the result.
     """
     # 1. What one pixel of the result depends on, through all networks.
     scale, reach = 1, float(BICUBIC_REACH)

@@ -61,16 +61,9 @@ class MapRows:
     def write(
         self, maps: Iterable[tuple[str, bool]], record: dict[str, Any], *, replace: bool
     ) -> None:
-        """Write the maps of a picture, each whole or not at all.
+        """Write maps, each whole or not at all: file, and whether it is in colour.
 
-        Args:
-            maps: File, and whether it is in colour.
-            record: The provenance of the picture.
-            replace: Whether an existing file may be replaced.
-
-        Raises:
-            OutputError: A file appeared meanwhile.
-            OSError: It cannot be written.
+        ``record`` is the provenance of the picture. A file that appeared is an ``OutputError``.
         """
         metadata = with_provenance(Metadata(), {**record, "uncertainty": self.record})
         for path, is_view in maps:
