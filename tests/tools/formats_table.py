@@ -6,21 +6,19 @@ that changes nothing, merged, encoded, decoded; then its pixels and metadata are
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from tests.pictures import IPTC, XMP, exif_block, exposure, identity, sample, stamped, written
 from tests.profiles import cmyk_profile
+from tests.tools.measured import main
 from upscale import icc
 from upscale.errors import ImageError
 from upscale.image import Image, Metadata, decode, encode, provenance, to_depth
 from upscale.image.model import Format
 
-DOCS = Path(__file__).parents[2] / "docs" / "formats.md"
-MARKS = ("<!-- measured tables: begin -->\n", "<!-- measured tables: end -->\n")
+PART = "measured tables"
 CHANNELS = {1: "gray", 2: "gray + alpha", 3: "RGB", 4: "RGB + alpha"}
 DTYPES = {8: np.uint8, 16: np.uint16, 32: np.float32}
 KINDS = ("icc", "exif", "xmp", "iptc", "dpi", "text", "provenance")
@@ -126,22 +124,5 @@ def table() -> str:
     return "".join(lines)
 
 
-def documented() -> str:
-    """The tables as they stand in the docs."""
-    text = DOCS.read_text(encoding="utf-8")
-    return text.split(MARKS[0])[1].split(MARKS[1])[0]
-
-
-def main() -> None:
-    """Write the tables into the docs."""
-    text = DOCS.read_text(encoding="utf-8")
-    before, rest = text.split(MARKS[0])
-    after = rest.split(MARKS[1])[1]
-    DOCS.write_text(before + MARKS[0] + table() + MARKS[1] + after, encoding="utf-8")
-
-
 if __name__ == "__main__":
-    if "--write" in sys.argv:
-        main()
-    else:
-        sys.stdout.write(table())
+    main(PART, table)

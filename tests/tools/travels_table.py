@@ -13,7 +13,6 @@ import json
 import re
 import struct
 import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from functools import cache
@@ -24,10 +23,10 @@ import numpy as np
 import tifffile
 
 from tests.pictures import FOLDER, exif_block, photo, sample, stamped
+from tests.tools.measured import main
 from upscale.image import Image, create, decode, encode, jpeg, png
 
-DOCS = Path(__file__).parents[2] / "docs" / "formats.md"
-MARKS = ("<!-- what travels: begin -->\n", "<!-- what travels: end -->\n")
+PART = "what travels"
 TARGETS = ("jpeg", "png", "tiff", "webp", "avif", "bmp", "tga")
 
 
@@ -255,21 +254,5 @@ def table() -> str:
     return "".join(lines)
 
 
-def documented() -> str:
-    """The table as it stands in the docs."""
-    return DOCS.read_text(encoding="utf-8").split(MARKS[0])[1].split(MARKS[1])[0]
-
-
-def main() -> None:
-    """Write the table into the docs."""
-    text = DOCS.read_text(encoding="utf-8")
-    before, rest = text.split(MARKS[0])
-    after = rest.split(MARKS[1])[1]
-    DOCS.write_text(before + MARKS[0] + table() + MARKS[1] + after, encoding="utf-8")
-
-
 if __name__ == "__main__":
-    if "--write" in sys.argv:
-        main()
-    else:
-        sys.stdout.write(table())
+    main(PART, table)

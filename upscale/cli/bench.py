@@ -11,7 +11,7 @@ from upscale.cli import options as o
 from upscale.cli.console import Console
 from upscale.cli.table import Column, show_json, show_table
 from upscale.errors import UsageError
-from upscale.options import between, check_options, option, word_or
+from upscale.options import between, option, word_or
 from upscale.settings import TileOption
 
 if TYPE_CHECKING:
@@ -103,9 +103,6 @@ class Contest:
         None, "--threads N,...", "CPU threads to use; several.", shown="PyTorch's", parse=_counts
     )
     json: bool = option(False, "--json", "One JSON object per row on stdout.")
-
-    def __post_init__(self) -> None:
-        check_options(self)
 
 
 app = typer.Typer(add_completion=False)

@@ -12,7 +12,7 @@ from upscale.cli import options as o
 from upscale.cli.console import Console
 from upscale.cli.table import Column, show_json, show_table
 from upscale.errors import UsageError
-from upscale.options import between, check_options, option
+from upscale.options import between, option
 
 if TYPE_CHECKING:
     from upscale.compare import Row
@@ -72,7 +72,6 @@ class Comparison:
     overwrite: bool = option(False, "--overwrite", "Replace FILE if it exists.")
 
     def __post_init__(self) -> None:
-        check_options(self)
         if self.hr is not None and not self.hr.exists():
             raise UsageError(
                 f"--hr {str(self.hr)!r} does not exist: give the ground truth, or leave it out"

@@ -96,7 +96,9 @@ def _gathered(options: Any, values: dict[str, Any]) -> Any:
     for name, declared in options_of(options).items():
         if (value := values.pop(name)) is not None:
             given[name] = value if declared.parse is None else declared.parse(value)
-    return options(**given)
+    made = options(**given)
+    check_options(made)
+    return made
 
 
 @dataclass(frozen=True)
@@ -130,9 +132,6 @@ class CommandOptions:
     verbose: bool = running_option(
         False, "-v, --verbose", "One line for each picture: files, sizes, networks, losses."
     )
-
-    def __post_init__(self) -> None:
-        check_options(self)
 
     @property
     def console(self) -> Console:

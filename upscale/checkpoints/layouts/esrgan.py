@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from upscale.checkpoints.checkpoint import Checkpoint, Hints, as_float32
-from upscale.checkpoints.layouts.layout import (
+from upscale.checkpoints.layouts import (
     KeyLayout,
     State,
     check_scale,

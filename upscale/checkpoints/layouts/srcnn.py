@@ -7,7 +7,7 @@ import re
 from torch import Tensor
 
 from upscale.checkpoints.checkpoint import Checkpoint, Hints, as_float32
-from upscale.checkpoints.layouts.layout import KeyLayout, State, dims, picture_channels
+from upscale.checkpoints.layouts import KeyLayout, State, dims, picture_channels
 from upscale.errors import ArchitectureError
 from upscale.models import SRCNNConfig
 

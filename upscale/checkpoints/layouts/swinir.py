@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from upscale.checkpoints.checkpoint import Checkpoint, Hints, as_float32
-from upscale.checkpoints.layouts.layout import (
+from upscale.checkpoints.layouts import (
     KeyLayout,
     State,
     check_scale,
@@ -22,13 +22,10 @@ _DERIVED = ("attn_mask", "attn.relative_position_index")  # follow from the size
 
 def _matches(state: State) -> bool:
     # of the relatives, Swin2SR, HAT, SRFormer, … have keys of their own; they are named as foreign
-    return (
-        "conv_first.weight" in state
-        and "layers.0.residual_group.blocks.0.attn.qkv.weight" in state
-        and "layers.0.residual_group.blocks.0.attn.relative_position_bias_table" in state
-        and "layers.0.residual_group.blocks.0.mlp.fc1.weight" in state
-        and not any("overlap_attn" in key or ".conv_block." in key for key in state)
-    )
+    parts = ("attn.qkv.weight", "attn.relative_position_bias_table", "mlp.fc1.weight")
+    keys = ("conv_first.weight", *(_BLOCK.format(0, 0) + part for part in parts))
+    foreign = any("overlap_attn" in key or ".conv_block." in key for key in state)
+    return all(key in state for key in keys) and not foreign
 
 
 def _read(state: State, hints: Hints) -> Checkpoint:
