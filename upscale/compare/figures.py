@@ -20,22 +20,13 @@ Colour = tuple[float, float, float]  # R, G, B in 0..255
 
 @dataclass(frozen=True)
 class Figures:
-    """What can be counted of an enlarged picture.
+    """What can be counted of an enlarged picture, in 8-bit levels and dB."""
 
-    Attributes:
-        mean_gradient: Mean gradient magnitude of Y, in 8-bit levels a pixel: how much texture.
-        mean_colour: Mean of R, G, B, in 8-bit levels.
-        colour_shift: Largest difference of a mean from that of the low-resolution picture.
-        lr_consistency: PSNR on Y in dB between the low-resolution picture and this one downsampled.
-        psnr_y: Against the ground truth, in dB; None where there is none.
-        ssim_y: Against the ground truth.
-    """
-
-    mean_gradient: float
+    mean_gradient: float  # of Y, a pixel: how much texture
     mean_colour: Colour
-    colour_shift: float
-    lr_consistency: float | None
-    psnr_y: float | None = None
+    colour_shift: float  # largest difference of a mean from that of the low-resolution picture
+    lr_consistency: float | None  # PSNR on Y of this one downsampled to the low-resolution picture
+    psnr_y: float | None = None  # against the ground truth
     ssim_y: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
@@ -61,15 +52,10 @@ def mean_colour(picture: Pixels) -> Colour:
 
 
 def figures(sr: Pixels, lr: Pixels, *, hr: Pixels | None = None, cut: bool = False) -> Figures:
-    """Count what can be counted.
+    """Count what can be counted of ``sr``, (scale·h, scale·w, 3), made of ``lr``, (h, w, 3) uint8.
 
-    Args:
-        sr: The enlarged picture, (scale·h, scale·w, 3) uint8.
-        lr: What it was made from, (h, w, 3) uint8.
-        hr: Ground truth of the size of ``sr``.
-        cut: Whether the two are cut out of larger pictures: a wider border of the low-resolution
-            picture is then left out of the comparison with it, whose pixels depend on what is cut
-            off.
+    Where the two are ``cut`` out of larger pictures, a wider border is left out of the comparison
+    with ``lr``, whose pixels depend on what is cut off. ``hr`` is the ground truth.
     """
     colours = mean_colour(sr), mean_colour(lr)
     scale, around = sr.shape[0] // lr.shape[0], 2 if cut else 1

@@ -9,7 +9,6 @@ from html import escape
 from importlib import resources
 from string import Template
 
-from upscale.compare.figures import Pixels
 from upscale.compare.rows import TRUTH, Panel, Row
 from upscale.errors import UsageError
 from upscale.image import Image, encode
@@ -22,10 +21,6 @@ def html_page(rows: Sequence[Row], *, title: str = "Comparison") -> str:
 
     The content security policy allows the page's own style and script (by their hashes) and
     pictures that stand in the page, nothing else. Every name is escaped.
-
-    Args:
-        rows: From ``compare``.
-        title: Headline.
 
     Raises:
         UsageError: There is nothing to show.
@@ -50,8 +45,12 @@ def _asset(name: str) -> str:
     return resources.files("upscale.compare").joinpath(name).read_text("utf-8")
 
 
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
 def _hash(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+    return f"'sha256-{_base64(hashlib.sha256(text.encode()).digest())}'"
 
 
 def _section(row: Row, key: str) -> str:
@@ -89,15 +88,11 @@ def _select(label: str, name: str, options: Sequence[tuple[str, str]], chosen: i
 
 def _figure(panel: Panel) -> str:
     label = escape(panel.label)
-    source = f"data:image/png;base64,{_png(panel.pixels)}"
+    source = f"data:image/png;base64,{_base64(encode(Image(panel.pixels), 'png'))}"
     return (
         f'<figure><img src="{source}" width="{panel.width}" height="{panel.height}" alt="{label}">'
         f"<figcaption>{label}</figcaption></figure>"
     )
-
-
-def _png(pixels: Pixels) -> str:
-    return base64.b64encode(encode(Image(pixels), "png")).decode()
 
 
 def _table(row: Row) -> str:

@@ -21,27 +21,16 @@ TRUTH = "ground truth"
 
 @dataclass(frozen=True)
 class Panel:
-    """One enlarged picture, or the ground truth.
+    """One enlarged picture, or the ground truth."""
 
-    Attributes:
-        label: What it is, for people.
-        pixels: (H, W, 3) uint8.
-        figures: Of these pixels.
-        model: Name of the model, ``bicubic``, ``ground truth``, or of another program.
-        alpha: Share of the GAN net, where the model is a pair.
-        weights: SHA-256 of each checkpoint by its name.
-        variant: Which of several pictures of the model: a draw, the mean, the map; or "".
-        mixed: ``networks`` or ``images`` where the two are compared: what was interpolated.
-    """
-
-    label: str
+    label: str  # for people
     pixels: Pixels = field(repr=False)
-    figures: Figures
-    model: str
-    alpha: float | None = None
-    weights: dict[str, str] = field(default_factory=dict)
-    mixed: str | None = None
-    variant: str = ""
+    figures: Figures  # of these pixels
+    model: str  # or ``bicubic``, ``ground truth``, another program
+    alpha: float | None = None  # share of the GAN net, where the model is a pair
+    weights: dict[str, str] = field(default_factory=dict)  # SHA-256 of each checkpoint by its name
+    mixed: str | None = None  # what was interpolated: ``networks`` or ``images``
+    variant: str = ""  # which of several pictures of the model: a draw, the mean, the map
 
     @property
     def height(self) -> int:
@@ -90,7 +79,7 @@ def compare(
     theirs: str = "",
     step: Callable[[str], None] = lambda name: None,
 ) -> list[Row]:
-    """Enlarge every subject by every candidate.
+    """Enlarge every subject by every candidate, ``scale`` times.
 
     Args:
         subjects: Pictures, or parts of them.
@@ -102,8 +91,7 @@ def compare(
         step: Called with the subject's name after each panel.
 
     Returns:
-        A row for each subject: bicubic, the candidates, another program's result, the ground truth
-        where there are such.
+        A row for each subject: bicubic, the candidates, another program's result, the truth.
 
     Raises:
         DataError: A candidate does not enlarge ``scale`` times.

@@ -17,6 +17,8 @@ from upscale.compare.figures import Figures, Pixels
 from upscale.compare.rows import Row
 from upscale.errors import UsageError
 
+Ink = tuple[int, int, int]  # R, G, B
+
 MAX_SHEET = 2**27  # pixels
 SMALLEST_CELL = 176  # pixels; smaller parts are enlarged by whole factors
 MAX_COLUMNS = 8
@@ -37,25 +39,17 @@ _WIDE = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "Arial Unicode.ttf", "arial.t
 
 @dataclass
 class Sheet:
-    """What stands where, before there is a canvas for it.
-
-    Attributes:
-        width: Of the canvas.
-        bottom: Where the next thing goes; the canvas's height in the end.
-        texts: Left, top, text, size and colour.
-        panels: Left, top, pixels and the factor by which each is repeated.
-        rules: Tops of the lines between rows.
-    """
+    """What stands where, before there is a canvas for it."""
 
     width: int
-    bottom: int = PAD
-    texts: list[tuple[int, int, str, int, tuple[int, int, int]]] = field(default_factory=list)
+    bottom: int = PAD  # where the next thing goes; the height in the end
+    # Left, top, text, size and colour; left, top, pixels and how often each is repeated; tops of
+    # the lines between rows.
+    texts: list[tuple[int, int, str, int, Ink]] = field(default_factory=list)
     panels: list[tuple[int, int, Pixels, int]] = field(default_factory=list)
     rules: list[int] = field(default_factory=list)
 
-    def write(
-        self, lines: Sequence[str], size: int, colour: tuple[int, int, int], left: int = PAD
-    ) -> None:
+    def write(self, lines: Sequence[str], size: int, colour: Ink, left: int = PAD) -> None:
         """Put lines below each other."""
         for line in lines:
             self.texts.append((left, self.bottom, line, size, colour))
@@ -78,16 +72,9 @@ class Sheet:
 def contact_sheet(
     rows: Sequence[Row], *, title: str = "", zoom: int | None = None, columns: int | None = None
 ) -> Pixels:
-    """Draw the panels of every row beside each other.
+    """Draw the panels of every row beside each other, at most ``columns``: (H, W, 3) uint8.
 
-    Args:
-        rows: From ``compare``.
-        title: Headline.
-        zoom: Repeat every pixel so many times; None enlarges small parts until they can be seen.
-        columns: Panels beside each other before the next line; None for up to 8.
-
-    Returns:
-        (H, W, 3) uint8.
+    Every pixel is repeated ``zoom`` times; None enlarges small parts until they can be seen.
 
     Raises:
         UsageError: The sheet would have more than 134 million pixels, or there is nothing on it.
@@ -96,8 +83,9 @@ def contact_sheet(
         raise UsageError("there is nothing to draw: give at least one picture")
     panels = [panel for row in rows for panel in row.panels]
     # 1. The columns are as wide as the widest panel, and as their texts within limits.
-    zooms = [zoom or _zoom_of(row) for row in rows]
-    widest = max(row.panels[0].width * z for row, z in zip(rows, zooms, strict=True))
+    shown = [row.panels[0] for row in rows]
+    zooms = [zoom or max(1, -(-SMALLEST_CELL // max(p.height, p.width))) for p in shown]
+    widest = max(panel.width * z for panel, z in zip(shown, zooms, strict=True))
     texts = [_width(panel.label, LABEL) for panel in panels]
     texts += [_width(line, SMALL) for panel in panels for line in caption(panel.figures)]
     cell = max(widest, math.ceil(min(max(texts), 2 * SMALLEST_CELL)))
@@ -139,11 +127,6 @@ def _place_row(sheet: Sheet, row: Row, zoom: int, cell: int, columns: int) -> No
             ends.append(sheet.bottom)
         sheet.bottom = max(ends) + PAD
     sheet.bottom += PAD
-
-
-def _zoom_of(row: Row) -> int:
-    panel = row.panels[0]
-    return max(1, -(-SMALLEST_CELL // max(panel.height, panel.width)))
 
 
 def caption(figures: Figures) -> list[str]:

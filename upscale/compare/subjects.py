@@ -22,7 +22,7 @@ _TAILS = r"(_LRBI)?[-_]?x{scale}|[-_]lr"  # what a low-resolution file's name ma
 
 @dataclass(frozen=True)
 class Crop:
-    """A part of a picture, in pixels of the input: left, top, width, height."""
+    """A part of a picture, in pixels of the input."""
 
     x: int
     y: int
@@ -49,17 +49,11 @@ class Crop:
 
     def of(self, picture: Pixels, scale: int = 1) -> Pixels:
         """The part of a picture that is ``scale`` times as large."""
-        x, y, right, bottom = (
-            scale * side for side in (self.x, self.y, self.x + self.width, self.y + self.height)
-        )
-        return np.ascontiguousarray(picture[y:bottom, x:right])
+        top, left, height, width = (scale * n for n in (self.y, self.x, self.height, self.width))
+        return np.ascontiguousarray(picture[top : top + height, left : left + width])
 
     def check_inside(self, picture: Pixels, path: Path) -> None:
-        """Refuse a part that lies outside its picture.
-
-        Raises:
-            DataError: It does.
-        """
+        """Raise ``DataError`` where the part lies outside its picture."""
         height, width = picture.shape[:2]
         if self.x + self.width > width or self.y + self.height > height:
             raise DataError(
@@ -70,25 +64,15 @@ class Crop:
 
 @dataclass(frozen=True)
 class Subject:
-    """A picture to compare, or a part of one.
+    """A picture to compare, or a part of one."""
 
-    Attributes:
-        name: File name, and the part.
-        path: The input.
-        lr: (h, w, 3) uint8 with the context around the part.
-        part: The part within ``lr``.
-        hr: Ground truth of the part alone, (scale·height, scale·width, 3) uint8.
-        crop: The part as it was asked for; None for the whole picture.
-        theirs: Another program's result of the part alone.
-    """
-
-    name: str
-    path: Path
-    lr: Pixels
-    part: Crop
-    hr: Pixels | None = None
-    crop: Crop | None = None
-    theirs: Pixels | None = None
+    name: str  # of the file, and the part
+    path: Path  # the input
+    lr: Pixels  # with the context around the part
+    part: Crop  # within ``lr``
+    hr: Pixels | None = None  # ground truth of the part alone
+    crop: Crop | None = None  # the part as it was asked for; None for the whole picture
+    theirs: Pixels | None = None  # another program's result of the part alone
 
     @property
     def lr_part(self) -> Pixels:
@@ -112,11 +96,11 @@ def subjects(
     """Read the pictures and cut the parts.
 
     Args:
-        inputs: Low-resolution pictures, or ground truth with ``from_hr``.
+        inputs: Low-resolution pictures; with ``from_hr`` ground truth, downsampled by bicubic.
         scale: Whole enlargement.
         crops: One for all inputs, one for each, or several of a single input.
         hr: Ground truth: a file for a single input, or a folder with files of the same names.
-        from_hr: The inputs are ground truth, and are downsampled by MATLAB's bicubic.
+        from_hr: See ``inputs``.
         against: A folder of another program's results, under the names of the inputs.
 
     Raises:
@@ -130,19 +114,8 @@ def subjects(
         raise UsageError(f"--hr {str(hr)!r} is one picture for {len(inputs)} inputs: give a folder")
     if against is not None and from_hr:
         raise UsageError("--against has results of the inputs as they are: leave --from-hr out")
-    chosen = []
-    for path, crop in _paired(inputs, crops):
-        picture = read_rgb(path)
-        if crop is not None:
-            crop.check_inside(picture, path)
-        theirs = None if against is None else read_rgb(partner(against, path, scale))
-        truth = None if hr is None else read_rgb(hr_path(hr, path, scale))
-        lr, part = picture, crop
-        if from_hr:
-            lr, truth, part = _made_small(path, picture, crop, scale)
-        _check_sizes(path, lr, truth, scale)
-        chosen.append(_subject(path, lr, truth, theirs, crop, part, scale))
-    return chosen
+    paired = _paired(inputs, crops)
+    return [_subject(path, crop, scale, hr, from_hr, against) for path, crop in paired]
 
 
 def _paired(inputs: Sequence[Path], crops: Sequence[Crop]) -> list[tuple[Path, Crop | None]]:
@@ -177,6 +150,38 @@ def hr_path(hr: Path, lr: Path, scale: int) -> Path:
     return path
 
 
+def _subject(
+    path: Path, crop: Crop | None, scale: int, hr: Path | None, from_hr: bool, against: Path | None
+) -> Subject:
+    """Read the pictures of an input; cut its part with the context, the large pictures without."""
+    lr = read_rgb(path)
+    if crop is not None:
+        crop.check_inside(lr, path)
+    theirs = None if against is None else read_rgb(partner(against, path, scale))
+    truth = None if hr is None else read_rgb(hr_path(hr, path, scale))
+    part = crop
+    if from_hr:
+        lr, truth, part = _made_small(path, lr, crop, scale)
+    h, w = lr.shape[:2]
+    if truth is not None and (truth.shape[0] // scale, truth.shape[1] // scale) != (h, w):
+        raise DataError(
+            f"the ground truth of {str(path)!r} has {truth.shape[1]}x{truth.shape[0]} pixels where "
+            f"{w * scale}x{h * scale} go with {w}x{h} at x{scale}: give the picture it was made of"
+        )
+    box = part or Crop(0, 0, w, h)
+    left, top = max(0, box.x - CONTEXT), max(0, box.y - CONTEXT)
+    around = lr[top : box.y + box.height + CONTEXT, left : box.x + box.width + CONTEXT]
+    return Subject(
+        name=path.name if crop is None else f"{path.name} [{crop}]",
+        path=path,
+        lr=np.ascontiguousarray(around),
+        part=Crop(box.x - left, box.y - top, box.width, box.height),
+        hr=None if truth is None else box.of(truth, scale),
+        crop=crop,
+        theirs=None if theirs is None else box.of(theirs, scale),
+    )
+
+
 def _made_small(
     path: Path, truth: Pixels, crop: Crop | None, scale: int
 ) -> tuple[Pixels, Pixels, Crop | None]:
@@ -192,37 +197,3 @@ def _made_small(
     x, y = crop.x // scale, crop.y // scale
     right, bottom = -(-(crop.x + crop.width) // scale), -(-(crop.y + crop.height) // scale)
     return lr, truth, Crop(x, y, right - x, bottom - y)
-
-
-def _check_sizes(path: Path, lr: Pixels, truth: Pixels | None, scale: int) -> None:
-    h, w = lr.shape[:2]
-    if truth is not None and (truth.shape[0] // scale, truth.shape[1] // scale) != (h, w):
-        raise DataError(
-            f"the ground truth of {str(path)!r} has {truth.shape[1]}x{truth.shape[0]} pixels where "
-            f"{w * scale}x{h * scale} go with {w}x{h} at x{scale}: give the picture it was made of"
-        )
-
-
-def _subject(
-    path: Path,
-    lr: Pixels,
-    truth: Pixels | None,
-    theirs: Pixels | None,
-    crop: Crop | None,
-    part: Crop | None,
-    scale: int,
-) -> Subject:
-    """Cut ``part`` (LR pixels; None: all) with its context; the large pictures without."""
-    box = part or Crop(0, 0, lr.shape[1], lr.shape[0])
-    left, top = max(0, box.x - CONTEXT), max(0, box.y - CONTEXT)
-    return Subject(
-        name=path.name if crop is None else f"{path.name} [{crop}]",
-        path=path,
-        lr=np.ascontiguousarray(
-            lr[top : box.y + box.height + CONTEXT, left : box.x + box.width + CONTEXT]
-        ),
-        part=Crop(box.x - left, box.y - top, box.width, box.height),
-        hr=None if truth is None else box.of(truth, scale),
-        crop=crop,
-        theirs=None if theirs is None else box.of(theirs, scale),
-    )
