@@ -23,24 +23,14 @@ Check = Callable[[Any], str]  # what is wrong with a value, or ""
 
 @dataclass(frozen=True)
 class Option:
-    """How a field is an option of the command line.
+    """How a field is an option of the command line."""
 
-    Attributes:
-        usage: Its names and what stands for its value: ``-f, --format EXT``; empty: it is no option
-            of the command line.
-        help: What it means.
-        panel: Where ``--help`` shows it.
-        shown: The default as ``--help`` shows it; None: the default itself.
-        parse: From the text on the command line to the field's value; it raises ``UsageError``.
-        check: What is wrong with a value of the field.
-    """
-
-    usage: str = ""
-    help: str = ""
-    panel: str = ""
-    shown: str | None = None
-    parse: Callable[[str], Any] | None = None
-    check: Check | None = None
+    usage: str = ""  # names and what stands for the value: -f, --format EXT; empty: Python's alone
+    help: str = ""  # what it means
+    panel: str = ""  # where --help shows it
+    shown: str | None = None  # the default as --help shows it; None: the default itself
+    parse: Callable[[str], Any] | None = None  # from the command line's text; raises UsageError
+    check: Check | None = None  # what is wrong with a value of the field
 
     @property
     def names(self) -> list[str]:

@@ -93,17 +93,11 @@ def _header_key(name: str) -> str:
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file that a checkpoint consists of.
+    """A file that a checkpoint consists of."""
 
-    Attributes:
-        name: Weights name, or stem of the file.
-        sha256: Of the file.
-        weight: Its share in a blend; 1 otherwise.
-    """
-
-    name: str
+    name: str  # weights name, or stem of the file
     sha256: str
-    weight: float = 1.0
+    weight: float = 1.0  # its share in a blend
 
 
 @dataclass(frozen=True)

@@ -296,7 +296,7 @@ def find(name: str | os.PathLike[str]) -> WeightsFile:
     if not is_path:
         rows = entries()
         for entry in rows:
-            if normal(text) in (entry.name, normal(entry.file)):
+            if entry.answers_to(text):
                 return entry
         if normal(text) in families(rows):
             return select(text)[:2][-1]

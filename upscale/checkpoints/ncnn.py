@@ -62,24 +62,15 @@ class NcnnLayer:
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """A step of the graph in one of few forms, whichever way a converter wrote it.
+    """A step of the graph in one of few forms, whichever way a converter wrote it."""
 
-    Attributes:
-        operation: "input", "conv", "prelu", "concat", "sum", "nearest", "resize",
-            "shuffle", "unshuffle".
-        layer: The line that it came from, for messages.
-        sources: What it reads.
-        factors: Of a sum, one for each source; of the resizing steps, one.
-        slope: Of the LeakyReLU after a convolution; None without.
-        tensors: Values by name: weight, bias.
-    """
-
+    # "input", "conv", "prelu", "concat", "sum", "nearest", "resize", "shuffle", "unshuffle"
     operation: str
-    layer: NcnnLayer
-    sources: tuple[Node, ...] = ()
-    factors: tuple[Fraction, ...] = ()
-    slope: float | None = None
-    tensors: dict[str, Tensor] = field(default_factory=dict)
+    layer: NcnnLayer  # the line that it came from, for messages
+    sources: tuple[Node, ...] = ()  # what it reads
+    factors: tuple[Fraction, ...] = ()  # of a sum, one for each source; of resizing steps, one
+    slope: float | None = None  # of the LeakyReLU after a convolution; None without
+    tensors: dict[str, Tensor] = field(default_factory=dict)  # by name: weight, bias
 
 
 def read_graph(graph: bytes, values: bytes) -> tuple[Node, int]:

@@ -14,19 +14,12 @@ from upscale.errors import CheckpointError
 
 @dataclass(frozen=True)
 class Verdict:
-    """The result for one file.
+    """The result for one file."""
 
-    Attributes:
-        name: Weights name or path.
-        status: "ok" the hash agrees; "unknown" nothing to compare with; "failed".
-        sha256: Of the file; empty where it cannot be read.
-        detail: What it was compared with, or what is wrong.
-    """
-
-    name: str
-    status: Literal["ok", "unknown", "failed"]
-    sha256: str
-    detail: str
+    name: str  # weights name or path
+    status: Literal["ok", "unknown", "failed"]  # unknown: there is nothing to compare it with
+    sha256: str  # of the file; empty where it cannot be read
+    detail: str  # what it was compared with, or what is wrong
 
 
 def check_all() -> list[Verdict]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from upscale.cli.console import Console
@@ -21,11 +22,7 @@ BROKEN_PIPE = 141
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command line and leave with its exit status.
-
-    Args:
-        argv: The arguments after the program's name; ``None`` takes them from ``sys.argv``.
-    """
+    """Run the command line, by default with ``sys.argv[1:]``, and leave with its exit status."""
     _hold_closed_streams()
     code = status(list(sys.argv[1:] if argv is None else argv))
     signals.ignore()  # Python's end takes a while, and nothing is left to interrupt
@@ -117,9 +114,6 @@ def _described(error: Exception) -> str:
 
 def _close_pipes() -> int:
     """Point stdout at nothing, so that the interpreter's last flush stays quiet."""
-    try:
-        with open(os.devnull, "wb") as nothing:  # noqa: PTH123
-            os.dup2(nothing.fileno(), sys.stdout.fileno())
-    except (OSError, ValueError):
-        pass
+    with suppress(OSError, ValueError), open(os.devnull, "wb") as nothing:  # noqa: PTH123
+        os.dup2(nothing.fileno(), sys.stdout.fileno())
     return BROKEN_PIPE

@@ -62,15 +62,10 @@ class _LogLines(logging.Handler):
 
 @dataclass(frozen=True)
 class Console:
-    """Writes to stderr.
+    """Writes to stderr."""
 
-    Attributes:
-        quiet: Only errors are written.
-        verbose: Details are written too.
-    """
-
-    quiet: bool = False
-    verbose: bool = False
+    quiet: bool = False  # only errors
+    verbose: bool = False  # details too
 
     def error(self, message: str) -> None:
         """Write ``upscale: error: message`` on one line."""

@@ -72,20 +72,15 @@ class Signals:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         status = TERMINATED if number == signal.SIGTERM else INTERRUPTED
-        if self.status:
-            self._end_at_once(status)
+        if self.status:  # wait for no thread, and leave no temporary file
+            from upscale.files import remove_own
+
+            remove_own()
+            os._exit(status)
         self.status = status
         if self._stop is None:
             raise Terminated if status == TERMINATED else Interrupted
         self._stop()
-
-    @staticmethod
-    def _end_at_once(status: int) -> None:
-        """Leave without waiting for any thread; remove the temporary files of this process."""
-        from upscale.files import remove_own
-
-        remove_own()
-        os._exit(status)
 
 
 def _on_signal(number: int, handler: Any) -> Any:

@@ -15,21 +15,13 @@ from upscale.cli.console import printable
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table.
-
-    Attributes:
-        title: Its heading.
-        value: Gives the cell of a row; None: the row is a sequence that has it in its place.
-        align: Of the cells.
-        rank: 0 is always shown; where the terminal is narrow, the highest rank goes first.
-        wrap: Whether its text may go on in further lines.
-    """
+    """A column of a table."""
 
     title: str
-    value: Callable[[Any], str] | None = None
+    value: Callable[[Any], str] | None = None  # the cell of a row; None: the row is a sequence
     align: Literal["left", "right"] = "left"
-    rank: int = 0
-    wrap: bool = False
+    rank: int = 0  # 0 is always shown; where the terminal is narrow, the highest goes first
+    wrap: bool = False  # its text may go on in further lines
 
 
 def show_json(rows: Iterable[dict[str, Any]]) -> None:

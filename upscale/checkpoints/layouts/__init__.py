@@ -16,19 +16,12 @@ State = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class KeyLayout:
-    """One way of naming the layers of one network.
+    """One way of naming the layers of one network."""
 
-    Attributes:
-        name: For people and headers.
-        matches: Whether the keys are this layout's.
-        rename: Keys to native ones.
-        read: Native keys and shapes to the configuration.
-    """
-
-    name: str
-    matches: Callable[[State], bool]
-    rename: Callable[[State], dict[str, Tensor]]
-    read: Callable[[State, Hints], Checkpoint]
+    name: str  # for people and headers
+    matches: Callable[[State], bool]  # whether the keys are this layout's
+    rename: Callable[[State], dict[str, Tensor]]  # keys to native ones
+    read: Callable[[State, Hints], Checkpoint]  # native keys and shapes to the configuration
 
 
 def dims(state: State, key: str, count: int) -> tuple[int, ...]:

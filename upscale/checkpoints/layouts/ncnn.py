@@ -22,17 +22,11 @@ ONES = (Fraction(1), Fraction(1))
 
 @dataclass(frozen=True)
 class NcnnNetwork:
-    """What the two files hold, under names that the layouts know.
+    """What the two files hold, under names that the layouts know."""
 
-    Attributes:
-        tensors: State dict: ESRGAN's in BasicSR's names, or SRVGGNet Compact's.
-        scale: Enlargement, read from the graph.
-        final_scale: To which it shrinks its result at its end; 0 where it does not.
-    """
-
-    tensors: dict[str, Tensor]
-    scale: int
-    final_scale: int = 0
+    tensors: dict[str, Tensor]  # ESRGAN's in BasicSR's names, or SRVGGNet Compact's
+    scale: int  # enlargement, read from the graph
+    final_scale: int = 0  # to which it shrinks its result at its end; 0 where it does not
 
 
 def read_ncnn(graph: bytes, values: bytes) -> NcnnNetwork:
