@@ -11,12 +11,7 @@ from upscale.errors import DataError, UsageError, reason
 
 
 def plot(log: Path, target: Path, title: str) -> None:
-    """Draw ``log`` as a PNG: every loss on a logarithmic axis, PSNR in dB below.
-
-    Raises:
-        DataError: There is no log, or nothing in it yet.
-        UsageError: matplotlib is not installed.
-    """
+    """Draw ``log`` as a PNG: every loss on a logarithmic axis, PSNR in dB below."""
     try:
         import matplotlib as mpl
     except ModuleNotFoundError as error:

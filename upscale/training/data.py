@@ -45,9 +45,6 @@ def load_pictures(folder: Path, side: int, *, whole: bool = False) -> list[Pixel
     """Read every picture below ``folder`` as pieces (H, W, 3) RGB of ``side`` pixels or more.
 
     ``whole`` gives every picture uncut.
-
-    Raises:
-        DataError: No folder, no pictures, or none as large as a patch.
     """
     files = picture_files(folder, "--data")
     pieces: list[Pixels] = []
@@ -63,11 +60,7 @@ def load_pictures(folder: Path, side: int, *, whole: bool = False) -> list[Pixel
 
 
 def picture_files(folder: Path, option: str) -> list[Path]:
-    """Every picture below ``folder``, in order.
-
-    Raises:
-        DataError: No such folder, or no picture in it.
-    """
+    """Every picture below ``folder``, in order."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; {option} names a folder of pictures")
     files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in EXTENSIONS)
@@ -174,9 +167,6 @@ class Shards(Sequence[tuple[Pixels, ...]]):
     """The patches of a folder made by :mod:`upscale.training.teacher`: (lr, hr, teacher's).
 
     They stay on the disk until they are asked for.
-
-    Raises:
-        DataError: There is no shard, or one is damaged or of another scale.
     """
 
     def __init__(self, folder: Path, scale: int) -> None:
@@ -216,9 +206,6 @@ def load_pairs(lr_folder: Path, hr_folder: Path, scale: int, side: int) -> list[
     """Pictures of two folders that go together by name: (lr, hr), (H, W, 3) RGB.
 
     Those of ``lr_folder`` are damaged and have ``side`` pixels at least.
-
-    Raises:
-        DataError: A folder is empty, a picture has no partner, or their sizes do not fit.
     """
     low, high = (
         {str(p.relative_to(folder).with_suffix("")): p for p in picture_files(folder, "--pairs")}

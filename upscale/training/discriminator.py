@@ -40,9 +40,6 @@ class VGGDiscriminator(Discriminator):
     """Realness of a picture of ``side`` pixels, a multiple of 32 (the paper: 128): logits (N, 1).
 
     The first layer has ``features`` channels (the paper: 64); they grow to eight times that.
-
-    Raises:
-        ValueError: ``side`` is not a multiple of 32.
     """
 
     def __init__(self, side: int = 128, features: int = 64) -> None:

@@ -27,9 +27,6 @@ def drawn_pictures(count: int, side: int, first: int = 0, subjects: int = 4) -> 
     """``count`` pictures of ``side`` pixels: text, line art, patterns and gradients in turn.
 
     ``first`` is the number of the first one; 6 ``subjects`` add comics and screenshots.
-
-    Raises:
-        UsageError: matplotlib, whose package carries the free fonts, is not installed.
     """
     return [
         _drawn(np.random.default_rng((1, number)), number % subjects, side)

@@ -33,11 +33,7 @@ Kernel = NDArray[np.float64]  # [shift + 1, tap + 1] of one axis
 
 @torch.no_grad()
 def from_interpolation(network: Network) -> None:
-    """Set the weights of ``network`` in place so that it interpolates.
-
-    Raises:
-        ValueError: The network has too few features to hold a neighbourhood per channel.
-    """
+    """Set the weights of ``network`` in place so that it interpolates."""
     if isinstance(network, SRCNN):
         _srcnn(network)
     elif isinstance(network, ESRGAN):

@@ -91,11 +91,7 @@ def for_network(network: Network, rgb: Tensor) -> Tensor:
 
 
 def targets(recipe: Recipe, batch: Batch) -> list[tuple[float, Tensor]]:
-    """What a result is compared with, each with its share: the truth, the teacher's, or both.
-
-    Raises:
-        DataError: The recipe learns from a teacher and the data have none.
-    """
+    """What a result is compared with, each with its share: the truth, the teacher's, or both."""
     if recipe.truth == 1:
         return [(1.0, batch.hr)]
     if batch.teacher is None:

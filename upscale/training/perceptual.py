@@ -58,10 +58,6 @@ def load_perceptual(name: str, path: Path | None = None, device: torch.device = 
     """A frozen feature network: pictures (N, 3, H, W) in [0, 1] to a list of features.
 
     It is "lite0", or "vgg19" or "minc" with the user's weights in the safetensors file ``path``.
-
-    Raises:
-        CheckpointError: The file is missing, damaged, or not of this network.
-        UsageError: No file for a network that asks for one, or a package that is not installed.
     """
     if name == "lite0":
         return perceptual.load_features(str(device), LITE0_STAGES, unit=False)

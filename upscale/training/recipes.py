@@ -107,11 +107,7 @@ class Variational:
 
 
 def read_recipes(path: Path) -> dict[str, Recipe]:
-    """The recipes of a TOML file, one table each, by name.
-
-    Raises:
-        UsageError: It is missing or no TOML, or a recipe has an unknown key or lacks one.
-    """
+    """The recipes of a TOML file, one table each, by name."""
     try:
         tables = tomllib.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:

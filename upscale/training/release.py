@@ -36,11 +36,7 @@ class Released:
 
 
 def starting_weights(recipe: Recipe, start_from: str | None) -> dict[str, torch.Tensor] | None:
-    """The state dict that the recipe (or ``start_from``: a weights name or a file) starts from.
-
-    Raises:
-        CheckpointError: It is missing or damaged.
-    """
+    """The state dict that the recipe (or ``start_from``: a weights name or a file) starts from."""
     name = recipe.start_from if start_from is None else start_from
     return load(name).state if name else None
 
@@ -84,11 +80,7 @@ def run_recipe(
 
 @torch.no_grad()
 def mixed(network: Network, start: dict[str, torch.Tensor], share: float) -> Network:
-    """``share`` of ``network`` and the rest of ``start``, weight by weight; a new network.
-
-    Raises:
-        CheckpointError: ``start`` is not of the same layout.
-    """
+    """``share`` of ``network`` and the rest of ``start``, weight by weight; a new network."""
     state = network.state_dict()
     differing = [k for k, v in state.items() if k not in start or start[k].shape != v.shape]
     if differing:
@@ -192,11 +184,7 @@ def _card(recipe: Recipe, outcome: Trained, score: float | None, note: str) -> s
 
 
 def write_card(path: Path, name: str, text: str) -> None:
-    """Put the measured part of a card between its markers in ``path``, or at the end of the file.
-
-    Raises:
-        OutputError: The file cannot be written.
-    """
+    """Put the measured part of a card between its markers in ``path``, or at the end of the file."""
     begin, end = f"<!-- measured: {name} -->", f"<!-- /measured: {name} -->"
     block = f"{begin}\n{text}\n{end}"
     old = path.read_text("utf-8") if path.exists() else ""

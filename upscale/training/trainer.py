@@ -16,25 +16,13 @@ import torch
 from torch import Tensor
 
 from upscale.errors import CheckpointError, DataError, OutputError
-from upscale.evaluate.protocol import make_pair, psnr_y
+from upscale.evaluate.protocol import make_pair, psnr_y, to_tensor
 from upscale.files import atomic, remove_stale
 from upscale.inference.noise import Noise
 from upscale.memory import keep_large_blocks
 from upscale.models import Network, network_class
+from upscale.training import data
 from upscale.training.adversarial import AdversarialObjective
-from upscale.training.data import (
-    PIECE,
-    SHARDS,
-    Batch,
-    Pixels,
-    Shards,
-    crop_side,
-    cut_batch,
-    load_pairs,
-    load_pictures,
-    make_batch,
-    prefetch,
-)
 from upscale.training.degradations import DEGRADATIONS
 from upscale.training.drawn import drawn_pictures
 from upscale.training.initialise import from_interpolation
@@ -89,11 +77,7 @@ class Trained:
 
 
 def build_network(recipe: Recipe, weights: dict[str, Tensor] | None = None) -> Network:
-    """The recipe's network with its initial weights, or with what fits of ``weights``.
-
-    Raises:
-        CheckpointError: Nothing in ``weights`` fits.
-    """
+    """The recipe's network with its initial weights, or with what fits of ``weights``."""
     torch.manual_seed(recipe.seed)
     network = network_class(recipe.architecture)(recipe.network)
     if recipe.initialise == "interpolation":
@@ -112,7 +96,6 @@ def build_network(recipe: Recipe, weights: dict[str, Tensor] | None = None) -> N
 
 
 def _objective(recipe: Recipe, run: RunSettings, network: Network, ema: Network) -> Objective:
-    """The objective that the recipe asks for."""
     if recipe.adversarial is not None:
         return AdversarialObjective(recipe, network, ema, run.device, run.perceptual_weights)
     if recipe.variational is not None:
@@ -165,7 +148,7 @@ def train(
     watched = load_watched(run.watch, recipe.scale, recipe.degradation) if run.watch else []
     started = saved = now = time.monotonic()
     asked: bool | None = False
-    for batch in prefetch(make, step, recipe.steps):
+    for batch in data.prefetch(make, step, recipe.steps):
         losses = objective.step(batch, rate_at(recipe, step))
         _average(ema, network, recipe.ema, step)
         step += 1
@@ -188,20 +171,21 @@ def train(
     return Trained(ema, step, step == recipe.steps, before + now - started)
 
 
-def _batch_maker(recipe: Recipe, run: RunSettings) -> Callable[[int], Batch]:
+def _batch_maker(recipe: Recipe, run: RunSettings) -> Callable[[int], data.Batch]:
     """The function from a step's number to its batch."""
     cut = {"patch": recipe.patch, "batch": recipe.batch, "scale": recipe.scale, "seed": recipe.seed}
     if run.pairs is not None:
-        pairs = load_pairs(*run.pairs, recipe.scale, recipe.patch)
-        return lambda step: cut_batch(pairs, step=step, **cut)
+        pairs = data.load_pairs(*run.pairs, recipe.scale, recipe.patch)
+        return lambda step: data.cut_batch(pairs, step=step, **cut)
     if run.data is None:
         raise DataError(f"recipe {recipe.name!r} needs --data or --pairs")
     if recipe.data == "patches":
-        shards = Shards(run.data, recipe.scale)
-        return lambda step: cut_batch(shards, step=step, **cut)
-    side = crop_side(recipe.scale, recipe.patch, recipe.degradation)
-    pieces = [*load_pictures(run.data, side), *drawn_pictures(recipe.drawn, max(side, PIECE))]
-    return lambda step: make_batch(pieces, degradation=recipe.degradation, step=step, **cut)
+        shards = data.Shards(run.data, recipe.scale)
+        return lambda step: data.cut_batch(shards, step=step, **cut)
+    side = data.crop_side(recipe.scale, recipe.patch, recipe.degradation)
+    pieces = data.load_pictures(run.data, side)
+    pieces += drawn_pictures(recipe.drawn, max(side, data.PIECE))
+    return lambda step: data.make_batch(pieces, degradation=recipe.degradation, step=step, **cut)
 
 
 @torch.no_grad()
@@ -220,11 +204,11 @@ def load_watched(
     What is not only downsampled is damaged as in training, always in the same way. Of a folder of
     patches (lr, the teacher's).
     """
-    if any(folder.glob(SHARDS)):
-        shards = Shards(folder, scale)
-        return [(_levels(lr), _levels(sr)) for lr, _, sr in shards]
+    if any(folder.glob(data.SHARDS)):
+        shards = data.Shards(folder, scale)
+        return [(to_tensor(lr).float(), to_tensor(sr).float()) for lr, _, sr in shards]
     pairs = []
-    for number, hr in enumerate(load_pictures(folder, 1, whole=True)):
+    for number, hr in enumerate(data.load_pictures(folder, 1, whole=True)):
         pair = make_pair(hr, scale, "edsr")
         lr, truth = pair.lr.float(), pair.hr.float()
         if degradation != "bicubic":
@@ -232,11 +216,6 @@ def load_watched(
             lr = DEGRADATIONS[degradation].apply(truth / 255, scale, rng) * 255
         pairs.append((lr, truth))
     return pairs
-
-
-def _levels(pixels: Pixels) -> Tensor:
-    """(H, W, 3) to (1, 3, H, W) float32, the same values."""
-    return torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float()
 
 
 @torch.no_grad()

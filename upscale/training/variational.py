@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -22,7 +21,6 @@ from upscale.training.data import Batch
 from upscale.training.objective import Objective, autocast, for_network, make_optimiser, set_rate
 from upscale.training.recipes import Recipe, find_recipe
 
-BROKEN = (OSError, RuntimeError, LookupError, TypeError, ValueError, EOFError, UnpicklingError)
 ACTIVE = 0.01  # variance of a latent's posterior mean over the data (Burda, section 5)
 
 
@@ -113,7 +111,9 @@ class Bound:
             self.network, self.posterior = VAE(config).eval(), Posterior(config).eval()
             self.network.load_state_dict(state["ema"])
             self.posterior.load_state_dict(state["objective"]["posterior"])
-        except (*BROKEN, UsageError) as error:
+        except CheckpointError:
+            raise
+        except Exception as error:
             raise CheckpointError(
                 f"{checkpoint} is no checkpoint of a run ({type(error).__name__}); give the "
                 "checkpoint.pt that training left"
