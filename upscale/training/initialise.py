@@ -98,34 +98,31 @@ def _copy_neighbourhood(conv: nn.Conv2d, channels: int) -> int:
     count = 9 * channels
     if conv.out_channels < count:
         raise ValueError(f"{conv.out_channels} features cannot hold {count}; use at least {count}")
-    conv.weight[:count] = 0
-    _zero_bias(conv, count)
-    for c in range(channels):
-        for k in range(9):
-            conv.weight[9 * c + k, c, k // 3, k % 3] = 1
+    _clear(conv, slice(count))
+    for k in range(count):
+        conv.weight[k, k // 9, k % 9 // 3, k % 3] = 1
     return count
 
 
-def _zero_bias(conv: nn.Conv2d, count: int) -> None:
+def _clear(conv: nn.Conv2d, features: slice | int) -> None:
+    conv.weight[features] = 0
     if conv.bias is not None:
-        conv.bias[:count] = 0
+        conv.bias[features] = 0
 
 
 def _pass_through(conv: nn.Conv2d, count: int) -> None:
     """The first ``count`` features go through unchanged."""
     centre = conv.kernel_size[0] // 2
-    conv.weight[:count] = 0
-    _zero_bias(conv, count)
+    _clear(conv, slice(count))
     for k in range(count):
         conv.weight[k, k, centre, centre] = 1
 
 
 def _leave_alone(block: nn.Module, count: int) -> None:
     """The body adds nothing to the first ``count`` features, and little to the rest."""
-    convs = [m for m in block.modules() if isinstance(m, nn.Conv2d)]
-    convs[-1].weight.mul_(0.1)
-    convs[-1].weight[:count] = 0
-    _zero_bias(convs[-1], count)
+    last = [m for m in block.modules() if isinstance(m, nn.Conv2d)][-1]
+    last.weight.mul_(0.1)
+    _clear(last, slice(count))
 
 
 def _only_small(conv: nn.Conv2d) -> None:
@@ -157,17 +154,14 @@ def _stages(
         axis = [along(factor, s) for s in (SHIFTS if k < len(convs) - 1 else (0,))]
         kernels = [_outer(y, x) for ys, xs in product(axis, axis) for y, x in product(ys, xs)]
         for at, (c, kernel) in enumerate(product(range(channels), kernels)):
-            conv.weight[at] = 0
+            _clear(conv, at)
             conv.weight[at, 9 * c : 9 * c + 9] = kernel
-            if conv.bias is not None:
-                conv.bias[at] = 0
 
 
 def _take(conv: nn.Conv2d, features: Sequence[int], offset: float) -> None:
     """Let the outputs of the last convolution be the given features, less ``offset``."""
     _only_small(conv)
     for c, feature in enumerate(features):
-        conv.weight[c, feature] = 0
         conv.weight[c, features] = 0
         conv.weight[c, feature, 1, 1] = 1
         if conv.bias is not None:
@@ -179,7 +173,8 @@ def _srcnn(network: SRCNN) -> None:
     conv1, conv2, conv3 = network.conv1, network.conv2, network.conv3
     for conv in (conv1, conv2):
         nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
-        nn.init.zeros_(conv.bias) if conv.bias is not None else None
+        if conv.bias is not None:
+            nn.init.zeros_(conv.bias)
         _pass_through(conv, count)
     nn.init.kaiming_normal_(conv3.weight)
     _only_small(conv3)

@@ -184,7 +184,7 @@ def _card(recipe: Recipe, outcome: Trained, score: float | None, note: str) -> s
 
 
 def write_card(path: Path, name: str, text: str) -> None:
-    """Put the measured part of a card between its markers in ``path``, or at the end of the file."""
+    """Put the measured part of a card between its markers in ``path``, or at the end."""
     begin, end = f"<!-- measured: {name} -->", f"<!-- /measured: {name} -->"
     block = f"{begin}\n{text}\n{end}"
     old = path.read_text("utf-8") if path.exists() else ""
