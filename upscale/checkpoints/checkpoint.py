@@ -38,44 +38,24 @@ class Hints:
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """What a header says besides the network itself; empty fields are not written.
+    """What a header says besides the network itself; empty fields are not written."""
 
-    Attributes:
-        title: One line.
-        description: What it is for and how it was made.
-        author: Who made it.
-        date: ISO 8601.
-        license: SPDX identifier, or a sentence.
-        usage_hint: What a user should know when choosing it.
-        merged_from: Names of blended checkpoints, comma-separated.
-        recipe: Training recipe.
-        data: Training data and their licence.
-        degradation: How the training's low-resolution pictures were made: "bicubic" where they were
-            clean.
-        source: Address or file that it was converted from.
-        source_sha256: Hash of that file.
-        layout: Key layout of that file.
-        rules: What a rule decided when it was converted.
-        blend: JSON list of name, sha256, weight.
-        training: JSON with steps, seconds, scores.
-    """
-
-    title: str = ""
-    description: str = ""
-    author: str = ""
-    date: str = ""
-    license: str = ""
-    usage_hint: str = ""
-    merged_from: str = ""
-    recipe: str = ""
-    data: str = ""
-    degradation: str = ""
-    source: str = ""
-    source_sha256: str = ""
-    layout: str = ""
-    rules: str = ""
-    blend: str = ""
-    training: str = ""
+    title: str = ""  # one line
+    description: str = ""  # what it is for and how it was made
+    author: str = ""  # who made it
+    date: str = ""  # ISO 8601
+    license: str = ""  # SPDX identifier, or a sentence
+    usage_hint: str = ""  # what a user should know when choosing it
+    merged_from: str = ""  # names of blended checkpoints, comma-separated
+    recipe: str = ""  # of its training
+    data: str = ""  # of its training, and their licence
+    degradation: str = ""  # of the training's low-resolution pictures; "bicubic": they were clean
+    source: str = ""  # address or file that it was converted from
+    source_sha256: str = ""  # of that file
+    layout: str = ""  # of that file's keys
+    rules: str = ""  # what a rule decided when it was converted
+    blend: str = ""  # JSON list of name, sha256, weight
+    training: str = ""  # JSON with steps, seconds, scores
 
     def to_header(self) -> dict[str, str]:
         """Header keys and values of the fields that are not empty."""
@@ -102,33 +82,19 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A network's values with what they are.
+    """A network's values with what they are."""
 
-    Attributes:
-        architecture: Key of ``MODELS`` or ``OTHERS``.
-        config: Configuration of the network.
-        state: Tensors under native keys, float32 on the CPU.
-        metadata: What the header says besides.
-        name: Weights name, stem of the file, or ``A*0.2 + B*0.8`` of a blend.
-        sources: The file, or the files that were blended.
-        path: Where it was read from; None for a blend.
-        layout: Key layout of the file: "native" with a header of this program's.
-        rules: What was decided by a rule and not read from the file, for people.
-        alpha: Share of the GAN nets that a family's blend was made with; None for other networks.
-        denoise: Share of the pair for real pictures in it; None where the family has none.
-    """
-
-    architecture: str
+    architecture: str  # key of MODELS or OTHERS
     config: Config
-    state: dict[str, Tensor]
-    metadata: CheckpointInfo = CheckpointInfo()
-    name: str = ""
-    sources: tuple[SourceFile, ...] = ()
-    path: Path | None = None
-    layout: str = NATIVE
-    rules: tuple[str, ...] = ()
-    alpha: float | None = None
-    denoise: float | None = None
+    state: dict[str, Tensor]  # under native keys, float32 on the CPU
+    metadata: CheckpointInfo = CheckpointInfo()  # what the header says besides
+    name: str = ""  # weights name, stem of the file, or "A*0.2 + B*0.8" of a blend
+    sources: tuple[SourceFile, ...] = ()  # the file, or the files that were blended
+    path: Path | None = None  # where it was read from; None for a blend
+    layout: str = NATIVE  # of the file's keys: "native" with a header of this program's
+    rules: tuple[str, ...] = ()  # what was decided by a rule and not read from the file, for people
+    alpha: float | None = None  # share of the GAN nets in a family's blend; None for other networks
+    denoise: float | None = None  # share of the pair for real pictures; None where there is none
 
     @property
     def scale(self) -> int:

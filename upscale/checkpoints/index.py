@@ -40,65 +40,35 @@ PUBLISHED = Path(__file__).with_name("published.toml")
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """A checkpoint file with a name: a row of an index, a published one, or one given by its path.
+    """A checkpoint file with a name: a row of an index, a published one, or one given by a path."""
 
-    Attributes:
-        name: Unique name, such as ``swinir-light-x2``; of a file given by path, its stem.
-        file: File name, beside the index; of a published one, the last part of its address.
-        sha256: Of the file, 64 lower-case hex digits; empty when nobody vouches for it.
-        bytes: Size of the file; 0 where it is not published.
-        architecture: Key of ``MODELS``.
-        scale: Enlargement.
-        family: What ``--model`` may say in its stead; its rows differ in scale and role.
-        role: "psnr" or "gan" where the family has a pair to interpolate between; "real-psnr" or
-            "real-gan" of a second pair, for compressed and noisy pictures.
-        default: Preferred over other rows of the same family, scale and role.
-        title: One line for people.
-        license: SPDX identifier, or a sentence.
-        parameters: Number of trained values.
-        dtype: Of the stored values: "float32" or "float16".
-        recipe: Training recipe that made it.
-        data: What it was trained on.
-        source: Address that it was or can be fetched from.
-        source_sha256: SHA-256 of what was fetched, before conversion.
-        scores: Figures of the card, such as ``set5_psnr_y``.
-        path: Where the file lies.
-        origin: Which index holds the row; "file" for none.
-        author: Of a published one, who made it.
-        task: Of a published one: "sr" clean pictures, "real" real-world pictures, "denoise",
-            "jpeg" artefacts.
-        sha256_prefix: Of a published one, the first digits where only these are published.
-        member: Of a published one, the end of the path inside a zip archive of several.
-        channels: Of a published one: 1 gray, 3 RGB.
-        note: Of a published one, what a user should know.
-    """
-
-    name: str
-    file: str
-    sha256: str
-    bytes: int
-    architecture: str
-    scale: int
-    family: str = ""
-    role: Role = ""
-    default: bool = False
-    title: str = ""
-    license: str = ""
-    parameters: int = 0
-    dtype: str = "float32"
-    recipe: str = ""
-    data: str = ""
-    source: str = ""
-    source_sha256: str = ""
-    scores: Mapping[str, float] = field(default_factory=dict)
-    path: Path = Path()
-    origin: Origin = "file"
-    author: str = ""
-    task: str = ""
-    sha256_prefix: str = ""
-    member: str = ""
-    channels: int = 3
-    note: str = ""
+    name: str  # unique, such as swinir-light-x2; of a file given by path, its stem
+    file: str  # name beside the index; of a published one, the last part of its address
+    sha256: str  # of the file, 64 lower-case hex digits; empty when nobody vouches for it
+    bytes: int  # size of the file; 0 where it is not published
+    architecture: str  # key of MODELS
+    scale: int  # enlargement
+    family: str = ""  # what --model may say in its stead; its rows differ in scale and role
+    role: Role = ""  # in a pair to interpolate between, for clean pictures or for real ones
+    default: bool = False  # preferred over other rows of the same family, scale and role
+    title: str = ""  # one line for people
+    license: str = ""  # SPDX identifier, or a sentence
+    parameters: int = 0  # number of trained values
+    dtype: str = "float32"  # of the stored values; or "float16"
+    recipe: str = ""  # training recipe that made it
+    data: str = ""  # what it was trained on
+    source: str = ""  # address that it was or can be fetched from
+    source_sha256: str = ""  # of what was fetched, before conversion
+    scores: Mapping[str, float] = field(default_factory=dict)  # of the card, such as set5_psnr_y
+    path: Path = Path()  # where the file lies
+    origin: Origin = "file"  # which index holds the row; "file": none
+    # of published ones alone
+    author: str = ""  # who made it
+    task: str = ""  # "sr" clean pictures, "real" real-world ones, "denoise", "jpeg" artefacts
+    sha256_prefix: str = ""  # the first digits where only these are published
+    member: str = ""  # the end of the path inside a zip archive of several
+    channels: int = 3  # 1 gray, 3 RGB
+    note: str = ""  # what a user should know
 
     def verify(self) -> str:
         """Compare the file with the index and return its SHA-256.
