@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from upscale import storage
@@ -148,7 +149,7 @@ class _Search:
         ext = name.rpartition(".")[2].lower()
         if name.startswith(".") or ext not in extensions() | UNREAD or not self._wants(relative):
             return False
-        if any(_matches(part, self._selection.exclude) for part in _prefixes(relative)):
+        if _matches(relative, self._selection.exclude):
             return False
         if ext in UNREAD:
             self._unread.append(location)
@@ -242,7 +243,8 @@ class _Search:
             relative = inner[len(prefix) :].lstrip("/") if inner.startswith(prefix) else inner
             relative = naming.relative(relative)
             location = f"{storage.scheme(url)}://{path}" + (f"::{chain}" if chain else "")
-            is_entered = all(map(self._enters, _prefixes(relative)[:-1]))
+            folders = map(str, PurePosixPath(relative).parents[:-1])
+            is_entered = all(map(self._enters, folders))
             is_file = info.get("type") != "directory"
             if is_file and is_entered and self._takes(relative, location):
                 yield Input(location, relative, storage.url_stat(info), url)
@@ -274,11 +276,6 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:
         return False
-
-
-def _prefixes(relative: str) -> list[str]:
-    parts = relative.split("/")
-    return ["/".join(parts[: end + 1]) for end in range(len(parts))]
 
 
 def _matches(relative: str, patterns: tuple[str, ...]) -> bool:

@@ -225,7 +225,7 @@ def _decide_all(tasks: list[Task], journals: dict[str, Journal], outputs: Output
     if existing:
         more = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
         raise UsageError(f"{existing[0]}{more} exists; give --overwrite or --skip-existing")
-    for task in decided:  # what is done anew may find its maps
+    for task in decided:
         if task.action == "do" and not task.replace and not outputs.overwrite:
             for path, _ in task.maps:
                 if os.path.lexists(path):

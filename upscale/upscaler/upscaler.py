@@ -56,6 +56,18 @@ def _is_pillow(picture: object) -> TypeGuard[PillowImage.Image]:
     return pillow is not None and isinstance(picture, pillow.Image)
 
 
+def _image_of(picture: object) -> Image:
+    """A picture of any kind that is taken."""
+    if isinstance(picture, Image):
+        return picture
+    if _is_pillow(picture):
+        from upscale.image import from_pillow
+
+        return from_pillow(picture)
+    array = np.asarray(picture)
+    return Image(array[:, :, None] if array.ndim == 2 else array)
+
+
 _Bytes = bytes  # in the class that name is a method
 
 
@@ -96,21 +108,15 @@ class Upscaler(Networks):
             OutOfMemoryError: Not even the smallest tile fits.
             UsageError: A setting is out of range or settled when the model was loaded.
         """
-        result: Any
-        if isinstance(picture, Image):
-            result = self.enlarge(picture, progress=progress, **changes)[0]
-        elif _is_pillow(picture):
-            from upscale.image import from_pillow, to_pillow
+        enlarged: Any = self.enlarge(_image_of(picture), progress=progress, **changes)[0]
+        if _is_pillow(picture):
+            from upscale.image import to_pillow
 
-            result = self.enlarge(from_pillow(picture), progress=progress, **changes)[0]
-            result = to_pillow(result)
-        else:
-            array = np.asarray(picture)
-            flat = array.ndim == 2
-            image = Image(array[:, :, None] if flat else array)
-            result = self.enlarge(image, progress=progress, **changes)[0].pixels
-            result = result[:, :, 0] if flat else result
-        return cast("Picture", result)
+            enlarged = to_pillow(enlarged)
+        elif not isinstance(picture, Image):
+            pixels = enlarged.pixels
+            enlarged = pixels[:, :, 0] if np.asarray(picture).ndim == 2 else pixels
+        return cast("Picture", enlarged)
 
     def bytes(
         self,
@@ -204,12 +210,7 @@ class Upscaler(Networks):
         return replace(result, input=str(source), output=str(target), seconds=seconds)
 
     def samples(self, picture: Picture, n: int, **changes: Any) -> list[Picture]:
-        """Several plausible enlargements of one picture; draw k has the seed ``seed + k``.
-
-        Args:
-            picture: See :meth:`image`.
-            n: How many.
-            changes: See :meth:`image`.
+        """``n`` plausible enlargements of one picture; draw k has the seed ``seed + k``.
 
         Raises:
             UsageError: The model draws nothing.
@@ -221,12 +222,7 @@ class Upscaler(Networks):
         ]
 
     def uncertainty(self, picture: Image | Pixels, n: int = 8, **changes: Any) -> Uncertainty:
-        """Where the enlargement is a guess: standard deviations of every pixel of the result.
-
-        Args:
-            picture: See :meth:`image`.
-            n: Draws from the prior.
-            changes: See :meth:`image`.
+        """Where the enlargement is a guess: standard deviations of every pixel, of ``n`` draws.
 
         Raises:
             UsageError: The model draws nothing.
@@ -234,12 +230,9 @@ class Upscaler(Networks):
         from upscale.upscaler.uncertainty import joined  # most runs do without, and without OpenCV
 
         self.check_draws("uncertainty")
-        if not isinstance(picture, Image):
-            array = np.asarray(picture)
-            picture = Image(array[:, :, None] if array.ndim == 2 else array)
         parts: list[Any] = []
         write = to_memory([], lambda rows: parts.append(rows.copy()))
-        process(of_image(picture), write, self, self.changed({**changes, "samples": n}))
+        process(of_image(_image_of(picture)), write, self, self.changed({**changes, "samples": n}))
         return joined(parts)
 
     def enlarge(
@@ -259,12 +252,8 @@ class Upscaler(Networks):
     ) -> Enlargement:
         """Prepare to enlarge a picture that comes by rows; the result leaves in strips.
 
-        Neither is ever whole in memory. The picture is gone through once at the call.
-
-        Args:
-            reader: The picture, as ``upscale.image.open`` gives it.
-            progress: See :meth:`image`.
-            changes: See :meth:`image`.
+        Neither is ever whole in memory. The picture, as ``upscale.image.open`` gives it, is gone
+        through once at the call.
 
         Raises:
             ImageError: A file cannot be read to its end.
