@@ -257,7 +257,7 @@ class Worker:
             settings = replace(settings, samples=1, seed=task.seed)
         by_rows = reader.count != 1 or goes_by_rows(reader, self._upscaler, settings)
         record = {}
-        if content.sha256 and not settings.strip_metadata:  # so that it is known again
+        if not settings.strip_metadata and content.sha256:  # so that it is known again
             record = {"input": content.sha256, "settings": task.digest}
         return _Picture(task, content, reader, name, settings, by_rows, record)
 

@@ -2,8 +2,8 @@
 
 In goes a network (``prepare``) and a picture in [0, 1], whole or by rows; out come strips of the
 result, or whole results of small pictures of one size. Begin with ``runner.py`` (``run``, what a
-caller may ask for); ``engine.py`` has the loop over the tiles, ``network.py`` a network on its
-device, ``noise.py`` what networks draw from.
+caller may ask for); ``engine.py`` has a network on its device and the loop over the tiles,
+``noise.py`` what networks draw from.
 """
 
 from upscale.inference.engine import Prepared, Progress, RunReport, Strip, prepare
