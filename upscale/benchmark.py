@@ -188,12 +188,7 @@ def _engine(
 
 
 def _timings(
-    model: str,
-    forms: Sequence[Form],
-    lr: Tensor,
-    device: torch.device,
-    rounds: int,
-    flop: float,
+    model: str, forms: Sequence[Form], lr: Tensor, device: torch.device, rounds: int, flop: float
 ) -> Iterator[Timing]:
     """The rows of one size on one number of threads; the first form is the reference."""
     # 1. Every form once, for its result and its memory; the plain one last, which takes the most.

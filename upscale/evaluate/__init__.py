@@ -13,8 +13,6 @@ from upscale.evaluate.candidates import (
     MAP,
     Baseline,
     Candidate,
-    Model,
-    candidate_of,
     combinations,
     load_candidate,
     load_draws,
@@ -22,23 +20,18 @@ from upscale.evaluate.candidates import (
     parse_denoises,
     parse_scales,
 )
-from upscale.evaluate.pictures import PictureSet, find_sets, lr_path, read_8bit, read_rgb
-from upscale.evaluate.protocol import PROTOCOLS, Pair, make_pair
+from upscale.evaluate.pictures import find_sets, lr_path, read_8bit, read_rgb
+from upscale.evaluate.protocol import make_pair
 from upscale.evaluate.published import published
 from upscale.evaluate.scores import Score, evaluate, mean, score
 
 __all__ = [
     "MAP",
-    "PROTOCOLS",
     "Baseline",
     "Candidate",
     "Likeness",
-    "Model",
-    "Pair",
-    "PictureSet",
     "Score",
     "against",
-    "candidate_of",
     "combinations",
     "evaluate",
     "find_sets",

@@ -150,11 +150,7 @@ def load_candidate(settings: Settings, device: str = "auto") -> Candidate:
     """
     if settings.model == BICUBIC:
         return Baseline(scale=round(settings.scale or 1))
-    return candidate_of(load_settings(settings, device), settings.model)
-
-
-def candidate_of(upscaler: Upscaler, model: str) -> Model:
-    """An upscaler that is loaded already, as a candidate."""
+    upscaler = load_settings(settings, device)
     scale = round(upscaler.scale)
     if scale != upscaler.scale:
         raise UsageError(f"scale {upscaler.scale:g} cannot be scored: give a whole number")
@@ -166,7 +162,7 @@ def candidate_of(upscaler: Upscaler, model: str) -> Model:
     elif native.channels == 1:
         takes = "y" if native.network.luma == "studio" else "gray"
     return Model(
-        model=model,
+        model=settings.model,
         scale=scale,
         alpha=native.alpha,
         denoise=next((stage.denoise for stage in chain if stage.denoise is not None), None),
@@ -183,13 +179,12 @@ def load_draws(settings: Settings, device: str = "auto") -> list[Candidate]:
     A model that draws nothing is one candidate.
     """
     mean, count = load_candidate(settings, device), settings.samples
-    if not isinstance(mean, Model) or not mean.draws or count < 2:
+    if not mean.draws or count < 2:
         return [mean]
-    singles = [replace(settings, samples=1, seed=settings.seed + k) for k in range(count)]
-    draws = [
-        replace(load_candidate(single, device), variant=f"draw {k}", draws=False)
-        for k, single in enumerate(singles)
-    ]
+    draws = []
+    for k in range(count):
+        single = load_candidate(replace(settings, samples=1, seed=settings.seed + k), device)
+        draws.append(replace(single, variant=f"draw {k}", draws=False))
     spread = UncertaintyMap(**vars(replace(mean, variant=MAP)))
     return [*draws, replace(mean, variant=f"mean of {count}"), spread]
 

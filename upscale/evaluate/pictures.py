@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upscale import metrics
-from upscale.errors import DataError, ImageError, UpscaleError, UsageError, reason
+from upscale.errors import DataError, ImageError, UsageError, reason
 from upscale.evaluate.protocol import border_of
 from upscale.image import FORMATS, decode, probe, to_depth
 
@@ -64,8 +64,8 @@ def read_8bit(path: Path, *, over_white: bool = False) -> Pixels:
     Raises:
         ImageError: The file cannot be read or decoded, or scores would be of floating-point pixels.
     """
-    with _naming(path):
-        pixels = decode(path.read_bytes()).pixels
+    with naming(path):
+        pixels = decode(_bytes(path)).pixels
     if pixels.dtype == np.float32 and not over_white:
         raise ImageError(f"{str(path)!r} has floating-point pixels: scores need 8 or 16 bits")
     pixels = to_depth(pixels, 8)
@@ -84,30 +84,29 @@ def read_rgb(path: Path) -> Pixels:
 
 
 def size_of(path: Path) -> tuple[int, int]:
-    """Width and height by the header.
-
-    Raises:
-        ImageError: The file cannot be read, or is no picture.
-    """
-    with _naming(path):
-        info = probe(path.read_bytes())
+    """Width and height by the header."""
+    with naming(path):
+        info = probe(_bytes(path))
     return info.width, info.height
 
 
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
+def _bytes(path: Path) -> bytes:
     try:
-        yield
+        return path.read_bytes()
     except OSError as error:
         raise ImageError(f"{str(path)!r} cannot be read: {reason(error)}") from error
-    except ImageError as error:
-        raise named(path, error) from error
 
 
-def named(path: Path, error: UpscaleError) -> UpscaleError:
-    """The same error with the file's path at the beginning of its message."""
-    text = str(error)
-    return error if str(path) in text else type(error)(f"{str(path)!r}: {text}")
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Errors of a picture get its path at the beginning of their message."""
+    try:
+        yield
+    except (DataError, ImageError) as error:
+        text = str(error)
+        if str(path) in text:
+            raise
+        raise type(error)(f"{str(path)!r}: {text}") from error
 
 
 def file_called(folders: Sequence[Path], stems: Sequence[str], like: Path) -> Path | None:

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from upscale import metrics
 from upscale.degradations import CLEAN, UNROUNDED, Chain, degrade
-from upscale.errors import DataError, ImageError, UsageError
+from upscale.errors import DataError, UsageError
 from upscale.evaluate.calibration import coverage, rank_correlation
 from upscale.evaluate.candidates import Candidate
-from upscale.evaluate.pictures import PictureSet, check, lr_path, named, read_8bit
+from upscale.evaluate.pictures import PictureSet, check, lr_path, naming, read_8bit
 from upscale.evaluate.protocol import (
     PROTOCOLS,
     Pair,
@@ -37,7 +37,7 @@ NAMES = ("model", "weights", "scale", "alpha")  # what a measurement has of its 
 NO_FIGURES = {"set", "picture", *NAMES, "denoise", "protocol", "degrade", "against"}
 SUMS = ("near", "pictures", "seconds", "megapixels")  # over a set; of other figures the mean
 M = TypeVar("M", bound="Measurement")
-Bound = Callable[[Tensor, Tensor], float]  # lr and hr, (1, 3, H, W) in 0..255, to bits a value
+Bits = Callable[[Tensor, Tensor], float]  # lr and hr, (1, 3, H, W) in 0..255, to bits a value
 
 
 @dataclass(frozen=True)
@@ -136,12 +136,7 @@ def made_small(sr: Tensor, size: tuple[int, int], protocol: str) -> Tensor:
     return resize_uint8(sr, size) if protocol == "edsr" else resize(sr.double(), size)
 
 
-def score(
-    candidate: Candidate,
-    pair: Pair,
-    protocol: str,
-    bound: Bound | None = None,
-) -> Score:
+def score(candidate: Candidate, pair: Pair, protocol: str, bound: Bits | None = None) -> Score:
     """Enlarge one picture and score it; the names of set and picture are left empty.
 
     ``bound`` gives the bits of a model that draws, of the two pictures of the pair.
@@ -206,7 +201,7 @@ def evaluate(
     protocol: str = "edsr",
     lr_dir: Path | None = None,
     degradations: Sequence[Chain] = (CLEAN,),
-    bound: Bound | None = None,
+    bound: Bits | None = None,
 ) -> Iterator[Score]:
     """Score candidates on sets of ground truth.
 
@@ -247,7 +242,7 @@ def _of_file(
     protocol: str,
     lr_dir: Path | None,
     chain: Chain,
-    bound: Bound | None,
+    bound: Bits | None,
 ) -> Score:
     """The score of one file, whose name seeds its damage."""
     scale, y_only = candidate.scale, candidate.takes in ("y", "any")
@@ -263,10 +258,8 @@ def of_set(group: PictureSet, measure: Callable[..., M], *arguments: Any) -> Ite
     """``measure(set name, file, *arguments)`` of each picture as soon as it is known; means."""
     rows = []
     for path in group.pictures:
-        try:
+        with naming(path):
             row = replace(measure(group.name, path, *arguments), set=group.name, picture=path.name)
-        except (DataError, ImageError) as error:
-            raise named(path, error) from error
         rows.append(row)
         yield row
     yield mean(rows)

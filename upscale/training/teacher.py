@@ -70,12 +70,7 @@ def make_patches(
 
 
 def make_shards(
-    pictures: Sequence[Pixels],
-    teacher: Network,
-    folder: Path,
-    *,
-    shards: Sequence[int],
-    seed: int,
+    pictures: Sequence[Pixels], teacher: Network, folder: Path, *, shards: Sequence[int], seed: int
 ) -> None:
     """Write the shards that ``folder`` lacks: ``lr`` (N, 64, 64, 3), ``sr`` and ``hr``, uint8.
 
