@@ -213,7 +213,15 @@ class Engine:
 
         ``corner`` is where it lies in a larger picture, for the noise.
         """
-        grid = self._plan(*lr.shape[-2:])
+        network = self.prepared.network
+        grid = plan(
+            *lr.shape[-2:],
+            tile=self.tile,
+            overlap=self.overlap,
+            multiple_of=network.multiple_of,
+            halo=network.halo,
+            rows=self.tall,
+        )
         self._check_row(grid)
         width = lr.shape[-1] * self.scale
         top = 0
@@ -238,18 +246,6 @@ class Engine:
             yield top, top + ready, band[..., :ready, :]
             top += ready
             del band  # before the next one is made
-
-    def _plan(self, height: int, width: int) -> Grid:
-        network = self.prepared.network
-        return plan(
-            height,
-            width,
-            tile=self.tile,
-            overlap=self.overlap,
-            multiple_of=network.multiple_of,
-            halo=network.halo,
-            rows=self.tall,
-        )
 
     def _check_row(self, grid: Grid) -> None:
         """Refuse a row of tiles whose result does not fit."""

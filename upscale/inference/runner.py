@@ -98,31 +98,25 @@ def run_together(
     shape = shapes.pop()
     _check_shape(shape, network.channels)
     height, width = shape[-2:]
+    rows, cols = (round_up(side, network.multiple_of) for side in (height, width))
     engine = Engine(
         prepared,
         _overlap(network, overlap),
         tta=tta,
         report=RunReport() if report is None else report,
         noise=noise or Noise(),
-        tile=max(MIN_TILE, *(round_up(side, network.multiple_of) for side in (height, width))),
+        tile=max(MIN_TILE, rows, cols),
         batch=memory.at_once(height * width),
     )
-    return _together(engine, pictures)
-
-
-def _together(engine: Engine, pictures: Sequence[Window]) -> Iterator[Tensor]:
-    network = engine.prepared.network
-    height, width = (side * network.scale for side in pictures[0].shape[-2:])
     for start in range(0, len(pictures), memory.MAX_BATCH):
         pieces = []
         for picture in pictures[start : start + memory.MAX_BATCH]:
-            padded = Padded(picture, network.multiple_of)
-            rows, cols = padded.shape[-2:]
             grid = plan(rows, cols, tile=engine.tile + engine.overlap, overlap=0)
             _, (tile,) = next(grid.bands())
-            pieces.append((tile, padded.rows(0, rows)))
+            pieces.append((tile, Padded(picture, network.multiple_of).rows(0, rows)))
         for _, sr in engine.results(pieces):
-            yield crop(sr, height, width).clone()  # as a tensor that may be changed
+            # As a tensor that may be changed.
+            yield crop(sr, height * network.scale, width * network.scale).clone()
 
 
 def _cropped(engine: Engine, lr: Window, progress: Progress | None) -> Iterator[Strip]:
