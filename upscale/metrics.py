@@ -61,8 +61,13 @@ def psnr(
     Raises:
         DataError: Shapes differ, or nothing is left after the crop.
     """
+
+    def decibel(x: Planes, y: Planes) -> float:
+        mse = float(np.square(x - y).mean())
+        return math.inf if mse == 0 else 10 * math.log10(peak**2 / mse)
+
     a, b = _prepare(sr, hr, crop_border, luma, peak, smallest=1)
-    return _mean_over_pictures(lambda x, y: _decibel(float(np.square(x - y).mean()), peak), a, b)
+    return _mean_over_pictures(decibel, a, b)
 
 
 def ssim(
@@ -123,10 +128,6 @@ def _sum(terms: Iterator[Planes]) -> Planes:
     for term in terms:
         total += term
     return total
-
-
-def _decibel(mse: float, peak: float) -> float:
-    return math.inf if mse == 0 else 10 * math.log10(peak**2 / mse)
 
 
 def _mean_over_pictures(one: Callable[[Planes, Planes], float], sr: Planes, hr: Planes) -> float:

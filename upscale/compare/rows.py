@@ -79,19 +79,12 @@ def compare(
     theirs: str = "",
     step: Callable[[str], None] = lambda name: None,
 ) -> list[Row]:
-    """Enlarge every subject by every candidate, ``scale`` times.
+    """A row for each subject: bicubic, the candidates, another program's result, the truth.
 
-    Args:
-        subjects: Pictures, or parts of them.
-        candidates: Taken one after another, so that a generator holds one network at a time.
-        scale: Their common enlargement.
-        mix: Set image interpolation beside network interpolation: the candidates are a pair at
-            alpha 0, ``mix`` and 1.
-        theirs: Name of the other program whose results the subjects have.
-        step: Called with the subject's name after each panel.
-
-    Returns:
-        A row for each subject: bicubic, the candidates, another program's result, the truth.
+    All enlarge ``scale`` times. Candidates are taken one after another, so that a generator holds
+    one network at a time; ``step`` is called with the subject's name after each panel. With ``mix``
+    image interpolation stands beside network interpolation: the candidates are a pair at alpha 0,
+    ``mix`` and 1. ``theirs`` names the other program.
 
     Raises:
         DataError: A candidate does not enlarge ``scale`` times.

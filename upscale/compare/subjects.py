@@ -97,7 +97,7 @@ def subjects(
 
     Args:
         inputs: Low-resolution pictures; with ``from_hr`` ground truth, downsampled by bicubic.
-        scale: Whole enlargement.
+        scale: Whole factor.
         crops: One for all inputs, one for each, or several of a single input.
         hr: Ground truth: a file for a single input, or a folder with files of the same names.
         from_hr: See ``inputs``.

@@ -203,19 +203,15 @@ def evaluate(
     degradations: Sequence[Chain] = (CLEAN,),
     bound: Bits | None = None,
 ) -> Iterator[Score]:
-    """Score candidates on sets of ground truth.
+    """Score candidates on sets of ground truth, from ``find_sets``.
 
     Args:
-        sets: From ``find_sets``.
+        sets: Of each the scores of its pictures come, as soon as they are known, then the means.
         candidates: Taken one after another, so that a generator holds one network at a time.
         protocol: ``edsr`` or ``srcnn``.
         lr_dir: Low-resolution pictures to take instead of making them (see ``lr_path``).
-        degradations: What damages the low-resolution pictures, each for a table of its own
-            (see ``parse_degradations``).
+        degradations: Damage of the low-resolution pictures (``parse_degradations``), one at a time.
         bound: See :func:`score`.
-
-    Yields:
-        For each candidate, degradation and set: each picture, as soon as it is known; the means.
 
     Raises:
         UsageError: The protocol is unknown or has no damage; scale 1 has neither damage nor

@@ -143,20 +143,16 @@ def _ringing(x: Array, rng: Random, cutoff: float) -> Array:
     return filtered(x, sinc_kernel(rng.uniform(cutoff, np.pi)))
 
 
+def _drawn(rng: Random, *steps: tuple[float, Step]) -> list[Step]:
+    """Those of the steps that happen, each with its probability."""
+    return [step for share, step in steps if share == 1 or rng.random() < share]
+
+
 # --- second order ---------------------------------------------------------------------------------
 
 
 def second_order(x: Array, shape: Shape, rng: Random) -> Array:
-    """Damage one picture by one of :data:`HISTORIES` and bring it to ``shape``.
-
-    Args:
-        x: (H, W, 3) RGB, float32 in [0, 255].
-        shape: Height and width of the result.
-        rng: Decides everything.
-
-    Returns:
-        (height, width, 3), float32, not rounded, possibly beyond [0, 255].
-    """
+    """Damage one picture by one of :data:`HISTORIES` and bring it to ``shape``."""
     history = rng.choice(list(HISTORIES), p=list(HISTORIES.values()))
     for step in _history_steps(history, shape, rng):
         x = step(x, rng)
@@ -167,43 +163,34 @@ def _history_steps(history: str, shape: Shape, rng: Random) -> list[Step]:
     to_shape = partial(_resized, shape=shape)
     if history == "clean":
         return [to_shape]
-    if history == "second order":
-        return _whole_chain(shape, rng)
     if history == "light":  # of the web: made small, sometimes a little noise, compressed once
-        steps: list[Step] = [to_shape]
-        if rng.random() < 0.5:
-            steps.append(partial(_noisy, low=1, high=8))
+        steps = _drawn(rng, (1, to_shape), (0.5, partial(_noisy, low=1, high=8)))
         extension = ".jpg" if rng.random() < 0.85 else ".webp"
         return [*steps, partial(_saved, low=40, high=96, extension=extension)]
-    # Compressed while it was small, then enlarged; often saved once more.
-    steps = [partial(_resized, shape=_times(shape, rng.uniform(0.3, 0.9)))]
-    if rng.random() < 0.3:
-        steps.append(partial(_noisy, low=1, high=10))
-    steps += [partial(_saved, low=25, high=91), to_shape]
-    if rng.random() < 0.5:
-        steps.append(partial(_saved, low=50, high=96))
-    return steps
-
-
-def _whole_chain(shape: Shape, rng: Random) -> list[Step]:
-    steps: list[Step] = []
+    if history == "enlarged":  # compressed while it was small; often saved once more
+        return _drawn(
+            rng,
+            (1, partial(_resized, shape=_times(shape, rng.uniform(0.3, 0.9)))),
+            (0.3, partial(_noisy, low=1, high=10)),
+            (1, partial(_saved, low=25, high=91)),
+            (1, to_shape),
+            (0.5, partial(_saved, low=50, high=96)),
+        )
     blur = partial(_blur, sigmas=(0.2, 3.0), cutoff=np.pi / 3, exponent=_either)
     codec = partial(_saved, low=30, high=96)
-    # First round: lens, a size in between, sensor, an earlier save.
-    if rng.random() < 0.8:
-        steps.append(blur)
-    steps += [_another_size, partial(_noisy, low=1, high=30)]
-    if rng.random() < 0.9:
-        steps.append(codec)
-    # Second round: the same once more, near the final size.
-    if rng.random() < 0.5:
-        steps.append(blur)
-    steps.append(lambda x, rng: _resized(x, rng, _times(shape, rng.uniform(0.6, 1.3))))
-    if rng.random() < 0.7:
-        steps.append(partial(_noisy, low=1, high=25))
-    last: list[Step] = [partial(_resized, shape=shape)]
-    if rng.random() < 0.4:
-        last.append(partial(_ringing, cutoff=np.pi / 3))
+    steps = _drawn(
+        rng,
+        # First round: lens, a size in between, sensor, an earlier save.
+        (0.8, blur),
+        (1, _another_size),
+        (1, partial(_noisy, low=1, high=30)),
+        (0.9, codec),
+        # Second round: the same once more, near the final size.
+        (0.5, blur),
+        (1, lambda x, rng: _resized(x, rng, _times(shape, rng.uniform(0.6, 1.3)))),
+        (0.7, partial(_noisy, low=1, high=25)),
+    )
+    last = _drawn(rng, (1, to_shape), (0.4, partial(_ringing, cutoff=np.pi / 3)))
     # Either the ringing filter and the codec are last, or the resizing is (section 3.3).
     return [*steps, *last, codec] if rng.random() < 0.5 else [*steps, codec, *last]
 
@@ -257,22 +244,19 @@ def _one_round(x: Array, shape: Shape, rng: Random) -> Array:
         return _downsampled(x, rng, shape)
     ringing = np.pi / 2.5
     # What happened before the picture was downsampled: lens, camera, an earlier save.
-    first: list[tuple[float, Step]] = [
+    first = _drawn(
+        rng,
         (0.5, partial(_blur, sigmas=(0.3, 3.5), cutoff=ringing, exponent=_one_of_both)),
         (0.25, _somewhat_resized),
         (0.15, partial(_grainy, most=10)),
         (0.15, partial(_saved, low=50, high=96)),
-    ]
-    chosen = [step for share, step in first if rng.random() < share]
-    for k in rng.permutation(len(chosen)):
-        x = chosen[k](x, rng)
+    )
+    for k in rng.permutation(len(first)):
+        x = first[k](x, rng)
     # Down to the final size among noise and a ringing filter; compression comes last.
-    second: list[Step] = [partial(_downsampled, shape=shape)]
-    if rng.random() < 0.5:
-        second.append(partial(_grainy, most=30))
+    second = _drawn(rng, (1, partial(_downsampled, shape=shape)), (0.5, partial(_grainy, most=30)))
     second = [second[k] for k in rng.permutation(len(second))]
-    if rng.random() < 0.1:
-        second.append(partial(_ringing, cutoff=ringing))
+    second += _drawn(rng, (0.1, partial(_ringing, cutoff=ringing)))
     draw = rng.random()
     if draw < 0.8:
         extension = ".jpg" if draw < 0.75 else ".webp"
