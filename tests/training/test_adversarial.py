@@ -15,10 +15,14 @@ from tests.training.tiny import TINY
 from upscale import perceptual
 from upscale.errors import CheckpointError, UsageError
 from upscale.resample import consistent
-from upscale.training.adversarial import AdversarialObjective
+from upscale.training.adversarial import (
+    AdversarialObjective,
+    VGGFeatures,
+    feature_distance,
+    load_perceptual,
+)
 from upscale.training.data import Batch
 from upscale.training.discriminator import PatchDiscriminator, VGGDiscriminator
-from upscale.training.perceptual import VGGFeatures, feature_distance, load_perceptual
 from upscale.training.recipes import RECIPES, Recipe
 from upscale.training.trainer import build_network
 

@@ -82,8 +82,8 @@ def _colour(rng: np.random.Generator, low: int, high: int) -> NDArray[np.int64]:
     return rng.integers(low, high, 1 if rng.random() < 0.5 else 3) * np.ones(3, np.int64)
 
 
-def _ink(rng: np.random.Generator) -> Ink:
-    red, green, blue = (int(v) for v in _colour(rng, 0, 120))
+def _ink(rng: np.random.Generator, low: int = 0, high: int = 120) -> Ink:
+    red, green, blue = (int(v) for v in _colour(rng, low, high))
     return red, green, blue
 
 
@@ -123,7 +123,7 @@ def _lines(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> No
 def _shapes(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> None:
     """Filled polygons and discs of one colour each, as in drawings and diagrams."""
     for _ in range(int(rng.integers(6, 20))):
-        fill = tuple(int(v) for v in _colour(rng, 0, 256))
+        fill = _ink(rng, 0, 256)
         corners = rng.integers(0, side, (int(rng.integers(3, 6)), 2))
         if rng.random() < 0.4:
             box = [*corners.min(0).tolist(), *(corners.max(0) + 1).tolist()]
@@ -156,7 +156,7 @@ def _comic(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> No
     outline = _ink(rng) if rng.random() < 0.3 else (0, 0, 0)
     width = int(rng.integers(2, 11))
     for _ in range(int(rng.integers(8, 26))):
-        fill = tuple(int(v) for v in _colour(rng, 20, 256))
+        fill = _ink(rng, 20, 256)
         centre, radius = rng.integers(0, side, 2), side * rng.uniform(0.05, 0.35)
         turns = np.sort(rng.uniform(0, 2 * np.pi, int(rng.integers(5, 12))))
         wave = 1 + rng.uniform(0, 0.5) * np.sin(turns[:, None] * rng.integers(1, 5) + rng.random())
@@ -195,15 +195,14 @@ def _screenshot(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) 
     """Windows, buttons and icons of flat colours with small type, edges on whole pixels."""
     dark = rng.random() < 0.3
     low, high = (20, 70) if dark else (215, 256)
-    draw.rectangle((0, 0, side, side), fill=tuple(int(v) for v in _colour(rng, low, high)))
+    draw.rectangle((0, 0, side, side), fill=_ink(rng, low, high))
     for _ in range(int(rng.integers(4, 14))):
         x, y = (int(v) // 4 * 4 for v in rng.integers(0, side, 2))
         width, height = (int(v) // 4 * 4 for v in rng.integers(40, side // 2, 2))
-        fill = tuple(int(v) for v in _colour(rng, 30, 256))
-        edge = tuple(int(v) for v in _colour(rng, 60, 200))
-        draw.rounded_rectangle(
-            (x, y, x + width, y + height), int(rng.integers(0, 24)), fill, edge, width=2
-        )
+        fill = _ink(rng, 30, 256)
+        edge = _ink(rng, 60, 200)
+        box = (x, y, x + width, y + height)
+        draw.rounded_rectangle(box, int(rng.integers(0, 24)), fill, edge, width=2)
         size = int(rng.integers(16, 36))
         font = _font(int(rng.integers(2)) if rng.random() < 0.8 else 4, size)
         ink = (240, 240, 240) if sum(fill) < 380 else (20, 20, 20)
