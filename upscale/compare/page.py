@@ -54,27 +54,30 @@ def _hash(text: str) -> str:
 
 
 def _section(row: Row, key: str) -> str:
-    width, height = row.panels[0].width, row.panels[0].height
+    labels = [(panel.label, panel.label) for panel in row.panels]
     networks = [k for k, panel in enumerate(row.panels) if panel.model != TRUTH]
-    figures = "\n".join(_figure(panel) for panel in row.panels)
-    return f"""<section class="subject" aria-labelledby="{key}">
-<h2 id="{key}">{escape(row.subject.name)} <small>x{row.scale}, {width} x {height}</small></h2>
-<div class="controls">
-{_select("Left", "choose-left", [(p.label, p.label) for p in row.panels], 0)}
-{_select("Right", "choose-right", [(p.label, p.label) for p in row.panels], networks[-1])}
-{_select("Zoom", "choose-zoom", ZOOMS, 1)}
-<button type="button" class="swap">Swap sides</button>
-</div>
-<div class="view">
-<div class="stage" data-width="{width}" data-height="{height}">
-{figures}
-<input class="divider" type="range" min="0" max="100" step="1" value="50" aria-label="Divider">
-<span class="bar" aria-hidden="true"></span>
-<span class="tag left" aria-hidden="true"></span><span class="tag right" aria-hidden="true"></span>
-</div>
-</div>
-{_table(row)}
-</section>"""
+    # Of the figures those that any panel has, a line a panel.
+    lines = [panel.figures.cells() for panel in row.panels]
+    headings = [heading for heading in lines[0] if any(cells[heading] for cells in lines)]
+    body = [
+        f'<tr><th scope="row">{escape(panel.label)}</th>'
+        + "".join(f"<td>{cells[heading]}</td>" for heading in headings)
+        + "</tr>"
+        for panel, cells in zip(row.panels, lines, strict=True)
+    ]
+    return Template(_asset("section.html").rstrip()).substitute(
+        key=key,
+        name=escape(row.subject.name),
+        scale=row.scale,
+        width=row.panels[0].width,
+        height=row.panels[0].height,
+        left=_select("Left", "choose-left", labels, 0),
+        right=_select("Right", "choose-right", labels, networks[-1]),
+        zoom=_select("Zoom", "choose-zoom", ZOOMS, 1),
+        figures="\n".join(map(_figure, row.panels)),
+        head="".join(f'<th scope="col">{heading}</th>' for heading in headings),
+        body="\n".join(body),
+    )
 
 
 def _select(label: str, name: str, options: Sequence[tuple[str, str]], chosen: int) -> str:
@@ -93,21 +96,3 @@ def _figure(panel: Panel) -> str:
         f'<figure><img src="{source}" width="{panel.width}" height="{panel.height}" alt="{label}">'
         f"<figcaption>{label}</figcaption></figure>"
     )
-
-
-def _table(row: Row) -> str:
-    """The figures that any panel has, a line a panel."""
-    lines = [(panel.label, panel.figures.cells()) for panel in row.panels]
-    known = [heading for heading in lines[0][1] if any(cells[heading] for _, cells in lines)]
-    head = "".join(f'<th scope="col">{heading}</th>' for heading in known)
-    body = "\n".join(
-        f'<tr><th scope="row">{escape(label)}</th>'
-        + "".join(f"<td>{cells[heading]}</td>" for heading in known)
-        + "</tr>"
-        for label, cells in lines
-    )
-    return f"""<div class="table"><table>
-<thead><tr><td></td>{head}</tr></thead>
-<tbody>
-{body}
-</tbody></table></div>"""
