@@ -144,10 +144,8 @@ def hr_path(hr: Path, lr: Path, scale: int) -> Path:
     if not hr.is_dir():
         return hr
     bare = re.sub(f"({_TAILS.format(scale=scale)})$", "", lr.stem)
-    path = file_called([hr], (lr.stem, bare), lr)
-    if path is None:
-        raise DataError(f"{str(hr)!r} holds no ground truth for {lr.name!r}: name it {bare}.png")
-    return path
+    missing = f"{str(hr)!r} holds no ground truth for {lr.name!r}: name it {bare}.png"
+    return file_called([hr], (lr.stem, bare), lr, missing)
 
 
 def _subject(

@@ -120,11 +120,8 @@ def partner(theirs: Path, path: Path, scale: int) -> Path:
         DataError: It is missing, has another size, or is too small.
     """
     stems = [path.stem + tail.format(scale=scale) for tail in _TAILS]
-    result = file_called([theirs], stems, path)
-    if result is None:
-        raise DataError(
-            f"{str(theirs)!r} holds no result for {path.name!r}: name it {path.stem}.png"
-        )
+    missing = f"{str(theirs)!r} holds no result for {path.name!r}: name it {path.stem}.png"
+    result = file_called([theirs], stems, path, missing)
     (width, height), got = size_of(path), size_of(result)
     if sorted(got) != sorted((width * scale, height * scale)):  # EXIF may turn one of the two
         raise DataError(

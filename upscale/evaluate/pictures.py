@@ -109,17 +109,18 @@ def naming(path: Path) -> Iterator[None]:
         raise type(error)(f"{str(path)!r}: {text}") from error
 
 
-def file_called(folders: Sequence[Path], stems: Sequence[str], like: Path) -> Path | None:
+def file_called(folders: Sequence[Path], stems: Sequence[str], like: Path, missing: str) -> Path:
     """The first file in one of ``folders`` by one of some names, with any extension of a picture.
 
-    The extension of ``like`` comes first, and ``like`` itself does not count.
+    The extension of ``like`` comes first, and ``like`` itself does not count. Where there is none,
+    ``missing`` is the text of the ``DataError``.
     """
     extensions = [like.suffix, *(f".{e}" for f in FORMATS.values() for e in f.extensions)]
     for folder, stem, extension in product(folders, stems, extensions):
         path = folder / f"{stem}{extension}"
         if path.is_file() and path.resolve() != like.resolve():
             return path
-    return None
+    raise DataError(missing)
 
 
 def lr_path(lr_dir: Path, hr: Path, set_name: str, scale: int) -> Path:
@@ -135,13 +136,11 @@ def lr_path(lr_dir: Path, hr: Path, set_name: str, scale: int) -> Path:
     tails = (f"x{scale}", f"_x{scale}", f"-x{scale}", f"_LRBI_x{scale}", "")
     stems = [f"{hr.stem}{tail}" for tail in tails]
     roots, parts = (lr_dir / set_name, lr_dir), (f"X{scale}", f"x{scale}", ".")
-    path = file_called([root / part for root in roots for part in parts], stems, hr)
-    if path is None:
-        raise DataError(
-            f"{str(lr_dir)!r} holds no low-resolution picture for {hr.name!r} at x{scale}: "
-            f"name it {stems[0]}.png"
-        )
-    return path
+    missing = (
+        f"{str(lr_dir)!r} holds no low-resolution picture for {hr.name!r} at x{scale}: "
+        f"name it {stems[0]}.png"
+    )
+    return file_called([root / part for root in roots for part in parts], stems, hr, missing)
 
 
 def check(sets: Sequence[PictureSet], scale: int, lr_dir: Path | None = None) -> None:

@@ -39,17 +39,13 @@ INTERPOLATIONS = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC)
 class Degradation:
     """One way to damage a batch.
 
-    Attributes:
-        apply: ``(hr, scale, rng) -> lr``, (N, 3, s*H, s*W) to (N, 3, H, W), float32; ``hr`` is in
-            [0, 1] and stays as it is.
-        margin: LR pixels around a patch that the damage may read.
-        shift: LR pixels by which a patch may lie off the middle of its crop, so that the 8-pixel
-            grid of JPEG falls everywhere.
+    ``apply(hr, scale, rng)`` makes lr (N, 3, H, W) of hr (N, 3, s*H, s*W), float32 in [0, 1], which
+    stays as it is.
     """
 
     apply: Callable[[Tensor, int, Random], Tensor]
-    margin: int
-    shift: int = 0
+    margin: int  # LR pixels around a patch that the damage may read
+    shift: int = 0  # by which a patch may lie off its crop's middle: JPEG's grid falls everywhere
 
 
 def to_8_bit(x: Tensor) -> Tensor:

@@ -21,15 +21,11 @@ AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Objective:
-    """A training objective; has the optimisers and any network beside the one that is trained.
-
-    Attributes:
-        parts: What a checkpoint holds of it beside ``steps``, by name: networks, optimisers.
-        steps: Steps done.
-    """
+    """A training objective; has the optimisers and any network beside the one that is trained."""
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
         self.recipe, self.device = recipe, device
+        # What a checkpoint holds of it beside the number of steps done, by name.
         self.parts: dict[str, nn.Module | torch.optim.Optimizer] = {}
         self.steps = 0
 
@@ -49,9 +45,8 @@ class Objective:
 
     def state(self) -> dict[str, Any]:
         """Everything that a resumed run needs, as tensors and plain values."""
-        return {name: part.state_dict() for name, part in self.parts.items()} | {
-            "steps": self.steps
-        }
+        parts = {name: part.state_dict() for name, part in self.parts.items()}
+        return parts | {"steps": self.steps}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take back what :meth:`state` gave."""

@@ -92,10 +92,7 @@ class VariationalObjective(Objective):
 class Bound:
     """The importance-weighted bound of a run's networks, of pictures.
 
-    Args:
-        checkpoint: Of a run, finished or not.
-        samples: Draws of z for each picture; with more the bound is tighter.
-        seed: Of the draws.
+    The run may be finished or not; with more draws of z (``samples``) the bound is tighter.
 
     Raises:
         CheckpointError: It is missing, damaged or not of a VAE.
