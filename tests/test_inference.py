@@ -24,6 +24,7 @@ from upscale.checkpoints.index import embedded_folder, read_index
 from upscale.errors import ImageError, OutOfMemoryError, UpscaleError, UsageError
 from upscale.inference import (
     Noise,
+    Prepared,
     RunReport,
     prepare,
     run,
@@ -358,9 +359,9 @@ def test_tiles_that_are_not_finite_are_redone_in_fp32(tta: bool) -> None:
     lr[..., 10, 10] = 1.0
     network = Overflowing()
     report = RunReport()
-    strips = run(
-        prepare(copy.deepcopy(network), dtype=torch.bfloat16), lr, tile=40, tta=tta, report=report
-    )
+    half = copy.deepcopy(network).to(torch.bfloat16)
+    prepared = Prepared(half, network, torch.device("cpu"), torch.bfloat16)
+    strips = run(prepared, lr, tile=40, tta=tta, report=report)
     got = joined(strips)
     assert report.not_finite == report.retries == 1
     assert bool(got.isfinite().all())

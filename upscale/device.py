@@ -123,10 +123,6 @@ def choose_dtype(
     dtype = DTYPES[name]
     if not _supports(device, dtype):
         raise DeviceError(f"dtype {name!r} cannot run on {device}: use --dtype fp32")
-    if device.type == "cpu" and not computes_in(dtype, device):
-        _say_once(
-            f"this CPU only emulates {name}: it is slower than fp32, which --dtype fp32 takes"
-        )
     if dtype not in (*precisions, torch.float32):
         _say_once(f"{name} is not trusted with this network; tiles that fail are redone in fp32")
     return dtype

@@ -6,16 +6,17 @@ Each program is a process of its own that sleeps until it is told to run, so nei
 memory nor allocator settings of one reach another; rounds are interleaved (A B C A B C …) and
 figures are medians. The first one, ``plain``, is the network's own eager PyTorch form. The others:
 
-- ``upscale``: what the main job runs;
+- ``upscale``: what the main job runs with ``--dtype fp32``; ``upscale-bf16``: with bf16;
 - ``spandrel``: the authors' own network, as spandrel (chaiNNer's loader) has it, in eager PyTorch;
 - ``onnxruntime``, ``openvino``: the file that ``upscale weights export`` writes, its size fixed;
+  ``openvino-bf16``: told to compute in bfloat16;
 - ``ncnn``: an ncnn model (``-m FILE.param`` with its ``.bin``) on the CPU, as the ncnn tools use.
 
-What is not installed, or does not load a model, is left out with a line on stderr. A model is a
-name or file of ``upscale``, a network of ``upscale bench``, or ``NAME=FILE.param`` where ours of
-that name is to be set beside an ncnn file. stdout has the tables: milliseconds and the ratio to
-``plain``, seconds per megapixel of input, and the largest difference to ``plain`` over its largest
-value; ``--json`` has one object a row, with the keys of
+The ``-bf16`` ones run where they are named. What is not installed, or does not load a model, is
+left out with a line on stderr. A model is a name or file of ``upscale``, a network of ``upscale
+bench``, or ``NAME=FILE.param`` where ours of that name is to be set beside an ncnn file. stdout has
+the tables: milliseconds and the ratio to ``plain``, seconds per megapixel of input, and the largest
+difference to ``plain`` over its largest value; ``--json`` has one object a row, with the keys of
 ``upscale bench --json`` where they apply.
 """
 
@@ -32,7 +33,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partialmethod
+from functools import partial, partialmethod
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ from upscale.memory import keep_large_blocks
 Work = Callable[[Tensor], Tensor]
 TORCHVISION = ("torchvision", "torchvision.transforms", "torchvision.transforms.functional")
 PACKAGES = {"spandrel": "spandrel", "onnxruntime": "onnxruntime", "openvino": "openvino"}
-PACKAGES |= {"ncnn": "ncnn"}
+PACKAGES |= {"ncnn": "ncnn", "openvino-bf16": "openvino"}
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,9 @@ def _plain(contest: Contest) -> tuple[Work, str]:
     return torch.no_grad()(network), "eager"
 
 
-def _upscale(contest: Contest) -> tuple[Work, str]:
+def _upscale(contest: Contest, *, dtype: torch.dtype = torch.float32) -> tuple[Work, str]:
     keep_large_blocks()
-    prepared = prepare(build(load(contest.model)))
+    prepared = prepare(build(load(contest.model)), dtype=dtype)
     network = prepared.network
 
     def work(lr: Tensor) -> Tensor:
@@ -118,7 +119,7 @@ def _onnxruntime(contest: Contest) -> tuple[Work, str]:
     )
 
 
-def _openvino(contest: Contest) -> tuple[Work, str]:
+def _openvino(contest: Contest, *, precision: str = "f32") -> tuple[Work, str]:
     import openvino
 
     core = openvino.Core()
@@ -128,7 +129,7 @@ def _openvino(contest: Contest) -> tuple[Work, str]:
     hints = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": contest.threads,
-        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_PRECISION_HINT": precision,
     }
     request = core.compile_model(model, "CPU", hints).create_infer_request()
     return (
@@ -166,7 +167,10 @@ PROGRAMS: dict[str, Callable[[Contest], tuple[Work, str]]] = {
     "onnxruntime": _onnxruntime,
     "openvino": _openvino,
     "ncnn": _ncnn,
+    "upscale-bf16": partial(_upscale, dtype=torch.bfloat16),
+    "openvino-bf16": partial(_openvino, precision="bf16"),
 }
+USUAL = [name for name in PROGRAMS if not name.endswith("-bf16")]
 
 
 class Worker:
@@ -250,7 +254,7 @@ def compete(contest: Contest, programs: list[str], rounds: int) -> Iterator[dict
             "model": Path(contest.model).stem if contest.ncnn else contest.model,
             "backend": worker.program,
             "device": "cpu",
-            "dtype": "fp32",
+            "dtype": "bf16" if worker.program.endswith("-bf16") else "fp32",
             "threads": contest.threads,
             "lr_height": contest.side,
             "lr_width": contest.side,
@@ -280,10 +284,12 @@ def main() -> None:
     options.add_argument("--size", default="128", help="sides of the picture: 64,128")
     options.add_argument("--threads", default=str(torch.get_num_threads()), help="1,2")
     options.add_argument("--rounds", type=int, default=3)
-    options.add_argument("--peer", action="append", choices=list(PROGRAMS)[1:], help="default: all")
+    options.add_argument(
+        "--peer", action="append", choices=list(PROGRAMS)[1:], help="default: all but bf16"
+    )
     options.add_argument("--json", action="store_true", help="one object a row")
     given = options.parse_args()
-    programs = ["plain", *dict.fromkeys(given.peer or list(PROGRAMS)[1:])]
+    programs = ["plain", *dict.fromkeys(given.peer or USUAL[1:])]
     for program in [p for p in programs if p in PACKAGES and find_spec(PACKAGES[p]) is None]:
         say(f"{program} is left out: pip install {PACKAGES[program]}")
         programs.remove(program)

@@ -120,7 +120,7 @@ def _forecast(
     down, across = margins(settings, networks, (height, width), (out_height, out_width))
     seen = (width + 2 * across, height + 2 * down)
     running = memory.running_bytes(
-        upscaler.device, *seen, native.scale, native.channels, native.dtype
+        upscaler.device, *seen, native.scale, native.channels, native.stored
     )
     shape = (out_height, out_width, info.channels)
     pages = (task.page, task.page) if task.page else settings.page

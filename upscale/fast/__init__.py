@@ -21,10 +21,11 @@ NATIVE = {"esrgan": "NativeESRGAN", "srcnn": "NativeSRCNN", "swinir": "NativeSwi
 NATIVE |= {"vae": "NativeVAE"}
 
 
-def optimized(network: Network, device: torch.device) -> Network:
+def optimized(network: Network, device: torch.device, *, bf16: bool = False) -> Network:
     """The form of a float32 network for a device, on which it is already.
 
-    The network itself where there is none. A form for a GPU may be brought to half precision.
+    The network itself where there is none. A form for a GPU may be brought to half precision; with
+    ``bf16`` one for a CPU multiplies bfloat16 (it still takes and gives float32).
     """
     architecture = network.architecture
     if network.backend != "torch":
@@ -38,6 +39,8 @@ def optimized(network: Network, device: torch.device) -> Network:
     from upscale.fast.native import load
 
     kernels = load()
+    if kernels is not None and bf16:
+        kernels = kernels.in_bf16()
     if kernels is None or architecture not in NATIVE:
         return network
     if architecture == "swinir" and not all(cast("SwinIR", network).config.depths):

@@ -14,7 +14,7 @@ import ctypes
 import os
 from collections.abc import Iterator, Sequence
 from ctypes import POINTER, Array, Structure, c_char_p, c_float, c_int32, c_int64, c_void_p
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NoReturn, cast
@@ -44,9 +44,8 @@ class KernelAttention(Structure):
 
     _fields_ = [
         *((name, c_int64) for name in ("heads", "head_features", "window", "shift", "hidden")),
-        *((name, c_void_p) for name in ("qkv", "qkv_bias", "position", "mask")),
-        *((name, c_void_p) for name in ("proj", "proj_bias", "fc1", "fc1_bias")),
-        *((name, c_void_p) for name in ("fc2", "fc2_bias")),
+        *((name, c_void_p) for name in ("qkv", "position", "mask", "proj", "fc1", "fc2")),
+        *((name, c_void_p) for name in ("qkv_bias", "proj_bias", "fc1_bias", "fc2_bias")),
     ]
 
 
@@ -58,7 +57,7 @@ class KernelStep(Structure):
         ("rate", c_int64),
         *((name, KernelView) for name in ("source", "out", "add", "base")),  # "in" is Python's
         *((name, c_int64) for name in ("channels", "features", "kernel")),
-        *((name, c_int64) for name in ("nearest", "shuffle", "replicate")),
+        *((name, c_int64) for name in ("nearest", "shuffle", "replicate", "bf16")),
         ("weight", c_void_p),
         ("bias", c_void_p),
         ("slope", c_float),
@@ -67,16 +66,21 @@ class KernelStep(Structure):
     ]
 
 
-INTERFACE = 1  # upscale_interface() of kernels.h, changed with every change there
+INTERFACE = 2  # upscale_interface() of kernels.h, changed with every change there
 SIZES = (ctypes.sizeof(KernelStep), ctypes.sizeof(KernelAttention))
 
 
 @dataclass(frozen=True)
 class Kernels:
-    """The library and the name of the instruction set in use."""
+    """The library, the instruction set in use, and whether its products are bfloat16."""
 
     library: ctypes.CDLL
     name: str
+    bf16: bool = False
+
+    def in_bf16(self) -> Kernels | None:
+        """The same with products of bfloat16; None where the CPU has none."""
+        return replace(self, bf16=True) if self.library.upscale_has_bf16() else None
 
 
 @lru_cache(maxsize=1)
@@ -219,6 +223,7 @@ class Program:
         nearest: int = 1,
         shuffle: int = 1,
         replicate: bool = False,
+        exact: bool = False,
     ) -> View:
         """``out = base + beta * (add + leaky(conv(source)))``; gives ``out``.
 
@@ -234,6 +239,7 @@ class Program:
             nearest: Enlargement in front.
             shuffle: Pixel shuffle behind.
             replicate: Padding by the edge pixel instead of zeros.
+            exact: Products of float32 in every program.
         """
         rate = self.buffers[source.buffer][0] * nearest
         # 1. Outputs in the order of the shuffle's phases; inputs where the source has them.
@@ -245,7 +251,7 @@ class Program:
                 raise ValueError("a convolution of many outputs writes and adds padded buffers")
             weight, bias = _whole_panels(weight), _whole_panels(bias)
         # 3. The step, and the weights as it reads them.
-        kind, packed = self._packed(weight, narrow=narrow)
+        kind, packed = self._packed(weight, narrow=narrow, exact=exact)
         return self._step(
             kind,
             source,
@@ -260,6 +266,7 @@ class Program:
             nearest=nearest,
             shuffle=shuffle,
             replicate=int(replicate),
+            bf16=int(packed.dtype == torch.bfloat16),
             weight=self._keep(packed),
             bias=self._keep(bias),
             slope=slope,
@@ -278,14 +285,17 @@ class Program:
             weight = _spread(weight, source.parts)
         return weight, bias
 
-    def _packed(self, weight: Tensor, *, narrow: bool) -> tuple[int, Tensor]:
+    def _packed(self, weight: Tensor, *, narrow: bool, exact: bool) -> tuple[int, Tensor]:
         """The kind of a convolution's step, and its weights as that reads them."""
         by_pixel = weight.permute(0, 2, 3, 1)
-        if narrow:
+        if narrow:  # vectors run along the inputs; it makes the pixels, so it stays in float32
             return NARROW, by_pixel.contiguous()
-        if weight.shape[2] in (3, 5) and weight.shape[1] % PANEL == 0:
-            return WINOGRAD, self._pack_winograd(weight)
-        return DIRECT, self.pack(by_pixel.reshape(len(weight), -1))
+        whole = weight.shape[1] % PANEL == 0
+        if weight.shape[2] in (3, 5) and whole:
+            kind, packed = WINOGRAD, self._pack_winograd(weight)
+        else:
+            kind, packed = DIRECT, self.pack(by_pixel.reshape(len(weight), -1))
+        return kind, packed if exact or not whole else self._halved(packed)
 
     def norm(self, source: View, out: View, weight: Tensor, bias: Tensor) -> View:
         """LayerNorm over the channels, which are one part; gives ``out``."""
@@ -294,14 +304,24 @@ class Program:
 
     def swin(self, source: View, out: View, attention: dict[str, int | Tensor | None]) -> View:
         """A Swin layer; ``attention`` has the fields of ``Attention`` in ``kernels.h``."""
-        products, values = 0, {}
-        for name, value in attention.items():
-            values[name] = self._keep(value) if isinstance(value, Tensor) else value
-            if isinstance(value, Tensor) and f"{name}_bias" in attention:
-                products += value.numel()
+        weights = {
+            name: cast("Tensor", value)
+            for name, value in attention.items()
+            if f"{name}_bias" in attention
+        }
+        depths = (source.parts[0], cast("int", attention["hidden"]))
+        bf16 = self.kernels.bf16 and not any(depth % 2 for depth in depths)
+        if bf16:
+            attention |= {name: self._halved(weight) for name, weight in weights.items()}
+        values = {
+            name: self._keep(value) if isinstance(value, Tensor) else value
+            for name, value in attention.items()
+        }
         struct = KernelAttention(**values)
         self.memory.append(struct)
-        return self._step(SWIN, source, out, products=products, attention=ctypes.pointer(struct))
+        products = float(sum(weight.numel() for weight in weights.values()))
+        fields = {"bf16": int(bf16), "attention": ctypes.pointer(struct)}
+        return self._step(SWIN, source, out, products=products, **fields)
 
     def _step(self, kind: int, source: View, out: View, *, products: float, **fields: Any) -> View:
         """Append a step; ``fields`` are those that differ from the plainest step's."""
@@ -311,7 +331,7 @@ class Program:
             "rate": self.buffers[source.buffer][0],
         }
         plain |= {"channels": source.parts[0], "features": out.channels}
-        plain |= {"kernel": 1, "nearest": 1, "shuffle": 1, "slope": 1.0, "beta": 1.0}
+        plain |= {"kernel": 1, "nearest": 1, "shuffle": 1, "slope": 1.0, "beta": 1.0, "bf16": 0}
         views = {"source": source.struct(), "out": out.struct()}
         self.steps.append(KernelStep(kind, **views, **(plain | fields)))
         self.work.append(products)
@@ -374,6 +394,12 @@ class Program:
         )
         return packed
 
+    def _halved(self, packed: Tensor) -> Tensor:
+        """What was packed, for products of bfloat16: rounded, its rows by pairs."""
+        if not self.kernels.bf16:
+            return packed
+        return packed.view(-1, 2, PANEL).transpose(1, 2).bfloat16()
+
     def _pack_winograd(self, weight: Tensor) -> Tensor:
         weight = weight.contiguous()
         outputs, channels, side, _ = weight.shape
@@ -384,7 +410,9 @@ class Program:
         return packed
 
     def _keep(self, tensor: Tensor) -> int:
-        tensor = tensor.detach().float().contiguous()
+        if tensor.dtype != torch.bfloat16:
+            tensor = tensor.detach().float()
+        tensor = tensor.contiguous()
         self.memory.append(tensor)
         return tensor.data_ptr()
 

@@ -7,6 +7,7 @@ are due, finished rows leave as strips: of picture and result, only those in wor
 from __future__ import annotations
 
 import copy
+import functools
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -59,6 +60,16 @@ class Prepared:
         default_factory=dict, compare=False, repr=False, kw_only=True
     )
 
+    @property
+    def stored(self) -> torch.dtype:
+        """In which precision pixels and feature maps are: compiled forms have float32."""
+        return torch.float32 if self.network.backend.startswith("native") else self.dtype
+
+
+@functools.cache
+def _say_once(message: str) -> None:
+    logger.warning(message)
+
 
 def prepare(
     network: Network,
@@ -67,8 +78,9 @@ def prepare(
 ) -> Prepared:
     """Take ``network`` (float32) over for inference: it is moved, and no longer trains.
 
-    It takes the form of :func:`upscale.fast.optimized`, in half precision on a GPU alone; feature
-    maps go channels last, which the convolutions of CPUs and GPUs like better.
+    It takes the form of :func:`upscale.fast.optimized`; feature maps go channels last, which the
+    convolutions of CPUs and GPUs like better. A CPU runs bfloat16 by compiled kernels or not at
+    all: PyTorch's is slower than float32 on some of those that have it, and emulated elsewhere.
     """
     device = device or torch.device("cpu")
     network = network.eval().requires_grad_(False)
@@ -76,8 +88,13 @@ def prepare(
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     fallback = optimized(network, device)
     chosen = fallback
-    if dtype != torch.float32:
-        chosen = copy.deepcopy(network if device.type == "cpu" else fallback).to(dtype=dtype)
+    if dtype == torch.bfloat16 and device.type == "cpu":
+        chosen = optimized(network, device, bf16=True)
+        if chosen is network:
+            _say_once("bf16 is not faster than fp32 on this CPU with this network: fp32 runs")
+            chosen, dtype = fallback, torch.float32
+    elif dtype != torch.float32:
+        chosen = copy.deepcopy(fallback).to(dtype=dtype)
     watch(chosen)
     return Prepared(chosen, fallback, device, dtype)
 
@@ -192,7 +209,7 @@ class Engine:
         return min(height, limit) * min(width, limit)
 
     def _fit_memory(self, option: TileOption, height: int, width: int) -> None:
-        need = memory.pixel_bytes(self.scale, self.prepared.dtype)
+        need = memory.pixel_bytes(self.scale, self.prepared.stored)
         side = memory.fitting_tile(
             self.prepared.device,
             self.tile,
@@ -328,7 +345,7 @@ class Engine:
         batch = torch.cat([lr for _, lr in group]).to(self.prepared.device)
         noise = self._noise([tile for tile, _ in group], corner)
         with self._telling(count, batch):
-            sr = self._forward(self.prepared.network, batch.to(self.prepared.dtype), noise)
+            sr = self._forward(self.prepared.network, batch.to(self.prepared.stored), noise)
         # 2. A tile that is not finite, which its sum shows, is run again in float32.
         sums = sr.sum((1, 2, 3), dtype=torch.float32)
         results = []
@@ -357,7 +374,7 @@ class Engine:
             return nullcontext()
         if kind not in work:  # what the layers do for one LR pixel, measured on the smallest tile
             _, tiles = next(plan(side, side, tile=side, overlap=0).bands())
-            lr = torch.zeros(1, network.channels, side, side, dtype=self.prepared.dtype)
+            lr = torch.zeros(1, network.channels, side, side, dtype=self.prepared.stored)
             parts: list[float] = []
             with listening(parts.append):
                 self._forward(network, lr, self._noise(tiles))

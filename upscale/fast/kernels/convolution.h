@@ -23,16 +23,13 @@ struct Grid {
   }
 };
 
-// The input's pixel under (y, x) of the output's grid; null where zeros are.
-static inline const float* pixel(const Step& s, const Grid& g, int64_t y, int64_t x) {
-  if (s.replicate) {
-    y = std::clamp<int64_t>(y, 0, g.height - 1);
-    x = std::clamp<int64_t>(x, 0, g.width - 1);
-  } else if (y < 0 || x < 0 || y >= g.height || x >= g.width) {
-    return nullptr;
+// The input's row or column under the output's; -1 where zeros are.
+static inline int64_t source(const Step& s, int64_t at, int64_t length) {
+  if (at < 0 || at >= length) {
+    if (!s.replicate) return -1;
+    at = std::clamp<int64_t>(at, 0, length - 1);
   }
-  const int64_t row = y / s.nearest, column = x / s.nearest;
-  return g.in + (row * (g.width / s.nearest) + column) * s.in.stride;
+  return s.nearest == 1 ? at : at / s.nearest;
 }
 
 // Finish LANES channels from `c` on of pixel (y, x) and store them.
@@ -61,7 +58,8 @@ constexpr int64_t SKEW = 16;  // floats between points, lest all fall into the s
 static inline int64_t side_of_tile(const Step& s) { return POINTS + 1 - s.kernel; }
 
 static inline int64_t tiles_at_once(const Step& s) {
-  const int64_t fit = CACHE / (SQUARE * (s.channels + s.features));
+  const int64_t read = s.bf16 ? s.channels / 2 : s.channels;
+  const int64_t fit = CACHE / (SQUARE * (read + s.features));
   return std::clamp<int64_t>(fit / ROWS, 1, 48 / ROWS) * ROWS;
 }
 
@@ -128,15 +126,19 @@ static void winograd_tile_out(const Step& s, const Grid& g, int64_t ty, int64_t 
 using Window = const float* [SQUARE];  // the pixels that a tile reads
 
 static void look(const Step& s, const Grid& g, int64_t y0, int64_t x0, const float* zeros, Window& from) {
-  for (int y = 0; y < POINTS; y++)
-    for (int x = 0; x < POINTS; x++) {
-      const float* p = pixel(s, g, y0 + y, x0 + x);
-      from[y * POINTS + x] = p ? p : zeros;
-    }
+  int64_t columns[POINTS];
+  for (int x = 0; x < POINTS; x++) columns[x] = source(s, x0 + x, g.width);
+  for (int y = 0; y < POINTS; y++) {
+    const int64_t row = source(s, y0 + y, g.height);
+    const float* start = g.in + row * (g.width / s.nearest) * s.in.stride;
+    for (int x = 0; x < POINTS; x++)
+      from[y * POINTS + x] = row < 0 || columns[x] < 0 ? zeros : start + columns[x] * s.in.stride;
+  }
 }
 
 // `next` is fetched into the cache meanwhile: the pixels of a tile lie too far apart for the hardware.
-static void winograd_tile_in(const Step& s, const Window& from, const Window& next, float* v,
+template <class T>
+static void winograd_tile_in(const Step& s, const Window& from, const Window& next, T* v,
                              int64_t across) {
   for (int64_t c = 0; c < s.channels; c += LANES) {
     vec half[SQUARE], d[POINTS], o[POINTS];
@@ -153,14 +155,15 @@ static void winograd_tile_in(const Step& s, const Window& from, const Window& ne
   }
 }
 
+template <class T>
 static void winograd(const Step& s, const Grid& g, int64_t item, float* scratch) {
   const int64_t block = tiles_at_once(s), m = side_of_tile(s), pad = s.kernel / 2;
   const int64_t across = tiles_across(s, g.width);
   const int64_t first = item * block;
   const int64_t count = std::min(block, across * tiles_across(s, g.height) - first);
   const int64_t wide = block * s.channels + SKEW, thin = block * s.features + SKEW;
-  float* v = scratch;                   // 36, block, channels
-  float* products = v + SQUARE * wide;  // 36, block, features
+  T* v = reinterpret_cast<T*>(scratch);       // 36, block, channels
+  float* products = scratch + SQUARE * wide;  // 36, block, features
   float* zeros = products + SQUARE * thin;
   std::fill_n(zeros, s.channels, 0.0f);
   // 1. pixels to points
@@ -176,9 +179,9 @@ static void winograd(const Step& s, const Grid& g, int64_t item, float* scratch)
   }
   // 2. a matrix product for each of the 36 points
   for (int64_t p = 0; p < SQUARE; p++)
-    product(count, {v + p * wide, s.channels, s.channels},
-            Panels(s.weight + p * s.channels * s.features, s.channels), nullptr, products + p * thin,
-            s.features, s.features);
+    product<T>(count, {v + p * wide, s.channels, s.channels},
+               {static_cast<const T*>(s.weight) + p * s.channels * s.features, s.channels}, nullptr,
+               products + p * thin, s.features, s.features);
   // 3. points to pixels
   for (int64_t t = 0; t < count; t++) {
     const int64_t ty = (first + t) / across, tx = (first + t) % across;
@@ -201,27 +204,38 @@ static int64_t direct_scratch(const Step& s, int64_t, int64_t) {
 }
 
 // The row's surroundings, (kernel, count + kernel - 1, channels).
-static void gather(const Step& s, const Grid& g, int64_t y, int64_t x, int64_t count, float* to) {
-  const int64_t pad = s.kernel / 2;
-  for (int64_t i = 0; i < s.kernel; i++)
-    for (int64_t j = 0; j < count + s.kernel - 1; j++, to += s.channels) {
-      const float* from = pixel(s, g, y + i - pad, x + j - pad);
-      if (from)
-        std::copy_n(from, s.channels, to);
+template <class T>
+static void gather(const Step& s, const Grid& g, int64_t y, int64_t x, int64_t count, T* to) {
+  const int64_t pad = s.kernel / 2, length = count + s.kernel - 1;
+  for (int64_t i = 0; i < s.kernel; i++, to += length * s.channels) {
+    const int64_t row = source(s, y + i - pad, g.height);
+    const float* start = g.in + row * (g.width / s.nearest) * s.in.stride;
+    for (int64_t j = 0; j < length; j++) {
+      const int64_t column = row < 0 ? -1 : source(s, x + j - pad, g.width);
+      const float* from = start + column * s.in.stride;
+      T* at = to + j * s.channels;
+      if (column < 0)
+        std::fill_n(at, s.channels, T(0));
+      else if constexpr (split<T> > 1)
+        for (int64_t c = 0; c < s.channels; c += LANES) store(at + c, load(from + c));
+      else if (s.channels == 1)
+        *at = *from;
       else
-        std::fill_n(to, s.channels, 0.0f);
+        std::copy_n(from, s.channels, at);
     }
+  }
 }
 
+template <class T>
 static void direct(const Step& s, const Grid& g, int64_t item, float* scratch) {
   const int64_t runs = (g.width + RUN - 1) / RUN;
   const int64_t y = item / runs, x = item % runs * RUN, count = std::min(RUN, g.width - x);
   const int64_t line = (count + s.kernel - 1) * s.channels;
   float* result = scratch + s.kernel * line;  // count, features
-  gather(s, g, y, x, count, scratch);
-  const Panels weight(s.weight, s.kernel * s.kernel * s.channels);
-  product(count, {scratch, s.channels, s.kernel * s.channels, s.kernel, line}, weight, s.bias, result,
-          s.features, s.features);
+  T* rows = reinterpret_cast<T*>(scratch);
+  gather(s, g, y, x, count, rows);
+  product<T>(count, {rows, s.channels, s.kernel * s.channels, s.kernel, line},
+             {s.weight, s.kernel * s.kernel * s.channels}, s.bias, result, s.features, s.features);
   for (int64_t i = 0; i < count; i++)
     for (int64_t c = 0; c < s.features; c += LANES)
       finish(s, g, y, x + i, c, load(result + i * s.features + c));
@@ -233,11 +247,12 @@ template <int R, int O>
 static inline void dots(const float* a, int64_t stride, const Step& s, int64_t line, float* out) {
   vec total[R][O] = {};
   const int64_t length = s.kernel * s.channels, whole = length * s.kernel;
+  const float* weight = static_cast<const float*>(s.weight);
   for (int64_t i = 0; i < s.kernel; i++)
     for (int64_t k = 0; k < length; k += LANES) {
       vec w[O];
 #pragma GCC unroll 4
-      for (int o = 0; o < O; o++) w[o] = load(s.weight + o * whole + i * length + k);
+      for (int o = 0; o < O; o++) w[o] = load(weight + o * whole + i * length + k);
 #pragma GCC unroll 8
       for (int r = 0; r < R; r++) {
         const vec x = load(a + i * line + r * stride + k);

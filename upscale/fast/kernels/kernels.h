@@ -18,12 +18,13 @@ struct Place {  // channels of a buffer; buffer -1: none
 
 struct Attention {  // one Swin layer; every matrix packed, see upscale_pack_matrix
   int64_t heads, head_features, window, shift, hidden;
-  const float *qkv, *qkv_bias;    // features -> 3 * heads * head_features; LayerNorm and scale folded
+  const void* qkv;                // features -> 3 * heads * head_features; LayerNorm and scale folded
   const float *position;          // (heads, window^2, window^2 padded to 16): relative position bias
   const float *mask;              // (4, T, T padded to 16): inside, right, bottom, corner; with a shift
-  const float *proj, *proj_bias;  // heads * head_features -> features
-  const float *fc1, *fc1_bias;    // features -> hidden; LayerNorm folded
-  const float *fc2, *fc2_bias;    // hidden -> features
+  const void* proj;               // heads * head_features -> features
+  const void* fc1;                // features -> hidden; LayerNorm folded
+  const void* fc2;                // hidden -> features
+  const float *qkv_bias, *proj_bias, *fc1_bias, *fc2_bias;
 };
 
 struct Step {
@@ -35,7 +36,9 @@ struct Step {
   int64_t nearest;             // enlargement of the input in front of the convolution
   int64_t shuffle;             // pixel shuffle of the result; its channels are phase by phase
   int64_t replicate;           // pad by the edge pixel; otherwise by zero
-  const float *weight, *bias;  // packed, or (features, kernel, kernel, channels) for NARROW
+  int64_t bf16;                // products of bfloat16, in which the weights are
+  const void* weight;          // packed, or (features, kernel, kernel, channels) for NARROW
+  const float* bias;
   float slope, beta;           // of LeakyReLU: 1 for none, 0 for ReLU
   const Attention* attention;
 };
@@ -43,6 +46,7 @@ struct Step {
 // One instruction set's form of everything.
 struct Kernels {
   const char* name;
+  bool bf16;  // whether steps may ask for bfloat16
   int64_t (*scratch)(const Step&, int64_t height, int64_t width);  // floats a thread needs
   int64_t (*items)(const Step&, int64_t height, int64_t width);    // independent parts of a step
   void (*perform)(const Step&, float* const* buffers, int64_t height, int64_t width, int64_t item,
@@ -63,5 +67,7 @@ int32_t upscale_run(const Step* steps, int64_t count, float* const* buffers, int
                     int64_t width, int64_t threads);
 // The instruction set in use; `wanted` picks a lesser one ("" for the best). Null: not there.
 const char* upscale_select(const char* wanted);
+// Whether that instruction set multiplies bfloat16.
+int32_t upscale_has_bf16();
 }
 #pragma GCC visibility pop

@@ -16,6 +16,7 @@ namespace baseline { extern const Kernels kernels; }
 #ifdef UPSCALE_X86
 namespace avx2 { extern const Kernels kernels; }
 namespace avx512 { extern const Kernels kernels; }
+namespace avx512bf16 { extern const Kernels kernels; }
 #endif
 
 namespace {
@@ -25,9 +26,11 @@ std::vector<const Kernels*> available() {  // best first
 #ifdef UPSCALE_X86
   __builtin_cpu_init();
   const bool fma = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  if (fma && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-      __builtin_cpu_supports("avx512vl"))
-    found.push_back(&avx512::kernels);
+  const bool wide = fma && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+                    __builtin_cpu_supports("avx512vl");
+  if (wide && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512bf16"))
+    found.push_back(&avx512bf16::kernels);
+  if (wide) found.push_back(&avx512::kernels);
   if (fma) found.push_back(&avx2::kernels);
 #endif
   found.push_back(&baseline::kernels);
@@ -97,7 +100,7 @@ void upscale_pack_winograd(const float* weight, int64_t outputs, int64_t inputs,
 int32_t upscale_interface(int64_t* sizes) {
   sizes[0] = sizeof(Step);
   sizes[1] = sizeof(Attention);
-  return 1;
+  return 2;
 }
 
 int32_t upscale_run(const Step* steps, int64_t count, float* const* buffers, int64_t height,
@@ -146,4 +149,6 @@ const char* upscale_select(const char* wanted) {
     }
   return nullptr;
 }
+
+int32_t upscale_has_bf16() { return current().bf16; }
 }

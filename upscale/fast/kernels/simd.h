@@ -3,6 +3,11 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
+
+#ifdef BF16
+#include <immintrin.h>
+#endif
 
 #include "kernels.h"
 
@@ -18,16 +23,27 @@ static inline vec splat(float x) { return x - vec{}; }
 static inline vec larger(vec a, vec b) { return a > b ? a : b; }
 static inline vec smaller(vec a, vec b) { return a < b ? a : b; }
 
+// All lanes to one: the upper half onto the lower half, and so on.
+template <int N, class F>
+static inline float reduce(const float* x, F pair) {
+  if constexpr (N == 2) {
+    return pair(x[0], x[1]);
+  } else {
+    typedef float part __attribute__((vector_size(2 * N), may_alias));
+    part low, high;
+    std::memcpy(&low, x, sizeof low);
+    std::memcpy(&high, x + N / 2, sizeof high);
+    low = pair(low, high);
+    return reduce<N / 2>(reinterpret_cast<const float*>(&low), pair);
+  }
+}
+
 static inline float sum(vec v) {
-  float total = 0;
-  for (int i = 0; i < LANES; i++) total += v[i];
-  return total;
+  return reduce<LANES>(reinterpret_cast<const float*>(&v), [](auto a, auto b) { return a + b; });
 }
 
 static inline float largest(vec v) {
-  float most = v[0];
-  for (int i = 1; i < LANES; i++) most = v[i] > most ? v[i] : most;
-  return most;
+  return reduce<LANES>(reinterpret_cast<const float*>(&v), [](auto a, auto b) { return a > b ? a : b; });
 }
 
 // exp(x) to 1e-7 for x <= 0: 2^n e^r with |r| <= log(2) / 2; minimax polynomial of degree 6 for e^r.
@@ -64,21 +80,53 @@ static inline vec gelu(vec x) {
   return 0.5f * x * (1.0f + z * p / q);
 }
 
+// What products read: `split` numbers that share a float's place, multiplied and summed in float32.
+static inline vec spread(const float* x) { return splat(*x); }
+static inline vec numbers(const float* p) { return load(p); }
+static inline vec add_products(vec total, vec x, vec y) { return total + x * y; }
+
+#ifdef BF16
+typedef uint16_t half;  // bfloat16, rounded to nearest even; two of them make up a float's place
+
+static inline void store(half* p, vec v) {
+  const __m256bh rounded = _mm512_cvtneps_pbh((__m512)v);
+  std::memcpy(p, &rounded, sizeof rounded);
+}
+static inline __m512bh spread(const half* x) {
+  int32_t pair;
+  std::memcpy(&pair, x, sizeof pair);
+  return (__m512bh)_mm512_set1_epi32(pair);
+}
+static inline __m512bh numbers(const half* p) { return (__m512bh)_mm512_loadu_si512(p); }
+static inline vec add_products(vec total, __m512bh x, __m512bh y) {
+  return (vec)_mm512_dpbf16_ps((__m512)total, x, y);
+}
+#else
+typedef float half;  // never asked for: there is nothing faster than float32
+#endif
+
+template <class T>
+constexpr int split = sizeof(float) / sizeof(T);
+
 // A matrix of pixels or tokens: row r at data + r * stride; `parts` runs of `length` columns each,
-// `jump` floats apart (a convolution's kernel rows), make up its columns.
+// `jump` numbers apart (a convolution's kernel rows), make up its columns.
+template <class T>
 struct Rows {
-  const float* data;
+  const T* data;
   int64_t stride, length;
   int64_t parts = 1, jump = 0;
 };
 
-// A matrix to multiply by: row k of panel p (16 columns) at data + k * row + p * panel.
+// A matrix to multiply by: row k of panel p (16 columns) at data + k * row + p * panel; bfloat16 by
+// pairs of rows.
+template <class T>
 struct Panels {
-  const float* data;
+  const T* data;
   int64_t row, panel;
 
-  // Packed by upscale_pack_matrix.
-  Panels(const float* packed, int64_t depth) : data(packed), row(PANEL), panel(depth * PANEL) {}
+  // Packed by upscale_pack_matrix; for bfloat16 then rounded, the rows by pairs.
+  Panels(const void* packed, int64_t depth)
+      : data(static_cast<const T*>(packed)), row(split<T> * PANEL), panel(depth * PANEL) {}
   // As it lies in memory, rows `stride` floats apart.
   static Panels unpacked(const float* data, int64_t stride) {
     Panels found(data, 0);
@@ -96,8 +144,8 @@ struct Panels {
 constexpr int VECTORS = PANEL / LANES;  // of a panel
 
 // R rows of `a` times NV vectors of columns of `b`, from `bias` (or 0), to c. The innermost loop of all.
-template <int R, int NV>
-static inline void multiply(const Rows& a, const Panels& b, const float* bias, float* c, int64_t ldc) {
+template <int R, int NV, class T>
+static inline void multiply(const Rows<T>& a, const Panels<T>& b, const float* bias, float* c, int64_t ldc) {
   vec total[R][NV];
 #pragma GCC unroll 4
   for (int v = 0; v < NV; v++) {
@@ -105,18 +153,18 @@ static inline void multiply(const Rows& a, const Panels& b, const float* bias, f
 #pragma GCC unroll 12
     for (int r = 0; r < R; r++) total[r][v] = start;
   }
-  const float *part = a.data, *row = b.data;
+  const T *part = a.data, *row = b.data;
   for (int64_t i = 0; i < a.parts; i++, part += a.jump) {
-    for (int64_t k = 0; k < a.length; k++, row += b.row) {
-      vec column[NV];
+    for (int64_t k = 0; k < a.length; k += split<T>, row += b.row) {
+      decltype(numbers(row)) column[NV];
 #pragma GCC unroll 4
       for (int v = 0; v < NV; v++)
-        column[v] = load(row + v / VECTORS * b.panel + v % VECTORS * LANES);
+        column[v] = numbers(row + v / VECTORS * b.panel + v % VECTORS * LANES * split<T>);
 #pragma GCC unroll 12
       for (int r = 0; r < R; r++) {
-        const vec x = splat(part[r * a.stride + k]);
+        const auto x = spread(part + r * a.stride + k);
 #pragma GCC unroll 4
-        for (int v = 0; v < NV; v++) total[r][v] += x * column[v];
+        for (int v = 0; v < NV; v++) total[r][v] = add_products(total[r][v], x, column[v]);
       }
     }
   }
@@ -126,8 +174,8 @@ static inline void multiply(const Rows& a, const Panels& b, const float* bias, f
     for (int v = 0; v < NV; v++) store(c + r * ldc + v * LANES, total[r][v]);
 }
 
-template <int R, int NV>
-static void some_rows(int64_t rows, const Rows& a, const Panels& b, const float* bias, float* c,
+template <int R, int NV, class T>
+static void some_rows(int64_t rows, const Rows<T>& a, const Panels<T>& b, const float* bias, float* c,
                       int64_t ldc) {
   if constexpr (R > 0) {
     if (rows == R)
@@ -137,16 +185,17 @@ static void some_rows(int64_t rows, const Rows& a, const Panels& b, const float*
   }
 }
 
-template <int NV>
-static void columns(int64_t rows, Rows a, const Panels& b, const float* bias, float* c, int64_t ldc) {
+template <int NV, class T>
+static void columns(int64_t rows, Rows<T> a, const Panels<T>& b, const float* bias, float* c,
+                    int64_t ldc) {
   for (; rows >= ROWS; rows -= ROWS, a.data += ROWS * a.stride, c += ROWS * ldc)
     multiply<ROWS, NV>(a, b, bias, c, ldc);
   some_rows<ROWS - 1, NV>(rows, a, b, bias, c, ldc);
 }
 
 // The columns that remain of a panel, a multiple of LANES.
-template <int NV>
-static void last_columns(int64_t vectors, int64_t rows, const Rows& a, const Panels& b,
+template <int NV, class T>
+static void last_columns(int64_t vectors, int64_t rows, const Rows<T>& a, const Panels<T>& b,
                          const float* bias, float* c, int64_t ldc) {
   if constexpr (NV > 0) {
     if (vectors == NV)
@@ -157,8 +206,9 @@ static void last_columns(int64_t vectors, int64_t rows, const Rows& a, const Pan
 }
 
 // c (rows, features) = a (rows, depth) b + bias; features a multiple of LANES.
-static inline void product(int64_t rows, const Rows& a, const Panels& b, const float* bias, float* c,
-                           int64_t ldc, int64_t features) {
+template <class T>
+static inline void product(int64_t rows, const Rows<T>& a, const Panels<T>& b, const float* bias,
+                           float* c, int64_t ldc, int64_t features) {
   constexpr int64_t WIDE = PANELS_AT_ONCE * PANEL;
   auto start = [bias](int64_t j) { return bias ? bias + j : nullptr; };
   int64_t j = 0;

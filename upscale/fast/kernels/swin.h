@@ -40,7 +40,8 @@ static void norm(const Step& s, const Grid& g, int64_t y) {
     const float* in = g.in + (y * g.width + x) * s.in.stride;
     float* out = g.out + (y * g.width + x) * s.out.stride;
     normalise(in, s.channels, out);
-    for (int64_t c = 0; c < s.channels; c++) out[c] = out[c] * s.weight[c] + s.bias[c];
+    const float* weight = static_cast<const float*>(s.weight);
+    for (int64_t c = 0; c < s.channels; c++) out[c] = out[c] * weight[c] + s.bias[c];
     std::fill(out + s.channels, out + s.features, 0.0f);
   }
 }
@@ -48,7 +49,7 @@ static void norm(const Step& s, const Grid& g, int64_t y) {
 // Where a window's intermediate results lie.
 struct Desk {
   int64_t tokens, wide, stream, used, seen, qkv_width, hidden;  // used: of stream, in whole vectors
-  float *normed, *qkv, *keys, *logits, *mixed, *attended, *second, *expanded;
+  float *normed, *qkv, *keys, *logits, *mixed, *attended, *second, *expanded, *rounded;
   int64_t size;
 
   Desk(const Step& s, float* scratch) {
@@ -70,6 +71,7 @@ struct Desk {
     attended = take(tokens * seen);
     second = take(tokens * stream);
     expanded = take(tokens * hidden);
+    rounded = take(s.bf16 ? tokens * padded(std::max({stream, seen, hidden})) / 2 : 0);
     size = next - scratch;
   }
 };
@@ -106,15 +108,15 @@ static void attend(const Attention& a, const Desk& d, int64_t head, const float*
     // 2. logits of some rows, and their softmax; columns beyond the window weigh nothing
     const int64_t rows = std::min<int64_t>(ROWS, d.tokens - t);
     float scale[ROWS];
-    product(rows, {q + t * d.qkv_width, d.qkv_width, n}, Panels(d.keys, n), nullptr, d.logits, d.wide,
-            d.wide);
+    product<float>(rows, {q + t * d.qkv_width, d.qkv_width, n}, {d.keys, n}, nullptr, d.logits, d.wide,
+                   d.wide);
     for (int64_t r = 0; r < rows; r++) {
       const int64_t at = (t + r) * d.wide;
       scale[r] = 1.0f / softmax_row(d.logits + r * d.wide, position + at, mask ? mask + at : nullptr, d.wide);
     }
     // 3. the mean of the values; columns beyond the head's are another's, which overwrites them
-    product(rows, {d.logits, d.wide, d.tokens}, Panels::unpacked(q + 2 * width, d.qkv_width), nullptr,
-            d.mixed, across, across);
+    product<float>(rows, {d.logits, d.wide, d.tokens},
+                   Panels<float>::unpacked(q + 2 * width, d.qkv_width), nullptr, d.mixed, across, across);
     for (int64_t r = 0; r < rows; r++) {
       float* to = d.attended + (t + r) * d.seen + head * n;
       for (int64_t c = 0; c < across; c += LANES) store(to + c, load(d.mixed + r * across + c) * scale[r]);
@@ -128,6 +130,20 @@ static int64_t swin_items(const Step& s, int64_t h, int64_t w) {
 
 static int64_t swin_scratch(const Step& s, int64_t, int64_t) { return Desk(s, nullptr).size; }
 
+// c = a b + bias for all tokens; b is packed as T.
+template <class T>
+static void matrix(const Desk& d, const float* a, int64_t stride, int64_t depth, const void* b,
+                   const float* bias, float* c, int64_t ldc, int64_t features) {
+  if constexpr (split<T> == 1)
+    return product<T>(d.tokens, {a, stride, depth}, {b, depth}, bias, c, ldc, features);
+  T* rows = reinterpret_cast<T*>(d.rounded);  // rounded first; what is beyond `depth` is not read
+  for (int64_t t = 0; t < d.tokens; t++)
+    for (int64_t k = 0; k < depth; k += LANES)
+      store(rows + t * padded(depth) + k, load(a + t * stride + k));
+  product<T>(d.tokens, {rows, padded(depth), depth}, {b, depth}, bias, c, ldc, features);
+}
+
+template <class T>
 static void swin(const Step& s, const Grid& g, int64_t item, float* scratch) {
   const Attention& a = *s.attention;
   const Desk d(s, scratch);
@@ -148,26 +164,23 @@ static void swin(const Step& s, const Grid& g, int64_t item, float* scratch) {
   // 1. norm and q, k, v
   for (int64_t t = 0; t < d.tokens; t++)
     normalise(g.in + at(t) * s.in.stride, s.channels, d.normed + t * d.stream);
-  product(d.tokens, {d.normed, d.stream, s.channels}, Panels(a.qkv, s.channels), a.qkv_bias, d.qkv,
-          d.qkv_width, d.qkv_width);
+  matrix<T>(d, d.normed, d.stream, s.channels, a.qkv, a.qkv_bias, d.qkv, d.qkv_width, d.qkv_width);
   // 2. attention of each head; windows at the right and lower edge hold regions that do not meet
   const int64_t edge = 2 * (wy == down - 1) + (wx == across - 1);
   const float* mask = a.shift && edge ? a.mask + edge * d.tokens * d.wide : nullptr;
   for (int64_t h = 0; h < a.heads; h++) attend(a, d, h, mask);
   // 3. projection, first residual
-  product(d.tokens, {d.attended, d.seen, s.channels}, Panels(a.proj, s.channels), a.proj_bias,
-          d.second, d.stream, d.used);
+  matrix<T>(d, d.attended, d.seen, s.channels, a.proj, a.proj_bias, d.second, d.stream, d.used);
   add_to(d.second, g.in, s.in.stride, true);
   // 4. norm, MLP, second residual
   for (int64_t t = 0; t < d.tokens; t++)
     normalise(d.second + t * d.stream, s.channels, d.normed + t * d.stream);
-  product(d.tokens, {d.normed, d.stream, s.channels}, Panels(a.fc1, s.channels), a.fc1_bias, d.expanded,
-          d.hidden, in_vectors(a.hidden));
+  matrix<T>(d, d.normed, d.stream, s.channels, a.fc1, a.fc1_bias, d.expanded, d.hidden,
+            in_vectors(a.hidden));
   for (int64_t t = 0; t < d.tokens; t++)
     for (float *x = d.expanded + t * d.hidden, *end = x + a.hidden; x < end; x += LANES)
       store(x, gelu(load(x)));
-  product(d.tokens, {d.expanded, d.hidden, a.hidden}, Panels(a.fc2, a.hidden), a.fc2_bias, d.normed,
-          d.stream, d.used);
+  matrix<T>(d, d.expanded, d.hidden, a.hidden, a.fc2, a.fc2_bias, d.normed, d.stream, d.used);
   add_to(d.normed, d.second, d.stream, false);
   for (int64_t t = 0; t < d.tokens; t++) {
     float* out = g.out + at(t) * s.out.stride;

@@ -30,14 +30,14 @@ static void perform(const Step& s, float* const* buffers, int64_t h, int64_t w, 
                     float* scratch) {
   const Grid g(s, buffers, h, w);
   switch (s.kind) {
-    case WINOGRAD: return winograd(s, g, item, scratch);
-    case DIRECT: return direct(s, g, item, scratch);
+    case WINOGRAD: return (s.bf16 ? winograd<half> : winograd<float>)(s, g, item, scratch);
+    case DIRECT: return (s.bf16 ? direct<half> : direct<float>)(s, g, item, scratch);
     case NARROW: return narrow(s, g, item, scratch);
     case NORM: return norm(s, g, item);
-    default: return swin(s, g, item, scratch);
+    default: return (s.bf16 ? swin<half> : swin<float>)(s, g, item, scratch);
   }
 }
 
-extern const Kernels kernels = {NAME(ISA), scratch, items, perform};
+extern const Kernels kernels = {NAME(ISA), split<half> > 1, scratch, items, perform};
 
 }  // namespace ISA
