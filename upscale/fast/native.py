@@ -247,8 +247,7 @@ class Program:
         # 2. A few outputs run along the inputs; more of them fill whole panels.
         narrow = out.stride == len(weight) <= MOST_NARROW and weight.shape[1] % PANEL == 0
         if not narrow:
-            if any(view.stride % PANEL for view in (out, add, base)):
-                raise ValueError("a convolution of many outputs writes and adds padded buffers")
+            self._check_padded(out, add, base)
             weight, bias = _whole_panels(weight), _whole_panels(bias)
         # 3. The step, and the weights as it reads them.
         kind, packed = self._packed(weight, narrow=narrow, exact=exact)
@@ -272,6 +271,10 @@ class Program:
             slope=slope,
             beta=beta,
         )
+
+    def _check_padded(self, *views: View) -> None:
+        if any(view.stride % PANEL for view in views):
+            raise ValueError("a convolution of many outputs writes and adds padded buffers")
 
     def _aligned(
         self, source: View, weight: Tensor, bias: Tensor | None, shuffle: int

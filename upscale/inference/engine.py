@@ -86,14 +86,15 @@ def prepare(
     network = network.eval().requires_grad_(False)
     network.to(device=device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    fallback = optimized(network, device)
-    chosen = fallback
     if dtype == torch.bfloat16 and device.type == "cpu":
         chosen = optimized(network, device, bf16=True)
-        if chosen is network:
-            _say_once("bf16 is not faster than fp32 on this CPU with this network: fp32 runs")
-            chosen, dtype = fallback, torch.float32
-    elif dtype != torch.float32:
+        if chosen is not network:
+            watch(chosen)
+            return Prepared(chosen, network, device, dtype)
+        _say_once("bf16 is not faster than fp32 on this CPU with this network: fp32 runs")
+        dtype = torch.float32
+    fallback = chosen = optimized(network, device)
+    if dtype != torch.float32:
         chosen = copy.deepcopy(fallback).to(dtype=dtype)
     watch(chosen)
     return Prepared(chosen, fallback, device, dtype)

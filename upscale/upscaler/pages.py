@@ -56,19 +56,19 @@ def process_pages(
     at_once: int = 1,
     record: Mapping[str, str] | None = None,
 ) -> Result:
-    """Enlarge page after page, of which memory holds few; sizes in the result are the first's.
-
-    While one is in the network, the next is decoded and the last one encoded.
+    """Enlarge page after page, the next one decoded and the last one encoded meanwhile.
 
     Args:
         reader: The file or the stream.
         pages: Takes the results.
         run: ``process`` for one page, with the model and the settings.
-        settings: As ``to_writer`` takes them, and ``record``.
+        settings: As ``to_writer`` takes them.
         progress: Called with the pages done, in part too, and all (of a stream: that came).
         held: Whether a page is held in memory with its result.
         at_once: Pages that are given to ``run`` at once.
-        record: See ``settings``.
+        record: As ``to_writer`` takes it.
+
+    Returns: sums over the pages, with the sizes of the first.
 
     Raises:
         ImageError: With the number of a page that is damaged or not held; those before are written.
@@ -84,13 +84,6 @@ def process_pages(
         except ImageError as error:
             raise ImageError(f"{_word(reader)} {number}: {error}") from error
 
-    def encode(enlarged: Future[_Enlarged], before: Future[Result] | None) -> Result:
-        total = None if before is None else before.result()  # an error before it ends all
-        result, later = enlarged.result()
-        if later:
-            later[-1]()  # one before it is of a group that failed
-        return _sum(total, result)
-
     waiting: deque[Future[Result]] = deque()
     last: Future[Result] | None = None
     with (
@@ -102,7 +95,7 @@ def process_pages(
             # One that is not held is written as it is enlarged: behind those before it, and alone.
             while len(waiting) > (at_once if is_held else 0):
                 waiting.popleft().result()
-            last = encoder.submit(encode, network.submit(enlarge, number, page, is_held), last)
+            last = encoder.submit(_encode, network.submit(enlarge, number, page, is_held), last)
             if is_held:
                 waiting.append(last)
             else:
@@ -112,6 +105,15 @@ def process_pages(
     total = last.result()
     pages.close()
     return replace(total, seconds=time.perf_counter() - started)
+
+
+def _encode(enlarged: Future[_Enlarged], before: Future[Result] | None) -> Result:
+    """Encode a page behind the one before it; the sum of both results."""
+    total = None if before is None else before.result()  # an error before it ends all
+    result, later = enlarged.result()
+    if later:
+        later[-1]()  # one before it is of a group that failed
+    return _sum(total, result)
 
 
 def _counted(progress: Progress | None, number: int, count: int | None) -> Progress:
