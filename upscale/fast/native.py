@@ -229,7 +229,7 @@ class Program:
 
         Args:
             source: Read after nearest-neighbour enlargement by ``nearest``.
-            out: Written; at ``shuffle`` times the size where that is a pixel shuffle.
+            out: Written, ``shuffle`` times as large.
             weight: (O, C, k, k) with C the real channels of ``source``; k odd.
             bias: (O,).
             slope: Of LeakyReLU; 1 for none, 0 for ReLU.
@@ -251,6 +251,8 @@ class Program:
             weight, bias = _whole_panels(weight), _whole_panels(bias)
         # 3. The step, and the weights as it reads them.
         kind, packed = self._packed(weight, narrow=narrow, exact=exact)
+        more: dict[str, float] = {"nearest": nearest, "shuffle": shuffle, "replicate": replicate}
+        more |= {"slope": slope, "beta": beta}
         return self._step(
             kind,
             source,
@@ -260,16 +262,12 @@ class Program:
             add=add.struct(),
             base=base.struct(),
             channels=weight.shape[1],
-            features=weight.shape[0],
+            features=len(weight),
             kernel=weight.shape[2],
-            nearest=nearest,
-            shuffle=shuffle,
-            replicate=int(replicate),
             bf16=int(packed.dtype == torch.bfloat16),
             weight=self._keep(packed),
             bias=self._keep(bias),
-            slope=slope,
-            beta=beta,
+            **more,
         )
 
     def _check_padded(self, *views: View) -> None:
