@@ -214,7 +214,7 @@ class Settings:
         shown="what the network needs",
         check=lambda n: "" if n >= 0 else "is negative: give 0 or more",
     )
-    dtype: str = compute_option("auto", "--dtype NAME", "auto (fp32 on a CPU), fp16, bf16, or fp32.")
+    dtype: str = compute_option("auto", "--dtype NAME", "auto (on a CPU fp32), fp16, bf16, fp32.")
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "model", os.fspath(self.model))
