@@ -34,7 +34,7 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    devices._say_once.cache_clear()
+    devices.say_once.cache_clear()
 
 
 @pytest.mark.usefixtures("no_gpu")
@@ -59,7 +59,7 @@ def test_a_gpu_that_pytorch_cannot_use_is_a_warning_once_unless_it_is_hidden(
         assert choose_device("auto") == choose_device("auto") == CPU
     assert len(caplog.records) == 1
     assert "NVIDIA GPU that PyTorch" in caplog.text
-    devices._say_once.cache_clear()
+    devices.say_once.cache_clear()
     caplog.clear()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert choose_device("auto") == CPU
@@ -71,7 +71,7 @@ def test_a_gpu_that_fails_its_first_sum_is_not_taken(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(devices, "_cuda_trouble", lambda _: "no kernel image is available")
-    devices._say_once.cache_clear()
+    devices.say_once.cache_clear()
     with caplog.at_level(logging.WARNING, "upscale"):
         assert choose_device("auto") == CPU
     assert "no kernel image is available" in caplog.text
@@ -130,7 +130,7 @@ def test_precisions_that_cannot_run_are_errors(name: str, device: torch.device) 
 
 
 def test_an_untrusted_precision_runs_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
-    devices._say_once.cache_clear()
+    devices.say_once.cache_clear()
     with caplog.at_level(logging.WARNING, "upscale"):
         assert choose_dtype("bf16", CPU, (torch.float32,)) == torch.bfloat16
     assert "not trusted" in caplog.text

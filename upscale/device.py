@@ -62,13 +62,13 @@ def _best_device() -> torch.device:
         trouble = _cuda_trouble(device)
         if not trouble:
             return device
-        _say_once(f"the CUDA GPU cannot be used ({trouble}); running on the CPU")
+        say_once(f"the CUDA GPU cannot be used ({trouble}); running on the CPU")
         return torch.device("cpu")
     if torch.backends.mps.is_available():
         return torch.device("mps")
     trouble = unused_gpu()
     if trouble:
-        _say_once(f"{trouble}; running on the CPU")
+        say_once(f"{trouble}; running on the CPU")
     else:
         logger.info("no GPU that PyTorch can use; running on the CPU")
     return torch.device("cpu")
@@ -96,7 +96,8 @@ def _cuda_trouble(device: torch.device) -> str:
 
 
 @functools.cache
-def _say_once(message: str) -> None:
+def say_once(message: str) -> None:
+    """Warn, the first time that it is said in this process."""
     logger.warning(message)
 
 
@@ -124,7 +125,7 @@ def choose_dtype(
     if not _supports(device, dtype):
         raise DeviceError(f"dtype {name!r} cannot run on {device}: use --dtype fp32")
     if dtype not in (*precisions, torch.float32):
-        _say_once(f"{name} is not trusted with this network; tiles that fail are redone in fp32")
+        say_once(f"{name} is not trusted with this network; tiles that fail are redone in fp32")
     return dtype
 
 

@@ -14,9 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tests.fast.test_native import NETWORKS, network, picture
+from upscale import device
 from upscale.checkpoints import build, entries, load
 from upscale.fast import native, optimized
-from upscale.inference import engine, prepare, run
+from upscale.inference import prepare, run
 from upscale.models import Network
 
 CPU = torch.device("cpu")
@@ -125,7 +126,7 @@ def without(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Kernels without products of bfloat16, as on most CPUs."""
     native.load.cache_clear()
     monkeypatch.setenv("UPSCALE_KERNELS", "off" if KERNELS is None else "baseline")
-    engine._say_once.cache_clear()
+    device.say_once.cache_clear()
     yield
     monkeypatch.undo()
     native.load.cache_clear()

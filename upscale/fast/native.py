@@ -413,8 +413,7 @@ class Program:
     def _keep(self, tensor: Tensor) -> int:
         if tensor.dtype != torch.bfloat16:
             tensor = tensor.detach().float()
-        tensor = tensor.contiguous()
-        self.memory.append(tensor)
+        self.memory.append(tensor := tensor.contiguous())
         return tensor.data_ptr()
 
 

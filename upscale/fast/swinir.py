@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -84,29 +85,30 @@ def _residual(
 def _head(program: Program, network: SwinIR, at: View) -> None:
     """See :meth:`SwinIR._reconstruct`; bfloat16 would cost more here than in all layers."""
     head, colours = network.config.upsampler, network.config.channels
+    convolve = partial(program.convolve, exact=True)
     if head == "pixelshuffledirect":
         direct = cast("nn.Conv2d", network.upsample.get_submodule("0"))
-        program.convolve(direct, at, program.buffer(direct.out_channels), exact=True)
+        convolve(direct, at, program.buffer(direct.out_channels))
         return
     rate = 1
     if head != "":
         first, relu = network.conv_before_upsample
         wide = program.buffer(HEAD_FEATURES)
-        at = program.convolve(first, at, wide, slope=relu.negative_slope, exact=True)
+        at = convolve(first, at, wide, slope=relu.negative_slope)
         for k, factor in enumerate(upsample_factors(network.scale)):
             rate *= factor
             larger = program.buffer(HEAD_FEATURES, rate=rate)
             if head == "pixelshuffle":
                 layer = network.upsample.get_submodule(f"{2 * k}")
-                at = program.convolve(layer, at, larger, shuffle=factor, exact=True)
+                at = convolve(layer, at, larger, shuffle=factor)
             else:
                 layer = network.get_submodule(f"conv_up{k + 1}")
-                at = program.convolve(layer, at, larger, slope=SLOPE, nearest=factor, exact=True)
+                at = convolve(layer, at, larger, slope=SLOPE, nearest=factor)
     if head == "nearest+conv":
         larger = program.buffer(HEAD_FEATURES, rate=rate)
-        at = program.convolve(network.conv_hr, at, larger, slope=SLOPE, exact=True)
+        at = convolve(network.conv_hr, at, larger, slope=SLOPE)
     out = program.picture(colours, rate)
-    program.convolve(network.conv_last, at, out, add=program.input if head == "" else NONE)
+    convolve(network.conv_last, at, out, add=program.input if head == "" else NONE)
 
 
 def _attention(program: Program, layer: SwinLayer) -> dict[str, int | Tensor | None]:

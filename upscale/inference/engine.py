@@ -7,7 +7,6 @@ are due, finished rows leave as strips: of picture and result, only those in wor
 from __future__ import annotations
 
 import copy
-import functools
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor
 
 from upscale import memory
-from upscale.device import dtype_name, to_host
+from upscale.device import dtype_name, say_once, to_host
 from upscale.errors import OutOfMemoryError, UpscaleError
 from upscale.fast import optimized
 from upscale.inference.noise import Noise
@@ -66,11 +65,6 @@ class Prepared:
         return torch.float32 if self.network.backend.startswith("native") else self.dtype
 
 
-@functools.cache
-def _say_once(message: str) -> None:
-    logger.warning(message)
-
-
 def prepare(
     network: Network,
     device: torch.device | None = None,
@@ -91,7 +85,7 @@ def prepare(
         if chosen is not network:
             watch(chosen)
             return Prepared(chosen, network, device, dtype)
-        _say_once("bf16 is not faster than fp32 on this CPU with this network: fp32 runs")
+        say_once("bf16 is not faster than fp32 on this CPU with this network: fp32 runs")
         dtype = torch.float32
     fallback = chosen = optimized(network, device)
     if dtype != torch.float32:
