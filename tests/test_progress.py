@@ -24,8 +24,8 @@ from upscale.models import (
     SwinIR,
     SwinIRConfig,
     VAEConfig,
+    step,
 )
-from upscale.models.base import step
 from upscale.models.bicubic import Bicubic, BicubicConfig
 
 SIDE = 130  # LR pixels: one tile, and large enough to be told of

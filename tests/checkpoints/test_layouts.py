@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.checkpoints.nets import assert_same, esrgan, srcnn
-from upscale.checkpoints.checkpoint import Hints, check_state
+from upscale.checkpoints.checkpoint import Hints
 from upscale.checkpoints.layouts.recognition import foreign_name, recognise
 from upscale.errors import ArchitectureError, CheckpointError
-from upscale.models import ESRGANConfig, SRCNNConfig, SwinIR, SwinIRConfig
+from upscale.models import ESRGANConfig, SRCNNConfig, SwinIR, SwinIRConfig, check_state
 
 State = dict[str, Tensor]
 

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from functools import lru_cache
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from upscale.errors import ArchitectureError, CheckpointError
-from upscale.models import OTHERS, Config, Network, network_class
+from upscale.models import Config, Network, network_class
 
 NATIVE = "native"
-MAX_SIZE = 1 << 14  # no channel count, depth or kernel of a real network comes near
 # Fields of a header that ModelSpec names; the others are this program's.
 _MODELSPEC = ("title", "description", "author", "date", "license", "usage_hint", "merged_from")
 
@@ -131,56 +127,3 @@ def build(checkpoint: Checkpoint) -> Network:
 def as_float32(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Floating-point tensors as float32, contiguous; others as they are."""
     return {k: (v.float() if v.is_floating_point() else v).contiguous() for k, v in state.items()}
-
-
-def check_state(architecture: str, config: Config, state: Mapping[str, Tensor]) -> None:
-    """Compare keys and shapes with those of the network, without allocating it.
-
-    Another package compares those of its networks when it builds them.
-    """
-    if architecture not in OTHERS:
-        sizes = [n for v in vars(config).values() for n in (v if isinstance(v, tuple) else (v,))]
-        if len(sizes) > MAX_SIZE or any(isinstance(n, int) and n > MAX_SIZE for n in sizes):
-            raise ArchitectureError(f"its configuration has a size above {MAX_SIZE}; it is damaged")
-        try:
-            shapes = _shapes(architecture, config)
-        except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
-            raise ArchitectureError(
-                f"{architecture} cannot be built as {config}: {error}; fetch or save the file again"
-            ) from error
-        _compare(architecture, shapes, state)
-    for key, tensor in state.items():
-        if not math.isfinite(tensor.sum(dtype=torch.float64)):
-            raise CheckpointError(
-                f"its tensor {key} holds values that are not finite; take another checkpoint"
-            )
-
-
-@lru_cache(maxsize=8)  # the nets of a family have one configuration
-def _shapes(architecture: str, config: Config) -> dict[str, torch.Size]:
-    """The keys of a network and the shapes of their tensors."""
-    with torch.device("meta"):
-        network = network_class(architecture)(config)
-    return {key: tensor.shape for key, tensor in network.state_dict().items()}
-
-
-def _compare(
-    architecture: str, shapes: Mapping[str, torch.Size], state: Mapping[str, Tensor]
-) -> None:
-    missing = [k for k in shapes if k not in state]
-    unexpected = [k for k in state if k not in shapes]
-    words = [
-        f"{verb} {keys[0]}" + (f" and {len(keys) - 1} more" if len(keys) > 1 else "")
-        for verb, keys in (("lacks", missing), ("has the unknown", unexpected))
-        if keys
-    ]
-    if words:
-        raise ArchitectureError(
-            f"as {architecture} it {' and '.join(words)}; it is a variant that is not supported"
-        )
-    for key, shape in shapes.items():
-        if shape != state[key].shape:
-            raise ArchitectureError(
-                f"as {architecture}, its {key} is {list(state[key].shape)} and should be "
-                f"{list(shape)}; the file is damaged, or a hint is wrong"
-            )

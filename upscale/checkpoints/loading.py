@@ -26,7 +26,6 @@ from upscale.checkpoints.checkpoint import (
     Hints,
     SourceFile,
     as_float32,
-    check_state,
 )
 from upscale.checkpoints.files import (
     CONTENT_HASH,
@@ -38,7 +37,15 @@ from upscale.checkpoints.files import (
 from upscale.checkpoints.index import WeightsFile
 from upscale.errors import ArchitectureError, CheckpointError, UsageError
 from upscale.files import write_bytes
-from upscale.models import MODELS, OTHERS, Config, Network, config_from_dict, network_class
+from upscale.models import (
+    MODELS,
+    OTHERS,
+    Config,
+    Network,
+    check_state,
+    config_from_dict,
+    network_class,
+)
 
 SPEC = "1.0.1"
 

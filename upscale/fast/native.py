@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from upscale.errors import UsageError
-from upscale.models.base import Network, step
+from upscale.models import Network, step
 
 LIBRARY = Path(__file__).parent / "kernels" / "upscale_kernels.so"
 PANEL = 16  # channels that a step writes are a multiple of it

@@ -21,8 +21,7 @@ from upscale.device import dtype_name, say_once, to_host
 from upscale.errors import OutOfMemoryError, UpscaleError
 from upscale.fast import optimized
 from upscale.inference.noise import Noise
-from upscale.models import Network
-from upscale.models.base import listening, watch
+from upscale.models import Network, listening, watch
 from upscale.settings import TileOption
 from upscale.strips import Window
 from upscale.tiling import MIN_TILE, Grid, Tile, plan, round_up

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from upscale.models.base import Config, Network
+from upscale.models import Config, Network
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from upscale.models.base import Config, Network
+from upscale.models import Config, Network
 from upscale.models.layers import upsample_factors
 from upscale.tiling import pad
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from upscale.errors import ArchitectureError, CheckpointError
-from upscale.models.base import Config, Network
+from upscale.models import Config, Network
 
 HALO = 32  # LR pixels; what the authors of window networks let tiles overlap by
 WINDOWS = ("window_size", "win_size", "split_size", "stripe_size")  # attributes that hold a window

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from upscale.models.base import Config, Network
+from upscale.models import Config, Network
 from upscale.resample import resize
 from upscale.tiling import is_traced
 

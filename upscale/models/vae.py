@@ -28,7 +28,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from upscale.models.base import Config, Network
+from upscale.models import Config, Network
 from upscale.models.esrgan import ESRGAN, SLOPE, ESRGANConfig
 from upscale.models.layers import enlarge_traced, shrink_traced
 from upscale.resample import consistent

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from upscale.models.base import Network
+from upscale.models import Network
 from upscale.models.esrgan import ESRGAN
 from upscale.models.layers import upsample_factors
 from upscale.models.srcnn import SRCNN

@@ -20,10 +20,10 @@ from typing import NoReturn
 
 from torch import Tensor
 
-from upscale.checkpoints.checkpoint import Checkpoint, Hints, as_float32, check_state
+from upscale.checkpoints.checkpoint import Checkpoint, Hints, as_float32
 from upscale.checkpoints.layouts import esrgan, srcnn, swinir
 from upscale.errors import ArchitectureError, CheckpointError
-from upscale.models import MODELS
+from upscale.models import MODELS, check_state
 from upscale.models.spandrel import recognised
 
 LAYOUTS = (esrgan.OLD, esrgan.NEW, esrgan.BASICSR, swinir.OFFICIAL, srcnn.NAMED, srcnn.ROLES)
