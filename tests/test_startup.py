@@ -29,7 +29,7 @@ UNUSED = {
     *("upscale.evaluate", "upscale.compare", "upscale.training", "upscale.benchmark"),
     *("upscale.batch.cluster", "upscale.batch.preflight", "upscale.upscaler.uncertainty"),
     *("upscale.checkpoints.conversion", "upscale.checkpoints.download"),
-    *("upscale.checkpoints.export", "upscale.checkpoints.layouts.recognition"),
+    *("upscale.checkpoints.layouts", "upscale.checkpoints.saving"),
 }
 
 

@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 from tests.checkpoints.nets import ESRGAN_CONFIG, assert_same, esrgan, srcnn
 from upscale import checkpoints
 from upscale.checkpoints import Checkpoint, CheckpointInfo, Hints, WeightsFile
-from upscale.checkpoints.files import digest, read_header
+from upscale.checkpoints.files import read_header
+from upscale.checkpoints.index import digest
 from upscale.errors import (
     ArchitectureError,
     CheckpointError,

@@ -24,7 +24,8 @@ from tests.checkpoints.test_layouts import to_new, to_old
 from upscale import checkpoints
 from upscale.checkpoints import CheckpointInfo, Hints, convert
 from upscale.checkpoints.conversion import WRAPPERS, read_foreign, unwrap
-from upscale.checkpoints.files import digest, read_header
+from upscale.checkpoints.files import read_header
+from upscale.checkpoints.index import digest
 from upscale.errors import ArchitectureError, CheckpointError, OutputError, UsageError
 from upscale.models import SRCNNConfig
 

@@ -12,12 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from upscale.checkpoints.files import (
-    check_sha256,
-    digest,
-    read_header,
-)
-from upscale.checkpoints.loading import read_tensors, write_tensors
+from upscale.checkpoints.files import read_header
+from upscale.checkpoints.index import check_sha256, digest
+from upscale.checkpoints.loading import read_tensors
+from upscale.checkpoints.saving import write_tensors
 from upscale.errors import CheckpointError, HashError
 
 TENSORS = {

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from tests.checkpoints.nets import ESRGAN_CONFIG, assert_same, esrgan, srcnn
 from upscale import checkpoints
 from upscale.checkpoints import Checkpoint, CheckpointInfo, SourceFile, blend
-from upscale.checkpoints.interpolation import DEFAULT_ALPHA, shares
+from upscale.checkpoints.checkpoint import shares
+from upscale.checkpoints.loading import DEFAULT_ALPHA
 from upscale.errors import ArchitectureError, UsageError
 from upscale.models import Network
 from upscale.settings import DEFAULT_DENOISE
@@ -207,7 +208,7 @@ def test_only_files_with_a_share_are_read(
         read.append(entry.name)
         return load(entry)
 
-    monkeypatch.setattr("upscale.checkpoints.interpolation.load", noted)
+    monkeypatch.setattr("upscale.checkpoints.loading.load", noted)
     found = checkpoints.resolve(quad, **given)
     alpha = given.get("alpha", DEFAULT_ALPHA)
     denoise = given.get("denoise", DEFAULT_DENOISE)

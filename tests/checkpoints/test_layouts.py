@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tests.checkpoints.nets import assert_same, esrgan, srcnn
 from upscale.checkpoints.checkpoint import Hints
-from upscale.checkpoints.layouts.recognition import foreign_name, recognise
+from upscale.checkpoints.layouts import foreign_name, recognise
 from upscale.errors import ArchitectureError, CheckpointError
 from upscale.models import ESRGANConfig, SRCNNConfig, SwinIR, SwinIRConfig, check_state
 

@@ -9,8 +9,8 @@ from safetensors.torch import save_file
 
 from tests.checkpoints.nets import esrgan
 from upscale import checkpoints
-from upscale.checkpoints.files import digest
-from upscale.checkpoints.verification import check, check_all
+from upscale.checkpoints.files import check, check_all
+from upscale.checkpoints.index import digest
 from upscale.errors import CheckpointError
 
 

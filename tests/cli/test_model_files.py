@@ -17,7 +17,7 @@ from tests.checkpoints.test_layouts import to_old
 from tests.conftest import Finished
 from upscale import checkpoints
 from upscale.checkpoints import Hints, build, load, save
-from upscale.checkpoints.files import digest
+from upscale.checkpoints.index import digest
 from upscale.resample import resize
 
 Cli = Callable[..., Finished]

@@ -20,7 +20,7 @@ from tests.checkpoints.nets import assert_same, esrgan
 from tests.checkpoints.test_layouts import to_old
 from tests.conftest import Finished
 from upscale import checkpoints
-from upscale.checkpoints.files import digest
+from upscale.checkpoints.index import digest
 from upscale.errors import ArchitectureError, CheckpointError, UsageError
 from upscale.inference import prepare, run
 

@@ -2,9 +2,9 @@
 
 In comes what ``--model`` says: a family, a weights name, or a file of any trainer. Out comes a
 ``Checkpoint``: an architecture, its configuration, and float32 tensors under native keys, of which
-``build`` makes the network. Begin with ``interpolation.resolve``; it selects (``index.py``), loads
-(``loading.py``, foreign files by ``conversion.py`` and ``layouts/``) and blends. What needs torch
-is imported on first use, so that listing what there is does without.
+``build`` makes the network. Begin with ``loading.resolve``; it selects (``index.py``), loads
+(foreign files by ``conversion.py`` and ``layouts.py``) and blends (``checkpoint.py``). What needs
+torch is imported on first use, so that listing what there is does without.
 """
 
 from __future__ import annotations
@@ -23,20 +23,24 @@ from upscale.checkpoints.index import (
 )
 
 if TYPE_CHECKING:
-    from upscale.checkpoints.checkpoint import Checkpoint, CheckpointInfo, Hints, SourceFile, build
-    from upscale.checkpoints.conversion import convert
+    from upscale.checkpoints.checkpoint import (
+        Checkpoint,
+        CheckpointInfo,
+        Hints,
+        SourceFile,
+        blend,
+        check_alpha,
+        check_denoise,
+    )
     from upscale.checkpoints.download import pull
-    from upscale.checkpoints.export import export_onnx
-    from upscale.checkpoints.interpolation import blend, check_alpha, check_denoise, load, resolve
-    from upscale.checkpoints.loading import Saved, save
+    from upscale.checkpoints.loading import build, load, resolve
+    from upscale.checkpoints.saving import Saved, convert, export_onnx, save
 
 _MODULES = {
-    "checkpoint": "Checkpoint CheckpointInfo Hints SourceFile build",
-    "conversion": "convert",
+    "checkpoint": "Checkpoint CheckpointInfo Hints SourceFile blend check_alpha check_denoise",
     "download": "pull",
-    "export": "export_onnx",
-    "interpolation": "blend check_alpha check_denoise load resolve",
-    "loading": "Saved save",
+    "loading": "build load resolve",
+    "saving": "Saved convert export_onnx save",
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
 

@@ -1,19 +1,27 @@
-"""A checkpoint in memory, what its header says, and the network that it becomes."""
+"""A checkpoint in memory, and interpolation of networks: the weighted mean of several.
+
+Two walks, of which ``loading.resolve`` takes both at once: alpha from a PSNR-oriented net to a GAN
+net (ESRGAN, arXiv 1809.00219, section 3.4), and denoise from the nets for clean pictures to those
+for compressed and noisy ones (deep network interpolation, arXiv 1811.10515). All nets of a family
+must have been trained from the same one, else their mean is no network.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from upscale.models import Config, Network, network_class
+from upscale.errors import ArchitectureError, UsageError
+from upscale.models import Config
 
 NATIVE = "native"
-# Fields of a header that ModelSpec names; the others are this program's.
-_MODELSPEC = ("title", "description", "author", "date", "license", "usage_hint", "merged_from")
+TOLERANCE = 1e-6  # of the sum of the weights
 
 
 @dataclass(frozen=True)
@@ -53,18 +61,12 @@ class CheckpointInfo:
     blend: str = ""  # JSON list of name, sha256, weight
     training: str = ""  # JSON with steps, seconds, scores
 
-    def to_header(self) -> dict[str, str]:
-        """Header keys and values of the fields that are not empty."""
-        return {_header_key(name): value for name, value in asdict(self).items() if value}
 
-    @classmethod
-    def from_header(cls, header: Mapping[str, str]) -> CheckpointInfo:
-        """The fields that ``header`` holds."""
-        return cls(**{f.name: header.get(_header_key(f.name), "") for f in fields(cls)})
-
-
-def _header_key(name: str) -> str:
-    return f"modelspec.{name}" if name in _MODELSPEC else f"upscale.{name}"
+# Field of CheckpointInfo -> key of the header, where ModelSpec has a name for the first seven.
+HEADER = {
+    field.name: f"{'modelspec' if place < 7 else 'upscale'}.{field.name}"
+    for place, field in enumerate(fields(CheckpointInfo))
+}
 
 
 @dataclass(frozen=True)
@@ -113,17 +115,119 @@ class Checkpoint:
         return "+".join(source.sha256 for source in self.sources)
 
 
-def build(checkpoint: Checkpoint) -> Network:
-    """The network with the checkpoint's values, in evaluation mode, on the CPU in float32.
+# --- interpolation --------------------------------------------------------------------------------
 
-    The state of the random generators is left as it was.
+
+def check_alpha(alpha: float) -> float:
+    """Return ``alpha``; :class:`UsageError` where it is not in [0, 1]."""
+    return _in_unit("alpha", alpha, "0 is the PSNR net and 1 the GAN net")
+
+
+def check_denoise(denoise: float) -> float:
+    """Return ``denoise``; :class:`UsageError` where it is not in [0, 1]."""
+    return _in_unit("denoise", denoise, "0 is for clean pictures and 1 for noisy, compressed ones")
+
+
+def _in_unit(name: str, share: float, remedy: str) -> float:
+    if not 0 <= share <= 1:
+        raise UsageError(f"{name} {share:g} is outside [0, 1]; {remedy}")
+    return share
+
+
+def shares(alpha: float, denoise: float) -> tuple[float, float, float, float]:
+    """Shares of the clean PSNR, clean GAN, real PSNR and real GAN net; 1 in sum."""
+    a, d = check_alpha(alpha), check_denoise(denoise)
+    return (1 - d) * (1 - a), (1 - d) * a, d * (1 - a), d * a
+
+
+def blend(checkpoints: Sequence[Checkpoint], weights: Sequence[float]) -> Checkpoint:
+    """The weighted mean of checkpoints; sums are made in float64 and rounded once.
+
+    A weight of 1 gives that net's tensors bit for bit; a weight of 0 leaves the net out. Integer
+    tensors are not blended; they must be equal.
+
+    Args:
+        checkpoints: One or more, of one architecture, configuration and layout.
+        weights: One for each, in [0, 1], 1 in sum.
+
+    Raises:
+        UsageError: The weights are others, or too many or few.
+        ArchitectureError: Architecture, configuration, keys or shapes differ.
     """
-    network_type = network_class(checkpoint.architecture)
-    with torch.random.fork_rng(devices=[]):
-        network = network_type.from_state(checkpoint.config, checkpoint.state)
-    return network.eval().requires_grad_(False)
+    if not checkpoints or len(checkpoints) != len(weights):
+        raise UsageError(
+            f"{len(checkpoints)} checkpoints and {len(weights)} weights; give one weight for each"
+        )
+    for weight in weights:
+        _in_unit("weight", weight, "give weights that sum to 1")
+    if abs(math.fsum(weights) - 1) > TOLERANCE:
+        raise UsageError(f"the weights sum to {math.fsum(weights):g}; they must sum to 1")
+    for other in checkpoints[1:]:
+        _compare(checkpoints[0], other)
+    parts = [(c, w) for c, w in zip(checkpoints, weights, strict=True) if w > 0]
+    first = parts[0][0]
+    if len(parts) == 1:
+        return first
+    state = {key: _mean(key, [(c.state[key], w) for c, w in parts]) for key in first.state}
+    sources = tuple(SourceFile(s.name, s.sha256, s.weight * w) for c, w in parts for s in c.sources)
+    return Checkpoint(
+        first.architecture,
+        first.config,
+        state,
+        metadata=_metadata([c.metadata for c, _ in parts], sources),
+        name=" + ".join(f"{s.name}*{s.weight:.6g}" for s in sources),
+        sources=sources,
+    )
 
 
-def as_float32(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Floating-point tensors as float32, contiguous; others as they are."""
-    return {k: (v.float() if v.is_floating_point() else v).contiguous() for k, v in state.items()}
+def _compare(first: Checkpoint, other: Checkpoint) -> None:
+    """Raise :class:`ArchitectureError`, saying what differs, unless both are of one layout."""
+    if first.architecture != other.architecture:
+        raise ArchitectureError(
+            f"{first.name} is of {first.architecture} and {other.name} of {other.architecture}; "
+            f"blend networks of one architecture"
+        )
+    mine, others = ({k: list(t.shape) for k, t in c.state.items()} for c in (first, other))
+    differ = [k for k in mine | others if mine.get(k) != others.get(k)]
+    if differ:
+        key, missing = differ[0], "missing"
+        raise ArchitectureError(
+            f"{first.name} and {other.name} differ in {len(differ)} tensors ({key}: "
+            f"{mine.get(key, missing)} in {first.name} and {others.get(key, missing)} in "
+            f"{other.name}); blend networks of the same sizes"
+        )
+    values = vars(first.config)
+    if unlike := [k for k, v in vars(other.config).items() if values[k] != v]:
+        key = unlike[0]
+        raise ArchitectureError(
+            f"{first.name} has {key} {values[key]} and {other.name} {getattr(other.config, key)}; "
+            f"blend networks of the same configuration"
+        )
+
+
+def _mean(key: str, parts: Sequence[tuple[Tensor, float]]) -> Tensor:
+    first = parts[0][0]
+    if not first.is_floating_point():
+        if any(not torch.equal(first, tensor) for tensor, _ in parts[1:]):
+            raise ArchitectureError(
+                f"the integers in {key} differ; such networks cannot be blended"
+            )
+        return first.clone()
+    total = torch.zeros(first.shape, dtype=torch.float64)
+    for tensor, weight in parts:
+        total.add_(tensor.double(), alpha=weight)
+    return total.to(first.dtype)
+
+
+def _metadata(infos: Sequence[CheckpointInfo], sources: Sequence[SourceFile]) -> CheckpointInfo:
+    listed = [{"name": s.name, "sha256": s.sha256, "weight": s.weight} for s in sources]
+    joined = {
+        field: "; ".join(dict.fromkeys(v for info in infos if (v := getattr(info, field))))
+        for field in ("author", "license", "data", "degradation")
+    }
+    return CheckpointInfo(
+        title="Blend: " + " + ".join(f"{s.weight:.6g} {s.name}" for s in sources),
+        merged_from=", ".join(s.name for s in sources),
+        blend=json.dumps(listed),
+        **joined,
+    )

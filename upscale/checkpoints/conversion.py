@@ -1,4 +1,4 @@
-"""Foreign checkpoints: PyTorch's, MATLAB's, ncnn's, and safetensors in foreign layouts.
+"""Foreign checkpoints: PyTorch's, MATLAB's, ncnn's.
 
 A pickle is a program. It is read by ``torch.load(weights_only=True)``, which knows tensors and
 plain containers and runs nothing else; a file that needs more is refused.
@@ -13,7 +13,7 @@ import pickle
 import re
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +21,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from upscale.checkpoints.checkpoint import Checkpoint, CheckpointInfo, Hints, SourceFile
-from upscale.checkpoints.files import NCNN, PICKLES, foreign_format, read_bytes, to_convert
-from upscale.checkpoints.index import by_path
-from upscale.checkpoints.layouts.ncnn import read_ncnn
-from upscale.checkpoints.layouts.recognition import recognise
-from upscale.checkpoints.loading import Saved, load_safetensors, save, with_name
-from upscale.errors import ArchitectureError, CheckpointError, UsageError
-from upscale.files import refuse_existing
+from upscale.checkpoints.checkpoint import Checkpoint, Hints, SourceFile
+from upscale.checkpoints.files import NCNN, PICKLES, foreign_format
+from upscale.checkpoints.index import read_bytes
+from upscale.checkpoints.layouts import recognise
+from upscale.checkpoints.ncnn import read_ncnn
+from upscale.errors import ArchitectureError, CheckpointError
 
 WRAPPERS = (  # dictionaries around a state dict; averaged weights before those of the last step
     *("net_g_ema", "generator_ema", "g_ema", "ema_model", "model_state_dict", "state_dict"),
@@ -39,66 +37,14 @@ _DAMAGED = RuntimeError, EOFError, ValueError, TypeError, LookupError, Attribute
 _KERNELS = {f"weights_conv{k}" for k in (1, 2, 3)} | {f"biases_conv{k}" for k in (1, 2, 3)}
 
 
-@dataclass(frozen=True)
-class Converted:
-    """What a file held, and the file that was written."""
-
-    checkpoint: Checkpoint
-    saved: Saved
-
-
-def convert(
-    src: str | os.PathLike[str],
-    dst: str | os.PathLike[str],
-    *,
-    hints: Hints | None = None,
-    metadata: CheckpointInfo | None = None,
-    half: bool = False,
-    overwrite: bool = False,
-) -> Converted:
-    """Write a foreign checkpoint as self-describing safetensors under native keys.
-
-    Args:
-        src: ``.pth``, ``.pt``, ``.pth.tar``, ``.ckpt``, ``.bin``, ``.mat``, ``.safetensors``, or
-            ncnn's ``.param`` with its ``.bin`` beside it.
-        dst: The ``.safetensors`` file to write.
-        hints: What the file cannot tell. The scale of an SRCNN may also stand in its name (``x3``).
-        metadata: What the header is to say; origin, layout and rules are added.
-        half: Store floats as float16.
-        overwrite: Replace an existing file.
-
-    Raises:
-        ArchitectureError: Another network, by name where it is known.
-        CheckpointError: Missing, empty, damaged, or holding objects other than tensors.
-        OutputError: The output exists or cannot be written.
-    """
-    refuse_existing(Path(dst), overwrite)
-    if Path(src).exists() and Path(dst).exists() and Path(src).samefile(dst):
-        raise UsageError(f"{dst} is the input itself; give another name")
-    checkpoint = read_foreign(src, hints)
-    given = metadata or checkpoint.metadata
-    described = replace(
-        given,
-        source=given.source or Path(src).name,
-        title=given.title or Path(src).name,
-        layout=checkpoint.layout,
-        rules="; ".join(checkpoint.rules),
-        source_sha256=checkpoint.sha256,
-    )
-    checkpoint = replace(checkpoint, metadata=described)
-    return Converted(checkpoint, save(dst, checkpoint, half=half, overwrite=overwrite))
-
-
 def read_foreign(path: str | os.PathLike[str], hints: Hints | None = None) -> Checkpoint:
-    """Read a checkpoint in any format and layout that is known; its content decides, not its name.
+    """Read a checkpoint of one of these formats; its content decides which, not its name.
 
     Raises:
         ArchitectureError: Another network, by name where it is known.
         CheckpointError: Missing, empty, damaged, or holding objects other than tensors.
     """
     file = Path(path)
-    if not to_convert(file):
-        return load_safetensors(by_path(file), hints)
     data = read_bytes(file)
     contents, values = foreign_format(data[:16]), b""
     try:
@@ -112,7 +58,7 @@ def read_foreign(path: str | os.PathLike[str], hints: Hints | None = None) -> Ch
             found = _from_ncnn(data, values, hints)
         else:
             tensors = unwrap(read_pickle(data)) if contents in PICKLES else read_mat(data)
-            found = recognise(tensors, with_name(hints, file))
+            found = recognise(tensors, hints, file.name)
     except CheckpointError as error:
         shown = str(error) if str(error).startswith(f"{file}: ") else f"{file}: {error}"
         raise type(error)(shown) from error

@@ -15,8 +15,17 @@ from urllib.parse import urljoin, urlsplit
 from filelock import FileLock, Timeout
 
 from upscale import __version__
-from upscale.checkpoints.files import check_sha256, digest, foreign_format, read_bytes
-from upscale.checkpoints.index import WeightsFile, cache_folder, read_index, require, update_index
+from upscale.checkpoints.files import foreign_format
+from upscale.checkpoints.index import (
+    WeightsFile,
+    cache_folder,
+    check_sha256,
+    digest,
+    read_bytes,
+    read_index,
+    require,
+    update_index,
+)
 from upscale.errors import CheckpointError, DownloadError, HashError, UsageError
 from upscale.files import cannot_write, publish, temporary, write_bytes
 
@@ -190,7 +199,7 @@ def _verify(published: WeightsFile, path: Path) -> None:
 def _install(published: WeightsFile, file: Path, folder: Path) -> WeightsFile:
     """Convert what was fetched and enter it in the index of the cache."""
     from upscale.checkpoints.checkpoint import CheckpointInfo, Hints
-    from upscale.checkpoints.conversion import convert
+    from upscale.checkpoints.saving import convert
 
     metadata = CheckpointInfo(
         title=published.title,

@@ -1,78 +1,40 @@
-"""Checkpoint files: reading, hashes, what a file is by its content, headers. Loads no torch."""
+"""What a checkpoint file is by its content, and whether it is what it was. Loads no torch."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-from collections.abc import Iterator
-from io import BufferedReader
+import os
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from upscale.errors import CheckpointError, HashError, reason
+from safetensors import SafetensorError, safe_open
+
+from upscale.checkpoints.index import WeightsFile, digest, entries, find, read_bytes
+from upscale.errors import CheckpointError, HashError
 
 PICKLES = ("a PyTorch (zip) file", "a pickle file")
 MATLAB = "a MATLAB file"
 NCNN = "an ncnn model"
 NCNN_VALUES = "the values of an ncnn model"
-ONNX = "an ONNX file"
 CONTENT_HASH = "modelspec.hash_sha256"  # of what follows the header, 0x before it
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[BufferedReader]:
-    """The file, open for reading; :class:`CheckpointError` in place of :class:`OSError`."""
-    try:
-        with path.open("rb") as file:
-            yield file
-    except FileNotFoundError as error:
-        raise CheckpointError(f"no checkpoint file {path}; check the path") from error
-    except IsADirectoryError as error:
-        raise CheckpointError(f"{path} is a folder; give a checkpoint file") from error
-    except OSError as error:
-        raise CheckpointError(
-            f"{path}: cannot be read ({reason(error)}); check its permissions"
-        ) from error
-
-
-def read_bytes(path: Path, size: int = -1) -> bytes:
-    """The file, or its first bytes; ``CheckpointError`` where it cannot be read."""
-    with _opened(path) as file:
-        return file.read(size)
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file, 64 lower-case hex digits; ``CheckpointError`` where it cannot be read."""
-    with _opened(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def check_sha256(path: Path, found: str, recorded: str, remedy: str) -> None:
-    """Raise :class:`HashError` unless ``found`` begins with ``recorded``."""
-    if not recorded or not found.startswith(recorded.lower()):
-        raise HashError(
-            f"{path}: its SHA-256 is {found[:16]}…, recorded is {recorded[:16]}…; {remedy}"
-        )
+# what the safetensors library raises of files that are none, cut short or altered
+DAMAGED = SafetensorError, ValueError, RuntimeError, LookupError
+_BEGINNINGS = (
+    *((bytes((0x80, protocol)), PICKLES[1]) for protocol in (2, 3, 4, 5)),
+    (b"MATLAB", MATLAB),
+    (b"7767517", NCNN),
+    (b"\x47\x6b\x30\x01", NCNN_VALUES),  # the mark of float16 before the first weights
+)
+_TEXTS = ((b"PK\x03\x04", PICKLES[0]), (b"<", "a web page"), (b"version", "a Git LFS pointer"))
 
 
 def foreign_format(first: bytes) -> str:
     """What the first bytes of a file show it to be, when that is no safetensors file; else ''."""
     start = first.lstrip(b"\xef\xbb\xbf \t\r\n")
-    for beginning, name in (
-        (b"PK\x03\x04", PICKLES[0]),
-        (b"<", "a web page"),
-        (b"version", "a Git LFS pointer"),
-    ):
-        if start.startswith(beginning):
-            return name
-    for beginning, name in (
-        *((bytes((0x80, protocol)), PICKLES[1]) for protocol in (2, 3, 4, 5)),
-        (b"MATLAB", MATLAB),
-        (b"7767517", NCNN),
-        (b"\x47\x6b\x30\x01", NCNN_VALUES),  # the mark of float16 before the first weights
-    ):
-        if first.startswith(beginning):
-            return name
-    return ""
+    names = [name for beginning, name in _TEXTS if start.startswith(beginning)]
+    names += [name for beginning, name in _BEGINNINGS if first.startswith(beginning)]
+    return names[0] if names else ""
 
 
 def to_convert(path: Path) -> bool:
@@ -87,46 +49,39 @@ def to_convert(path: Path) -> bool:
         raise CheckpointError(f"{path}: {NCNN_VALUES}; give its graph, {graph.name}")
     if suffix == ".onnx" and not contents:
         raise CheckpointError(
-            f"{path}: {ONNX}, which is not run here; give the .pth or .safetensors that it was "
-            f"made from"
+            f"{path}: an ONNX file, which is not run here; give the .pth or .safetensors that it "
+            f"was made from"
         )
     return contents in (*PICKLES, MATLAB, NCNN) or suffix in (".mat", ".param")
 
 
-@contextlib.contextmanager
-def safetensors_errors(path: Path, first: bytes) -> Iterator[None]:
-    """The errors of the safetensors library in our words; ``first`` are bytes of the file."""
-    from safetensors import SafetensorError  # lists of names do without
-
+def unreadable(path: Path, first: bytes, error: Exception) -> CheckpointError:
+    """What the safetensors library said of a file, in our words; ``first`` are its first bytes."""
     contents = foreign_format(first)
     if not first:
-        raise CheckpointError(f"{path}: the file is empty; fetch or save it again")
-    try:
-        yield
-    except (SafetensorError, ValueError, RuntimeError, LookupError) as error:
-        if contents in (*PICKLES, MATLAB, NCNN):
-            target = path.with_suffix(".safetensors").name
-            remedy = f"convert it: upscale weights convert {path.name} {target}"
-            raise CheckpointError(f"{path}: {contents}, no safetensors file; {remedy}") from error
-        if contents or len(first) < 8:
-            what = f"{contents}, no" if contents else "not a"
-            raise CheckpointError(
-                f"{path}: {what} safetensors file; fetch or save it again"
-            ) from error
-        detail = str(error).partition("\n")[0].rpartition("deserializing")[2]
-        detail = detail.removeprefix(" header").lstrip(": ")[:120]
-        raise CheckpointError(
-            f"{path}: truncated or damaged, or no safetensors file ({detail}); fetch or save it "
-            f"again"
-        ) from error
+        return CheckpointError(f"{path}: the file is empty; fetch or save it again")
+    if contents in (*PICKLES, MATLAB, NCNN):
+        target = path.with_suffix(".safetensors").name
+        remedy = f"convert it: upscale weights convert {path.name} {target}"
+        return CheckpointError(f"{path}: {contents}, no safetensors file; {remedy}")
+    if contents or len(first) < 8:
+        what = f"{contents}, no" if contents else "not a"
+        return CheckpointError(f"{path}: {what} safetensors file; fetch or save it again")
+    detail = str(error).partition("\n")[0].rpartition("deserializing")[2]
+    detail = detail.removeprefix(" header").lstrip(": ")[:120]
+    return CheckpointError(
+        f"{path}: truncated or damaged, or no safetensors file ({detail}); fetch or save it again"
+    )
 
 
 def read_header(path: Path) -> dict[str, str]:
     """The free text in the header of a safetensors file, which is checked; no tensor is read."""
-    from safetensors import safe_open
-
-    with safetensors_errors(path, read_bytes(path, 16)), safe_open(path, "np") as file:
-        return dict(file.metadata() or {})
+    first = read_bytes(path, 16)
+    try:
+        with safe_open(path, "np") as file:
+            return dict(file.metadata() or {})
+    except DAMAGED as error:
+        raise unreadable(path, first, error) from error
 
 
 def check_content(path: Path, header: dict[str, str], data: bytes) -> bool:
@@ -141,3 +96,35 @@ def check_content(path: Path, header: dict[str, str], data: bytes) -> bool:
             f"it again"
         )
     return True
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether one file is what it was: by the SHA-256 of an index, or of its own header."""
+
+    name: str  # weights name or path
+    status: Literal["ok", "unknown", "failed"]  # unknown: there is nothing to compare it with
+    sha256: str  # of the file; empty where it cannot be read
+    detail: str  # what it was compared with, or what is wrong
+
+
+def check_all() -> list[Verdict]:
+    """Every embedded and cached file."""
+    return [check(entry) for entry in entries()]
+
+
+def check(what: str | os.PathLike[str] | WeightsFile) -> Verdict:
+    """One file, by weights name, path or row; damage is a verdict, not an error."""
+    entry = what if isinstance(what, WeightsFile) else find(what)
+    name = str(entry.path) if entry.origin == "file" else entry.name
+    try:
+        if entry.sha256:
+            return Verdict(name, "ok", entry.verify(), f"as in the {entry.origin} index")
+        header, data = read_header(entry.path), read_bytes(entry.path)
+        sha256 = hashlib.sha256(data).hexdigest()
+        if check_content(entry.path, header, data):
+            return Verdict(name, "ok", sha256, "the tensors are as its header says; in no index")
+        return Verdict(name, "unknown", sha256, "in no index, and its header has no hash")
+    except CheckpointError as error:
+        sha256 = digest(entry.path) if entry.path.is_file() else ""
+        return Verdict(name, "failed", sha256, str(error))

@@ -8,21 +8,22 @@ fetched stands in ``published.toml``.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import getpass
 import hashlib
 import os
 import tempfile
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
+from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 from urllib.parse import unquote, urlsplit
 
-from upscale.checkpoints.files import check_sha256, digest
-from upscale.errors import CheckpointError, UnknownModelError, UsageError
+from upscale.errors import CheckpointError, HashError, UnknownModelError, UsageError, reason
 from upscale.files import write_bytes
 
 if TYPE_CHECKING:
@@ -108,6 +109,42 @@ _TYPES: dict[str, type] = {
     "default": bool,
     "scores": dict,
 }
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[BufferedReader]:
+    """The file, open for reading; :class:`CheckpointError` in place of :class:`OSError`."""
+    try:
+        with path.open("rb") as file:
+            yield file
+    except FileNotFoundError as error:
+        raise CheckpointError(f"no checkpoint file {path}; check the path") from error
+    except IsADirectoryError as error:
+        raise CheckpointError(f"{path} is a folder; give a checkpoint file") from error
+    except OSError as error:
+        raise CheckpointError(
+            f"{path}: cannot be read ({reason(error)}); check its permissions"
+        ) from error
+
+
+def read_bytes(path: Path, size: int = -1) -> bytes:
+    """The file, or its first bytes; ``CheckpointError`` where it cannot be read."""
+    with _opened(path) as file:
+        return file.read(size)
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, 64 lower-case hex digits; ``CheckpointError`` where it cannot be read."""
+    with _opened(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_sha256(path: Path, found: str, recorded: str, remedy: str) -> None:
+    """Raise :class:`HashError` unless ``found`` begins with ``recorded``."""
+    if not recorded or not found.startswith(recorded.lower()):
+        raise HashError(
+            f"{path}: its SHA-256 is {found[:16]}…, recorded is {recorded[:16]}…; {remedy}"
+        )
 
 
 def embedded_folder() -> Path:
@@ -286,14 +323,14 @@ def by_path(path: Path) -> WeightsFile:
     for entry in entries():
         if entry.path.resolve() == resolved:
             return entry
-    size = path.stat().st_size
+    size = path.stat().st_size if path.exists() else 0
     return WeightsFile(path.stem, path.name, "", size, architecture="", scale=0, path=path)
 
 
 def _unknown_name(name: str) -> CheckpointError:
     """The error for a name that is nothing: how to get it, or which names come close."""
-    if (reason := refused(name)) is not None:
-        return CheckpointError(reason)
+    if (why := refused(name)) is not None:
+        return CheckpointError(why)
     for entry in official().values():
         if entry.answers_to(name) or normal(name) == entry.family != "":
             known = entry.name if entry.answers_to(name) else entry.family
@@ -333,8 +370,8 @@ def require(name: str) -> WeightsFile:
     for entry in official().values():
         if entry.answers_to(name):
             return entry
-    if (reason := refused(name)) is not None:
-        raise CheckpointError(reason)
+    if (why := refused(name)) is not None:
+        raise CheckpointError(why)
     close = suggestion(name, official())
     raise UnknownModelError(f"no official checkpoint is named {name!r}; {close}")
 
@@ -349,8 +386,8 @@ def refused(name: str) -> str | None:
     """Why a published checkpoint of that name cannot be had here; None for other names."""
     for row in _published()["refused"].values():
         if normal(name) in map(normal, row["names"]):
-            reason = row.get("reason", f"is an {row.get('network')} network, which is not run here")
-            return f"{name} {reason}; or take {row['instead']}"
+            why = row.get("reason", f"is an {row.get('network')} network, which is not run here")
+            return f"{name} {why}; or take {row['instead']}"
     return None
 
 

@@ -1,7 +1,7 @@
-"""Checkpoints out of files and into safetensors files.
+"""From a name or a file to a checkpoint, and from it to the network.
 
-The header of a file says what it is, under the names of ModelSpec 1.0.1 where it has one
-(``modelspec.architecture``, ``modelspec.title``, …) and under ``upscale.*`` otherwise; loading
+The header of a safetensors file says what it is, under the names of ModelSpec 1.0.1 where it has
+one (``modelspec.architecture``, ``modelspec.title``, …) and under ``upscale.*`` otherwise; loading
 needs nothing else. A file without such a header is recognised by its keys and shapes.
 """
 
@@ -10,9 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,50 +20,114 @@ import torch
 from torch import Tensor
 
 from upscale.checkpoints.checkpoint import (
+    HEADER,
     Checkpoint,
     CheckpointInfo,
     Hints,
     SourceFile,
-    as_float32,
+    blend,
+    check_alpha,
+    check_denoise,
+    shares,
 )
-from upscale.checkpoints.files import (
-    CONTENT_HASH,
-    check_content,
+from upscale.checkpoints.files import DAMAGED, check_content, to_convert, unreadable
+from upscale.checkpoints.index import (
+    BICUBIC,
+    WeightsFile,
     check_sha256,
+    find,
+    normal,
     read_bytes,
-    safetensors_errors,
+    select,
 )
-from upscale.checkpoints.index import WeightsFile
 from upscale.errors import ArchitectureError, CheckpointError, UsageError
-from upscale.files import write_bytes
-from upscale.models import (
-    MODELS,
-    OTHERS,
-    Config,
-    Network,
-    check_state,
-    config_from_dict,
-    network_class,
-)
+from upscale.models import MODELS, OTHERS, Network, check_state, config_from_dict, network_class
+from upscale.settings import DEFAULT_DENOISE
 
-SPEC = "1.0.1"
+DEFAULT_ALPHA = 0.8
 
 
-def load_safetensors(entry: WeightsFile, hints: Hints | None = None) -> Checkpoint:
-    """Load a safetensors file; check it against the index and its own header and keys.
+def resolve(
+    name: str | os.PathLike[str],
+    *,
+    alpha: float | None = None,
+    denoise: float | None = None,
+    scale: float | None = None,
+) -> Checkpoint:
+    """What ``--model NAME --alpha A --denoise D --scale S`` runs, loaded and blended.
+
+    With the clean pair P, G and the pair P', G' for real pictures, every value is
+    (1 - D)[(1 - A)P + A·G] + D[(1 - A)P' + A·G']. Only files with a share above 0 are read, and
+    ``sources`` names those; one that has it all comes back bit for bit.
+
+    Args:
+        name: A family, a weights name, the path of a checkpoint file, or ``bicubic``.
+        alpha: Share of the GAN nets where the family has a pair, in [0, 1]; None for 0.8.
+        denoise: Share of the pair for real pictures where the family has one, in [0, 1]; None for
+            ``DEFAULT_DENOISE``.
+        scale: Chooses among a family's native scales: the nearest at or above, else the largest.
+            Of a file of SRCNN that tells no scale, the scale.
+
+    Raises:
+        UsageError: ``alpha`` or ``denoise`` is not in [0, 1], or the model does not take it.
+        CheckpointError: As :func:`load`.
+    """
+    # what the name means: no file, one file, a pair, or two pairs; options must fit that
+    bicubic = normal(os.fspath(name)) == BICUBIC
+    chosen = () if bicubic else select(name, scale=scale)
+    if alpha is not None:
+        check_alpha(alpha)
+    if denoise is not None:
+        check_denoise(denoise)
+        if len(chosen) < 4:
+            raise UsageError(
+                f"denoise {denoise:g} was given and {name} has no pair of nets for real pictures; "
+                f"leave it out, or choose a family that has one such as esrgan"
+            )
+    if len(chosen) < 2:
+        if alpha is not None:
+            raise UsageError(
+                f"{name} is one network and takes no alpha; leave it out, or choose a family with "
+                f"a PSNR and a GAN net such as esrgan"
+            )
+        if bicubic:
+            return Checkpoint(BICUBIC, network_class(BICUBIC).config_type(), {}, name=BICUBIC)
+        return load(chosen[0], Hints(final_scale=scale))
+    # a family: only files with a share are read, and their mean is made
+    share = DEFAULT_ALPHA if alpha is None else alpha
+    real = None if len(chosen) < 4 else DEFAULT_DENOISE if denoise is None else denoise
+    parts = [(e, w) for e, w in zip(chosen, shares(share, real or 0.0), strict=False) if w > 0]
+    mixed = blend([load(entry) for entry, _ in parts], [weight for _, weight in parts])
+    return replace(mixed, alpha=share, denoise=real)
+
+
+def load(what: str | os.PathLike[str] | WeightsFile, hints: Hints | None = None) -> Checkpoint:
+    """Load a checkpoint by weights name, path, or row; check it against the index and its keys.
+
+    A ``.pth``, ``.mat`` or ncnn's ``.param`` is read as it is; nothing of it is run. The content of
+    a file decides, not its name.
+
+    Args:
+        what: A weights name, the path of a checkpoint file, or a row of the index.
+        hints: What a file without header cannot tell; overrides the header where they differ.
 
     Raises:
         HashError: The SHA-256 of the file or of its tensors is not the recorded one.
         ArchitectureError: Another network, or tensors that do not fit the header.
-        CheckpointError: No such file; empty, truncated, damaged.
+        CheckpointError: No such name or file; empty, truncated, damaged.
     """
+    entry = what if isinstance(what, WeightsFile) else find(what)
+    if not entry.sha256 and to_convert(entry.path):
+        from upscale.checkpoints.conversion import read_foreign  # other files do without
+
+        return read_foreign(entry.path, hints)
     header, tensors, sha256 = read_tensors(entry.path, entry.sha256, entry.remedy)
     try:
         checkpoint = _from_header(header, tensors, hints)
         if checkpoint is None:
-            from upscale.checkpoints.layouts.recognition import recognise  # ours do without
+            from upscale.checkpoints.layouts import recognise  # ours do without
 
-            checkpoint = recognise(tensors, with_name(hints, entry.path))
+            checkpoint = recognise(tensors, hints, entry.path.name)
     except CheckpointError as error:
         raise type(error)(f"{entry.path}: {error}") from error
     if entry.architecture and entry.architecture != checkpoint.architecture:
@@ -74,18 +137,11 @@ def load_safetensors(entry: WeightsFile, hints: Hints | None = None) -> Checkpoi
         )
     return replace(
         checkpoint,
-        metadata=CheckpointInfo.from_header(header),
+        metadata=CheckpointInfo(**{name: header.get(key, "") for name, key in HEADER.items()}),
         name=entry.name,
         sources=(SourceFile(entry.name, sha256),),
         path=entry.path,
     )
-
-
-def with_name(hints: Hints | None, file: Path) -> Hints:
-    """Hints with SRCNN's scale from the file's name (``x3``), which alone may tell it."""
-    named = re.search(r"(?:^|[^0-9a-z])x([2-8])(?![0-9])", file.name.lower())
-    given = hints or Hints()
-    return replace(given, final_scale=float(named[1])) if named else given
 
 
 def _from_header(
@@ -108,9 +164,7 @@ def _from_header(
         raise CheckpointError(
             f"the configuration in its header is damaged ({error}); fetch or save it again"
         ) from error
-    state = as_float32(tensors)
-    check_state(architecture, config, state)
-    return Checkpoint(architecture, config, state)
+    return Checkpoint(architecture, config, check_state(architecture, config, tensors))
 
 
 def read_tensors(
@@ -127,111 +181,24 @@ def read_tensors(
     found = hashlib.sha256(data).hexdigest()
     if sha256:
         check_sha256(path, found, sha256, remedy)
-    with safetensors_errors(path, data[:16]):
+    try:
         tensors = safetensors.torch.load(data)
         # the library gives the header's text only of files, so it is taken from the checked bytes
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    except DAMAGED as error:
+        raise unreadable(path, data[:16], error) from error
     metadata: dict[str, str] = header.get("__metadata__") or {}
     if not sha256:
         check_content(path, metadata, data)
     return metadata, tensors, found
 
 
-@dataclass(frozen=True)
-class Saved:
-    """A file that was written, its SHA-256 and its size in bytes."""
+def build(checkpoint: Checkpoint) -> Network:
+    """The network with the checkpoint's values, in evaluation mode, on the CPU in float32.
 
-    path: Path
-    sha256: str
-    bytes: int
-
-
-def save(
-    path: str | os.PathLike[str],
-    network: Network | Checkpoint,
-    metadata: CheckpointInfo | None = None,
-    *,
-    half: bool = False,
-    overwrite: bool = False,
-) -> Saved:
-    """Write a self-describing safetensors file, whole or not at all.
-
-    The same network and metadata give the same bytes.
-
-    Args:
-        path: Where; the suffix is to be ``.safetensors``.
-        network: What to write; a network in its training form.
-        metadata: What the header is to say besides; of a checkpoint, its own where None.
-        half: Store floats as float16, half the size; they come back rounded.
-        overwrite: Replace an existing file.
-
-    Raises:
-        UsageError: Another suffix, or a value beyond float16's range with ``half``.
-        CheckpointError: Values that are not finite, or a state that does not fit the configuration.
-        OutputError: The file exists or cannot be written.
+    The state of the random generators is left as it was.
     """
-    target = Path(path)
-    if target.suffix != ".safetensors":
-        raise UsageError(f"{target}: checkpoints are written as .safetensors; change the suffix")
-    architecture, config = network.architecture, network.config
-    if isinstance(network, Checkpoint):
-        state = network.state
-        metadata = network.metadata if metadata is None else metadata
-    else:
-        state = {k: v.detach().cpu() for k, v in network.state_dict().items()}
-    check_state(architecture, config, state)
-    if half:
-        state = _halved(state)
-    header = {
-        "modelspec.title": target.stem,
-        **(metadata or CheckpointInfo()).to_header(),
-        **_network_header(architecture, config, state, half),
-    }
-    return write_tensors(target, state, header, overwrite=overwrite)
-
-
-def _network_header(
-    architecture: str, config: Config, state: Mapping[str, Tensor], half: bool
-) -> dict[str, str]:
-    return {
-        "modelspec.sai_model_spec": SPEC,
-        "modelspec.architecture": architecture,
-        "modelspec.implementation": "upscale",
-        "upscale.architecture": architecture,
-        "upscale.config": json.dumps(asdict(config), sort_keys=True),
-        "upscale.scale": str(getattr(config, "scale", 1)),
-        "upscale.parameters": str(sum(t.numel() for t in state.values())),
-        "upscale.dtype": "float16" if half else "float32",
-    }
-
-
-def _halved(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    halved = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
-    for key, tensor in halved.items():
-        if not bool(torch.isfinite(tensor).all()):
-            raise UsageError(f"{key} has values beyond float16's range; save it without half")
-    return halved
-
-
-def write_tensors(
-    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], *, overwrite: bool
-) -> Saved:
-    """Write a safetensors file, with the hash of its tensors in the header.
-
-    The library writes what the header says in another order every time. Here it is sorted: the same
-    checkpoint gives the same bytes, hence the same SHA-256.
-    """
-    plain = {
-        key: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for key, tensor in tensors.items()  # copies: the library refuses tensors that overlap
-    }
-    written = safetensors.torch.save(plain)
-    start = 8 + int.from_bytes(written[:8], "little")
-    table, content = json.loads(written[8:start]), written[start:]
-    notes = {**metadata, "format": "pt", CONTENT_HASH: f"0x{hashlib.sha256(content).hexdigest()}"}
-    header = {"__metadata__": dict(sorted(notes.items())), **table}
-    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # the data begin at a multiple of 8
-    data = b"".join([len(text).to_bytes(8, "little"), text, content])
-    write_bytes(path, [data], overwrite=overwrite)
-    return Saved(path, hashlib.sha256(data).hexdigest(), len(data))
+    network_type = network_class(checkpoint.architecture)
+    with torch.random.fork_rng(devices=[]):
+        network = network_type.from_state(checkpoint.config, checkpoint.state)
+    return network.eval().requires_grad_(False)

@@ -127,7 +127,7 @@ def verify(
     json: Json = False,
 ) -> int:
     """Compare files with the SHA-256 of their index or header; without names, all there are."""
-    from upscale.checkpoints.verification import check, check_all
+    from upscale.checkpoints.files import check, check_all
 
     results = [check(file) for file in files] if files else check_all()
     if json:
@@ -198,7 +198,7 @@ def convert(
 ) -> None:
     """Convert a checkpoint to self-describing safetensors; nothing of a pickle is ever run."""
     from upscale.checkpoints import CheckpointInfo, Hints
-    from upscale.checkpoints.conversion import convert as write
+    from upscale.checkpoints import convert as write
 
     given = CheckpointInfo(title=title, license=license) if title or license else None
     hints = Hints(scale, img_range)

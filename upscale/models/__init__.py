@@ -168,10 +168,12 @@ def config_from_dict(config_type: type[Config], values: dict[str, Any]) -> Confi
 # --- values of a network --------------------------------------------------------------------------
 
 
-def check_state(architecture: str, config: Config, state: Mapping[str, Tensor]) -> None:
-    """Compare keys and shapes with those of the network, without allocating it.
+def check_state(
+    architecture: str, config: Config, state: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Return the state, floats as contiguous float32, that fits a network, which is not allocated.
 
-    Another package compares those of its networks when it builds them.
+    Keys and shapes are compared with the network's; another package does so when it builds its own.
 
     Raises:
         ArchitectureError: The configuration is of no network, or keys or shapes differ.
@@ -188,11 +190,15 @@ def check_state(architecture: str, config: Config, state: Mapping[str, Tensor]) 
                 f"{architecture} cannot be built as {config}: {error}; fetch or save the file again"
             ) from error
         _compare(architecture, shapes, state)
-    for key, tensor in state.items():
+    checked = {
+        k: (v.float() if v.is_floating_point() else v).contiguous() for k, v in state.items()
+    }
+    for key, tensor in checked.items():
         if not math.isfinite(tensor.sum(dtype=torch.float64)):
             raise CheckpointError(
                 f"its tensor {key} holds values that are not finite; take another checkpoint"
             )
+    return checked
 
 
 @lru_cache(maxsize=8)  # the nets of a family have one configuration
