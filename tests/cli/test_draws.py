@@ -196,7 +196,7 @@ def test_one_draw_goes_to_stdout(cli: Cli, tiny_vae: Path, picture: Path) -> Non
 
 
 def test_evaluate_says_how_well_errors_are_known(cli: Cli, tiny_vae: Path, tmp_path: Path) -> None:
-    from upscale.evaluate.calibration import coverage, rank_correlation
+    from upscale.evaluate.scores import coverage, rank_correlation
 
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "a.png").write_bytes(png(40, 36))
@@ -207,7 +207,7 @@ def test_evaluate_says_how_well_errors_are_known(cli: Cli, tiny_vae: Path, tmp_p
     small, out, chart = (tmp_path / name for name in ("lr.png", "out.png", "map.png"))
     truth = pixels(tmp_path / "set" / "a.png")
     from upscale.evaluate import make_pair
-    from upscale.evaluate.protocol import to_pixels
+    from upscale.evaluate.pictures import to_pixels
     from upscale.image import Image, encode
 
     pair = make_pair(truth, 2, "edsr")

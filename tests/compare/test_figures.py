@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from upscale.compare import Figures, figures, mean_colour, written
-from upscale.evaluate.protocol import to_pixels, to_tensor
+from upscale.evaluate.pictures import to_pixels, to_tensor
 from upscale.metrics import psnr, ssim
 from upscale.resample import resize_uint8
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.compare.rows_at_hand import rows
 from upscale.compare import contact_sheet
-from upscale.compare.sheet import MAX_SHEET, PAD, PAPER, SMALLEST_CELL
+from upscale.compare.views import MAX_SHEET, PAD, PAPER, SMALLEST_CELL
 from upscale.errors import UsageError
 
 

@@ -12,7 +12,7 @@ from upscale.compare import Crop, hr_path, subjects
 from upscale.compare.subjects import CONTEXT
 from upscale.errors import DataError, ImageError, UsageError
 from upscale.evaluate import read_rgb
-from upscale.evaluate.protocol import to_tensor
+from upscale.evaluate.pictures import to_tensor
 from upscale.resample import resize_uint8
 
 Writer = Callable[..., Path]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from tests.tools.vae_reliability import reliability
-from upscale.evaluate.calibration import NORMAL_90, coverage, rank_correlation
+from upscale.evaluate.scores import NORMAL_90, coverage, rank_correlation
 
 VALUES = st.lists(st.integers(-4, 4), min_size=4, max_size=40)
 

@@ -26,7 +26,7 @@ from upscale.evaluate import (
     load_candidate,
     make_pair,
 )
-from upscale.evaluate.protocol import to_pixels, to_tensor
+from upscale.evaluate.pictures import to_pixels, to_tensor
 from upscale.metrics import psnr
 from upscale.models import SwinIR, SwinIRConfig
 from upscale.settings import Settings

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from upscale.evaluate.protocol import to_pixels, to_tensor
+from upscale.evaluate.pictures import to_pixels, to_tensor
 from upscale.resample import resize_uint8
 
 # package -> what ``pip download`` is asked for; the others are Debian's

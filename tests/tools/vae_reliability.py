@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from upscale import load
 from upscale.evaluate import find_sets, make_pair, read_8bit
-from upscale.evaluate.calibration import coverage
+from upscale.evaluate.scores import coverage
 from upscale.inference import Noise, run
 
 SAMPLES = 8

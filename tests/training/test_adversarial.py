@@ -17,12 +17,13 @@ from upscale.errors import CheckpointError, UsageError
 from upscale.resample import consistent
 from upscale.training.adversarial import (
     AdversarialObjective,
+    PatchDiscriminator,
+    VGGDiscriminator,
     VGGFeatures,
     feature_distance,
     load_perceptual,
 )
 from upscale.training.data import Batch
-from upscale.training.discriminator import PatchDiscriminator, VGGDiscriminator
 from upscale.training.recipes import RECIPES, Recipe
 from upscale.training.trainer import build_network
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy import stats
 
-from upscale.training import losses
+from upscale.training import objective as losses
 
 FLOAT = torch.float64
 

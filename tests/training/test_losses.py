@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from upscale.training import losses
+from upscale.training import objective as losses
 
 
 def test_charbonnier_by_hand() -> None:

@@ -13,7 +13,7 @@ from tests.training.tiny import TINY, recipe
 from upscale import checkpoints
 from upscale.checkpoints.index import embedded_folder, read_index
 from upscale.errors import CheckpointError, UsageError
-from upscale.training import curve, release
+from upscale.training import release, trainer
 from upscale.training.recipes import FILE, find_recipe
 from upscale.training.release import run_recipe, write_card
 from upscale.training.trainer import RunSettings, build_network, load_watched, watch
@@ -101,7 +101,7 @@ def test_curve_is_drawn(pictures: Path, tmp_path: Path) -> None:
     run = RunSettings(pictures, tmp_path, watch=pictures, watch_every=2)
     run_recipe(recipe(steps=4), run)
     (tmp_path / "log.ndjson").open("a").write('{"step": 5, "cut o')
-    curve.plot(tmp_path / "log.ndjson", tmp_path / "curve.png", "tiny")
+    trainer.plot(tmp_path / "log.ndjson", tmp_path / "curve.png", "tiny")
     assert (tmp_path / "curve.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     assert not list(tmp_path.glob("*.part*"))
 

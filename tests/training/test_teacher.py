@@ -18,10 +18,17 @@ from tests.training.tiny import TINY, picture, write_pictures
 from upscale import checkpoints
 from upscale.cli import status
 from upscale.errors import DataError
-from upscale.training.data import Batch, Shards, cut_batch, load_pairs
+from upscale.training.data import (
+    SHARD,
+    Batch,
+    Shards,
+    cut_batch,
+    load_pairs,
+    make_shards,
+    truth_side,
+)
 from upscale.training.objective import pixel_loss, targets
 from upscale.training.recipes import Adversarial
-from upscale.training.teacher import SHARD, make_shards, truth_side
 from upscale.training.trainer import RunSettings, build_network, load_watched, train
 
 # Of the shard below, by these versions; another FreeType or OpenCV may round otherwise.

@@ -133,7 +133,7 @@ def _patches(wanted: Training, threads: int | None) -> int:
             f"patches need pictures, a network and a folder: upscale train {PATCHES} --data DIR "
             "--teacher FILE -o FOLDER"
         )
-    from upscale.training.teacher import make_patches
+    from upscale.training.data import make_patches
 
     device = _device(wanted.device, threads)
     console = Console(wanted.quiet)
@@ -174,8 +174,7 @@ def _list() -> int:
 
 def _finish(console: Console, out: Path, name: str, done: Any) -> int:
     from upscale.errors import UpscaleError
-    from upscale.training.curve import plot
-    from upscale.training.trainer import LOG
+    from upscale.training.trainer import LOG, plot
 
     try:
         plot(out / LOG, out / "curve.png", name)

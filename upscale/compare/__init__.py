@@ -1,17 +1,15 @@
 """Compare models side by side: contact sheet, alpha sweep, HTML page with a slider.
 
 In come pictures (``subjects.py`` cuts parts of them) and the candidates of ``upscale.evaluate``;
-``rows.py`` makes a row of panels of each, with the figures of ``figures.py``. ``sheet.py`` draws
-the rows as one picture, ``page.py`` writes them as one HTML file. Begin with ``rows.py``.
+``rows.py`` makes a row of panels of each, with their figures, and ``views.py`` shows the rows as
+one picture or one HTML file. Begin with ``rows.py``.
 """
 
 from __future__ import annotations
 
-from upscale.compare.figures import Figures, figures, mean_colour, written
-from upscale.compare.page import html_page
-from upscale.compare.rows import Panel, Row, compare
-from upscale.compare.sheet import contact_sheet
+from upscale.compare.rows import Figures, Panel, Row, compare, figures, mean_colour, written
 from upscale.compare.subjects import Crop, Subject, hr_path, subjects
+from upscale.compare.views import contact_sheet, html_page
 
 __all__ = [
     "Crop",

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from upscale.compare.figures import Pixels
 from upscale.errors import DataError, UsageError
 from upscale.evaluate.against import partner
-from upscale.evaluate.pictures import file_called, read_rgb
-from upscale.evaluate.protocol import to_pixels, to_tensor
+from upscale.evaluate.pictures import file_called, read_rgb, to_pixels, to_tensor
 from upscale.resample import resize_uint8
+
+Pixels = NDArray[np.uint8]  # (H, W, 3)
 
 CONTEXT = 48  # LR pixels around a part that the networks see too
 _TAILS = r"(_LRBI)?[-_]?x{scale}|[-_]lr"  # what a low-resolution file's name may have at its end

@@ -2,8 +2,8 @@
 
 In come folders and settings; out goes a :class:`Score` (against the truth) or a :class:`Likeness`
 (against another program's results) for each picture, then the means of each folder. Begin with
-``scores.py``; ``candidates.py`` has what is scored, ``protocol.py`` how pictures are made small,
-``pictures.py`` the files, ``published.toml`` what the papers print.
+``scores.py``; ``candidates.py`` has what is scored, ``pictures.py`` the files and how they are made
+small, ``published.toml`` what the papers print.
 """
 
 from __future__ import annotations
@@ -20,10 +20,8 @@ from upscale.evaluate.candidates import (
     parse_denoises,
     parse_scales,
 )
-from upscale.evaluate.pictures import find_sets, lr_path, read_8bit, read_rgb
-from upscale.evaluate.protocol import make_pair
-from upscale.evaluate.published import published
-from upscale.evaluate.scores import Score, evaluate, mean, score
+from upscale.evaluate.pictures import find_sets, lr_path, make_pair, read_8bit, read_rgb
+from upscale.evaluate.scores import Score, evaluate, mean, published, score
 
 __all__ = [
     "MAP",

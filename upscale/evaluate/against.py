@@ -18,8 +18,14 @@ from upscale import metrics, perceptual
 from upscale.checkpoints.index import BICUBIC
 from upscale.errors import DataError
 from upscale.evaluate.candidates import Baseline, Candidate
-from upscale.evaluate.pictures import PictureSet, file_called, read_rgb, size_of
-from upscale.evaluate.protocol import border_of, to_tensor
+from upscale.evaluate.pictures import (
+    PictureSet,
+    border_of,
+    file_called,
+    read_rgb,
+    size_of,
+    to_tensor,
+)
 from upscale.evaluate.scores import Measurement, about, of_set
 
 NEAR = (0.8, 1.2)  # gradients over theirs that count as near

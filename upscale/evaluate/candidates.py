@@ -13,7 +13,7 @@ from torch import Tensor
 from upscale.checkpoints import check_alpha, check_denoise, select
 from upscale.checkpoints.index import BICUBIC, chain_of
 from upscale.errors import UsageError
-from upscale.evaluate.protocol import to_pixels, to_tensor
+from upscale.evaluate.pictures import to_pixels, to_tensor
 from upscale.resample import resize, resize_uint8
 from upscale.settings import DEFAULT_DENOISE, Settings
 from upscale.upscaler import Upscaler, load_settings

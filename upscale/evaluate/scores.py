@@ -1,32 +1,40 @@
-"""Scores of one picture and means over sets."""
+"""Scores of one picture and means over sets; beside them, scores that the papers print."""
 
 from __future__ import annotations
 
 import math
+import re
 import time
+import tomllib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cache
+from importlib import resources
 from itertools import product
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from upscale import metrics
 from upscale.degradations import CLEAN, UNROUNDED, Chain, degrade
 from upscale.errors import DataError, UsageError
-from upscale.evaluate.calibration import coverage, rank_correlation
 from upscale.evaluate.candidates import Candidate
-from upscale.evaluate.pictures import PictureSet, check, lr_path, naming, read_8bit
-from upscale.evaluate.protocol import (
+from upscale.evaluate.pictures import (
     PROTOCOLS,
     Pair,
+    PictureSet,
     as_rgb,
     bicubic,
     border_of,
+    check,
+    lr_path,
     make_pair,
+    naming,
+    read_8bit,
     round_8bit,
     to_pixels,
     to_tensor,
@@ -37,6 +45,10 @@ NAMES = ("model", "weights", "scale", "alpha")  # what a measurement has of its 
 NO_FIGURES = {"set", "picture", *NAMES, "denoise", "protocol", "degrade", "against"}
 SUMS = ("near", "pictures", "seconds", "megapixels")  # over a set; of other figures the mean
 M = TypeVar("M", bound="Measurement")
+Array = NDArray[np.floating]
+NORMAL_90 = 1.6448536269514722  # a normal variable is within so many deviations in 90 % of draws
+SETS = frozenset({"set5", "set14", "bsd100", "bsd200", "urban100", "manga109"})
+ALIASES = {"b100": "bsd100", "bsds100": "bsd100", "b200": "bsd200", "bsds200": "bsd200"}
 Bits = Callable[[Tensor, Tensor], float]  # lr and hr, (1, 3, H, W) in 0..255, to bits a value
 
 
@@ -68,7 +80,7 @@ class Score(Measurement):
     ``mean_gradient_truth`` the ground truth's (see ``metrics``). Where the model
     draws, ``rank_correlation`` is Spearman's between its map of uncertainty and the error of the
     result (root mean square over the colours), and ``coverage`` the share of values that are within
-    the 90 % interval (see ``calibration``). ``bits`` is the bound of a VAE: what a value of 8 bit
+    the 90 % interval. ``bits`` is the bound of a VAE: what a value of 8 bit
     of the ground truth takes at most, where the model's posterior was given.
     """
 
@@ -287,3 +299,64 @@ def for_json(row: Any, digits: int = 6) -> dict[str, Any]:
         return [plain(part) for part in value] if isinstance(value, tuple) else value
 
     return {key: plain(value) for key, value in asdict(row).items()}
+
+
+# --- whether a map of uncertainty tells the truth -------------------------------------------------
+
+
+def rank_correlation(a: Array, b: Array) -> float:
+    """Spearman's: Pearson's correlation of the ranks, ties sharing their mean rank; -1 to 1.
+
+    NaN where one of the two is constant.
+    """
+    ranks_a, ranks_b = _ranks(a), _ranks(b)
+    ranks_a -= ranks_a.mean()
+    ranks_b -= ranks_b.mean()
+    norm = np.sqrt((ranks_a**2).sum() * (ranks_b**2).sum())
+    return float((ranks_a * ranks_b).sum() / norm) if norm > 0 else float("nan")
+
+
+def _ranks(values: Array) -> NDArray[np.float64]:
+    _, index, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    mean_rank: NDArray[np.float64] = (2 * last - counts - 1) / 2.0
+    return mean_rank[index.ravel()]
+
+
+def coverage(std: Array, error: Array, deviations: float = NORMAL_90) -> float:
+    """Share of values whose error is within ``deviations`` standard deviations, 0 to 1."""
+    return float((np.abs(error) <= deviations * std).mean())
+
+
+# --- scores that the papers print -----------------------------------------------------------------
+
+
+@cache
+def _rows() -> list[dict[str, Any]]:
+    text = resources.files("upscale.evaluate").joinpath("published.toml").read_text("utf-8")
+    return list(tomllib.loads(text).values())
+
+
+def published(
+    names: Sequence[str], set_name: str, scale: int, alpha: float | None = None
+) -> tuple[float, float] | None:
+    """The paper's PSNR (dB) and SSIM on Y of a network on a benchmark set.
+
+    Args:
+        names: Names of the weights, or of the model. For a PSNR net and a GAN net that are
+            interpolated only ``alpha`` 0, the PSNR net itself, has a row.
+        set_name: For example ``Set5``, ``Set14/HR``, ``BSDS100``.
+        scale: Whole factor.
+        alpha: Interpolation weight of the GAN net, where there is one.
+
+    Returns:
+        None where no paper prints it.
+    """
+    words = re.findall(r"[a-z]+\d+", set_name.lower())
+    benchmark = next((w for w in (ALIASES.get(word, word) for word in words) if w in SETS), "")
+    wanted = {name.lower() for name in names}
+    for row in () if alpha else _rows():
+        if wanted & {name.format(s=scale) for name in row["weights"]}:
+            scores = row.get(f"x{scale}", {}).get(benchmark)
+            return None if scores is None else (scores[0], scores[1])
+    return None

@@ -9,10 +9,17 @@ Feature networks: ``vgg19`` and ``minc`` are VGG19-54 and MINC-VGG16-53 before a
 3.3): ``54`` means the fourth convolution of the fifth block, before its ReLU, where features are
 denser and keep brightness. The weights are the user's own, under torchvision's names. ``lite0``:
 stem and blocks 2 and 4 of EfficientNet-Lite0 (:mod:`upscale.perceptual`).
+
+Discriminators: :class:`VGGDiscriminator`, one answer a picture, is that of SRGAN (Ledig 2017, arXiv
+1609.04802, fig. 4) as ESRGAN uses it on patches of 128 pixels: ten convolutions, 3x3 with stride 1
+and 4x4 with stride 2 in turn, then two linear layers. :class:`PatchDiscriminator` answers for every
+fourth pixel (Isola 2017, arXiv 1611.07004); its weights are kept at norm 1 (Miyato 2018, arXiv
+1802.05957).
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import safetensors
@@ -20,19 +27,22 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 from upscale import perceptual
 from upscale.errors import CheckpointError, UsageError
 from upscale.models import Network
 from upscale.resample import consistent, resize
-from upscale.training import losses
 from upscale.training.data import Batch
-from upscale.training.discriminator import Discriminator, PatchDiscriminator, VGGDiscriminator
 from upscale.training.objective import (
     Objective,
+    artefact_map,
     autocast,
+    feature_matching,
+    laplacian,
     make_optimiser,
     pixel_loss,
+    relativistic,
     set_rate,
     targets,
 )
@@ -42,6 +52,9 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 BLOCKS = {"vgg19": (2, 2, 4, 4, 4), "minc": (2, 2, 3, 3, 3)}
 WIDTHS = (64, 128, 256, 512, 512)
+SLOPE = 0.2  # of a discriminator's LeakyReLUs
+STAGES = 5  # its halvings
+HIDDEN = 100  # of its first linear layer
 CPU = torch.device("cpu")
 LITE0_STAGES = (perceptual.STEM, 2, 4)
 
@@ -102,7 +115,7 @@ class AdversarialObjective(Objective):
         seen = self._seen(sr.detach().float(), clean)
         with autocast(self.recipe, self.device):
             real, fake = self.discriminator(hr), self.discriminator(seen)
-        loss_d = losses.relativistic(real.float(), fake.float())
+        loss_d = relativistic(real.float(), fake.float())
         if float(loss_d.detach()) >= self.settings.discriminator_floor:
             self.update(loss_d, self.optimiser_d, self.discriminator.parameters())
         self.steps += 1
@@ -127,27 +140,25 @@ class AdversarialObjective(Objective):
                 real_logits = self.discriminator.judge(real[-1]).float()
         self.discriminator.requires_grad_(True)
         parts = {
-            "relativistic": s.relativistic_weight * losses.relativistic(fake_logits, real_logits),
+            "relativistic": s.relativistic_weight * relativistic(fake_logits, real_logits),
             "pixel": s.pixel_weight * pixel_loss(self.recipe, sr, aims),
         }
         # Features of a network trained on other pictures, or of the discriminator itself.
         if s.perceptual_weight:
             if self.perceptual is None:
-                distance = losses.feature_matching(
-                    [f.float() for f in fake], [r.float() for r in real]
-                )
+                distance = feature_matching([f.float() for f in fake], [r.float() for r in real])
             else:
                 with autocast(self.recipe, self.device):
                     distance = feature_distance(self.perceptual, sr, hr).float()
             parts["perceptual"] = s.perceptual_weight * distance
         if s.detail_weight:
-            detail = F.l1_loss(losses.laplacian(sr), losses.laplacian(hr))
+            detail = F.l1_loss(laplacian(sr), laplacian(hr))
             parts["detail"] = s.detail_weight * detail
         # Where the moving average does better, what the network draws is an artefact.
         if s.artefact_weight:
             with torch.no_grad(), autocast(self.recipe, self.device):
                 steady = self.ema(lr).float()
-            artefacts = losses.artefact_map(sr, steady, hr) * (sr - hr).abs()
+            artefacts = artefact_map(sr, steady, hr) * (sr - hr).abs()
             parts["artefact"] = s.artefact_weight * artefacts.mean()
         if s.consistency_weight:
             shrunk = resize(sr, (clean.shape[-2], clean.shape[-1]))
@@ -158,6 +169,106 @@ class AdversarialObjective(Objective):
     def _seen(self, sr: Tensor, clean: Tensor) -> Tensor:
         """What the discriminator sees of a result."""
         return consistent(sr, clean) if self.settings.projected else sr
+
+
+# --- discriminators -------------------------------------------------------------------------------
+
+
+class Discriminator(nn.Module):
+    """Pictures (N, 3, H, W) in [0, 1] to logits; larger is more real."""
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """What each stage makes of pictures."""
+        raise NotImplementedError
+
+    def judge(self, last: Tensor) -> Tensor:
+        """Logits from the last of :meth:`features`."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pictures to logits."""
+        return self.judge(self.features(x)[-1])
+
+
+class VGGDiscriminator(Discriminator):
+    """Realness of a picture of ``side`` pixels, a multiple of 32 (the paper: 128): logits (N, 1).
+
+    The first layer has ``features`` channels (the paper: 64); they grow to eight times that.
+    """
+
+    def __init__(self, side: int = 128, features: int = 64) -> None:
+        super().__init__()
+        if side % 2**STAGES:
+            raise ValueError(f"side {side} is not a multiple of {2**STAGES}")
+        self.side = side
+        widths = [features * m for m in (1, 2, 4, 8, 8)]
+        self.stages = nn.ModuleList(
+            _stage(before, width, first=k == 0)
+            for k, (before, width) in enumerate(pairwise([3, *widths]))
+        )
+        self.linear1 = nn.Linear(widths[-1] * (side // 2**STAGES) ** 2, HIDDEN)
+        self.linear2 = nn.Linear(HIDDEN, 1)
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """Features after each halving, (N, c_k, H / 2**k, W / 2**k), k = 1 … 5."""
+        height, width = x.shape[-2:]
+        if (height, width) != (self.side, self.side):
+            raise ValueError(f"pictures of {height}x{width} for a discriminator of {self.side}")
+        out = []
+        for stage in self.stages:
+            x = stage(x)
+            out.append(x)
+        return out
+
+    def judge(self, last: Tensor) -> Tensor:
+        """Logits (N, 1)."""
+        hidden = F.leaky_relu(self.linear1(last.flatten(1)), SLOPE)
+        out: Tensor = self.linear2(hidden)
+        return out
+
+
+def _stage(before: int, width: int, *, first: bool) -> nn.Sequential:
+    """A 3x3 convolution and a 4x4 one with stride 2; no BatchNorm right behind the picture."""
+    return nn.Sequential(
+        nn.Conv2d(before, width, 3, padding=1, bias=first),
+        *([] if first else [nn.BatchNorm2d(width)]),
+        nn.LeakyReLU(SLOPE),
+        nn.Conv2d(width, width, 4, stride=2, padding=1, bias=False),
+        nn.BatchNorm2d(width),
+        nn.LeakyReLU(SLOPE),
+    )
+
+
+class PatchDiscriminator(Discriminator):
+    """Realness around every fourth pixel: logits (N, 1, H / 4, W / 4).
+
+    The first layer has ``features`` channels; they grow to four times that.
+    """
+
+    def __init__(self, features: int = 32) -> None:
+        super().__init__()
+        shapes = ((1, 2, 4, 2), (2, 4, 4, 2), (4, 4, 3, 1), (4, 4, 3, 1))  # in, out, kernel, stride
+        self.first = nn.Conv2d(3, features, 3, padding=1)
+        self.stages = nn.ModuleList(
+            spectral_norm(nn.Conv2d(a * features, b * features, kernel, stride, padding=1))
+            for a, b, kernel, stride in shapes
+        )
+        self.last = nn.Conv2d(4 * features, 1, 3, padding=1)
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """Features after each convolution but the last."""
+        out = [F.leaky_relu(self.first(x * 2 - 1), SLOPE)]
+        for stage in self.stages:
+            out.append(F.leaky_relu(stage(out[-1]), SLOPE))
+        return out
+
+    def judge(self, last: Tensor) -> Tensor:
+        """Logits (N, 1, H / 4, W / 4)."""
+        out: Tensor = self.last(last)
+        return out
+
+
+# --- feature networks -----------------------------------------------------------------------------
 
 
 class VGGFeatures(nn.Module):

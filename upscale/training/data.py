@@ -2,28 +2,47 @@
 
 The batch of a step depends on the seed and the step's number alone, so that a resumed run sees the
 same data as one that never stopped.
+
+Patches are for distillation: a large network for real pictures (Real-ESRGAN's ``x4plus``, arXiv
+2107.10833) enlarges what went through :mod:`upscale.training.degradations`; small networks learn
+from its answers. They are a folder of shards, each decided by the seed and its number alone, so
+that a run that was stopped goes on where it was.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 from torch import Tensor
 
-from upscale.errors import DataError
+from upscale.checkpoints import build, load
+from upscale.errors import DataError, UsageError
 from upscale.evaluate.pictures import read_rgb
-from upscale.training.degradations import DEGRADATIONS
+from upscale.fast import optimized
+from upscale.files import write_bytes
+from upscale.memory import keep_large_blocks
+from upscale.models import Network
+from upscale.training.degradations import DEGRADATIONS, second_order
+from upscale.training.drawn import drawn_pictures
 
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 SHARDS = "patches-*.safetensors"
+SIDE = 64  # LR pixels of a patch
+MARGIN = 4  # LR pixels around it that the damage and the teacher see, and that are cut off
+SHARD = 64  # patches of a file
+BATCH = 4  # patches that the teacher enlarges together
+DRAWN = 0.25  # share of drawn pictures
 PIECE = 384  # pixels; larger pictures are cut so that each piece is drawn equally often
 
 Pixels = NDArray[np.uint8]  # (H, W, 3) RGB
@@ -163,8 +182,37 @@ def prefetch(make: Callable[[int], Batch], first: int, last: int) -> Iterator[Ba
             yield ready
 
 
+def load_pairs(lr_folder: Path, hr_folder: Path, scale: int, side: int) -> list[tuple[Pixels, ...]]:
+    """Pictures of two folders that go together by name: (lr, hr), (H, W, 3) RGB.
+
+    Those of ``lr_folder`` are damaged and have ``side`` pixels at least.
+    """
+    low, high = (
+        {str(p.relative_to(folder).with_suffix("")): p for p in picture_files(folder, "--pairs")}
+        for folder in (lr_folder, hr_folder)
+    )
+    for name in sorted(low.keys() ^ high.keys()):
+        file = low.get(name) or high[name]
+        raise DataError(f"{file}: has no partner of that name in the other folder of --pairs")
+    pairs: list[tuple[Pixels, ...]] = []
+    for name, path in low.items():
+        lr, hr = read_rgb(path), read_rgb(high[name])
+        if hr.shape != (lr.shape[0] * scale, lr.shape[1] * scale, 3):
+            raise DataError(
+                f"{high[name]}: {hr.shape[1]}x{hr.shape[0]} pixels where {scale} times "
+                f"{lr.shape[1]}x{lr.shape[0]} go with {path}"
+            )
+        if min(lr.shape[:2]) < side:
+            raise DataError(f"{path}: smaller than a patch of {side}x{side} pixels; leave it out")
+        pairs.append((lr, hr))
+    return pairs
+
+
+# --- patches with a teacher's answers -------------------------------------------------------------
+
+
 class Shards(Sequence[tuple[Pixels, ...]]):
-    """The patches of a folder made by :mod:`upscale.training.teacher`: (lr, hr, teacher's).
+    """The patches of a folder made by :func:`make_patches`: (lr, hr, teacher's).
 
     They stay on the disk until they are asked for.
     """
@@ -202,27 +250,108 @@ def _slice(file: safe_open, name: str) -> Any:
     return file.get_slice(name)  # type: ignore[no-untyped-call]
 
 
-def load_pairs(lr_folder: Path, hr_folder: Path, scale: int, side: int) -> list[tuple[Pixels, ...]]:
-    """Pictures of two folders that go together by name: (lr, hr), (H, W, 3) RGB.
+def make_patches(
+    data: Path,
+    teacher: str,
+    folder: Path,
+    *,
+    count: int,
+    seed: int,
+    device: torch.device,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> int:
+    """Write ``count`` patches, rounded up to whole shards, into ``folder``; what is there stays.
 
-    Those of ``lr_folder`` are damaged and have ``side`` pixels at least.
+    They come from the pictures below ``data``, and the answers from ``teacher``, a weights name or
+    a checkpoint file. ``report`` is called with patches done and in all; the second is returned.
+
+    Raises:
+        DataError: No picture is large enough.
+        CheckpointError: The teacher cannot be loaded.
+        OutputError: A shard cannot be written.
     """
-    low, high = (
-        {str(p.relative_to(folder).with_suffix("")): p for p in picture_files(folder, "--pairs")}
-        for folder in (lr_folder, hr_folder)
-    )
-    for name in sorted(low.keys() ^ high.keys()):
-        file = low.get(name) or high[name]
-        raise DataError(f"{file}: has no partner of that name in the other folder of --pairs")
-    pairs: list[tuple[Pixels, ...]] = []
-    for name, path in low.items():
-        lr, hr = read_rgb(path), read_rgb(high[name])
-        if hr.shape != (lr.shape[0] * scale, lr.shape[1] * scale, 3):
-            raise DataError(
-                f"{high[name]}: {hr.shape[1]}x{hr.shape[0]} pixels where {scale} times "
-                f"{lr.shape[1]}x{lr.shape[0]} go with {path}"
-            )
-        if min(lr.shape[:2]) < side:
-            raise DataError(f"{path}: smaller than a patch of {side}x{side} pixels; leave it out")
-        pairs.append((lr, hr))
-    return pairs
+    if count < 1:
+        raise UsageError(f"--count {count} is not positive; give the number of patches")
+    keep_large_blocks()
+    network = optimized(build(load(teacher)).eval().to(device), device)
+    side = truth_side(network.scale)
+    pictures = [p for p in load_pictures(data, side, whole=True) if min(p.shape[:2]) >= side]
+    if not pictures:
+        raise DataError(f"{data}: none of the pictures is {side} pixels wide and high; use larger")
+    shards = -(-count // SHARD)
+    for shard in range(shards):
+        make_shards(pictures, network, folder, shards=[shard], seed=seed)
+        report((shard + 1) * SHARD, shards * SHARD)
+    return shards * SHARD
+
+
+def make_shards(
+    pictures: Sequence[Pixels], teacher: Network, folder: Path, *, shards: Sequence[int], seed: int
+) -> None:
+    """Write the shards that ``folder`` lacks: ``lr`` (N, 64, 64, 3), ``sr`` and ``hr``, uint8.
+
+    The pictures have :func:`truth_side` pixels at least; ``teacher`` enlarges (N, 3, H, W) in
+    [0, 1].
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for shard in shards:
+        path = folder / f"patches-{shard:05}.safetensors"
+        if not path.exists():
+            arrays = _shard(pictures, teacher, np.random.default_rng((seed, shard)), shard)
+            note = {"scale": str(teacher.scale), "seed": str(seed), "shard": str(shard)}
+            write_bytes(path, [save(arrays, {"patches": json.dumps(note)})], overwrite=False)
+
+
+def truth_side(scale: int) -> int:
+    """HR pixels of a patch with its margin."""
+    return (SIDE + 2 * MARGIN) * scale
+
+
+def _shard(
+    pictures: Sequence[Pixels], teacher: Network, rng: np.random.Generator, shard: int
+) -> dict[str, Pixels]:
+    # The order of the draws decides the data set: released weights come from it.
+    side, scale = truth_side(teacher.scale), teacher.scale
+    weights = np.array([p.shape[0] * p.shape[1] for p in pictures], float) ** 0.5
+    weights /= weights.sum()
+    # The truths: drawn, or cut from pictures, large ones likelier.
+    truths = []
+    for k in range(SHARD):
+        if rng.random() < DRAWN:
+            truths += drawn_pictures(1, side, first=10_000 + shard * SHARD + k, subjects=6)
+        else:
+            truths.append(_any_crop(pictures[int(rng.choice(len(pictures), p=weights))], side, rng))
+    # Their damage, and what the teacher makes of it; then the margins go.
+    lows = []
+    for truth in truths:
+        low = second_order(truth.astype(np.float32), (side // scale, side // scale), rng)
+        lows.append(np.clip(low + 0.5, 0, 255).astype(np.uint8))
+    lr, hr = np.stack(lows), np.stack(truths)
+    sr = np.concatenate([_enlarge(teacher, lr[k : k + BATCH]) for k in range(0, SHARD, BATCH)])
+    inner = slice(MARGIN, -MARGIN), slice(MARGIN, -MARGIN)
+    wide = slice(MARGIN * scale, -MARGIN * scale), slice(MARGIN * scale, -MARGIN * scale)
+    cut = {"lr": lr[:, *inner], "sr": sr[:, *wide], "hr": hr[:, *wide]}
+    return {name: np.ascontiguousarray(pixels) for name, pixels in cut.items()}
+
+
+def _any_crop(picture: Pixels, side: int, rng: np.random.Generator) -> Pixels:
+    """A square of ``side``, flipped and turned; large pictures are shrunk first, at random."""
+    least = side / min(picture.shape[:2])
+    if least < 1 / 1.6 and rng.random() < 0.6:
+        factor = rng.uniform(max(least * 1.02, 0.35), 1)
+        picture = np.asarray(
+            cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA), np.uint8
+        )
+    y = int(rng.integers(picture.shape[0] - side + 1))
+    x = int(rng.integers(picture.shape[1] - side + 1))
+    turned = np.rot90(picture[y : y + side, x : x + side], int(rng.integers(4)))
+    return np.ascontiguousarray(turned[:, ::-1] if rng.random() < 0.5 else turned)
+
+
+def _enlarge(teacher: Network, lr: Pixels) -> Pixels:
+    device = next((p.device for p in teacher.parameters()), torch.device("cpu"))
+    x = torch.from_numpy(lr).permute(0, 3, 1, 2).float().div_(255).to(device)
+    with torch.inference_mode():
+        sr = teacher(x.contiguous(memory_format=torch.channels_last)).float()
+        rounded = sr.clamp(0, 1).mul(255).add(0.5).to(torch.uint8)
+    return np.ascontiguousarray(rounded.permute(0, 2, 3, 1).cpu().numpy())

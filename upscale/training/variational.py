@@ -16,9 +16,19 @@ from torch import Tensor
 from upscale.errors import CheckpointError, UsageError
 from upscale.models import VAE, Network, VAEConfig
 from upscale.models.vae import Condition, Posterior
-from upscale.training import losses
 from upscale.training.data import Batch
-from upscale.training.objective import Objective, autocast, for_network, make_optimiser, set_rate
+from upscale.training.objective import (
+    Objective,
+    autocast,
+    evidence_lower_bound,
+    for_network,
+    importance_weighted_bound,
+    kl_from_standard_normal,
+    log_normal,
+    log_weight,
+    make_optimiser,
+    set_rate,
+)
 from upscale.training.recipes import Recipe, find_recipe
 
 ACTIVE = 0.01  # variance of a latent's posterior mean over the data (Burda, section 5)
@@ -70,18 +80,18 @@ class VariationalObjective(Objective):
             z = mean + torch.exp(log_std) * torch.randn_like(mean)
             with autocast(self.recipe, self.device):
                 mu = self.network.mean(y, condition, z).float()
-            log_x = losses.log_normal(x, mu, self.network.log_sigma)
+            log_x = log_normal(x, mu, self.network.log_sigma)
             if settings.bound == "elbo":
                 weight = self.kl_weight()
-                weights.append(losses.evidence_lower_bound(log_x, mean, log_std, weight))
+                weights.append(evidence_lower_bound(log_x, mean, log_std, weight))
             else:
-                weights.append(losses.log_weight(log_x, z, mean, log_std))
+                weights.append(log_weight(log_x, z, mean, log_std))
         parts = {
             "reconstruction": -log_x.mean(),
-            "spread": -losses.log_normal(x, mu.detach(), condition.log_std.float()).mean(),
+            "spread": -log_normal(x, mu.detach(), condition.log_std.float()).mean(),
             "rmse": (x - mu).square().mean().sqrt(),
         }
-        return losses.importance_weighted_bound(torch.stack(weights)), parts
+        return importance_weighted_bound(torch.stack(weights)), parts
 
     def kl_weight(self) -> float:
         """Of the KL in this step: from 0 to 1 over the recipe's warm-up."""
@@ -129,9 +139,9 @@ class Bound:
         weights = []
         for _ in range(self.samples):
             z = mean + log_std.exp() * torch.randn(mean.shape, generator=generator)
-            log_x = losses.log_normal(x, self.network.mean(y, condition, z), self.network.log_sigma)
-            weights.append(losses.log_weight(log_x, z, mean, log_std))
-        bound = losses.importance_weighted_bound(torch.stack(weights)).item()
+            log_x = log_normal(x, self.network.mean(y, condition, z), self.network.log_sigma)
+            weights.append(log_weight(log_x, z, mean, log_std))
+        bound = importance_weighted_bound(torch.stack(weights)).item()
         return 8 - bound / x.numel() / math.log(2)
 
 
@@ -142,7 +152,7 @@ def latent_use(mean: Tensor, log_std: Tensor) -> dict[str, Tensor]:
     A channel whose KL is near 0 and whose mean does not vary has collapsed to the prior. Mean and
     log deviation are the posterior's, (N, latent, H, W).
     """
-    kl = losses.kl_from_standard_normal(mean, log_std).mean((0, 2, 3))
+    kl = kl_from_standard_normal(mean, log_std).mean((0, 2, 3))
     active = mean.var((0, 2, 3)) > ACTIVE
     return {
         "kl": kl.sum(),
