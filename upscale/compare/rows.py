@@ -37,7 +37,7 @@ class Figures:
 
     def as_dict(self) -> dict[str, Any]:
         """The fields for JSON; an infinite PSNR (equal pictures) is null."""
-        return for_json(self, 4) | {"mean_colour": [round(c, 4) for c in self.mean_colour]}
+        return for_json(self, 4)
 
     def cells(self) -> dict[str, str]:
         """Every figure for people, by its heading; empty where there is none."""
@@ -63,25 +63,26 @@ def figures(sr: Pixels, lr: Pixels, *, hr: Pixels | None = None, cut: bool = Fal
     Where the two are ``cut`` out of larger pictures, a wider border is left out of the comparison
     with ``lr``, whose pixels depend on what is cut off. ``hr`` is the ground truth.
     """
-    colours = mean_colour(sr), mean_colour(lr)
-    scale, around = sr.shape[0] // lr.shape[0], 2 if cut else 1
-    small = made_small(to_tensor(sr), (lr.shape[0], lr.shape[1]), "edsr")
-    consistency = _counted(metrics.psnr, small, to_tensor(lr), around, 1)
-    psnr = ssim = None
-    if hr is not None:
-        a, b = to_tensor(sr), to_tensor(hr)
-        psnr = _counted(metrics.psnr, a, b, scale, 1)
-        ssim = _counted(metrics.ssim, a, b, scale, metrics.SSIM_WINDOW)
-    gradient = metrics.mean_gradient(to_tensor(sr))
-    shift = max(abs(a - b) for a, b in zip(*colours, strict=True))
-    return Figures(gradient, colours[0], shift, consistency, psnr, ssim)
+    ours, truth = to_tensor(sr), None if hr is None else to_tensor(hr)
+    scale, colours = sr.shape[0] // lr.shape[0], (mean_colour(sr), mean_colour(lr))
+    small = made_small(ours, (lr.shape[0], lr.shape[1]), "edsr")
+    return Figures(
+        mean_gradient=metrics.mean_gradient(ours),
+        mean_colour=colours[0],
+        colour_shift=max(abs(a - b) for a, b in zip(*colours, strict=True)),
+        lr_consistency=_counted(metrics.psnr, small, to_tensor(lr), 2 if cut else 1, 1),
+        psnr_y=_counted(metrics.psnr, ours, truth, scale, 1),
+        ssim_y=_counted(metrics.ssim, ours, truth, scale, metrics.SSIM_WINDOW),
+    )
 
 
 def _counted(
     metric: Callable[..., float], a: Any, b: Any, border: int, smallest: int
 ) -> float | None:
-    """A metric without a border; None where less than ``smallest`` pixels are left."""
-    return metric(a, b, crop_border=border) if min(a.shape[2:]) - 2 * border >= smallest else None
+    """A metric without a border; None without ``b``, and for less than ``smallest`` pixels."""
+    if b is None or min(a.shape[2:]) - 2 * border < smallest:
+        return None
+    return metric(a, b, crop_border=border)
 
 
 def written(value: float | None, digits: int) -> str:

@@ -36,10 +36,7 @@ _TAILS = ("", "_out", "-out", "_x{scale}", "-x{scale}", "x{scale}")  # of the ot
 class Likeness(Measurement):
     """How near the result of one picture comes to theirs, or (``picture`` None) the means of a set.
 
-    PSNR in dB and SSIM of the result to theirs, without a border of ``scale`` pixels. ``gradient``
-    is the mean gradient of the result over that of theirs (see ``metrics``), ``near`` counts where
-    it is within :data:`NEAR`. ``perceptual`` is the distance of their features, None where its
-    network is not installed. The last four are sums over a set.
+    PSNR in dB and SSIM without a border of ``scale`` pixels. The last four are sums over a set.
     """
 
     denoise: float | None
@@ -47,9 +44,9 @@ class Likeness(Measurement):
     psnr_rgb: float
     psnr_y: float
     ssim_y: float
-    gradient: float
-    perceptual: float | None
-    near: int
+    gradient: float  # mean gradient of the result over that of theirs (see ``metrics``)
+    perceptual: float | None  # distance of features; None where their network is not installed
+    near: int  # whether ``gradient`` is within :data:`NEAR`
     pictures: int
     seconds: float
     megapixels: float

@@ -190,20 +190,12 @@ def load_draws(settings: Settings, device: str = "auto") -> list[Candidate]:
 
 
 def parse_alphas(text: str) -> list[float]:
-    """Read ``0.5``, ``0,0.5,1`` or ``START:END:STEP`` (END included), each in [0, 1].
-
-    Raises:
-        UsageError: It is none of these.
-    """
+    """Read ``0.5``, ``0,0.5,1`` or ``START:END:STEP`` (END included), else a ``UsageError``."""
     return [check_alpha(value) for value in _numbers(text, "alpha")]
 
 
 def parse_denoises(text: str) -> list[float]:
-    """Read what :func:`parse_alphas` reads; ``auto`` is the default.
-
-    Raises:
-        UsageError: It is none of these.
-    """
+    """Read what :func:`parse_alphas` reads; ``auto`` is the default."""
     given = text.replace("auto", f"{DEFAULT_DENOISE:g}")
     return [check_denoise(value) for value in _numbers(given, "denoise")]
 
@@ -225,11 +217,7 @@ def _numbers(text: str, name: str) -> list[float]:
 
 
 def parse_scales(text: str) -> list[int]:
-    """Read ``4`` or ``2,3,4``.
-
-    Raises:
-        UsageError: It is no list of whole numbers from 1 to 64.
-    """
+    """Read ``4`` or ``2,3,4``: whole numbers from 1 to 64, else a ``UsageError``."""
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() and 1 <= int(part) <= 64 for part in parts):
         raise UsageError(f"scale {text!r} cannot be scored: give whole numbers, like 4 or 2,3,4")

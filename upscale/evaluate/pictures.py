@@ -31,6 +31,7 @@ from upscale.resample import resize, resize_uint8
 Pixels = NDArray[Any]
 
 PROTOCOLS = ("edsr", "srcnn")
+EXTENSIONS = tuple(f".{e}" for f in FORMATS.values() for e in f.extensions)
 GENERIC = frozenset({"hr", "gt", "original", "images"})  # folder names that name no set
 
 
@@ -50,13 +51,12 @@ def find_sets(folders: Sequence[Path]) -> list[PictureSet]:
         DataError: A folder holds no picture.
     """
     names = [f.resolve().name for f in folders]
-    extensions = {f".{e}" for f in FORMATS.values() for e in f.extensions}
     sets = []
     for folder, name in zip(folders, names, strict=True):
         if not folder.is_dir():
             what = "is a file" if folder.is_file() else "does not exist"
             raise UsageError(f"{str(folder)!r} {what}: give folders of ground-truth pictures")
-        pictures = [p for p in folder.iterdir() if p.suffix.lower() in extensions and p.is_file()]
+        pictures = [p for p in folder.iterdir() if p.suffix.lower() in EXTENSIONS and p.is_file()]
         if not pictures:
             raise DataError(
                 f"{str(folder)!r} holds no picture: give a folder with files of the formats "
@@ -77,16 +77,16 @@ def read_8bit(path: Path, *, over_white: bool = False) -> Pixels:
         ImageError: The file cannot be read or decoded, or scores would be of floating-point pixels.
     """
     with naming(path):
-        pixels = decode(_bytes(path)).pixels
+        pixels = decode(path).pixels
     if pixels.dtype == np.float32 and not over_white:
         raise ImageError(f"{str(path)!r} has floating-point pixels: scores need 8 or 16 bits")
     pixels = to_depth(pixels, 8)
     colours = 1 if pixels.shape[2] <= 2 else 3
-    if over_white and pixels.shape[2] > colours:
-        cover = pixels[..., colours:].astype(np.float64) / 255
-        laid = pixels[..., :colours] * cover + 255 * (1 - cover)
-        pixels = np.rint(laid).astype(np.uint8)
-    return np.ascontiguousarray(pixels[..., :colours])
+    pixels, alpha = pixels[..., :colours], pixels[..., colours:]
+    if over_white and alpha.size:
+        cover = alpha.astype(np.float64) / 255
+        pixels = np.rint(pixels * cover + 255 * (1 - cover)).astype(np.uint8)
+    return np.ascontiguousarray(pixels)
 
 
 def read_rgb(path: Path) -> Pixels:
@@ -98,15 +98,8 @@ def read_rgb(path: Path) -> Pixels:
 def size_of(path: Path) -> tuple[int, int]:
     """Width and height by the header."""
     with naming(path):
-        info = probe(_bytes(path))
+        info = probe(path)
     return info.width, info.height
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ImageError(f"{str(path)!r} cannot be read: {reason(error)}") from error
 
 
 @contextmanager
@@ -114,11 +107,12 @@ def naming(path: Path) -> Iterator[None]:
     """Errors of a picture get its path at the beginning of their message."""
     try:
         yield
+    except OSError as error:
+        raise ImageError(f"{str(path)!r} cannot be read: {reason(error)}") from error
     except (DataError, ImageError) as error:
-        text = str(error)
-        if str(path) in text:
+        if str(path) in str(error):
             raise
-        raise type(error)(f"{str(path)!r}: {text}") from error
+        raise type(error)(f"{str(path)!r}: {error}") from error
 
 
 def file_called(folders: Sequence[Path], stems: Sequence[str], like: Path, missing: str) -> Path:
@@ -127,8 +121,7 @@ def file_called(folders: Sequence[Path], stems: Sequence[str], like: Path, missi
     The extension of ``like`` comes first, and ``like`` itself does not count. Where there is none,
     ``missing`` is the text of the ``DataError``.
     """
-    extensions = [like.suffix, *(f".{e}" for f in FORMATS.values() for e in f.extensions)]
-    for folder, stem, extension in product(folders, stems, extensions):
+    for folder, stem, extension in product(folders, stems, [like.suffix, *EXTENSIONS]):
         path = folder / f"{stem}{extension}"
         if path.is_file() and path.resolve() != like.resolve():
             return path
@@ -180,16 +173,14 @@ def check(sets: Sequence[PictureSet], scale: int, lr_dir: Path | None = None) ->
 
 @dataclass(frozen=True)
 class Pair:
-    """Ground truth and its low-resolution picture, as (1, C, H, W) tensors.
+    """Ground truth and its low-resolution picture, as (1, C, H, W) tensors in levels 0..255.
 
-    ``hr`` has whole values 0..255. ``lr`` has whole values 0..255 where it is 8-bit RGB (``edsr``),
-    and else floats on the same range. C is 1 (Y) where the protocol scores Y alone. ``clean`` is
-    the low-resolution picture before it was damaged; None where nothing damaged it.
+    C is 1 (Y) where the protocol scores Y alone.
     """
 
-    hr: Tensor
-    lr: Tensor
-    clean: Tensor | None = None
+    hr: Tensor  # whole values
+    lr: Tensor  # whole values where it is 8-bit RGB (``edsr``)
+    clean: Tensor | None = None  # ``lr`` before it was damaged; None where nothing damaged it
 
 
 def make_pair(

@@ -70,19 +70,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Score(Measurement):
-    """Scores of one picture, or (``picture`` None) the means over a set.
-
-    PSNR in dB. ``lr_consistency`` is the PSNR on Y between the low-resolution picture, as it was
-    before any damage, and the result downsampled again, without a border of one pixel. ``seconds``
-    is the time of the network with its conversions alone and ``megapixels`` the size of the result;
-    over a set they are sums. ``degrade`` names the damage, None for none, and
-    ``denoise`` the share of the nets for real pictures. ``mean_gradient`` is the result's and
-    ``mean_gradient_truth`` the ground truth's (see ``metrics``). Where the model
-    draws, ``rank_correlation`` is Spearman's between its map of uncertainty and the error of the
-    result (root mean square over the colours), and ``coverage`` the share of values that are within
-    the 90 % interval. ``bits`` is the bound of a VAE: what a value of 8 bit
-    of the ground truth takes at most, where the model's posterior was given.
-    """
+    """Scores of one picture, or (``picture`` None) the means over a set; PSNR in dB."""
 
     protocol: str
     psnr_y: float
@@ -90,13 +78,16 @@ class Score(Measurement):
     psnr_rgb: float | None
     bicubic_psnr_y: float
     bicubic_ssim_y: float
-    lr_consistency: float
-    seconds: float
-    megapixels: float
-    degrade: str | None = None
-    mean_gradient: float = math.nan
+    lr_consistency: float  # PSNR on Y of the result made small again to the undamaged picture
+    seconds: float  # of the network with its conversions alone; over a set the sum
+    megapixels: float  # of the result; over a set the sum
+    degrade: str | None = None  # the damage; None for none
+    mean_gradient: float = math.nan  # of the result (see ``metrics``)
     mean_gradient_truth: float = math.nan
-    denoise: float | None = None
+    denoise: float | None = None  # share of the nets for real pictures
+    # Where the model draws: Spearman's between its map of uncertainty and the error of the result
+    # (root mean square over the colours), the share of values within the 90 % interval, and, where
+    # the model's posterior was given, what a value of 8 bit of the truth takes at most.
     rank_correlation: float | None = None
     coverage: float | None = None
     bits: float | None = None
@@ -237,8 +228,16 @@ def evaluate(
     if protocol != "edsr" and any(degradations):
         raise UsageError(f"--degrade damages 8-bit RGB: it does not go with --protocol {protocol}")
     for candidate in candidates:
-        _check_scale(candidate.scale, degradations, lr_dir)
-        check(sets, candidate.scale, lr_dir)
+        scale = candidate.scale
+        if scale == 1 and lr_dir is None and not all(degradations):
+            raise UsageError(
+                "at scale 1 the degraded pictures are needed: give --degrade, or --lr-dir"
+            )
+        if scale != 1 and any(d.unrounded for d in degradations):
+            raise UsageError(
+                f"--degrade {UNROUNDED} is for networks of scale 1: use noise at x{scale}"
+            )
+        check(sets, scale, lr_dir)
         for chain, group in product(degradations, sets):
             yield from of_set(group, _of_file, candidate, protocol, lr_dir, chain, bound)
 
@@ -271,13 +270,6 @@ def of_set(group: PictureSet, measure: Callable[..., M], *arguments: Any) -> Ite
         rows.append(row)
         yield row
     yield mean(rows)
-
-
-def _check_scale(scale: int, degradations: Sequence[Chain], lr_dir: Path | None) -> None:
-    if scale == 1 and lr_dir is None and not all(degradations):
-        raise UsageError("at scale 1 the degraded pictures are needed: give --degrade, or --lr-dir")
-    if scale != 1 and any(d.unrounded for d in degradations):
-        raise UsageError(f"--degrade {UNROUNDED} is for networks of scale 1: use noise at x{scale}")
 
 
 def mean(rows: Sequence[M]) -> M:
