@@ -20,7 +20,6 @@ from torch import Tensor
 from upscale.errors import ArchitectureError, UsageError
 from upscale.models import Config
 
-NATIVE = "native"
 TOLERANCE = 1e-6  # of the sum of the weights
 
 
@@ -89,7 +88,7 @@ class Checkpoint:
     name: str = ""  # weights name, stem of the file, or "A*0.2 + B*0.8" of a blend
     sources: tuple[SourceFile, ...] = ()  # the file, or the files that were blended
     path: Path | None = None  # where it was read from; None for a blend
-    layout: str = NATIVE  # of the file's keys: "native" with a header of this program's
+    layout: str = "native"  # of the file's keys: "native" with a header of this program's
     rules: tuple[str, ...] = ()  # what was decided by a rule and not read from the file, for people
     alpha: float | None = None  # share of the GAN nets in a family's blend; None for other networks
     denoise: float | None = None  # share of the pair for real pictures; None where there is none

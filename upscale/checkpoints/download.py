@@ -75,7 +75,7 @@ def pull(
         raise UsageError(f"{published.source} is no http(s) address; convert a local file instead")
     folder = cache_folder()
     cached = read_index(folder, "cached").get(published.name)
-    if cached is not None and cached.path.is_file() and not overwrite:
+    if cached and cached.path.is_file() and not overwrite:
         cached.verify()
         return cached
     if offline or os.environ.get("UPSCALE_OFFLINE", "0") not in ("", "0"):
@@ -91,13 +91,13 @@ def pull(
             entry = _install(published, file, folder)
             if not published.member:  # an archive is kept for the others in it
                 file.unlink(missing_ok=True)
+            return entry
     except Timeout as error:
         raise DownloadError(
             f"another process is fetching {published.name}; wait for it, then try again"
         ) from error
     except OSError as error:
         raise cannot_write(downloads, error) from error
-    return entry
 
 
 def fetch(published: WeightsFile, folder: Path, *, progress: bool = False) -> Path:

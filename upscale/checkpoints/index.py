@@ -36,7 +36,6 @@ BICUBIC = "bicubic"  # the model that is no network and has no file
 SUFFIXES = (".safetensors", ".pth", ".pt", ".tar", ".ckpt", ".bin", ".mat", ".param", ".onnx")
 Origin = Literal["embedded", "cached", "published", "file"]
 INDEX = "index.toml"
-PUBLISHED = Path(__file__).with_name("published.toml")
 
 
 @dataclass(frozen=True)
@@ -104,11 +103,7 @@ class WeightsFile:
 REQUIRED = ("file", "sha256", "bytes", "architecture", "scale")
 # what an index does not store: the rest, and what only published files have
 _STORED = [f.name for f in fields(WeightsFile)][1:18]
-_TYPES: dict[str, type] = {
-    **dict.fromkeys(("bytes", "scale", "parameters"), int),
-    "default": bool,
-    "scores": dict,
-}
+_TYPES = {"bytes": int, "scale": int, "parameters": int, "default": bool, "scores": dict}
 
 
 @contextlib.contextmanager
@@ -149,15 +144,14 @@ def check_sha256(path: Path, found: str, recorded: str, remedy: str) -> None:
 
 def embedded_folder() -> Path:
     """The folder of the embedded weights: of the wheel, else of the checkout."""
-    package = Path(__file__).resolve().parent.parent
+    package = Path(__file__).resolve().parents[1]
     packed = package / "weights"
     return packed if packed.is_dir() else package.parent / "weights"
 
 
 def cache_folder() -> Path:
     """The folder of pulled weights: ``$UPSCALE_CACHE/weights``, else below the platform's cache."""
-    chosen = os.environ.get("UPSCALE_CACHE")
-    if chosen:
+    if chosen := os.environ.get("UPSCALE_CACHE"):
         return Path(chosen).expanduser() / "weights"
     from platformdirs import user_cache_path
 
@@ -251,11 +245,8 @@ def entries() -> list[WeightsFile]:
 
 def families(rows: Iterable[WeightsFile] | None = None) -> dict[str, list[WeightsFile]]:
     """Family name -> its rows, in the order of the indexes."""
-    by_family: dict[str, list[WeightsFile]] = {}
-    for entry in entries() if rows is None else rows:
-        if entry.family:
-            by_family.setdefault(entry.family, []).append(entry)
-    return by_family
+    rows = [entry for entry in (entries() if rows is None else rows) if entry.family]
+    return {name: [e for e in rows if e.family == name] for name in (e.family for e in rows)}
 
 
 def select(name: str | os.PathLike[str], *, scale: float | None = None) -> tuple[WeightsFile, ...]:
@@ -280,9 +271,7 @@ def select(name: str | os.PathLike[str], *, scale: float | None = None) -> tuple
     else:
         chosen = next((s for s in scales if s >= scale), scales[-1])
     at_scale = sorted((e for e in rows if e.scale == chosen), key=lambda e: not e.default)
-    by_role: dict[str, WeightsFile] = {}
-    for entry in at_scale:
-        by_role.setdefault(entry.role, entry)
+    by_role = {entry.role: entry for entry in reversed(at_scale)}  # of several the first
     if at_scale[0].role and set(CLEAN) <= set(by_role):
         roles = (*CLEAN, *REAL) if set(REAL) <= set(by_role) else CLEAN
         return tuple(by_role[role] for role in roles)
@@ -302,9 +291,8 @@ def find(name: str | os.PathLike[str]) -> WeightsFile:
     is_path = isinstance(name, os.PathLike) or os.sep in text or "/" in text
     if not is_path:
         rows = entries()
-        for entry in rows:
-            if entry.answers_to(text):
-                return entry
+        if named := [entry for entry in rows if entry.answers_to(text)]:
+            return named[0]
         if normal(text) in families(rows):
             return select(text)[:2][-1]
     path = Path(text).expanduser()
@@ -319,10 +307,8 @@ def find(name: str | os.PathLike[str]) -> WeightsFile:
 
 def by_path(path: Path) -> WeightsFile:
     """The row of a file; without a hash where the file is in no index."""
-    resolved = path.resolve()
-    for entry in entries():
-        if entry.path.resolve() == resolved:
-            return entry
+    if known := [entry for entry in entries() if entry.path.resolve() == path.resolve()]:
+        return known[0]
     size = path.stat().st_size if path.exists() else 0
     return WeightsFile(path.stem, path.name, "", size, architecture="", scale=0, path=path)
 
@@ -348,7 +334,8 @@ def _unknown_name(name: str) -> CheckpointError:
 
 @lru_cache(maxsize=1)
 def _published() -> dict[str, dict[str, dict[str, Any]]]:
-    return tomllib.loads(PUBLISHED.read_text("utf-8"))
+    text = Path(__file__).with_name("published.toml").read_text("utf-8")
+    return tomllib.loads(text)
 
 
 @lru_cache(maxsize=1)
@@ -367,9 +354,8 @@ def official() -> dict[str, WeightsFile]:
 
 def require(name: str) -> WeightsFile:
     """The published checkpoint of that name or file name; else an error with close names."""
-    for entry in official().values():
-        if entry.answers_to(name):
-            return entry
+    if named := [entry for entry in official().values() if entry.answers_to(name)]:
+        return named[0]
     if (why := refused(name)) is not None:
         raise CheckpointError(why)
     close = suggestion(name, official())
@@ -408,6 +394,6 @@ def normal(name: str) -> str:
 def suggestion(name: str, names: Iterable[str]) -> str:
     """``did you mean …?`` with the closest names, else where to look them up."""
     close = difflib.get_close_matches(normal(name), list(names), n=3, cutoff=0.5)
-    if close:
-        return f"did you mean {' or '.join(close)}?"
-    return "'upscale models' lists what there is"
+    return (
+        f"did you mean {' or '.join(close)}?" if close else "'upscale models' lists what there is"
+    )

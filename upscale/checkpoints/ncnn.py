@@ -10,7 +10,6 @@ runs here, and SRVGGNet Compact, which spandrel runs. What differs is refused by
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import NoReturn
@@ -101,7 +100,7 @@ def read_ncnn(graph: bytes, values: bytes) -> NcnnNetwork:
                 f"{layer} is of no network that is read from ncnn's form; these are ESRGAN (RRDB) "
                 f"and SRVGGNet Compact"
             )
-    output = dict(_nodes(layers, _Values(values)))[_end(layers)]
+    output = _nodes(layers, _Values(values))[_end(layers)]
     before = output.sources[0] if output.operation == "resize" else output
     shuffled = any(source.operation == "shuffle" for source in before.sources)
     network = _compact(output) if shuffled else _rrdb(output)
@@ -210,7 +209,7 @@ class _Values:
             )
 
 
-def _nodes(layers: list[NcnnLayer], values: _Values) -> Iterator[tuple[str, Node]]:
+def _nodes(layers: list[NcnnLayer], values: _Values) -> dict[str, Node]:
     """Every blob with the step that makes it, in the order of the graph."""
     blobs: dict[str, Node] = {}
     for layer in layers:
@@ -226,10 +225,9 @@ def _nodes(layers: list[NcnnLayer], values: _Values) -> Iterator[tuple[str, Node
             node = _node(layer, sources, values)
         except ValueError as error:
             raise CheckpointError(f"{layer} cannot be read ({error}); fetch it again") from error
-        for name in layer.outputs:
-            blobs[name] = node
-            yield name, node
+        blobs |= dict.fromkeys(layer.outputs, node)
     values.end()
+    return blobs
 
 
 def _end(layers: list[NcnnLayer]) -> str:

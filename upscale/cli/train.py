@@ -203,9 +203,7 @@ def _bar(console: Console, name: str, steps: int) -> Iterator[Callable[[LogLine]
             bar.set_postfix_str(f"loss {sum(progress.losses.values()):.4f}{psnr}", refresh=False)
             bar.update(progress.step - bar.n)
             if bar.disable and (time.monotonic() - said > 30 or progress.psnr is not None):
-                from upscale.training.release import describe
-
-                console.note(f"{name}: {describe(progress)}")
+                console.note(f"{name}: {progress}")
                 said = time.monotonic()
             return bool(signals.status)
 

@@ -137,7 +137,11 @@ class VAE(Network):
         sr = condition.picture + condition.log_std.detach().exp() * detail
         # 2. Made small again it is to be the input.
         for _ in range(PROJECTIONS * self.config.projected):
-            sr = _consistent_traced(sr, y, self.scale) if is_traced() else consistent(sr, y)
+            if is_traced():  # the same for a graph that serves every size
+                missing = y - shrink_traced(sr, self.scale)
+                sr = sr + enlarge_traced(missing, self.scale)
+            else:
+                sr = consistent(sr, y)
         return sr
 
     def detail(self, seen: Tensor) -> Tensor:
@@ -157,11 +161,6 @@ class VAE(Network):
         """mu(z, y): (N, channels + latent, H, W) to (N, channels, scale*H, scale*W)."""
         y, z = lr[:, : self.channels], lr[:, self.channels :]
         return self.mean(y, self.condition(y), z)
-
-
-def _consistent_traced(sr: Tensor, y: Tensor, scale: int) -> Tensor:
-    """:func:`consistent` for a graph that serves every size."""
-    return sr + enlarge_traced(y - shrink_traced(sr, scale), scale)
 
 
 def log_contrast(picture: Tensor) -> Tensor:

@@ -43,7 +43,6 @@ from upscale.training.objective import (
     make_optimiser,
     pixel_loss,
     relativistic,
-    set_rate,
     targets,
 )
 from upscale.training.recipes import Recipe
@@ -84,9 +83,7 @@ class AdversarialObjective(Objective):
             else VGGDiscriminator(recipe.patch * recipe.scale, features)
         ).to(device)
         self.optimiser = make_optimiser(network.parameters(), recipe)
-        self.optimiser_d = make_optimiser(
-            self.discriminator.parameters(), recipe, self.settings.discriminator_rate
-        )
+        self.optimiser_d = make_optimiser(self.discriminator.parameters(), recipe)
         self.parts = {
             "discriminator": self.discriminator,
             "optimiser": self.optimiser,
@@ -102,8 +99,6 @@ class AdversarialObjective(Objective):
         compared = self.settings.projected or self.settings.consistency_weight
         if compared and self.recipe.degradation != "bicubic":
             clean = resize(hr, (lr.shape[-2], lr.shape[-1]))
-        set_rate(self.optimiser, rate, self.recipe.learning_rate)
-        set_rate(self.optimiser_d, rate, self.settings.discriminator_rate)
         warm = self.steps >= self.settings.discriminator_warmup
         with autocast(self.recipe, self.device):
             sr = self.network(lr)
@@ -111,13 +106,13 @@ class AdversarialObjective(Objective):
         if warm:
             parts = self._generator_losses(lr, sr.float(), aims, clean)
             total = torch.stack(list(parts.values())).sum()
-            self.update(total, self.optimiser, self.network.parameters())
+            self.update(total, self.optimiser, rate * self.recipe.learning_rate)
         seen = self._seen(sr.detach().float(), clean)
         with autocast(self.recipe, self.device):
             real, fake = self.discriminator(hr), self.discriminator(seen)
         loss_d = relativistic(real.float(), fake.float())
         if float(loss_d.detach()) >= self.settings.discriminator_floor:
-            self.update(loss_d, self.optimiser_d, self.discriminator.parameters())
+            self.update(loss_d, self.optimiser_d, rate * self.settings.discriminator_rate)
         self.steps += 1
         return {k: float(v.detach()) for k, v in (parts | {"discriminator": loss_d}).items()}
 

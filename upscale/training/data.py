@@ -67,8 +67,7 @@ def load_pictures(folder: Path, side: int, *, whole: bool = False) -> list[Pixel
     """
     files = picture_files(folder, "--data")
     pieces: list[Pixels] = []
-    for file in files:
-        picture = read_rgb(file)
+    for picture in map(read_rgb, files):
         pieces += [picture] if whole else _pieces(picture, side)
     if not pieces:
         raise DataError(
@@ -350,8 +349,8 @@ def _any_crop(picture: Pixels, side: int, rng: np.random.Generator) -> Pixels:
 
 def _enlarge(teacher: Network, lr: Pixels) -> Pixels:
     device = next((p.device for p in teacher.parameters()), torch.device("cpu"))
-    x = torch.from_numpy(lr).permute(0, 3, 1, 2).float().div_(255).to(device)
+    x = _tensor([*lr]).to(device).contiguous(memory_format=torch.channels_last)
     with torch.inference_mode():
-        sr = teacher(x.contiguous(memory_format=torch.channels_last)).float()
+        sr = teacher(x).float()
         rounded = sr.clamp(0, 1).mul(255).add(0.5).to(torch.uint8)
     return np.ascontiguousarray(rounded.permute(0, 2, 3, 1).cpu().numpy())

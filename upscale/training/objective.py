@@ -6,7 +6,7 @@ Losses are of pictures (N, C, H, W) in [0, 1], each a scalar; bounds of a VAE ar
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -39,10 +39,15 @@ class Objective:
         """Do one optimiser step at a learning rate of ``rate`` times the recipe's; named losses."""
         raise NotImplementedError
 
-    def update(
-        self, loss: Tensor, optimiser: torch.optim.Optimizer, parameters: Iterable[Tensor]
-    ) -> None:
-        """One step of an optimiser down the loss, the gradient's norm clipped."""
+    def update(self, loss: Tensor, optimiser: torch.optim.Optimizer, rate: float) -> None:
+        """One step of an optimiser down the loss, the gradient's norm clipped.
+
+        The learning rate is ``rate`` times each group's own ``factor``.
+        """
+        parameters: list[Tensor] = []
+        for group in optimiser.param_groups:
+            group["lr"] = rate * group.get("factor", 1.0)
+            parameters += group["params"]
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         if self.recipe.clip:
@@ -70,20 +75,11 @@ def autocast(recipe: Recipe, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, dtype or torch.bfloat16, enabled=dtype is not None)
 
 
-def make_optimiser(
-    parameters: Any, recipe: Recipe, learning_rate: float | None = None
-) -> torch.optim.Optimizer:
-    """The recipe's optimiser over ``parameters``."""
-    rate = recipe.learning_rate if learning_rate is None else learning_rate
+def make_optimiser(parameters: Any, recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimiser over ``parameters``; :meth:`Objective.update` sets its rate."""
     if recipe.optimiser == "sgd":
-        return torch.optim.SGD(parameters, rate, momentum=0.9)
-    return torch.optim.Adam(parameters, rate, betas=recipe.betas)
-
-
-def set_rate(optimiser: torch.optim.Optimizer, rate: float, base: float) -> None:
-    """Set the learning rate to ``rate * base``, times each group's own ``factor``."""
-    for group in optimiser.param_groups:
-        group["lr"] = rate * base * group.get("factor", 1.0)
+        return torch.optim.SGD(parameters, momentum=0.9)
+    return torch.optim.Adam(parameters, betas=recipe.betas)
 
 
 def for_network(network: Network, rgb: Tensor) -> Tensor:
@@ -128,7 +124,6 @@ class PixelObjective(Objective):
 
     def step(self, batch: Batch, rate: float) -> dict[str, float]:
         """One step of the optimiser."""
-        set_rate(self.optimiser, rate, self.recipe.learning_rate)
         lr = for_network(self.network, batch.lr.to(self.device))
         with autocast(self.recipe, self.device):
             sr = self._forward(lr).float()
@@ -139,7 +134,7 @@ class PixelObjective(Objective):
             inner = slice(lost, aim.shape[-2] - lost), slice(lost, aim.shape[-1] - lost)
             aims.append((share, aim[(..., *inner)]))
         loss = pixel_loss(self.recipe, sr, aims)
-        self.update(loss, self.optimiser, self.network.parameters())
+        self.update(loss, self.optimiser, rate * self.recipe.learning_rate)
         self.steps += 1
         return {"loss": float(loss.detach())}
 

@@ -218,10 +218,3 @@ def prepare(
         recipe = replace(recipe, steps=steps)
     weights = None if run.resume else starting_weights(recipe, start_from)
     return recipe, replace(run, weights=weights)
-
-
-def describe(line: LogLine) -> str:
-    """One line of progress for logs."""
-    losses = ", ".join(f"{k} {v:.4g}" for k, v in line.losses.items())
-    score = "" if line.psnr is None else f", {line.psnr:.2f} dB"
-    return f"step {line.step}/{line.steps}: {losses}{score}"

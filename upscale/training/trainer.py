@@ -66,6 +66,11 @@ class LogLine:
     psnr: float | None
     seconds: float
 
+    def __str__(self) -> str:
+        losses = ", ".join(f"{k} {v:.4g}" for k, v in self.losses.items())
+        score = "" if self.psnr is None else f", {self.psnr:.2f} dB"
+        return f"step {self.step}/{self.steps}: {losses}{score}"
+
 
 @dataclass(frozen=True)
 class Trained:

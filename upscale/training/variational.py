@@ -27,7 +27,6 @@ from upscale.training.objective import (
     log_normal,
     log_weight,
     make_optimiser,
-    set_rate,
 )
 from upscale.training.recipes import Recipe, find_recipe
 
@@ -44,19 +43,17 @@ class VariationalObjective(Objective):
         self.settings, self.network = recipe.variational, network
         self.posterior = Posterior(network.config).to(device)
         network.base.requires_grad_(self.settings.base_rate > 0)
-        base = list(network.base.parameters()) if self.settings.base_rate else []
         rest = [p for n, p in network.named_parameters() if not n.startswith("base.")]
         rest += self.posterior.parameters()
         groups: list[dict[str, Any]] = [{"params": rest, "factor": 1.0}]
-        if base:
-            groups += [{"params": base, "factor": self.settings.base_rate}]
-        self.learning = rest + base
+        if self.settings.base_rate:
+            base = list(network.base.parameters())
+            groups.append({"params": base, "factor": self.settings.base_rate})
         self.optimiser = make_optimiser(groups, recipe)
         self.parts = {"posterior": self.posterior, "optimiser": self.optimiser}
 
     def step(self, batch: Batch, rate: float) -> dict[str, float]:
         """One step of the optimiser; what it logs is in nats a value of x, KL a latent."""
-        set_rate(self.optimiser, rate, self.recipe.learning_rate)
         y = for_network(self.network, batch.lr.to(self.device))
         x = for_network(self.network, batch.hr.to(self.device))
         y = y.contiguous(memory_format=torch.channels_last)
@@ -67,7 +64,7 @@ class VariationalObjective(Objective):
             mean, log_std = torch.zeros_like(mean), torch.zeros_like(log_std)
         bound, parts = self._bound(x, y, condition, mean, log_std)
         total = parts["spread"] - bound.mean() / x[0].numel()
-        self.update(total, self.optimiser, self.learning)
+        self.update(total, self.optimiser, rate * self.recipe.learning_rate)
         self.steps += 1
         return {k: float(v.detach()) for k, v in (parts | latent_use(mean, log_std)).items()}
 
