@@ -44,6 +44,8 @@ const Kernels& current() {
   return found ? *found : *available().front();
 }
 
+constexpr int PATIENCE = 1000;  // calls of yield, of some 0.3 microseconds each
+
 using Floats = std::unique_ptr<float, decltype(&std::free)>;
 
 Floats aligned(int64_t count) {
@@ -114,7 +116,7 @@ int32_t upscale_run(const Step* steps, int64_t count, float* const* buffers, int
   threads = std::clamp<int64_t>(threads, 1, most);
   std::vector<std::atomic<int64_t>> next(count);  // of each step: the first item that nobody has
   std::barrier finished(threads);
-  std::atomic<int64_t> at_work{0};
+  std::atomic<int64_t> present{threads}, arrived{0}, at_work{0};
   auto work = [&]() noexcept {
     const Floats own = aligned(scratch);
     if (own) at_work++;  // one without memory leaves its share to the others
@@ -122,7 +124,12 @@ int32_t upscale_run(const Step* steps, int64_t count, float* const* buffers, int
       const int64_t items = kernels.items(steps[i], height, width);
       for (int64_t item; own && (item = next[i]++) < items;)
         kernels.perform(steps[i], buffers, height, width, item, own.get());
-      finished.arrive_and_wait();
+      // Steps are short: who waits asks again and again for a while, as to sleep and to be woken takes
+      // longer than a step; another program that needs the core gets it.
+      arrived++;
+      auto arrival = finished.arrive();
+      for (int asked = 0; asked < PATIENCE && arrived < present * (i + 1); asked++) std::this_thread::yield();
+      finished.wait(std::move(arrival));
     }
   };
   std::vector<std::thread> others;
@@ -131,6 +138,7 @@ int32_t upscale_run(const Step* steps, int64_t count, float* const* buffers, int
     try {
       others.emplace_back(work);
     } catch (...) {  // no more threads: those that are there do the work
+      present--;
       finished.arrive_and_drop();
     }
   }
