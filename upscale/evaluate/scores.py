@@ -155,8 +155,7 @@ def score(candidate: Candidate, pair: Pair, protocol: str, bound: Bits | None = 
     clean = pair.lr if pair.clean is None else pair.clean
     clean = clean if protocol == "edsr" else metrics.luma(clean)
     small = made_small(sr, (clean.shape[2], clean.shape[3]), protocol)
-    inside = 1 if min(small.shape[2:]) > 2 else 0
-    # 3. All figures leave the same border out.
+    # 3. All other figures leave the same border out.
     border = border_of(candidate.scale)
     rgb = metrics.psnr(sr, truth, crop_border=border, luma=False) if protocol == "edsr" else None
     correlation, covered = _calibration(candidate, pair, sr)
@@ -168,7 +167,7 @@ def score(candidate: Candidate, pair: Pair, protocol: str, bound: Bits | None = 
         psnr_rgb=rgb,
         bicubic_psnr_y=metrics.psnr(base, truth, crop_border=border),
         bicubic_ssim_y=metrics.ssim(base, truth, crop_border=border),
-        lr_consistency=metrics.psnr(small, clean, crop_border=inside),
+        lr_consistency=metrics.psnr(small, clean, crop_border=int(min(small.shape[2:]) > 2)),
         seconds=seconds,
         megapixels=sr.shape[2] * sr.shape[3] / 1e6,
         mean_gradient=metrics.mean_gradient(sr, crop_border=border),
@@ -301,17 +300,13 @@ def rank_correlation(a: Array, b: Array) -> float:
 
     NaN where one of the two is constant.
     """
-    ranks_a, ranks_b = _ranks(a), _ranks(b)
-    ranks_a -= ranks_a.mean()
-    ranks_b -= ranks_b.mean()
-    norm = np.sqrt((ranks_a**2).sum() * (ranks_b**2).sum())
-    return float((ranks_a * ranks_b).sum() / norm) if norm > 0 else float("nan")
+    with np.errstate(invalid="ignore"):
+        return float(np.corrcoef(_ranks(a), _ranks(b))[0, 1])
 
 
 def _ranks(values: Array) -> NDArray[np.float64]:
     _, index, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    mean_rank: NDArray[np.float64] = (2 * last - counts - 1) / 2.0
+    mean_rank: NDArray[np.float64] = (2 * np.cumsum(counts) - counts - 1) / 2.0
     return mean_rank[index.ravel()]
 
 

@@ -37,10 +37,8 @@ from upscale.training.data import Batch
 from upscale.training.objective import (
     Objective,
     artefact_map,
-    autocast,
     feature_matching,
     laplacian,
-    make_optimiser,
     pixel_loss,
     relativistic,
     targets,
@@ -82,8 +80,8 @@ class AdversarialObjective(Objective):
             if self.settings.discriminator == "patch"
             else VGGDiscriminator(recipe.patch * recipe.scale, features)
         ).to(device)
-        self.optimiser = make_optimiser(network.parameters(), recipe)
-        self.optimiser_d = make_optimiser(self.discriminator.parameters(), recipe)
+        self.optimiser = self.make_optimiser(network.parameters())
+        self.optimiser_d = self.make_optimiser(self.discriminator.parameters())
         self.parts = {
             "discriminator": self.discriminator,
             "optimiser": self.optimiser,
@@ -100,7 +98,7 @@ class AdversarialObjective(Objective):
         if compared and self.recipe.degradation != "bicubic":
             clean = resize(hr, (lr.shape[-2], lr.shape[-1]))
         warm = self.steps >= self.settings.discriminator_warmup
-        with autocast(self.recipe, self.device):
+        with self.autocast():
             sr = self.network(lr)
         parts: dict[str, Tensor] = {}
         if warm:
@@ -108,7 +106,7 @@ class AdversarialObjective(Objective):
             total = torch.stack(list(parts.values())).sum()
             self.update(total, self.optimiser, rate * self.recipe.learning_rate)
         seen = self._seen(sr.detach().float(), clean)
-        with autocast(self.recipe, self.device):
+        with self.autocast():
             real, fake = self.discriminator(hr), self.discriminator(seen)
         loss_d = relativistic(real.float(), fake.float())
         if float(loss_d.detach()) >= self.settings.discriminator_floor:
@@ -127,7 +125,7 @@ class AdversarialObjective(Objective):
         s, hr = self.settings, aims[0][1]
         # What the discriminator makes of both; its own weights get no gradient from here.
         self.discriminator.requires_grad_(False)
-        with autocast(self.recipe, self.device):
+        with self.autocast():
             fake = self.discriminator.features(self._seen(sr, clean))
             fake_logits = self.discriminator.judge(fake[-1]).float()
             with torch.no_grad():
@@ -143,7 +141,7 @@ class AdversarialObjective(Objective):
             if self.perceptual is None:
                 distance = feature_matching([f.float() for f in fake], [r.float() for r in real])
             else:
-                with autocast(self.recipe, self.device):
+                with self.autocast():
                     distance = feature_distance(self.perceptual, sr, hr).float()
             parts["perceptual"] = s.perceptual_weight * distance
         if s.detail_weight:
@@ -151,7 +149,7 @@ class AdversarialObjective(Objective):
             parts["detail"] = s.detail_weight * detail
         # Where the moving average does better, what the network draws is an artefact.
         if s.artefact_weight:
-            with torch.no_grad(), autocast(self.recipe, self.device):
+            with torch.no_grad(), self.autocast():
                 steady = self.ema(lr).float()
             artefacts = artefact_map(sr, steady, hr) * (sr - hr).abs()
             parts["artefact"] = s.artefact_weight * artefacts.mean()

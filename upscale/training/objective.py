@@ -39,6 +39,20 @@ class Objective:
         """Do one optimiser step at a learning rate of ``rate`` times the recipe's; named losses."""
         raise NotImplementedError
 
+    def autocast(self) -> torch.autocast:
+        """The recipe's autocast on the device."""
+        precision = self.recipe.precision
+        if precision == "auto":
+            precision = "bf16" if computes_in(torch.bfloat16, self.device) else "fp32"
+        dtype = AUTOCAST.get(precision)
+        return torch.autocast(self.device.type, dtype or torch.bfloat16, enabled=dtype is not None)
+
+    def make_optimiser(self, parameters: Any) -> torch.optim.Optimizer:
+        """The recipe's optimiser over ``parameters``; :meth:`update` sets its rate."""
+        if self.recipe.optimiser == "sgd":
+            return torch.optim.SGD(parameters, momentum=0.9)
+        return torch.optim.Adam(parameters, betas=self.recipe.betas)
+
     def update(self, loss: Tensor, optimiser: torch.optim.Optimizer, rate: float) -> None:
         """One step of an optimiser down the loss, the gradient's norm clipped.
 
@@ -64,22 +78,6 @@ class Objective:
         for name, part in self.parts.items():
             part.load_state_dict(state[name])
         self.steps = int(state["steps"])
-
-
-def autocast(recipe: Recipe, device: torch.device) -> torch.autocast:
-    """The recipe's autocast on ``device``."""
-    precision = recipe.precision
-    if precision == "auto":
-        precision = "bf16" if computes_in(torch.bfloat16, device) else "fp32"
-    dtype = AUTOCAST.get(precision)
-    return torch.autocast(device.type, dtype or torch.bfloat16, enabled=dtype is not None)
-
-
-def make_optimiser(parameters: Any, recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's optimiser over ``parameters``; :meth:`Objective.update` sets its rate."""
-    if recipe.optimiser == "sgd":
-        return torch.optim.SGD(parameters, momentum=0.9)
-    return torch.optim.Adam(parameters, betas=recipe.betas)
 
 
 def for_network(network: Network, rgb: Tensor) -> Tensor:
@@ -119,13 +117,13 @@ class PixelObjective(Objective):
             # The last layer learns ten times slower (section 4.1 of the paper).
             groups[0]["params"] = [*network.conv1.parameters(), *network.conv2.parameters()]
             groups += [{"params": list(network.conv3.parameters()), "factor": 0.1}]
-        self.optimiser = make_optimiser(groups, recipe)
+        self.optimiser = self.make_optimiser(groups)
         self.parts = {"optimiser": self.optimiser}
 
     def step(self, batch: Batch, rate: float) -> dict[str, float]:
         """One step of the optimiser."""
         lr = for_network(self.network, batch.lr.to(self.device))
-        with autocast(self.recipe, self.device):
+        with self.autocast():
             sr = self._forward(lr).float()
         aims = []
         for share, picture in targets(self.recipe, batch):

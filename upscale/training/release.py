@@ -156,8 +156,8 @@ def _hardware() -> str:
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        names = re.findall(r"model name\s*:\s*(.+)", cpuinfo.read_text("utf-8", "replace"))
-        model = names[0] if names else model
+        text = cpuinfo.read_text("utf-8", "replace")
+        model = next(iter(re.findall(r"model name\s*:\s*(.+)", text)), model)
     return f"{model}, {torch.get_num_threads()} thread(s)"
 
 
@@ -188,10 +188,9 @@ def write_card(path: Path, name: str, text: str) -> None:
     begin, end = f"<!-- measured: {name} -->", f"<!-- /measured: {name} -->"
     block = f"{begin}\n{text}\n{end}"
     old = path.read_text("utf-8") if path.exists() else ""
-    if begin in old and end in old:
-        head, rest = old.split(begin, 1)
-        new = head + block + rest.split(end, 1)[1]
-    else:
+    between = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
+    new, count = between.subn(lambda _: block, old, count=1)
+    if not count:
         new = f"{old.rstrip()}\n\n## {name}\n\n{block}\n".lstrip("\n")
     write_bytes(path, [new.encode()], overwrite=True)
 

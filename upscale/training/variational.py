@@ -19,14 +19,12 @@ from upscale.models.vae import Condition, Posterior
 from upscale.training.data import Batch
 from upscale.training.objective import (
     Objective,
-    autocast,
     evidence_lower_bound,
     for_network,
     importance_weighted_bound,
     kl_from_standard_normal,
     log_normal,
     log_weight,
-    make_optimiser,
 )
 from upscale.training.recipes import Recipe, find_recipe
 
@@ -49,7 +47,7 @@ class VariationalObjective(Objective):
         if self.settings.base_rate:
             base = list(network.base.parameters())
             groups.append({"params": base, "factor": self.settings.base_rate})
-        self.optimiser = make_optimiser(groups, recipe)
+        self.optimiser = self.make_optimiser(groups)
         self.parts = {"posterior": self.posterior, "optimiser": self.optimiser}
 
     def step(self, batch: Batch, rate: float) -> dict[str, float]:
@@ -57,7 +55,7 @@ class VariationalObjective(Objective):
         y = for_network(self.network, batch.lr.to(self.device))
         x = for_network(self.network, batch.hr.to(self.device))
         y = y.contiguous(memory_format=torch.channels_last)
-        with autocast(self.recipe, self.device):
+        with self.autocast():
             condition = self.network.condition(y)
             mean, log_std = (t.float() for t in self.posterior(x, condition))
         if self.settings.latent == "prior":
@@ -75,7 +73,7 @@ class VariationalObjective(Objective):
         settings, weights = self.settings, []
         for _ in range(settings.samples):
             z = mean + torch.exp(log_std) * torch.randn_like(mean)
-            with autocast(self.recipe, self.device):
+            with self.autocast():
                 mu = self.network.mean(y, condition, z).float()
             log_x = log_normal(x, mu, self.network.log_sigma)
             if settings.bound == "elbo":
