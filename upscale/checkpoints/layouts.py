@@ -36,6 +36,7 @@ from upscale.models.swinir import Head
 
 State = Mapping[str, Tensor]
 Sizes = tuple[Config, tuple[str, ...]]  # a configuration, and what a rule decided of it
+Scale = tuple[int, tuple[str, ...]]  # an enlargement, and the rule, if one decided it
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,13 @@ def recognise(
         native = layout.rename(stripped)
         config, rules = layout.read(native, hints)
         state = check_state(layout.architecture, config, native)
-        return Checkpoint(layout.architecture, config, state, layout=layout.name, rules=rules)
+        network = Checkpoint(layout.architecture, config, state, layout=layout.name, rules=rules)
+        if hints.scale not in (None, network.scale):
+            raise ArchitectureError(
+                f"its layers enlarge by {network.scale}, not by the {hints.scale} given; leave it "
+                f"out"
+            )
+        return network
     except ArchitectureError as refusal:  # no layout, or a variant of one: spandrel may know it
         try:
             other, _ = recognised(stripped)
@@ -205,12 +212,14 @@ def count_of(pattern: str, keys: Iterable[str]) -> int:
     return max((int(m[1]) + 1 for m in matches if m), default=0)
 
 
-def check_scale(scale: int, hints: Hints) -> None:
-    """Refuse a scale that was given and is not the one that the layers make."""
-    if hints.scale not in (None, scale):
-        raise ArchitectureError(
-            f"its layers enlarge by {scale}, not by the {hints.scale} given; leave it out"
-        )
+def nearest_scale(state: State, hints: Hints, unshuffle: int = 1) -> Scale:
+    """The enlargement of stages of nearest neighbour and a convolution."""
+    stages = max(0, count_of(r"conv_up(\d+)\.weight", state) - 1)
+    if stages != 1:
+        return 2**stages, ()
+    if hints.scale is not None and hints.scale * unshuffle == 3:
+        return 3, ("scale 3 by the scale given",)
+    return 2, ("scale 2 by the rule: one upsampling stage is x2, or x3",)
 
 
 # --- ESRGAN ---------------------------------------------------------------------------------------
@@ -265,14 +274,10 @@ def _old_outer(state: State) -> dict[str, str]:
 def _read_esrgan(state: State, hints: Hints) -> Sizes:
     num_feat, entering = dims(state, "conv_first.weight", 4)[:2]
     leaving = dims(state, "conv_last.weight", 4)[0]
-    unshuffle = _unshuffle(entering, leaving)
-    stages = count_of(r"conv_up(\d+)\.weight", state) - 1 if "conv_up1.weight" in state else 0
-    rules: tuple[str, ...] = ()
-    enlarged = 2**stages
-    if stages == 1:
-        enlarged = 3 if hints.scale is not None and hints.scale * unshuffle == 3 else 2
-        how = "the scale given" if enlarged == 3 else "the rule: one upsampling stage is x2, or x3"
-        rules = (f"scale {enlarged} by {how}",)
+    # pixel-unshuffle: 4 or 16 times more channels come in than go out
+    ratio = entering // leaving if entering in (4 * leaving, 16 * leaving) else 1
+    unshuffle = math.isqrt(ratio)
+    enlarged, rules = nearest_scale(state, hints, unshuffle)
     if enlarged % unshuffle:
         raise ArchitectureError(
             f"it enlarges by {enlarged} after a pixel-unshuffle by {unshuffle}, which is no whole "
@@ -288,13 +293,7 @@ def _read_esrgan(state: State, hints: Hints) -> Sizes:
         unshuffle=unshuffle,
         plus=any(".conv1x1." in key for key in state),
     )
-    check_scale(config.scale, hints)
     return config, rules
-
-
-def _unshuffle(entering: int, leaving: int) -> int:
-    """Pixel-unshuffle factor: 4 or 16 times more channels come in than go out."""
-    return math.isqrt(entering // leaving) if entering in (4 * leaving, 16 * leaving) else 1
 
 
 ESRGAN_OLD = KeyLayout(
@@ -344,8 +343,7 @@ def _read_swinir(state: State, hints: Hints) -> Sizes:
         for g in range(groups)
     ]
     window = (math.isqrt(tables[0][0]) + 1) // 2
-    head = _head(state)
-    scale, rules = _scale(state, head, picture_channels(channels, channels), hints)
+    head, (scale, rules) = _head(state, picture_channels(channels, channels), hints)
     img_range = 255.0 if window == 7 else 1.0
     if hints.img_range is None:
         rules += (f"img_range {img_range:g} by the rule for window {window}",)
@@ -361,31 +359,21 @@ def _read_swinir(state: State, hints: Hints) -> Sizes:
         resi_connection="1conv" if "conv_after_body.weight" in state else "3conv",
         img_range=img_range if hints.img_range is None else hints.img_range,
     )
-    check_scale(scale, hints)
     return config, rules
 
 
-def _head(state: State) -> Head:
-    if "conv_before_upsample.0.weight" in state:
-        return "nearest+conv" if "conv_up1.weight" in state else "pixelshuffle"
-    return "pixelshuffledirect" if "upsample.0.weight" in state else ""
-
-
-def _scale(state: State, head: Head, channels: int, hints: Hints) -> tuple[int, tuple[str, ...]]:
-    """The enlargement that the layers of the head make, and the rule, if one decided it."""
-    if head == "pixelshuffle":
-        keys = [k for k in state if k.startswith("upsample.") and k.endswith(".weight")]
-        shapes = [dims(state, key, 4) for key in keys]
-        return math.prod(math.isqrt(shape[0] // shape[1]) for shape in shapes), ()
-    if head == "pixelshuffledirect":
-        return math.isqrt(dims(state, "upsample.0.weight", 4)[0] // channels), ()
-    if head == "nearest+conv":
-        stages = count_of(r"conv_up(\d+)\.weight", state) - 1
-        if stages == 1 and hints.scale == 3:
-            return 3, ("scale 3 by the scale given",)
-        rule = ("scale 2 by the rule: one upsampling stage is x2, or x3",)
-        return 2**stages, rule if stages == 1 else ()
-    return 1, ()
+def _head(state: State, channels: int, hints: Hints) -> tuple[Head, Scale]:
+    """The reconstruction head, and the enlargement that its layers make."""
+    if "conv_before_upsample.0.weight" not in state:
+        if "upsample.0.weight" not in state:
+            return "", (1, ())
+        leaving = dims(state, "upsample.0.weight", 4)[0]
+        return "pixelshuffledirect", (math.isqrt(leaving // channels), ())
+    if "conv_up1.weight" in state:
+        return "nearest+conv", nearest_scale(state, hints)
+    keys = [k for k in state if k.startswith("upsample.") and k.endswith(".weight")]
+    shapes = [dims(state, key, 4) for key in keys]
+    return "pixelshuffle", (math.prod(math.isqrt(shape[0] // shape[1]) for shape in shapes), ())
 
 
 def _mlp_ratio(hidden: int, dim: int) -> float:

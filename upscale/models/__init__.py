@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 MODELS = {"srcnn": "SRCNN", "esrgan": "ESRGAN", "swinir": "SwinIR", "vae": "VAE"}
 OTHERS = {"spandrel": "Spandrel", "bicubic": "Bicubic"}  # no key layouts of ours
+T = TypeVar("T")
 MAX_SIZE = 1 << 14  # no channel count, depth or kernel of a real network comes near
 
 __all__ = [
@@ -100,8 +101,8 @@ class Network(nn.Module):
 
     @property
     def default_scale(self) -> int:
-        """Enlargement where none is asked for."""
-        return self.scale
+        """Enlargement where none is asked for: the configuration's ``final_scale``, if any."""
+        return int(getattr(self.config, "final_scale", 0)) or self.scale
 
     @classmethod
     def from_state(cls, config: Config, state: Mapping[str, Tensor]) -> Self:
@@ -159,8 +160,8 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def config_from_dict(config_type: type[Config], values: dict[str, Any]) -> Config:
-    """The configuration of header values; lists become tuples, unknown keys a TypeError."""
+def config_from_dict(config_type: type[T], values: dict[str, Any]) -> T:
+    """The frozen dataclass of plain values; lists become tuples, unknown keys a TypeError."""
     frozen = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     return config_type(**frozen)
 

@@ -73,11 +73,6 @@ class Spandrel(Network):
             )
         return cls(config, descriptor)
 
-    @property
-    def default_scale(self) -> int:
-        """Enlargement where none is asked for."""
-        return self.config.final_scale or self.scale
-
     def forward(self, lr: Tensor) -> Tensor:
         """(N, channels, H, W) in [0, 1] to (N, channels, scale*H, scale*W), clipped to [0, 1]."""
         return torch.cat([self.descriptor(lr[k : k + 1]) for k in range(lr.shape[0])])

@@ -69,8 +69,8 @@ class AdversarialObjective(Objective):
     ) -> None:
         if recipe.adversarial is None:
             raise UsageError(f"recipe {recipe.name!r} has no adversarial stage")
-        super().__init__(recipe, device)
-        self.settings, self.network, self.ema = recipe.adversarial, network, ema
+        super().__init__(recipe, network, device)
+        self.settings, self.ema = recipe.adversarial, ema
         name, features = self.settings.perceptual, self.settings.discriminator_features
         self.perceptual: nn.Module | None = None
         if name != "discriminator":

@@ -18,12 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from upscale.models import Network
-from upscale.models.esrgan import ESRGAN
+from upscale.models import ESRGAN, SRCNN, VAE, Network, SwinIR
 from upscale.models.layers import upsample_factors
-from upscale.models.srcnn import SRCNN
-from upscale.models.swinir import SwinIR
-from upscale.models.vae import VAE
 from upscale.resample import cubic
 
 SMALL = 0.02  # factor on the remaining weights of the last convolution

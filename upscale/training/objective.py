@@ -29,8 +29,8 @@ AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 class Objective:
     """A training objective; has the optimisers and any network beside the one that is trained."""
 
-    def __init__(self, recipe: Recipe, device: torch.device) -> None:
-        self.recipe, self.device = recipe, device
+    def __init__(self, recipe: Recipe, network: Network, device: torch.device) -> None:
+        self.recipe, self.network, self.device = recipe, network, device
         # What a checkpoint holds of it beside the number of steps done, by name.
         self.parts: dict[str, nn.Module | torch.optim.Optimizer] = {}
         self.steps = 0
@@ -110,8 +110,7 @@ class PixelObjective(Objective):
     """One network, one pixel loss."""
 
     def __init__(self, recipe: Recipe, network: Network, device: torch.device) -> None:
-        super().__init__(recipe, device)
-        self.network = network
+        super().__init__(recipe, network, device)
         groups: list[dict[str, Any]] = [{"params": list(network.parameters()), "factor": 1.0}]
         if recipe.optimiser == "sgd" and isinstance(network, SRCNN):
             # The last layer learns ten times slower (section 4.1 of the paper).

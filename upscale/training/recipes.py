@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 from upscale.checkpoints.index import Role
 from upscale.errors import UsageError
-from upscale.models import MODELS, Config, network_class
+from upscale.models import MODELS, Config, config_from_dict, network_class
 
 FILE = Path(__file__).with_name("recipes.toml")
 T = TypeVar("T")
@@ -137,7 +137,7 @@ def _read(settings: type[T], values: dict[str, Any], where: str) -> T:
         if any(isinstance(c, str) for c in choices) and value not in choices:
             raise UsageError(f"{where}: {key} {value!r} is none of {', '.join(choices)}")
     try:
-        return settings(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        return config_from_dict(settings, values)
     except TypeError as error:
         raise UsageError(f"{where}: {error}".replace("__init__() ", "")) from error
 

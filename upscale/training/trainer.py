@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +149,7 @@ def train(
     objective = _objective(recipe, run, network, ema)
     step, before = 0, 0.0
     if run.resume:
-        step, before = _restore(checkpoint, recipe, network, ema, objective)
+        step, before = _restore(checkpoint, objective, ema)
     # What it learns from, and what it is watched on.
     make = _batch_maker(recipe, run)
     watched = load_watched(run.watch, recipe.scale, recipe.degradation) if run.watch else []
@@ -170,7 +171,7 @@ def train(
             with (run.out / LOG).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(asdict(line)) + "\n")
         if ending or now - saved > run.save_every:
-            _save(checkpoint, recipe, network, ema, objective, line)
+            _save(checkpoint, objective, ema, line)
             saved = now
         if ending:
             break
@@ -239,23 +240,19 @@ def mean_of_draws(network: Network, lr: Tensor) -> Tensor:
     """The network's result; where it draws noise, the mean over :data:`DRAWS` seeds."""
     if not network.noise_channels:
         return network(lr)
-    total = torch.zeros((), device=lr.device)
-    for seed in range(DRAWS):
-        noise = Noise(seed, 1.0).draw(network.noise_channels, *lr.shape[-2:])
-        total = total + network(torch.cat((lr, noise.to(lr)), 1))
-    return total / DRAWS
+    shape = (network.noise_channels, *lr.shape[-2:])
+    noise = (Noise(seed, 1.0).draw(*shape).to(lr) for seed in range(DRAWS))
+    return reduce(torch.add, (sr for sr, _ in network.draws(lr, noise))) / DRAWS
 
 
-def _save(
-    path: Path, recipe: Recipe, network: Network, ema: Network, objective: Objective, line: LogLine
-) -> None:
+def _save(path: Path, objective: Objective, ema: Network, line: LogLine) -> None:
     """Write the checkpoint; there is always a whole one."""
     state = {
-        "recipe": recipe.name,
-        "settings": repr(recipe),
+        "recipe": objective.recipe.name,
+        "settings": repr(objective.recipe),
         "step": line.step,
         "seconds": line.seconds,
-        "network": network.state_dict(),
+        "network": objective.network.state_dict(),
         "ema": ema.state_dict(),
         "objective": objective.state(),
         "rng": torch.get_rng_state(),
@@ -270,9 +267,7 @@ def _save(
         ) from error
 
 
-def _restore(
-    path: Path, recipe: Recipe, network: Network, ema: Network, objective: Objective
-) -> tuple[int, float]:
+def _restore(path: Path, objective: Objective, ema: Network) -> tuple[int, float]:
     """Load a checkpoint into the parts; the step and the seconds of training it stands for."""
     if not path.exists():
         raise CheckpointError(f"{path}: no checkpoint to resume; leave out --resume to begin")
@@ -282,12 +277,13 @@ def _restore(
         raise CheckpointError(
             f"{path}: cannot be read ({type(error).__name__}); begin anew"
         ) from error
+    recipe = objective.recipe
     if state.get("recipe") != recipe.name or state.get("settings") != repr(recipe):
         raise CheckpointError(
             f"{path}: was made by recipe {state.get('recipe')!r} with other settings than "
             f"{recipe.name!r} has now; choose another --out"
         )
-    network.load_state_dict(state["network"])
+    objective.network.load_state_dict(state["network"])
     ema.load_state_dict(state["ema"])
     objective.load_state(state["objective"])
     torch.set_rng_state(state["rng"])

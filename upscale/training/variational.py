@@ -34,11 +34,13 @@ ACTIVE = 0.01  # variance of a latent's posterior mean over the data (Burda, sec
 class VariationalObjective(Objective):
     """Generator and posterior, one step for both."""
 
+    network: VAE
+
     def __init__(self, recipe: Recipe, network: Network, device: torch.device) -> None:
         if recipe.variational is None or not isinstance(network, VAE):
             raise UsageError(f"recipe {recipe.name!r} trains no VAE")
-        super().__init__(recipe, device)
-        self.settings, self.network = recipe.variational, network
+        super().__init__(recipe, network, device)
+        self.settings = recipe.variational
         self.posterior = Posterior(network.config).to(device)
         network.base.requires_grad_(self.settings.base_rate > 0)
         rest = [p for n, p in network.named_parameters() if not n.startswith("base.")]
