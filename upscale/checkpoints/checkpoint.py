@@ -142,12 +142,8 @@ def shares(alpha: float, denoise: float) -> tuple[float, float, float, float]:
 def blend(checkpoints: Sequence[Checkpoint], weights: Sequence[float]) -> Checkpoint:
     """The weighted mean of checkpoints; sums are made in float64 and rounded once.
 
-    A weight of 1 gives that net's tensors bit for bit; a weight of 0 leaves the net out. Integer
-    tensors are not blended; they must be equal.
-
-    Args:
-        checkpoints: One or more, of one architecture, configuration and layout.
-        weights: One for each, in [0, 1], 1 in sum.
+    Each has a weight in [0, 1], and these are 1 in sum. A weight of 1 gives that net's tensors bit
+    for bit; a weight of 0 leaves the net out. Integer tensors must be equal.
 
     Raises:
         UsageError: The weights are others, or too many or few.

@@ -34,6 +34,14 @@ WRAPPERS = (  # dictionaries around a state dict; averaged weights before those 
 )
 # what torch.load raises of files that are cut short or altered
 _DAMAGED = RuntimeError, EOFError, ValueError, TypeError, LookupError, AttributeError, OSError
+# NumPy scalars, which trainers store beside the tensors (a best PSNR); they run nothing
+_HARMLESS: list[Any] = [
+    *(  # under its name before and since NumPy 2.0
+        (np.float64(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar")
+        for core in ("core", "_core")
+    ),
+    *(np.dtype, *(type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "?"))),
+]
 _KERNELS = {f"weights_conv{k}" for k in (1, 2, 3)} | {f"biases_conv{k}" for k in (1, 2, 3)}
 
 
@@ -81,7 +89,7 @@ def _from_ncnn(graph: bytes, values: bytes, hints: Hints | None) -> Checkpoint:
 def read_pickle(data: bytes) -> Any:
     """What a PyTorch file holds, by ``torch.load(weights_only=True)``; no code of it is run."""
     try:
-        with warnings.catch_warnings(), torch.serialization.safe_globals(_harmless()):
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_HARMLESS):
             warnings.simplefilter("ignore")
             return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -103,14 +111,6 @@ def read_pickle(data: bytes) -> Any:
         raise CheckpointError(
             f"it is truncated, damaged, or no PyTorch state dict ({first}); fetch it again"
         ) from error
-
-
-def _harmless() -> list[Any]:
-    """NumPy scalars, which trainers store beside the tensors (a best PSNR); they run nothing."""
-    scalar = np.float64(0).__reduce__()[0]
-    names = [f"numpy.{core}.multiarray.scalar" for core in ("core", "_core")]  # before, since 2.0
-    kinds = [type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "?")]
-    return [*((scalar, name) for name in names), np.dtype, *kinds]
 
 
 def unwrap(loaded: Any) -> dict[str, Tensor]:

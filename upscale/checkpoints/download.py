@@ -51,17 +51,14 @@ def pull(
     """Bring a published checkpoint into the cache, as safetensors; at once when it is there.
 
     Size and SHA-256 are checked where they are published, and the content must convert to the
-    network that it is said to be.
+    network that it is said to be. The row of the cache's index is returned.
 
     Args:
         name: Weights name or published file name, such as ``RealESRGAN_x4plus``.
-        url: Another address of the same file (a mirror); the checks are the same.
+        url: Another address of the same file (a mirror).
         offline: Never touch the network.
         overwrite: Fetch it again although it is in the cache.
         progress: Draw a bar on stderr.
-
-    Returns:
-        The row of the cache's index.
 
     Raises:
         CheckpointError: Unknown name; the file is not the network it is said to be.

@@ -252,12 +252,9 @@ def families(rows: Iterable[WeightsFile] | None = None) -> dict[str, list[Weight
 def select(name: str | os.PathLike[str], *, scale: float | None = None) -> tuple[WeightsFile, ...]:
     """What ``--model NAME`` means: one file, a (PSNR, GAN) pair, or two pairs, clean and real.
 
-    A family gives its nearest native scale at or above ``scale`` (else its largest), and at that
-    scale the pairs it has; a weights name or a file gives itself, whatever ``scale`` says.
-
-    Args:
-        name: A family, a weights name, or the path of a checkpoint file.
-        scale: Enlargement asked for; None for the family's default row, else its largest scale.
+    A family gives its nearest native scale at or above ``scale``, else its largest (where None, its
+    default row's), and at that scale the pairs it has; a weights name or the path of a file gives
+    itself, whatever ``scale`` says.
 
     Raises:
         CheckpointError: There is no such family, weights, or file; close names are in the message.

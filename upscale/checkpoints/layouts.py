@@ -17,7 +17,6 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import NoReturn
 
 from torch import Tensor
 
@@ -111,7 +110,10 @@ def recognise(
     layout = next((layout for layout in LAYOUTS if layout.matches(stripped)), None)
     try:
         if layout is None:
-            _refuse(stripped)
+            name, first = foreign_name(stripped), ", ".join(sorted(stripped)[:3])
+            others = f"its {len(stripped)} tensors ({first}, …) are those of no network known here"
+            what = f"it is a {name}" if name else others
+            raise ArchitectureError(f"{what}; upscale runs {', '.join(MODELS)} networks")
         native = layout.rename(stripped)
         config, rules = layout.read(native, hints)
         state = check_state(layout.architecture, config, native)
@@ -131,16 +133,6 @@ def recognise(
             raise ArchitectureError(f"{refusal}; {reason}") from reason
         state = check_state("spandrel", other, stripped)
         return Checkpoint("spandrel", other, state, layout="spandrel")
-
-
-def _refuse(stripped: Mapping[str, Tensor]) -> NoReturn:
-    if name := foreign_name(stripped):
-        raise ArchitectureError(f"it is a {name}; upscale runs {', '.join(MODELS)} networks")
-    first = ", ".join(sorted(stripped)[:3])
-    raise ArchitectureError(
-        f"its {len(stripped)} tensors ({first}, …) are those of no network known here; "
-        f"upscale runs {', '.join(MODELS)} networks"
-    )
 
 
 def strip_prefixes(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -166,19 +158,15 @@ def strip_prefixes(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def foreign_name(keys: Iterable[str]) -> str:
     """The name of the network that the keys give away; '' when none of those known here does."""
     listed = list(keys)
-    if _is_srvgg(listed):
+    # one flat list body.N of convolutions (even) and PReLUs (odd), nothing else
+    flat = [re.fullmatch(r"body\.(\d+)\.(?:weight|bias)", key) for key in listed]
+    numbers = {int(match[1]) for match in flat if match}
+    if all(flat) and len(numbers) > 3 and numbers == set(range(len(numbers))):
         return "SRVGGNetCompact (realesr-general-x4v3, realesr-animevideov3 and the like)"
     for name, patterns in _SIGNATURES:
         if all(any(re.match(pattern, key) for key in listed) for pattern in patterns):
             return name
     return ""
-
-
-def _is_srvgg(keys: list[str]) -> bool:
-    """One flat ``body.N`` list of convolutions (even) and PReLUs (odd), nothing else."""
-    numbers = {int(m[1]) for k in keys if (m := re.fullmatch(r"body\.(\d+)\.(weight|bias)", k))}
-    flat = all(re.fullmatch(r"body\.\d+\.(weight|bias)", key) for key in keys)
-    return bool(flat and numbers and numbers == set(range(len(numbers))) and len(numbers) > 3)
 
 
 # --- what the layouts share -----------------------------------------------------------------------
@@ -344,6 +332,8 @@ def _read_swinir(state: State, hints: Hints) -> Sizes:
     ]
     window = (math.isqrt(tables[0][0]) + 1) // 2
     head, (scale, rules) = _head(state, picture_channels(channels, channels), hints)
+    hidden = dims(state, _BLOCK.format(0, 0) + "mlp.fc1.weight", 2)[0]
+    ratio = hidden / dim  # such that int(dim * ratio) is hidden again
     img_range = 255.0 if window == 7 else 1.0
     if hints.img_range is None:
         rules += (f"img_range {img_range:g} by the rule for window {window}",)
@@ -354,7 +344,7 @@ def _read_swinir(state: State, hints: Hints) -> Sizes:
         depths=tuple(depths),
         num_heads=tuple(table[1] for table in tables),
         window_size=window,
-        mlp_ratio=_mlp_ratio(dims(state, _BLOCK.format(0, 0) + "mlp.fc1.weight", 2)[0], dim),
+        mlp_ratio=ratio if int(dim * ratio) == hidden else math.nextafter(ratio, math.inf),
         upsampler=head,
         resi_connection="1conv" if "conv_after_body.weight" in state else "3conv",
         img_range=img_range if hints.img_range is None else hints.img_range,
@@ -374,12 +364,6 @@ def _head(state: State, channels: int, hints: Hints) -> tuple[Head, Scale]:
     keys = [k for k in state if k.startswith("upsample.") and k.endswith(".weight")]
     shapes = [dims(state, key, 4) for key in keys]
     return "pixelshuffle", (math.prod(math.isqrt(shape[0] // shape[1]) for shape in shapes), ())
-
-
-def _mlp_ratio(hidden: int, dim: int) -> float:
-    """``hidden / dim``, such that ``int(dim * ratio)`` is ``hidden`` again."""
-    ratio = hidden / dim
-    return ratio if int(dim * ratio) == hidden else math.nextafter(ratio, math.inf)
 
 
 SWINIR = KeyLayout(

@@ -105,11 +105,8 @@ def load(what: str | os.PathLike[str] | WeightsFile, hints: Hints | None = None)
     """Load a checkpoint by weights name, path, or row; check it against the index and its keys.
 
     A ``.pth``, ``.mat`` or ncnn's ``.param`` is read as it is; nothing of it is run. The content of
-    a file decides, not its name.
-
-    Args:
-        what: A weights name, the path of a checkpoint file, or a row of the index.
-        hints: What a file without header cannot tell; overrides the header where they differ.
+    a file decides, not its name. ``hints`` tell what a file without header cannot; they override
+    the header where they differ.
 
     Raises:
         HashError: The SHA-256 of the file or of its tensors is not the recorded one.

@@ -47,14 +47,8 @@ def save(
 ) -> Saved:
     """Write a self-describing safetensors file, whole or not at all.
 
-    The same network and metadata give the same bytes.
-
-    Args:
-        path: Where; the suffix is to be ``.safetensors``.
-        network: What to write; a network in its training form.
-        metadata: What the header is to say besides; of a checkpoint, its own where None.
-        half: Store floats as float16, half the size; they come back rounded.
-        overwrite: Replace an existing file.
+    The same network (in its training form) and metadata (None: the checkpoint's own) give the same
+    bytes. With ``half`` floats are stored as float16 and come back rounded.
 
     Raises:
         UsageError: Another suffix, or a value beyond float16's range with ``half``.
@@ -143,14 +137,9 @@ def convert(
 ) -> Converted:
     """Write a foreign checkpoint as self-describing safetensors under native keys.
 
-    Args:
-        src: ``.pth``, ``.pt``, ``.pth.tar``, ``.ckpt``, ``.bin``, ``.mat``, ``.safetensors``, or
-            ncnn's ``.param`` with its ``.bin`` beside it.
-        dst: The ``.safetensors`` file to write.
-        hints: What the file cannot tell. The scale of an SRCNN may also stand in its name (``x3``).
-        metadata: What the header is to say; origin, layout and rules are added.
-        half: Store floats as float16.
-        overwrite: Replace an existing file.
+    ``src`` is a ``.pth``, ``.pt``, ``.pth.tar``, ``.ckpt``, ``.bin``, ``.mat``, ``.safetensors``, or
+    ncnn's ``.param`` with its ``.bin`` beside it; ``hints`` are what it cannot tell. To ``metadata``
+    origin, layout and rules are added.
 
     Raises:
         ArchitectureError: Another network, by name where it is known.
@@ -185,11 +174,6 @@ def export_onnx(
 
     ``metadata_props`` hold title, architecture, scale, channels, licence, and the names and SHA-256
     of the weights. The exporter is the tracing one, which needs no package beside onnx.
-
-    Args:
-        checkpoint: What to write; of ``resolve``, blended as asked for.
-        path: Where; the suffix is to be ``.onnx``.
-        overwrite: Replace an existing file.
 
     Raises:
         UsageError: Another suffix, a network of another package, or no extra ``onnx``.

@@ -115,22 +115,17 @@ def subjects(
         raise UsageError(f"--hr {str(hr)!r} is one picture for {len(inputs)} inputs: give a folder")
     if against is not None and from_hr:
         raise UsageError("--against has results of the inputs as they are: leave --from-hr out")
-    paired = _paired(inputs, crops)
-    return [_subject(path, crop, scale, hr, from_hr, against) for path, crop in paired]
-
-
-def _paired(inputs: Sequence[Path], crops: Sequence[Crop]) -> list[tuple[Path, Crop | None]]:
-    if not crops:
-        return [(path, None) for path in inputs]
-    if len(crops) == 1:
-        return [(path, crops[0]) for path in inputs]
-    if len(inputs) == 1:
-        return [(inputs[0], crop) for crop in crops]
-    if len(inputs) == len(crops):
-        return list(zip(inputs, crops, strict=True))
-    raise UsageError(
-        f"{len(crops)} crops for {len(inputs)} inputs: give one for all, or one for each input"
-    )
+    count = max(len(inputs), len(crops))
+    if len(inputs) not in (1, count) or len(crops) not in (0, 1, count):
+        raise UsageError(
+            f"{len(crops)} crops for {len(inputs)} inputs: give one for all, or one for each input"
+        )
+    paths = [*inputs] * (count if len(inputs) == 1 else 1)
+    parts = [*(crops or (None,))] * (count if len(crops) < 2 else 1)
+    return [
+        _subject(path, crop, scale, hr, from_hr, against)
+        for path, crop in zip(paths, parts, strict=True)
+    ]
 
 
 def hr_path(hr: Path, lr: Path, scale: int) -> Path:

@@ -188,12 +188,8 @@ def make_pair(
 ) -> Pair:
     """Crop the ground truth and make the low-resolution picture, or take the given one.
 
-    Args:
-        hr: (H, W, 1 or 3) uint8.
-        scale: Whole factor.
-        protocol: ``edsr`` or ``srcnn``.
-        lr: (H // scale, W // scale, 1 or 3) uint8, if it exists already.
-        y_only: For ``srcnn``: give Y instead of RGB.
+    ``hr`` is (H, W, 1 or 3) uint8, ``lr`` (H // scale, W // scale, 1 or 3) uint8. ``protocol`` is
+    ``edsr`` or ``srcnn``, which gives Y instead of RGB with ``y_only``.
 
     Raises:
         DataError: ``hr`` is too small for the scale, or ``lr`` has another size.

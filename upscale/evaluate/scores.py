@@ -8,7 +8,6 @@ import time
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from functools import cache
 from importlib import resources
 from itertools import product
 from pathlib import Path
@@ -318,31 +317,19 @@ def coverage(std: Array, error: Array, deviations: float = NORMAL_90) -> float:
 # --- scores that the papers print -----------------------------------------------------------------
 
 
-@cache
-def _rows() -> list[dict[str, Any]]:
-    text = resources.files("upscale.evaluate").joinpath("published.toml").read_text("utf-8")
-    return list(tomllib.loads(text).values())
-
-
 def published(
     names: Sequence[str], set_name: str, scale: int, alpha: float | None = None
 ) -> tuple[float, float] | None:
-    """The paper's PSNR (dB) and SSIM on Y of a network on a benchmark set.
+    """The paper's PSNR (dB) and SSIM on Y of a network on a set; None where no paper prints it.
 
-    Args:
-        names: Names of the weights, or of the model. For a PSNR net and a GAN net that are
-            interpolated only ``alpha`` 0, the PSNR net itself, has a row.
-        set_name: For example ``Set5``, ``Set14/HR``, ``BSDS100``.
-        scale: Whole factor.
-        alpha: Interpolation weight of the GAN net, where there is one.
-
-    Returns:
-        None where no paper prints it.
+    ``names`` are of the weights, or of the model. Of a PSNR net and a GAN net that are interpolated
+    ``alpha`` 0 alone, the PSNR net itself, has a row. A set is ``Set5``, ``Set14/HR``, ``BSDS100``.
     """
     words = re.findall(r"[a-z]+\d+", set_name.lower())
     benchmark = next((w for w in (ALIASES.get(word, word) for word in words) if w in SETS), "")
     wanted = {name.lower() for name in names}
-    for row in () if alpha else _rows():
+    text = resources.files("upscale.evaluate").joinpath("published.toml").read_text("utf-8")
+    for row in () if alpha else tomllib.loads(text).values():
         if wanted & {name.format(s=scale) for name in row["weights"]}:
             scores = row.get(f"x{scale}", {}).get(benchmark)
             return None if scores is None else (scores[0], scores[1])

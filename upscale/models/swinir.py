@@ -275,7 +275,10 @@ class SwinIR(Network):
         self.norm = nn.LayerNorm(dim)
         self.conv_after_body = residual_convolution(dim, config.resi_connection)
         self._add_head(config)
-        self.apply(_initialise)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
 
     def _add_head(self, config: SwinIRConfig) -> None:
         dim, out = config.embed_dim, config.channels
@@ -337,9 +340,3 @@ class SwinIR(Network):
             y = F.leaky_relu(self.get_submodule(f"conv_up{k}")(nearest), SLOPE)
         out: Tensor = self.conv_last(F.leaky_relu(self.conv_hr(y), SLOPE))
         return out
-
-
-def _initialise(module: nn.Module) -> None:
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        nn.init.zeros_(module.bias)
