@@ -137,9 +137,9 @@ def convert(
 ) -> Converted:
     """Write a foreign checkpoint as self-describing safetensors under native keys.
 
-    ``src`` is a ``.pth``, ``.pt``, ``.pth.tar``, ``.ckpt``, ``.bin``, ``.mat``, ``.safetensors``, or
-    ncnn's ``.param`` with its ``.bin`` beside it; ``hints`` are what it cannot tell. To ``metadata``
-    origin, layout and rules are added.
+    ``src`` is ``.pth``, ``.pt``, ``.pth.tar``, ``.ckpt``, ``.bin``, ``.mat``, ``.safetensors``, or
+    ncnn's ``.param`` with its ``.bin`` beside it; ``hints`` are what it cannot tell. Origin, layout
+    and rules are added to ``metadata``.
 
     Raises:
         ArchitectureError: Another network, by name where it is known.
