@@ -164,24 +164,19 @@ def read_mat(data: bytes) -> dict[str, Tensor]:
         names = ", ".join(sorted(found)[:4]) or "nothing"
         raise ArchitectureError(f"it holds {names}, not an SRCNN's weights_conv1 to biases_conv3")
     arrays = {key: np.asarray(found[key], dtype=np.float32) for key in _KERNELS}
+    weights = [arrays[f"weights_conv{k}"] for k in (1, 2, 3)]
+    # kernels that are flattened column by column, as MATLAB does, in PyTorch's order
+    n1, n2 = arrays["biases_conv1"].size, arrays["biases_conv2"].size
+    counts = (n1, n1 * n2, n2)
+    f1, f2, f3 = (round((w.size / n) ** 0.5) for w, n in zip(weights, counts, strict=True))
     try:
-        return _from_matlab(arrays)
+        first = weights[0].reshape(f1, f1, n1, order="F").transpose(2, 0, 1)[:, None]
+        second = weights[1].reshape(n1, f2, f2, n2, order="F").transpose(3, 0, 1, 2)
+        third = weights[2].reshape(n2, f3, f3, order="F")[None]
     except ValueError as error:
         raise ArchitectureError(
             f"its kernels are no SRCNN's ({error}); it is another network"
         ) from error
-
-
-def _from_matlab(arrays: Mapping[str, np.ndarray[Any, np.dtype[np.float32]]]) -> dict[str, Tensor]:
-    """Kernels that are flattened column by column, as MATLAB does, in PyTorch's order."""
-    n1, n2 = arrays["biases_conv1"].size, arrays["biases_conv2"].size
-    f1, f2, f3 = (
-        round((arrays[f"weights_conv{k}"].size / count) ** 0.5)
-        for k, count in ((1, n1), (2, n1 * n2), (3, n2))
-    )
-    first = arrays["weights_conv1"].reshape(f1, f1, n1, order="F").transpose(2, 0, 1)[:, None]
-    second = arrays["weights_conv2"].reshape(n1, f2, f2, n2, order="F").transpose(3, 0, 1, 2)
-    third = arrays["weights_conv3"].reshape(n2, f3, f3, order="F")[None]
     tensors = {
         f"conv{k}.weight": torch.from_numpy(np.ascontiguousarray(array))
         for k, array in enumerate((first, second, third), 1)

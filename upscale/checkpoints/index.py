@@ -20,14 +20,11 @@ from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
 from io import BufferedReader
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 from urllib.parse import unquote, urlsplit
 
 from upscale.errors import CheckpointError, HashError, UnknownModelError, UsageError, reason
 from upscale.files import write_bytes
-
-if TYPE_CHECKING:
-    from filelock import FileLock
 
 Role = Literal["", "psnr", "gan", "real-psnr", "real-gan"]
 CLEAN: tuple[Role, Role] = ("psnr", "gan")  # trained on clean pictures; alpha walks between them
@@ -208,6 +205,7 @@ def update_index(folder: Path, entry: WeightsFile) -> None:
         OutputError: The index cannot be written.
     """
     import tomlkit
+    from filelock import FileLock
 
     if not (folder / entry.file).is_file():
         raise UsageError(f"{entry.file} is not in {folder}; save the checkpoint there first")
@@ -217,7 +215,10 @@ def update_index(folder: Path, entry: WeightsFile) -> None:
         if key in _STORED and (value or key in REQUIRED):
             inline = tomlkit.inline_table()
             table[key] = inline.update(value) or inline if key == "scores" else value
-    with _lock(folder):
+    # one writer at a time; the lock lies among the temporary files, not among the weights
+    key = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
+    user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
+    with FileLock(Path(tempfile.gettempdir()) / f"upscale-{user}-{key}.lock"):
         read_index(folder, entry.origin)  # what is damaged is not written over
         path = folder / INDEX
         document = tomlkit.parse(path.read_text("utf-8") if path.exists() else "")
@@ -225,15 +226,6 @@ def update_index(folder: Path, entry: WeightsFile) -> None:
             document.add(tomlkit.nl())
         document[entry.name] = table
         write_bytes(path, [document.as_string().encode()], overwrite=True)
-
-
-def _lock(folder: Path) -> FileLock:
-    """One writer at a time; the lock lies among the temporary files, not among the weights."""
-    from filelock import FileLock
-
-    key = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
-    user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
-    return FileLock(Path(tempfile.gettempdir()) / f"upscale-{user}-{key}.lock")
 
 
 def entries() -> list[WeightsFile]:

@@ -46,22 +46,11 @@ def enlarge_traced(lr: Tensor, scale: int) -> Tensor:
     The weights of an output row depend on its phase, row % scale, alone: they are read off the
     middle of a long axis, and applied as ``scale`` kernels of five taps to the mirrored axis.
     """
-    # 1. One kernel for each phase.
     middle = 4
     index, weight = (t[middle * scale : (middle + 1) * scale] for t in taps(9, 9 * scale))
-    kernel = torch.zeros(scale, 5, dtype=torch.float64)
-    kernel.scatter_add_(1, torch.from_numpy(index - middle + 2), torch.from_numpy(weight.copy()))
-    # 2. Along each axis: all phases of all pixels, put in their order.
-    for axis in (2, 3):
-        lr = _mirrored(lr, axis, 2, 2)
-        n, c, h, w = lr.shape
-        taps_along = kernel.to(lr.dtype).view((scale, 1, 5, 1) if axis == 2 else (scale, 1, 1, 5))
-        phases = F.conv2d(lr.reshape(n * c, 1, h, w), taps_along)
-        if axis == 2:
-            lr = phases.transpose(1, 2).reshape(n, c, -1, w)
-        else:
-            lr = phases.permute(0, 2, 3, 1).reshape(n, c, h, -1)
-    return lr
+    kernels = torch.zeros(scale, 5, dtype=torch.float64)
+    kernels.scatter_add_(1, torch.from_numpy(index - middle + 2), torch.from_numpy(weight.copy()))
+    return _along(_along(lr, 2, kernels, 2, 2), 3, kernels, 2, 2)
 
 
 def shrink_traced(hr: Tensor, scale: int) -> Tensor:
@@ -69,17 +58,22 @@ def shrink_traced(hr: Tensor, scale: int) -> Tensor:
     middle = 8
     index, weight = (t[middle] for t in taps(17 * scale, 17))
     first, last = int(index[0]), int(index[-1])
-    kernel = torch.zeros(last - first + 1, dtype=hr.dtype)  # taps of weight 0 are not in ``index``
-    kernel[torch.from_numpy(index - first)] = torch.from_numpy(weight.copy()).to(hr.dtype)
-    before, after = middle * scale - first, last - (middle + 1) * scale + 1
-    for axis in (2, 3):
-        hr = _mirrored(hr, axis, before, after)
-        n, c, h, w = hr.shape
-        along = (1, 1, -1, 1) if axis == 2 else (1, 1, 1, -1)
-        step = (scale, 1) if axis == 2 else (1, scale)
-        small = F.conv2d(hr.reshape(n * c, 1, h, w), kernel.view(along), stride=step)
-        hr = small.reshape(n, c, *small.shape[-2:])
-    return hr
+    kernel = torch.zeros(1, last - first + 1, dtype=torch.float64)  # taps of 0 are not in ``index``
+    kernel[0, torch.from_numpy(index - first)] = torch.from_numpy(weight.copy())
+    ends = middle * scale - first, last - (middle + 1) * scale + 1
+    return _along(_along(hr, 2, kernel, *ends, scale), 3, kernel, *ends, scale)
+
+
+def _along(x: Tensor, axis: int, kernels: Tensor, before: int, after: int, step: int = 1) -> Tensor:
+    """Kernels (P, K) at every ``step`` of an axis, mirrored at its ends; their results in turn."""
+    x = _mirrored(x, axis, before, after)
+    n, c, h, w = x.shape
+    rows, weights = x.reshape(n * c, 1, h, w), kernels.to(x.dtype)
+    if axis == 2:
+        y = F.conv2d(rows, weights[:, None, :, None], stride=(step, 1))
+        return y.transpose(1, 2).reshape(n, c, -1, w)
+    y = F.conv2d(rows, weights[:, None, None, :], stride=(1, step))
+    return y.permute(0, 2, 3, 1).reshape(n, c, h, -1)
 
 
 def _mirrored(x: Tensor, axis: int, before: int, after: int) -> Tensor:

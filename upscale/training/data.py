@@ -217,8 +217,7 @@ class Shards(Sequence[tuple[Pixels, ...]]):
     """
 
     def __init__(self, folder: Path, scale: int) -> None:
-        self.files = []
-        self.starts = [0]
+        self.files, self.starts = [], [0]
         for path in sorted(folder.glob(SHARDS)):
             try:
                 file = safe_open(path, "numpy")
@@ -240,8 +239,7 @@ class Shards(Sequence[tuple[Pixels, ...]]):
 
     def __getitem__(self, number: int) -> tuple[Pixels, ...]:  # type: ignore[override]
         shard = int(np.searchsorted(self.starts, number, side="right")) - 1
-        row = number - self.starts[shard]
-        file = self.files[shard]
+        file, row = self.files[shard], number - self.starts[shard]
         return tuple(_slice(file, name)[row : row + 1][0] for name in ("lr", "hr", "sr"))
 
 
@@ -338,11 +336,10 @@ def _any_crop(picture: Pixels, side: int, rng: np.random.Generator) -> Pixels:
     least = side / min(picture.shape[:2])
     if least < 1 / 1.6 and rng.random() < 0.6:
         factor = rng.uniform(max(least * 1.02, 0.35), 1)
-        picture = np.asarray(
-            cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA), np.uint8
-        )
-    y = int(rng.integers(picture.shape[0] - side + 1))
-    x = int(rng.integers(picture.shape[1] - side + 1))
+        area = cv2.INTER_AREA
+        shrunk = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=area)
+        picture = np.asarray(shrunk, np.uint8)
+    y, x = (int(rng.integers(n - side + 1)) for n in picture.shape[:2])
     turned = np.rot90(picture[y : y + side, x : x + side], int(rng.integers(4)))
     return np.ascontiguousarray(turned[:, ::-1] if rng.random() < 0.5 else turned)
 
