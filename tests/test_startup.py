@@ -19,7 +19,7 @@ from upscale.image import Image, encode, vips
 from upscale.upscaler import job
 
 TRACE = Path(__file__).parent / "tools" / "trace.py"
-LOADED, RUN, FUNCTIONS = 70, 65, 480  # of one small picture by -m srcnn, at most
+LOADED, RUN, FUNCTIONS = 66, 57, 460  # of one small picture by -m srcnn, at most
 NETWORKS = {"torch", "safetensors", "upscale.models", "upscale.inference", "upscale.upscaler"}
 PICTURES = {"numpy", "pyvips", "PIL", "cv2", "upscale.image"}
 # What a run on local files with the weights that are here has no use for.
