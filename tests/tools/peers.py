@@ -5,7 +5,8 @@
 Each program is a process of its own that sleeps until it is told to run, so neither threads nor
 memory nor allocator settings of one reach another; rounds are interleaved (A B C A B C …) and
 figures are medians. In its turn a program runs twice and the second run counts: the first wakes its
-threads and fills the caches, as pictures of a folder do for each other. The first one, ``plain``, is the network's own eager PyTorch form. The others:
+threads and fills the caches, as pictures of a folder do for each other. The first program,
+``plain``, is the network's own eager PyTorch form. The others:
 
 - ``upscale``: what the main job runs with ``--dtype fp32``; ``upscale-bf16``: with bf16;
 - ``spandrel``: the authors' own network, as spandrel (chaiNNer's loader) has it, in eager PyTorch;

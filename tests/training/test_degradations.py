@@ -34,7 +34,15 @@ def batch(name: str, scale: int, step: int = 3) -> tuple[torch.Tensor, torch.Ten
 
 @pytest.mark.parametrize(
     ("name", "scale"),
-    [("bicubic", 4), ("second-order", 4), ("second-order", 2), ("noise", 1), ("jpeg", 1)],
+    [
+        ("bicubic", 4),
+        ("blind", 4),
+        ("web", 4),
+        ("second-order", 4),
+        ("second-order", 2),
+        ("noise", 1),
+        ("jpeg", 1),
+    ],
 )
 def test_seed_and_step_decide_a_batch(name: str, scale: int) -> None:
     lr, hr = batch(name, scale)
@@ -46,7 +54,7 @@ def test_seed_and_step_decide_a_batch(name: str, scale: int) -> None:
     assert not torch.equal(lr, batch(name, scale, step=4)[0])
 
 
-@pytest.mark.parametrize(("name", "scale"), [("second-order", 4), ("jpeg", 1)])
+@pytest.mark.parametrize(("name", "scale"), [("web", 4), ("second-order", 4), ("jpeg", 1)])
 def test_damage_leaves_the_picture_in_its_place(name: str, scale: int) -> None:
     """The mean over many seeds lies on the truth: correlation falls when either is moved."""
     pieces = [picture(seed, 256, 272) for seed in range(3)]
@@ -100,6 +108,18 @@ def test_second_order_leaves_some_pictures_clean_and_damages_most() -> None:
     assert HISTORIES["clean"] / 2 < clean < 0.35
     assert np.median(errors) > 4
     assert sum(HISTORIES.values()) == pytest.approx(1)
+
+
+def test_half_of_the_web_is_blind() -> None:
+    """A flat picture stays as it is when it is made small or compressed, blurred or ringing."""
+    flat = torch.full((300, 3, 64, 64), 128 / 255)
+    untouched = {
+        name: float((lr - 128 / 255).abs().flatten(1).amax(1).lt(1e-3).float().mean())
+        for name in ("web", "blind")
+        for lr in [DEGRADATIONS[name].apply(flat, 4, np.random.default_rng(1))]
+    }
+    print(untouched)
+    assert abs(untouched["web"] - (0.5 + untouched["blind"] / 2)) < 0.08
 
 
 def test_jpeg_is_that_of_the_codec() -> None:

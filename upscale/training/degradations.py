@@ -7,7 +7,8 @@ resizing, noise and JPEG, then all of it again, a ringing filter or the final re
 3.1 to 3.3). Histories are mixed, so that the network also learns to leave clean pictures alone:
 clean; compressed once; compressed and *then* enlarged, whose blocks are larger than eight pixels;
 and the whole chain. ``blind`` is one round, milder, shuffled, after BSRGAN (Zhang 2021, arXiv
-2103.14006), weighted towards web JPEGs, telephones and scanners. Codecs are the real ones.
+2103.14006), weighted towards web JPEGs, telephones and scanners; ``web`` is half of it, the other
+half being clean pictures and pictures compressed once. Codecs are the real ones.
 
 A step takes and leaves (H, W, 3) float32 in [0, 255], not rounded, and draws its strength. The
 order of the draws decides the patches of released weights.
@@ -89,6 +90,10 @@ def _blind(hr: Tensor, scale: int, rng: Random) -> Tensor:
     return to_8_bit(_each(hr, lambda x: _one_round(x, _made_small(hr, scale), rng)))
 
 
+def _web(hr: Tensor, scale: int, rng: Random) -> Tensor:
+    return to_8_bit(_each(hr, lambda x: _of_the_web(x, _made_small(hr, scale), rng)))
+
+
 def _made_small(hr: Tensor, scale: int) -> Shape:
     return hr.shape[-2] // scale, hr.shape[-1] // scale
 
@@ -103,6 +108,7 @@ def _each(batch: Tensor, damage: Callable[[Array], Array]) -> Tensor:
 DEGRADATIONS = {
     "bicubic": Degradation(bicubic, margin=4),  # the antialiased kernel reads 2 LR pixels
     "blind": Degradation(_blind, margin=8, shift=7),
+    "web": Degradation(_web, margin=8, shift=7),
     "second-order": Degradation(_history, margin=8, shift=7),
     "noise": Degradation(noise, margin=4),
     "jpeg": Degradation(jpeg, margin=8, shift=7),
@@ -260,6 +266,15 @@ def _one_round(x: Array, shape: Shape, rng: Random) -> Array:
     for step in second:
         x = step(x, rng)
     return x
+
+
+def _of_the_web(x: Array, shape: Shape, rng: Random) -> Array:
+    """One round in two of four cases; in one it is only made small, in one then compressed."""
+    draw = rng.random()
+    if draw >= 0.5:
+        return _one_round(x, shape, rng)
+    x = _downsampled(x, rng, shape)
+    return x if draw < 0.25 else _saved(x, rng, 20, 96)
 
 
 def _one_of_both(rng: Random) -> float:

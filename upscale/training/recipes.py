@@ -39,7 +39,7 @@ class Recipe:
     # Share of the truth in what the result is compared with; the rest is the teacher's picture.
     # Below 1 a GAN takes the teacher's as the real ones.
     truth: float = 1.0
-    degradation: Literal["bicubic", "blind", "second-order", "noise", "jpeg"] = "bicubic"
+    degradation: Literal["bicubic", "blind", "web", "second-order", "noise", "jpeg"] = "bicubic"
     optimiser: Literal["adam", "sgd"] = "adam"  # sgd: with momentum 0.9 (SRCNN's paper)
     betas: tuple[float, float] = (0.9, 0.99)  # of Adam
     ema: float = 0.999  # decay of the moving average that is released; 0: the last weights are
