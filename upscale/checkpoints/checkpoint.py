@@ -25,17 +25,11 @@ TOLERANCE = 1e-6  # of the sum of the weights
 
 @dataclass(frozen=True)
 class Hints:
-    """What a file cannot tell; None leaves it to the documented rule.
+    """What a file cannot tell; None leaves it to the documented rule."""
 
-    Attributes:
-        scale: SRCNN's enlargement; 3 for an ESRGAN whose one upsampling stage is a x3.
-        img_range: SwinIR's value range, 1 or 255.
-        final_scale: SRCNN's enlargement where ``scale`` is not given: that of the file's name, else
-            what the user enlarges by.
-    """
-
-    scale: int | None = None
-    img_range: float | None = None
+    scale: int | None = None  # SRCNN's; 3 for an ESRGAN whose one upsampling stage is a x3
+    img_range: float | None = None  # SwinIR's value range, 1 or 255
+    # SRCNN's where ``scale`` is None: that of the file's name, else what the user enlarges by.
     final_scale: float | None = None
 
 

@@ -70,34 +70,24 @@ class Network(nn.Module):
     ``forward(lr)`` takes (N, channels + noise_channels, H, W) in [0, 1] (the noise channels, which
     come last, are standard normal) and gives (N, channels, scale * H, scale * W), in [0, 1] up to
     overshoot. Mean subtraction and value range live inside the network; so does padding of H and W.
-
-    Attributes:
-        config: The frozen configuration that the network was built from.
-        scale: Enlargement factor.
-        channels: 1 for gray, 3 for RGB.
-        luma: Which gray a network of one channel takes: "studio" is Y of BT.601 from 16 / 255 to
-            235 / 255, "full" 0.299 R + 0.587 G + 0.114 B from 0 to 1.
-        noise_channels: Channels of noise that follow the picture's; 0 for deterministic networks.
-        multiple_of: Tile starts and sizes are multiples of it (SwinIR: its window), in LR pixels.
-        halo: LR pixels of context around a tile that the result of the tile depends on.
-        halo_is_exact: Whether ``halo`` covers the whole reach, so that tiled equals whole.
-        precisions: Dtypes in which the network is trusted, best first after float32.
-        backend: What computes it: "torch", or "native" and an instruction set (``fast``).
     """
 
-    architecture: ClassVar[str]
+    architecture: ClassVar[str]  # key of MODELS or OTHERS
     config_type: ClassVar[type[Config]]
+    # Dtypes in which the network is trusted, best first after float32.
     precisions: ClassVar[tuple[torch.dtype, ...]] = (torch.float32,)
+    # Which gray a network of one channel takes: "studio" is Y of BT.601 from 16 / 255 to 235 / 255,
+    # "full" 0.299 R + 0.587 G + 0.114 B from 0 to 1.
     luma: ClassVar[Literal["studio", "full"]] = "full"
 
-    config: Config
-    scale: int
-    channels: int
-    noise_channels: int = 0
-    multiple_of: int = 1
-    halo: int = 0
-    halo_is_exact: bool = False
-    backend: str = "torch"
+    config: Config  # what the network was built from
+    scale: int  # enlargement factor
+    channels: int  # 1 for gray, 3 for RGB
+    noise_channels: int = 0  # that follow the picture's; 0 for deterministic networks
+    multiple_of: int = 1  # of tile starts and sizes (SwinIR: its window), in LR pixels
+    halo: int = 0  # LR pixels of context around a tile that its result depends on
+    halo_is_exact: bool = False  # whether ``halo`` covers the whole reach: tiled equals whole
+    backend: str = "torch"  # what computes it, or "native" and an instruction set (``fast``)
 
     @property
     def default_scale(self) -> int:

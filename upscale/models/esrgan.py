@@ -23,27 +23,16 @@ RESIDUAL_SCALING = 0.2  # beta of section 3.1
 
 @dataclass(frozen=True)
 class ESRGANConfig(Config):
-    """Sizes of an RRDB network.
+    """Sizes of an RRDB network."""
 
-    Attributes:
-        scale: Enlargement of the whole network: 1, 2, 3, 4, 8 or 16.
-        num_feat: Features of the trunk (nf).
-        num_block: Residual-in-residual dense blocks (nb).
-        num_grow: Features that a dense layer adds (gc).
-        in_channels: Channels of the picture.
-        out_channels: Channels of the result.
-        unshuffle: Pixel-unshuffle factor before the first convolution (1: none).
-        plus: ESRGAN+: a 1x1 convolution beside the second layer, a skip to the fourth.
-    """
-
-    scale: int = 4
-    num_feat: int = 64
-    num_block: int = 23
-    num_grow: int = 32
-    in_channels: int = 3
-    out_channels: int = 3
-    unshuffle: int = 1
-    plus: bool = False
+    scale: int = 4  # enlargement of the whole network: 1, 2, 3, 4, 8 or 16
+    num_feat: int = 64  # features of the trunk (nf)
+    num_block: int = 23  # residual-in-residual dense blocks (nb)
+    num_grow: int = 32  # features that a dense layer adds (gc)
+    in_channels: int = 3  # of the picture
+    out_channels: int = 3  # of the result
+    unshuffle: int = 1  # pixel-unshuffle factor before the first convolution; 1: none
+    plus: bool = False  # ESRGAN+: a 1x1 convolution beside the second layer, a skip to the fourth
 
 
 class DenseBlock(nn.Module):

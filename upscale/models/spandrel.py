@@ -25,19 +25,12 @@ WINDOWS = ("window_size", "win_size", "split_size", "stripe_size")  # attributes
 
 @dataclass(frozen=True)
 class SpandrelConfig(Config):
-    """What spandrel says of the tensors.
+    """What spandrel says of the tensors."""
 
-    Attributes:
-        network: Spandrel's name of the architecture.
-        scale: Enlargement.
-        channels: 1 gray, 3 RGB.
-        final_scale: Enlargement where none is asked for, of a file that shrinks the result; 0: the
-            network's.
-    """
-
-    network: str
-    scale: int
-    channels: int
+    network: str  # spandrel's name of the architecture
+    scale: int  # enlargement
+    channels: int  # 1 gray, 3 RGB
+    # Enlargement where none is asked for, of a file that shrinks the result; 0: the network's.
     final_scale: int = 0
 
 

@@ -22,19 +22,12 @@ from upscale.tiling import is_traced
 
 @dataclass(frozen=True)
 class SRCNNConfig(Config):
-    """Sizes of an SRCNN; the paper's f1-f2-f3 and n1, n2.
+    """Sizes of an SRCNN; the paper's f1-f2-f3 and n1, n2."""
 
-    Attributes:
-        scale: Bicubic enlargement before the convolutions.
-        channels: 1 for Y of BT.601 in studio range, 3 for RGB.
-        kernels: Side of the three kernels, odd: (9, 1, 5), (9, 3, 5) or (9, 5, 5) in the paper.
-        filters: Outputs of the first two convolutions: (64, 32) in the paper.
-    """
-
-    scale: int = 4
-    channels: int = 1
-    kernels: tuple[int, int, int] = (9, 5, 5)
-    filters: tuple[int, int] = (64, 32)
+    scale: int = 4  # bicubic enlargement before the convolutions
+    channels: int = 1  # 1 for Y of BT.601 in studio range, 3 for RGB
+    kernels: tuple[int, int, int] = (9, 5, 5)  # sides, odd; 9-1-5 and 9-3-5 are the paper's, too
+    filters: tuple[int, int] = (64, 32)  # outputs of the first two convolutions
 
 
 class SRCNN(Network):

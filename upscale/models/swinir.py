@@ -28,32 +28,20 @@ MASKED = -100.0  # added to the logits of token pairs from different regions
 
 @dataclass(frozen=True)
 class SwinIRConfig(Config):
-    """Sizes of a SwinIR.
+    """Sizes of a SwinIR."""
 
-    Attributes:
-        scale: Enlargement; 1 for denoising and JPEG artefacts.
-        channels: 1 gray, 3 RGB; of input and output.
-        embed_dim: Features.
-        depths: Blocks (STL) in each residual group (RSTB).
-        num_heads: Attention heads in each group; each divides ``embed_dim``.
-        window_size: Side of an attention window in pixels.
-        mlp_ratio: Hidden features of the MLP over ``embed_dim``.
-        upsampler: Reconstruction head: "pixelshuffle" (classical), "pixelshuffledirect"
-            (lightweight), "nearest+conv" (real-world), "" (scale 1: residual).
-        resi_connection: "1conv" or "3conv" at the end of each group and of the body.
-        img_range: The network's own value range; 255 in the JPEG nets.
-    """
-
-    scale: int = 4
-    channels: int = 3
-    embed_dim: int = 60
-    depths: tuple[int, ...] = (6, 6, 6, 6)
-    num_heads: tuple[int, ...] = (6, 6, 6, 6)
-    window_size: int = 8
-    mlp_ratio: float = 2.0
+    scale: int = 4  # enlargement; 1 for denoising and JPEG artefacts
+    channels: int = 3  # 1 gray, 3 RGB; of input and output
+    embed_dim: int = 60  # features
+    depths: tuple[int, ...] = (6, 6, 6, 6)  # blocks (STL) in each residual group (RSTB)
+    num_heads: tuple[int, ...] = (6, 6, 6, 6)  # of each group; each divides ``embed_dim``
+    window_size: int = 8  # side of an attention window in pixels
+    mlp_ratio: float = 2.0  # hidden features of the MLP over ``embed_dim``
+    # Reconstruction head: "pixelshuffle" (classical), "pixelshuffledirect" (lightweight),
+    # "nearest+conv" (real-world), "" (scale 1: residual).
     upsampler: Head = "pixelshuffledirect"
-    resi_connection: Literal["1conv", "3conv"] = "1conv"
-    img_range: float = 1.0
+    resi_connection: Literal["1conv", "3conv"] = "1conv"  # at the end of each group and of the body
+    img_range: float = 1.0  # the network's own value range; 255 in the JPEG nets
 
 
 @lru_cache(maxsize=8)

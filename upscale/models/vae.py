@@ -44,42 +44,26 @@ PROJECTION_REACH = 4  # LR pixels that one step reaches
 
 @dataclass(frozen=True)
 class VAEConfig(Config):
-    """Sizes of a variational upscaler.
+    """Sizes of a variational upscaler."""
 
-    Attributes:
-        scale: Enlargement: 1, 2, 3, 4, 8 or 16.
-        channels: 1 luma, 3 RGB.
-        latent: Channels of the latent z.
-        num_feat: Features of the RRDB network.
-        num_block: Its blocks.
-        num_grow: Features that a dense layer of it adds.
-        num_hidden: Features of the convolutions that read z, and of the posterior.
-        projected: Every draw gets the coarse part of the input back, so that made small again it
-            is the input. Only for clean inputs: it would put noise and blocks back too.
-    """
-
-    scale: int = 4
-    channels: int = 3
-    latent: int = 8
-    num_feat: int = 32
-    num_block: int = 4
-    num_grow: int = 16
-    num_hidden: int = 64
+    scale: int = 4  # enlargement: 1, 2, 3, 4, 8 or 16
+    channels: int = 3  # 1 luma, 3 RGB
+    latent: int = 8  # channels of the latent z
+    num_feat: int = 32  # features of the RRDB network
+    num_block: int = 4  # its blocks
+    num_grow: int = 16  # features that a dense layer of it adds
+    num_hidden: int = 64  # features of the convolutions that read z, and of the posterior
+    # Every draw gets the coarse part of the input back, so that made small again it is the input.
+    # Only for clean inputs: it would put noise and blocks back too.
     projected: bool = True
 
 
 class Condition(NamedTuple):
-    """What all draws for one y share.
+    """What all draws for one y share."""
 
-    Attributes:
-        features: (N, num_feat, H, W).
-        picture: Without any detail from z, (N, channels, scale*H, scale*W).
-        log_std: Log of s(y), for all channels, (N, 1, scale*H, scale*W).
-    """
-
-    features: Tensor
-    picture: Tensor
-    log_std: Tensor
+    features: Tensor  # (N, num_feat, H, W)
+    picture: Tensor  # without any detail from z, (N, channels, scale*H, scale*W)
+    log_std: Tensor  # log of s(y), for all channels, (N, 1, scale*H, scale*W)
 
 
 class VAE(Network):

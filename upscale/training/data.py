@@ -50,14 +50,11 @@ Pixels = NDArray[np.uint8]  # (H, W, 3) RGB
 
 @dataclass(frozen=True)
 class Batch:
-    """``lr`` (N, 3, H, W) and ``hr`` (N, 3, s*H, s*W), float32 in [0, 1].
+    """Pictures of one step, float32 in [0, 1]."""
 
-    ``teacher`` is what another network made of ``lr``, of the size of ``hr``, where there is one.
-    """
-
-    lr: Tensor
-    hr: Tensor
-    teacher: Tensor | None = None
+    lr: Tensor  # (N, 3, H, W)
+    hr: Tensor  # (N, 3, s*H, s*W)
+    teacher: Tensor | None = None  # what another network made of ``lr``, of the size of ``hr``
 
 
 def load_pictures(folder: Path, side: int, *, whole: bool = False) -> list[Pixels]:

@@ -38,12 +38,9 @@ INTERPOLATIONS = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC)
 
 @dataclass(frozen=True)
 class Degradation:
-    """One way to damage a batch.
+    """One way to damage a batch."""
 
-    ``apply(hr, scale, rng)`` makes lr (N, 3, H, W) of hr (N, 3, s*H, s*W), float32 in [0, 1], which
-    stays as it is.
-    """
-
+    # From hr (N, 3, s*H, s*W) in [0, 1], which stays as it is, and the scale to lr (N, 3, H, W).
     apply: Callable[[Tensor, int, Random], Tensor]
     margin: int  # LR pixels around a patch that the damage may read
     shift: int = 0  # by which a patch may lie off its crop's middle: JPEG's grid falls everywhere
