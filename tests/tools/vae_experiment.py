@@ -21,7 +21,7 @@ import matplotlib as mpl
 import numpy as np
 import torch
 
-from upscale.training import objective as losses
+from upscale.training import variational as losses
 from upscale.training.data import crop_side, load_pictures, make_batch
 from upscale.training.recipes import RECIPES, Recipe
 from upscale.training.release import starting_weights

@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy import stats
 
-from upscale.training import objective as losses
+from upscale.training import variational as losses
 
 FLOAT = torch.float64
 

@@ -77,7 +77,7 @@ def read_8bit(path: Path, *, over_white: bool = False) -> Pixels:
         ImageError: The file cannot be read or decoded, or scores would be of floating-point pixels.
     """
     with naming(path):
-        pixels = decode(path).pixels
+        pixels = decode(_bytes(path)).pixels
     if pixels.dtype == np.float32 and not over_white:
         raise ImageError(f"{str(path)!r} has floating-point pixels: scores need 8 or 16 bits")
     pixels = to_depth(pixels, 8)
@@ -98,8 +98,15 @@ def read_rgb(path: Path) -> Pixels:
 def size_of(path: Path) -> tuple[int, int]:
     """Width and height by the header."""
     with naming(path):
-        info = probe(path)
+        info = probe(_bytes(path))
     return info.width, info.height
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"{str(path)!r} cannot be read: {reason(error)}") from error
 
 
 @contextmanager
@@ -107,8 +114,6 @@ def naming(path: Path) -> Iterator[None]:
     """Errors of a picture get its path at the beginning of their message."""
     try:
         yield
-    except OSError as error:
-        raise ImageError(f"{str(path)!r} cannot be read: {reason(error)}") from error
     except (DataError, ImageError) as error:
         if str(path) in str(error):
             raise

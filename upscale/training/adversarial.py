@@ -36,11 +36,7 @@ from upscale.resample import consistent, resize
 from upscale.training.data import Batch
 from upscale.training.objective import (
     Objective,
-    artefact_map,
-    feature_matching,
-    laplacian,
     pixel_loss,
-    relativistic,
     targets,
 )
 from upscale.training.recipes import Recipe
@@ -162,6 +158,55 @@ class AdversarialObjective(Objective):
     def _seen(self, sr: Tensor, clean: Tensor) -> Tensor:
         """What the discriminator sees of a result."""
         return consistent(sr, clean) if self.settings.projected else sr
+
+
+# --- losses ---------------------------------------------------------------------------------------
+
+
+def relativistic(better: Tensor, worse: Tensor) -> Tensor:
+    """Loss of the relativistic average GAN (ESRGAN, eq. 1, 2; Jolicoeur-Martineau, 1807.00734).
+
+    Logits (N, 1), or (N, 1, H, W) where each judges a patch. For the discriminator the real
+    pictures are the better ones, for the generator its own.
+    """
+    above = F.softplus(worse.mean() - better)  # -log sigmoid(better - mean(worse))
+    below = F.softplus(worse - better.mean())  # -log(1 - sigmoid(worse - mean(better)))
+    return above.mean() + below.mean()
+
+
+def laplacian(x: Tensor) -> Tensor:
+    """Four-neighbour Laplacian without the border: (N, C, H, W) to (N, C, H - 2, W - 2)."""
+    around = x[..., :-2, 1:-1] + x[..., 2:, 1:-1] + x[..., 1:-1, :-2] + x[..., 1:-1, 2:]
+    return around - 4 * x[..., 1:-1, 1:-1]
+
+
+@torch.no_grad()
+def artefact_map(sr: Tensor, steady: Tensor, hr: Tensor) -> Tensor:
+    """Where a GAN draws artefacts, not texture (LDL: Liang 2022, 2203.09195, eq. 2 to 5).
+
+    Local variance of the residual (7x7), times its global variance to the power 1/5; zero where
+    the moving average of the network (``steady``) is further from the truth than the network
+    itself. (N, 1, H, W), not negative.
+    """
+    residual = (hr - sr).abs().sum(1, keepdim=True)
+    steadier = (hr - steady).abs().sum(1, keepdim=True)
+    padded = F.pad(residual, (3,) * 4, mode="reflect")
+    mean = F.avg_pool2d(padded, 7, 1)
+    local = (F.avg_pool2d(padded**2, 7, 1) - mean**2).clamp_min_(0)
+    overall = residual.flatten(1).var(1).clamp_min(0) ** 0.2
+    return torch.where(residual < steadier, 0.0, local * overall.view(-1, 1, 1, 1))
+
+
+def feature_matching(fake: list[Tensor], real: list[Tensor]) -> Tensor:
+    """Mean L1 between features of a discriminator, each layer over its mean absolute value.
+
+    Wang 2018 (pix2pixHD, arXiv 1711.11585, eq. 4), scaled so that no layer outweighs the others.
+    """
+    parts = [
+        F.l1_loss(f, r.detach()) / r.detach().abs().mean().clamp_min(1e-6)
+        for f, r in zip(fake, real, strict=True)
+    ]
+    return torch.stack(parts).mean()
 
 
 # --- discriminators -------------------------------------------------------------------------------

@@ -94,7 +94,7 @@ class Adversarial:
 
 @dataclass(frozen=True)
 class Variational:
-    """How a VAE is trained (``training/objective.py`` has the bounds)."""
+    """How a VAE is trained (``training/variational.py`` has the bounds)."""
 
     # "elbo": KL in closed form, one sample for the reconstruction; "sample": all terms from one
     # sample; "importance": the importance-weighted bound of several.

@@ -19,15 +19,11 @@ from upscale.models.vae import Condition, Posterior
 from upscale.training.data import Batch
 from upscale.training.objective import (
     Objective,
-    evidence_lower_bound,
     for_network,
-    importance_weighted_bound,
-    kl_from_standard_normal,
-    log_normal,
-    log_weight,
 )
 from upscale.training.recipes import Recipe, find_recipe
 
+HALF_LOG_2_PI = 0.5 * math.log(2 * math.pi)
 ACTIVE = 0.01  # variance of a latent's posterior mean over the data (Burda, section 5)
 
 
@@ -157,3 +153,45 @@ def latent_use(mean: Tensor, log_std: Tensor) -> dict[str, Tensor]:
         "active": active.sum(),
         **{f"kl_{k}": v for k, v in enumerate(kl)},
     }
+
+
+# --- bounds, in nats a picture --------------------------------------------------------------------
+
+
+def log_normal(x: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
+    """Log density of N(mean, exp(log_std)^2) at ``x``, element by element, in nats."""
+    distance = (x - mean) * torch.exp(-log_std)
+    return -0.5 * distance**2 - log_std - HALF_LOG_2_PI
+
+
+def kl_from_standard_normal(mean: Tensor, log_std: Tensor) -> Tensor:
+    """KL(N(mean, s^2) || N(0, 1)), element by element, in nats (Kingma and Welling, appendix B)."""
+    return 0.5 * (mean**2 + torch.exp(2 * log_std) - 1) - log_std
+
+
+def evidence_lower_bound(
+    log_x: Tensor, mean: Tensor, log_std: Tensor, kl_weight: float = 1.0
+) -> Tensor:
+    """The ELBO of each picture with the KL in closed form (arXiv 1312.6114, eq. 10), in nats.
+
+    ``log_x`` is log p(x | z) of one z from the posterior q(z | x), element by element, which has
+    ``mean`` and ``log_std``. With a ``kl_weight`` below 1 it is no bound.
+    """
+    return per_picture(log_x) - kl_weight * per_picture(kl_from_standard_normal(mean, log_std))
+
+
+def log_weight(log_x: Tensor, z: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
+    """The ELBO by one z (arXiv 1312.6114, eq. 8): log p(x | z) + log p(z) - log q(z | x)."""
+    zero = torch.zeros_like(z)
+    log_ratio = log_normal(z, zero, zero) - log_normal(z, mean, log_std)
+    return per_picture(log_x) + per_picture(log_ratio)
+
+
+def importance_weighted_bound(log_weights: Tensor) -> Tensor:
+    """Log of the mean of k importance weights (Burda, arXiv 1509.00519, eq. 8): (k, N) to (N,)."""
+    return torch.logsumexp(log_weights, 0) - math.log(len(log_weights))
+
+
+def per_picture(x: Tensor) -> Tensor:
+    """Sum over all but the first axis: (N, ...) to (N,)."""
+    return x.flatten(1).sum(1)
