@@ -22,14 +22,7 @@ from torch import Tensor
 
 from upscale.checkpoints.checkpoint import Checkpoint, Hints
 from upscale.errors import ArchitectureError, CheckpointError
-from upscale.models import (
-    MODELS,
-    Config,
-    ESRGANConfig,
-    SRCNNConfig,
-    SwinIRConfig,
-    check_state,
-)
+from upscale.models import MODELS, Config, ESRGANConfig, SRCNNConfig, SwinIRConfig, check_state
 from upscale.models.spandrel import recognised
 from upscale.models.swinir import Head
 

@@ -127,16 +127,15 @@ def combinations(
                 for alpha in (alphas if nets > 1 and alphas else (None,))
                 for denoise in (denoises if nets > 2 and denoises else (None,))
             ]
-    if alphas and all(settings.alpha is None for settings in chosen):
-        raise UsageError(
-            f"--alpha does not apply to {', '.join(models)}: it interpolates between a PSNR net "
-            "and a GAN net, as in esrgan"
-        )
-    if denoises and all(settings.denoise is None for settings in chosen):
-        raise UsageError(
-            f"--denoise does not apply to {', '.join(models)}: it interpolates between a pair of "
-            "nets for clean pictures and one for real ones, as in esrgan"
-        )
+    for name, given, between in (
+        ("alpha", alphas, "a PSNR net and a GAN net"),
+        ("denoise", denoises, "a pair of nets for clean pictures and one for real ones"),
+    ):
+        if given and all(getattr(settings, name) is None for settings in chosen):
+            raise UsageError(
+                f"--{name} does not apply to {', '.join(models)}: it interpolates between "
+                f"{between}, as in esrgan"
+            )
     return chosen
 
 

@@ -34,11 +34,7 @@ from upscale.errors import CheckpointError, UsageError
 from upscale.models import Network
 from upscale.resample import consistent, resize
 from upscale.training.data import Batch
-from upscale.training.objective import (
-    Objective,
-    pixel_loss,
-    targets,
-)
+from upscale.training.objective import Objective, pixel_loss, targets
 from upscale.training.recipes import Recipe
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

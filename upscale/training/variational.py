@@ -17,10 +17,7 @@ from upscale.errors import CheckpointError, UsageError
 from upscale.models import VAE, Network, VAEConfig
 from upscale.models.vae import Condition, Posterior
 from upscale.training.data import Batch
-from upscale.training.objective import (
-    Objective,
-    for_network,
-)
+from upscale.training.objective import Objective, for_network
 from upscale.training.recipes import Recipe, find_recipe
 
 HALF_LOG_2_PI = 0.5 * math.log(2 * math.pi)
