@@ -382,10 +382,9 @@ def _rrdb(output: Node) -> NcnnNetwork:
     named |= {f"conv_up{k}": node for k, (node, _) in enumerate(reversed(stages), 1)}
     # values under BasicSR's names, and the scale that the stages make
     tensors = {f"{name}.{key}": t for name, n in named.items() for key, t in n.tensors.items()}
-    scale = math.prod(factor for _, factor in stages) / picture
-    three = any(factor == 3 for _, factor in stages)
-    _need(scale.denominator == 1 and (not three or len(stages) == 1), output)
-    _need(all(factor in (2, 3) for _, factor in stages), output)
+    factors = [factor for _, factor in stages]
+    scale = math.prod(factors) / picture
+    _need(scale.denominator == 1 and (factors == [3] or set(factors) <= {2}), output)
     return NcnnNetwork(tensors, int(scale))
 
 
