@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tests.whole import alpha_of, merge_image, split_image
 from upscale import load
-from upscale.color.alpha import bleed
+from upscale.color.pixels import bleed
 from upscale.image import Image, Metadata, decode
 from upscale.resample import resize
 

@@ -16,7 +16,7 @@ from tests.pictures import sample
 from tests.whole import alpha_of, split_image
 from upscale import icc, load
 from upscale.color import split
-from upscale.color.alpha import CELL, MARGIN, bleed
+from upscale.color.pixels import CELL, MARGIN, bleed
 from upscale.image import Image, Metadata, Pixels, Reader
 
 P3 = icc.build("P3", icc.PRIMARIES["p3"])

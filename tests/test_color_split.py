@@ -21,7 +21,7 @@ from upscale.errors import UsageError
 from upscale.icc import parse
 from upscale.image import Image, Metadata, of_image
 from upscale.image.fit import to_srgb
-from upscale.image.rows import LARGEST
+from upscale.image.model import LARGEST
 from upscale.resample import resize
 
 QUICK = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])

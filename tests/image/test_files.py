@@ -19,9 +19,9 @@ from tests.pictures import photo
 from tests.profiles import cmyk_profile
 from upscale import icc
 from upscale.errors import ImageError
-from upscale.icc import cms, parse
+from upscale.icc import parse, profile
 from upscale.image import Image, decode, encode, png, probe, to_depth
-from upscale.image.identify import identify
+from upscale.image.source import identify
 
 PICTURES = Path(__file__).parents[1] / "data" / "pictures"
 
@@ -357,7 +357,7 @@ def test_ycck_is_read_as_pillow_reads_it() -> None:
     with PillowImage.open(io.BytesIO(ycck)) as picture:
         separations = picture.copy()
     assert separations.mode == "CMYK"
-    want = np.asarray(cms.transform(cmyk_profile(), separations, "CMYK", True))
+    want = np.asarray(profile.transform(cmyk_profile(), separations, "CMYK", True))
     assert (decode(ycck).pixels == want).all()
     assert not (want == load("cmyk.jpg").pixels).all()
 

@@ -26,9 +26,9 @@ from upscale.image import (
     describe,
     encode,
     exif,
+    metadata,
     provenance,
     tags,
-    xmp,
 )
 from upscale.image.fit import losses
 
@@ -157,7 +157,7 @@ def test_xmp_is_corrected_as_text() -> None:
         b"<exif:PixelXDimension>60</exif:PixelXDimension>"
         b"<xmp:Thumbnails>AAAA</xmp:Thumbnails></rdf:Description></rdf:RDF>"
     )
-    out = xmp.corrected(xmp.upright(packet), (240, 320), (1, 1))
+    out = metadata.corrected_xmp(metadata.upright_xmp(packet), (240, 320), (1, 1))
     assert b'tiff:Orientation="1"' in out
     assert b'tiff:ImageWidth="240"' in out
     assert b"<exif:PixelXDimension>240<" in out
@@ -330,7 +330,7 @@ JSON = st.recursive(
 @settings(deadline=None, max_examples=60)
 @given(st.dictionaries(st.text(max_size=12), JSON, max_size=4), st.sampled_from([None, XMP]))
 def test_any_record_comes_back_from_xmp(record: dict[str, Any], packet: bytes | None) -> None:
-    found = xmp.with_record(packet, record)
-    assert xmp.record(found) == record
-    ElementTree.fromstring(xmp.read(found) or "")
-    assert xmp.record(xmp.with_record(found, {"a": 1})) == {"a": 1}
+    found = metadata.with_record(packet, record)
+    assert metadata.record_of(found) == record
+    ElementTree.fromstring(metadata.xmp_text(found) or "")
+    assert metadata.record_of(metadata.with_record(found, {"a": 1})) == {"a": 1}

@@ -25,7 +25,7 @@ from PIL import Image as PillowImage
 from tests.pictures import IPTC, XMP, exif_block, exposure, photo, sample
 from upscale import icc, image
 from upscale.errors import ImageError, UsageError
-from upscale.image import Encoding, Image, Metadata, create, decode, encode, rows, tags, tiffwriter
+from upscale.image import Encoding, Image, Metadata, create, decode, encode, model, tags, tiffwriter
 
 KINDS = [
     (name, channels, depth)
@@ -50,7 +50,7 @@ def written(name: str, picture: Image, *heights: int, **options: Any) -> bytes:
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows are handed to libvips a few at a time."""
-    monkeypatch.setattr(rows, "STRIP", 4000)
+    monkeypatch.setattr(model, "STRIP", 4000)
 
 
 @pytest.mark.parametrize(("name", "channels", "depth"), KINDS)

@@ -2,7 +2,7 @@
 
 In comes a ``Reader``; :func:`split` gives its rows as tensors (gray, luma or RGB in sRGB, alpha
 apart). Out go rows of pixels: :func:`merge` puts chroma, alpha, profile and range back. Open
-``rows`` first: both stand there; the other files are its steps.
+``rows`` first: both stand there; ``pixels`` and ``drift`` are its steps.
 """
 
 from upscale.color.pixels import (

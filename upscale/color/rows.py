@@ -10,18 +10,25 @@ import torch
 from torch import Tensor
 
 from upscale.color.pixels import (
+    CELL,
+    MARGIN,
+    REACH,
     Luma,
+    Statistics,
+    bleed,
     by_rows,
+    enlarge_alpha,
     gray_in,
     gray_out,
     luma_in,
     luma_out,
     rgb_to_ycbcr,
+    rows_of,
+    statistics,
     straight,
     to_pixels,
     ycbcr_to_rgb,
 )
-from upscale.color.statistics import Statistics, rows_of, statistics
 from upscale.errors import UsageError
 from upscale.image import Metadata, Pixels, Reader
 from upscale.resample import resize, source_rows
@@ -162,8 +169,6 @@ class Split:
 
     def _filled(self) -> Iterator[tuple[Tensor, Tensor | None]]:
         """The same with colour under transparent pixels, which rows far around decide."""
-        from upscale.color.alpha import CELL, MARGIN, bleed  # most pictures have no alpha
-
         height, width = self.shape
         both = (torch.cat((c, a), 1) for c, a in self._straight() if a is not None)
         window = Window(both, (1, self.reader.channels, height, width))
@@ -282,8 +287,6 @@ def _merge_rows(
     if side is not None:
         first, last = source_rows(height, shape[0], *rows)
         if facts.alpha_varies:
-            from upscale.color.alpha import REACH, enlarge_alpha
-
             first, last = max(0, first - REACH), min(height, last + REACH)
         after_chroma = 2 * split.has_chroma
         cuts = (after_chroma, after_chroma + facts.alpha_varies)

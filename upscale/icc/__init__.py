@@ -1,8 +1,8 @@
 """ICC profiles: bytes to a ``Profile`` (``parse``), which goes to sRGB and back; numpy only.
 
 Comes in: the bytes of a profile, pixels (..., C) in [0, 1]. Goes out: pixels in sRGB, or in the
-profile. First to open: ``profile.py``. ``builder.py`` writes profiles, ``cms.py`` (littleCMS,
-loaded where it is needed) takes tables and CMYK.
+profile. First to open: ``profile.py``; tables and CMYK go through littleCMS there, loaded where
+it is needed. ``builder.py`` writes profiles.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
         Profile,
         cmyk_profile,
         hdr_curve,
+        inks_to_rgb,
         parse,
+        rgb_to_inks,
         srgb_decode,
         srgb_encode,
         to_linear_srgb,
@@ -42,7 +44,9 @@ __all__ = [
     "build",
     "cmyk_profile",
     "hdr_curve",
+    "inks_to_rgb",
     "parse",
+    "rgb_to_inks",
     "srgb_decode",
     "srgb_encode",
     "to_linear_srgb",

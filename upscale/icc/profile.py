@@ -1,4 +1,4 @@
-"""ICC profiles of matrix and curves, and of tables: read, applied to and from sRGB.
+"""ICC profiles of matrix and curves, of tables, and of inks: read, applied to and from sRGB.
 
 Profiles of matrix and tone curves (Display P3, Adobe RGB, and nearly every display profile) are
 computed here: littleCMS in Pillow knows 8-bit pixels alone and clips at the borders of sRGB, and
@@ -9,9 +9,11 @@ neighbours: sums are written out, as a matrix product may round by the number of
 
 from __future__ import annotations
 
+import io
 import struct
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +21,13 @@ from numpy.typing import NDArray
 from upscale.errors import ImageError
 from upscale.icc.builder import D65, PRIMARIES, colorants
 
+if TYPE_CHECKING:
+    from PIL import Image as PillowImage
+    from PIL import ImageCms
+
+
 Array = NDArray[np.float32]
+Pixels = NDArray[Any]
 
 GRID = 33  # nodes a side for profiles made of look-up tables
 SPACES = {b"RGB ": "RGB", b"GRAY": "GRAY", b"CMYK": "CMYK"}
@@ -201,8 +209,6 @@ def _grid(profile: Profile, forward: bool) -> Array:
     """The transform to (``forward``) or from sRGB at the nodes of a grid, by littleCMS."""
     from PIL import Image as PillowImage
 
-    from upscale.icc.cms import transform
-
     axis = np.round(np.linspace(0, 255, GRID)).astype(np.uint8)
     nodes = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1)
     picture = PillowImage.fromarray(nodes.reshape(GRID, GRID * GRID, 3))
@@ -355,3 +361,57 @@ def cmyk_profile(embedded: bytes | None, assumed: bytes | None) -> bytes:
             "assign the right one, or remove it and name one with --assume-icc FILE"
         )
     return profile
+
+
+def transform(
+    profile: bytes, picture: PillowImage.Image, mode: str, forward: bool
+) -> PillowImage.Image:
+    """littleCMS: from the profile (Pillow mode ``mode``) to sRGB, or back where not ``forward``.
+
+    Relative colorimetric with black point compensation, 8 bits.
+
+    Raises:
+        ImageError: littleCMS refuses the profile.
+    """
+    from PIL import ImageCms
+
+    try:
+        made = _made(profile, mode, forward)
+        return ImageCms.applyTransform(picture, made)  # type: ignore[return-value]
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError) as error:
+        raise ImageError(
+            f"littleCMS cannot use the ICC profile ({error}); convert the picture to sRGB first"
+        ) from error
+
+
+@lru_cache(maxsize=4)
+def _made(profile: bytes, mode: str, forward: bool) -> ImageCms.ImageCmsTransform:
+    from PIL import ImageCms
+
+    ours = (ImageCms.ImageCmsProfile(io.BytesIO(profile)), mode)
+    srgb = (ImageCms.createProfile("sRGB"), "RGB")
+    (source, source_mode), (target, target_mode) = (ours, srgb) if forward else (srgb, ours)
+    return ImageCms.buildTransform(
+        source,
+        target,
+        source_mode,
+        target_mode,
+        renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+        flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+    )
+
+
+def inks_to_rgb(separations: Pixels, profile: bytes) -> Pixels:
+    """Rows of separations (h, W, 4), full ink 255, to sRGB (h, W, 3)."""
+    from PIL import Image as PillowImage
+
+    picture = PillowImage.fromarray(np.ascontiguousarray(separations), "CMYK")
+    return np.asarray(transform(profile, picture, "CMYK", True))
+
+
+def rgb_to_inks(pixels: Pixels, profile: bytes) -> Pixels:
+    """The inverse of ``inks_to_rgb``."""
+    from PIL import Image as PillowImage
+
+    picture = PillowImage.fromarray(np.ascontiguousarray(pixels))
+    return np.asarray(transform(profile, picture, "CMYK", False))

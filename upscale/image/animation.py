@@ -19,9 +19,8 @@ import numpy as np
 from upscale.errors import ImageError
 from upscale.image import pillow
 from upscale.image.metadata import Metadata
-from upscale.image.model import Encoding, Image, Pixels, Shape
+from upscale.image.model import Encoding, Image, Pixels, Shape, strip_rows
 from upscale.image.png import SIGNATURE, chunk
-from upscale.image.rows import strip_rows
 from upscale.image.tiffwriter import TiffPages
 from upscale.image.writer import FULL_COLOUR, PageWriter, Writer, create
 from upscale.strips import checked

@@ -13,8 +13,7 @@ import numpy as np
 from upscale.errors import ImageError
 from upscale.image import exif, pillow, vips
 from upscale.image.metadata import Metadata, code_points
-from upscale.image.model import Image, Info, Pixels, Structure, check_sides
-from upscale.image.rows import upright
+from upscale.image.model import Image, Info, Pixels, Structure, check_sides, upright
 from upscale.image.source import Data
 from upscale.strips import gathered
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from upscale import icc
 from upscale.errors import ImageError, UsageError
-from upscale.image import exif, xmp
-from upscale.image.metadata import Metadata, fitted
+from upscale.image import exif
+from upscale.image.metadata import Metadata, fitted, record_of, with_record
 from upscale.image.model import FORMATS, Encoding, Format, Image, Pixels, format_of
 
 ROUNDING = 0.5 / 255  # what floating-point values may leave [0, 1] by
@@ -226,8 +226,8 @@ def fit_metadata(m: Metadata, size: tuple[int, int], kind: Format) -> Metadata:
     """The metadata that the format holds, with the dimensions of the picture (width, height)."""
     done = fitted(m, size, kind.metadata, kind.name)
     if kind.name == "jpeg" and done.xmp and len(done.xmp) > MOST_XMP:
-        record = xmp.record(done.xmp)
-        done = replace(done, xmp=xmp.with_record(None, record) if record else None)
+        record = record_of(done.xmp)
+        done = replace(done, xmp=with_record(None, record) if record else None)
     return done
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import html
+import json
+import re
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from upscale import icc
 from upscale.errors import ImageError
-from upscale.image import exif, xmp
+from upscale.image import exif
 
 TURNED_BY_DECODER = {"avif", "heic", "jxl"}
 HDR_CURVES = {16: "PQ (SMPTE ST 2084)", 18: "HLG (ARIB STD-B67)"}
@@ -19,6 +24,37 @@ HDR = (
 
 LOOKS = (b"sRGB", b"gAMA", b"cHRM", b"pHYs", 301, 318, 319)  # native: colour, ratio of pixels
 Native = tuple[str, Any, Any]  # what it is called, where in its format it stands, and its content
+IPTC_RESOURCE = 0x0404
+# Thumbnails, guides, slices, and copies of profile, EXIF and XMP.
+OTHER_PIXELS = {1032, 1033, 1036, 1039, 1050, 1058, 1059, 1060}
+# XMP packets are changed as text, so that all else in them stays; no XML parser runs over them (a
+# packet comes from a stranger), and what is no packet is left out.
+NAMESPACE = "urn:upscale:provenance:"
+# IPTC's controlled vocabulary for the source of a digital picture.
+SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/algorithmicallyEnhanced"
+EMPTY = (
+    '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n'
+    '<x:xmpmeta xmlns:x="adobe:ns:meta/">\n'
+    ' <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">\n'
+    " </rdf:RDF>\n</x:xmpmeta>\n"
+    '<?xpacket end="w"?>'
+)
+RECORD = re.compile(
+    r"""upscale:Record\s*=\s*"([^"]*)"|upscale:Record\s*=\s*'([^']*)'|<upscale:Record>([^<]*)<"""
+)
+END = re.compile(r"</rdf:RDF\s*>")
+ORIENTATION = re.compile(r"""tiff:Orientation(?:\s*=\s*["']|>)\s*(?:([1-8])["']|([1-8])<)""")
+DIMENSIONS = (
+    ("tiff:ImageWidth", "exif:PixelXDimension"),
+    ("tiff:ImageLength", "exif:PixelYDimension"),
+)
+PANORAMA = [  # of Google's Photo Sphere: in pixels of the picture
+    [f"GPano:{name}Pixels" for name in (f"FullPano{a}", f"CroppedAreaImage{a}", f"CroppedArea{b}")]
+    for a, b in (("Width", "Left"), ("Height", "Top"))
+]
+LIVE = ("GCamera:MotionPhoto", "GCamera:MicroVideo")  # whether a video stands behind the picture
+THUMBNAILS = ("<xmp:Thumbnails>", "</xmp:Thumbnails>")
+OURS = ('<rdf:Description rdf:about=""\n    xmlns:upscale="', "/>")
 
 
 @dataclass(frozen=True)
@@ -88,7 +124,7 @@ def settled(m: Metadata, size: tuple[int, int], gray: bool, assume_icc: bytes | 
     notes += [block.note] if block.note else []
     # The container's word counts more than EXIF's, and that more than XMP's.
     orientation = m.orientation if m.orientation > 1 else block.orientation
-    orientation = orientation or m.orientation * (m.format == "tiff") or xmp.orientation(m.xmp) or 1
+    orientation = orientation or m.orientation * (m.format == "tiff") or xmp_orientation(m.xmp) or 1
     if m.format in TURNED_BY_DECODER:
         orientation = 1
     turned = orientation > 4
@@ -103,7 +139,7 @@ def settled(m: Metadata, size: tuple[int, int], gray: bool, assume_icc: bytes | 
         icc=profile,
         exif=block.block,
         exif_room=block.room,
-        xmp=xmp.upright(m.xmp) if m.xmp else None,
+        xmp=upright_xmp(m.xmp) if m.xmp else None,
         dpi=(dpi[1], dpi[0]) if dpi and turned else dpi,
         size=(size[1], size[0]) if turned else size,
         orientation=orientation,
@@ -185,7 +221,7 @@ def fitted(m: Metadata, size: tuple[int, int], held: AbstractSet[str], name: str
         m,
         icc=m.icc if "icc" in held else None,
         exif=block,
-        xmp=xmp.corrected(m.xmp, size, scale) if m.xmp and "xmp" in held else None,
+        xmp=corrected_xmp(m.xmp, size, scale) if m.xmp and "xmp" in held else None,
         iptc=m.iptc if "iptc" in held else None,
         photoshop=m.photoshop if "photoshop" in held else None,
         dpi=m.dpi if "dpi" in held else None,
@@ -206,19 +242,19 @@ def with_provenance(m: Metadata, record: dict[str, Any]) -> Metadata:
         record: What JSON can hold; ``software`` is expected, the rest is up to the caller.
     """
     values = {k: v for k, v in record.items() if v is not None}
-    before = xmp.record(m.xmp)
+    before = record_of(m.xmp)
     if before:
         values["previous"] = {k: v for k, v in before.items() if k != "previous"}
     elif m.exif and exif.software(m.exif):
         values["previous_software"] = exif.software(m.exif)
     name = str(record.get("software", "upscale"))
     block = exif.edited(m.exif, software=name, dpi=m.dpi if m.exif else None, room=m.exif_room)
-    return replace(m, exif=block, exif_room=(0, 0), xmp=xmp.with_record(m.xmp, values))
+    return replace(m, exif=block, exif_room=(0, 0), xmp=with_record(m.xmp, values))
 
 
 def provenance(m: Metadata) -> dict[str, Any] | None:
     """The record that ``with_provenance`` wrote; None where there is none."""
-    return xmp.record(m.xmp)
+    return record_of(m.xmp)
 
 
 def strip_metadata(m: Metadata) -> Metadata:
@@ -250,6 +286,108 @@ def joined_resources(m: Metadata) -> bytes:
     return (head + iptc + b"\0" * (len(iptc) % 2) if iptc else b"") + (m.photoshop or b"")
 
 
-IPTC_RESOURCE = 0x0404
-# Thumbnails, guides, slices, and copies of profile, EXIF and XMP.
-OTHER_PIXELS = {1032, 1033, 1036, 1039, 1050, 1058, 1059, 1060}
+def xmp_text(raw: bytes) -> str | None:
+    """The packet as text; None where it is not UTF-8 or not RDF."""
+    try:
+        packet = raw.decode("utf-8").rstrip("\0")
+    except UnicodeDecodeError:
+        return None
+    return packet if END.search(packet) else None
+
+
+def _without(text: str, between: tuple[str, str]) -> str:
+    """The text without what stands between two marks, each time; in linear time."""
+    start, end = between
+    kept, at = [], 0
+    while (first := text.find(start, at)) >= 0 and (last := text.find(end, first)) >= 0:
+        kept.append(text[at:first].rstrip(" \n"))
+        at = last + len(end)
+    return "".join([*kept, text[at:]])
+
+
+def upright_xmp(packet: bytes) -> bytes:
+    """The packet with orientation 1, without thumbnails and word of a video."""
+    text = xmp_text(packet)
+    if text is None:
+        return packet
+    for name in LIVE:
+        text = _set(text, name, lambda _: "0")
+    return _set(_without(text, THUMBNAILS), "tiff:Orientation", lambda _: "1").encode()
+
+
+def xmp_orientation(packet: bytes | None) -> int:
+    """The orientation that the packet tells, 0 where it tells none."""
+    text = xmp_text(packet) if packet else None
+    match = ORIENTATION.search(text) if text else None
+    return int(match[1] or match[2]) if match else 0
+
+
+def corrected_xmp(packet: bytes, size: tuple[int, int], ratio: tuple[float, float]) -> bytes:
+    """The packet with the dimensions of the picture, where it tells them.
+
+    Args:
+        packet: As it came.
+        size: Width and height.
+        ratio: How many times as wide and high the picture is as the one that it came with.
+    """
+    text = xmp_text(packet)
+    if text is None:
+        return packet
+    for axis, (name, factor) in enumerate(zip(DIMENSIONS, ratio, strict=True)):
+        for each in name:
+            text = _set(text, each, lambda _, axis=axis: str(size[axis]))  # type: ignore[misc]
+        for each in PANORAMA[axis]:
+            text = _set(text, each, partial(_scaled, factor))
+    return text.encode()
+
+
+def _scaled(factor: float, value: str) -> str:
+    try:
+        return str(round(float(value) * factor))
+    except ValueError:
+        return value
+
+
+def _set(packet: str, name: str, change: Callable[[str], str]) -> str:
+    """Change a simple property, written as an attribute or as an element, where it is there."""
+    if name not in packet:
+        return packet
+    for pattern in (
+        rf'(\b{name}\s*=\s*")([^"]*)(")',
+        rf"(\b{name}\s*=\s*')([^']*)(')",
+        rf"(<{name}>)([^<]*)(</{name}>)",
+    ):
+        packet = re.sub(pattern, lambda match: match[1] + change(match[2]) + match[3], packet)
+    return packet
+
+
+def record_of(packet: bytes | None) -> dict[str, Any] | None:
+    """The provenance in a packet; None where there is none that can be read."""
+    text = xmp_text(packet) if packet else None
+    match = RECORD.search(text) if text else None
+    if match is None:
+        return None
+    try:
+        value = json.loads(html.unescape(next(group for group in match.groups() if group)))
+    except (ValueError, StopIteration, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def with_record(packet: bytes | None, values: dict[str, Any]) -> bytes:
+    """The packet, or a new one, with the provenance set; one that was there is replaced."""
+    packet_text = _without((xmp_text(packet) if packet else None) or EMPTY, OURS)
+    text = json.dumps(values, separators=(",", ":"))  # ASCII: XML forbids some characters
+    if RECORD.search(packet_text):  # another program has written it in its own way
+        return _set(packet_text, "upscale:Record", lambda _: html.escape(text)).encode()
+    attributes = [f'xmlns:upscale="{NAMESPACE}"', f'upscale:Record="{html.escape(text)}"']
+    if "DigitalSourceType" not in packet_text:
+        attributes += [
+            'xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"',
+            f'Iptc4xmpExt:DigitalSourceType="{SOURCE_TYPE}"',
+        ]
+    joined = "\n    ".join(attributes)
+    ours = f'  <rdf:Description rdf:about=""\n    {joined}/>\n '
+    at = END.search(packet_text)
+    cut = at.start() if at else len(packet_text)
+    return (packet_text[:cut].rstrip(" ") + ours + packet_text[cut:]).encode()

@@ -209,9 +209,11 @@ def from_pillow(picture: PillowImage.Image) -> Image:
     if file.mode in ("I", "LAB", "HSV"):
         raise ImageError(f"a Pillow picture of mode {file.mode} is none here; convert it to RGB")
     if file.mode == "CMYK" and m.icc:
-        from upscale.icc import cms
+        from upscale import icc
 
-        return Image(cms.to_rgb(np.asarray(file), m.icc), Metadata("", cmyk=m.icc, exif=m.exif))
+        return Image(
+            icc.inks_to_rgb(np.asarray(file), m.icc), Metadata("", cmyk=m.icc, exif=m.exif)
+        )
     mode = mode_of(file)
     pixels = np.array(file if file.mode == mode else file.convert(mode))
     return Image(pixels.reshape(file.height, file.width, -1), m)

@@ -13,7 +13,6 @@ import numpy as np
 
 from upscale import icc
 from upscale.errors import ImageError
-from upscale.image.identify import identify
 from upscale.image.metadata import Metadata, settled
 from upscale.image.model import (
     MAX_PIXELS,
@@ -23,9 +22,11 @@ from upscale.image.model import (
     Structure,
     check_sides,
     check_size,
+    check_values,
+    strips,
+    upright,
 )
-from upscale.image.rows import check_values, strips, upright
-from upscale.image.source import SOURCES, Data, Source, data_of, stream_of
+from upscale.image.source import SOURCES, Data, Source, data_of, identify, stream_of
 from upscale.strips import gathered
 
 if TYPE_CHECKING:
@@ -298,19 +299,13 @@ def _rows(
             if band.dtype == np.float32:
                 check_values(band, top)
             elif profile is not None:
-                band = _from_inks(band, profile)  # noqa: PLW2901 - the same rows
+                band = icc.inks_to_rgb(band, profile)  # noqa: PLW2901 - the same rows
             elif info.kind == "YCbCr":
                 band = _codec("tiff").from_ycbcr(band)  # noqa: PLW2901
             elif info.channels < stored.bands:
                 band = np.ascontiguousarray(band[:, :, : info.channels])  # noqa: PLW2901
             top += len(band)
             yield band
-
-
-def _from_inks(band: Pixels, profile: bytes) -> Pixels:
-    from upscale.icc import cms
-
-    return cms.to_rgb(band, profile)
 
 
 def _looked(name: str, data: bytes) -> tuple[Info, Callable[[], Image | bytes]]:

@@ -12,8 +12,8 @@ from typing import BinaryIO
 
 from upscale.errors import ImageError
 from upscale.image import netpbm, y4m
-from upscale.image.identify import identify
 from upscale.image.model import Pixels
+from upscale.image.source import identify
 
 HEAD = 64  # bytes that tell the format of a picture
 AT_ONCE = 1 << 20  # bytes that are read at a time where an end is looked for

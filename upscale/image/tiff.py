@@ -15,10 +15,9 @@ import numpy as np
 
 from upscale.errors import ImageError
 from upscale.image import exif, tags
-from upscale.image.identify import RAW
 from upscale.image.metadata import Metadata, Native, resources
 from upscale.image.model import Pixels, Structure
-from upscale.image.source import Data, Pieces
+from upscale.image.source import RAW, Data, Pieces
 from upscale.image.tags import PREMULTIPLIED, STRAIGHT, Block, Directory, Tag, TagError
 
 PIXEL_TAGS = {*range(256, 260), 262, 266, 273, *range(277, 280), 284, 292, 293, 317, 320}

@@ -14,8 +14,7 @@ import numpy as np
 
 from upscale.image import exif, tags
 from upscale.image.metadata import Metadata, ratio
-from upscale.image.model import Pixels, Shape
-from upscale.image.rows import strip_rows
+from upscale.image.model import Pixels, Shape, strip_rows
 from upscale.image.tags import PREMULTIPLIED, STRAIGHT, Directory, Tag, TagValue
 from upscale.image.tiff import ICC, IPTC, PHOTOSHOP, RESOLUTION, STORAGE, XMP
 

@@ -21,8 +21,7 @@ import numpy as np
 
 from upscale.errors import ImageError
 from upscale.image import tags
-from upscale.image.model import Pixels, Shape, Structure
-from upscale.image.rows import strip_rows
+from upscale.image.model import Pixels, Shape, Structure, strip_rows
 from upscale.image.source import Data, Joined
 from upscale.image.tags import Tag
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from upscale import icc
 from upscale.errors import ImageError
 from upscale.image.fit import check_output, fit_metadata, fit_pixels, full_scale, losses
 from upscale.image.metadata import Metadata
-from upscale.image.model import Encoding, Format, Image, Pixels, Shape, check_size
-from upscale.image.rows import strip_rows
+from upscale.image.model import Encoding, Format, Image, Pixels, Shape, check_size, strip_rows
 from upscale.strips import checked
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class Writer:
         under = self.encoding.background
         for strip in checked(rows, self.shape, self.dtype, tall):
             pixels = fit_pixels(Image(strip, self.metadata), self.kind, under).pixels
-            yield _to_inks(pixels, self.separated) if self.separated else pixels
+            yield icc.rgb_to_inks(pixels, self.separated) if self.separated else pixels
 
     def _encoded(self, pixels: Pixels) -> bytes:
         """The file of a picture that is held whole."""
@@ -149,12 +149,6 @@ class PageWriter:
 
     write: Callable[[Iterable[Pixels]], None]
     losses: tuple[str, ...]
-
-
-def _to_inks(pixels: Pixels, profile: bytes) -> Pixels:
-    from upscale.icc import cms
-
-    return cms.from_rgb(pixels, profile)
 
 
 def create(
