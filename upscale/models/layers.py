@@ -65,8 +65,13 @@ def shrink_traced(hr: Tensor, scale: int) -> Tensor:
 
 
 def _along(x: Tensor, axis: int, kernels: Tensor, before: int, after: int, step: int = 1) -> Tensor:
-    """Kernels (P, K) at every ``step`` of an axis, mirrored at its ends; their results in turn."""
-    x = _mirrored(x, axis, before, after)
+    """Kernels (P, K) at every ``step`` of an axis, their results in turn.
+
+    The axis is mirrored at its ends, the edge pixel repeated: so many pixels ``before`` and after.
+    """
+    length = x.shape[axis]
+    at = (torch.arange(length + before + after) - before) % (2 * length)
+    x = x.index_select(axis, torch.where(at < length, at, 2 * length - 1 - at))
     n, c, h, w = x.shape
     rows, weights = x.reshape(n * c, 1, h, w), kernels.to(x.dtype)
     if axis == 2:
@@ -74,10 +79,3 @@ def _along(x: Tensor, axis: int, kernels: Tensor, before: int, after: int, step:
         return y.transpose(1, 2).reshape(n, c, -1, w)
     y = F.conv2d(rows, weights[:, None, None, :], stride=(1, step))
     return y.permute(0, 2, 3, 1).reshape(n, c, h, -1)
-
-
-def _mirrored(x: Tensor, axis: int, before: int, after: int) -> Tensor:
-    """An axis with so many pixels more, mirrored, the edge pixel repeated."""
-    length = x.shape[axis]
-    at = (torch.arange(length + before + after) - before) % (2 * length)
-    return x.index_select(axis, torch.where(at < length, at, 2 * length - 1 - at))
