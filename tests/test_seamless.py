@@ -13,7 +13,7 @@ from tests.conftest import Finished
 from tests.test_color_rows import file_of
 from upscale import load
 from upscale.image import Image, decode, encode
-from upscale.upscaler.seamless import margins, wrapped
+from upscale.upscaler.enlargement import margins, wrapped
 
 Cli = Callable[..., Finished]
 MODELS = ["bicubic", "srcnn", "esrgan", "swinir", "swinir-jpeg,esrgan", "vae"]

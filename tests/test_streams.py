@@ -24,8 +24,7 @@ from upscale import load
 from upscale.errors import ImageError
 from upscale.image import Encoding, Image, Series, create_pages, decode, encode, y4m
 from upscale.image import open as open_image
-from upscale.upscaler.job import process
-from upscale.upscaler.pages import process_pages
+from upscale.upscaler.job import process, process_pages
 
 Cli = Callable[..., Finished]
 Command = Callable[..., "subprocess.Popen[bytes]"]

@@ -23,8 +23,8 @@ from upscale.errors import ImageError
 from upscale.image import FORMATS, Encoding, Info, Reader, check_input, create, create_pages
 from upscale.settings import Settings
 from upscale.upscaler import Upscaler
+from upscale.upscaler.enlargement import margins
 from upscale.upscaler.job import same_format
-from upscale.upscaler.seamless import margins
 
 HEAD_BYTES = 1 << 16
 PROBE_SIDE = 96  # of the picture that the speed is measured on, LR pixels

@@ -30,7 +30,16 @@ from upscale.memory import MOST_PIXELS, is_out_of_memory
 from upscale.settings import Settings
 from upscale.storage import Content, Stat
 from upscale.upscaler import Result, Upscaler
-from upscale.upscaler.job import Write, bytes_of, encoded, goes_by_rows, same_format, save, to_file
+from upscale.upscaler.job import (
+    Write,
+    bytes_of,
+    encoded,
+    goes_by_rows,
+    same_format,
+    save,
+    to_file,
+    write_pages,
+)
 
 if TYPE_CHECKING:
     from upscale.batch.journal import Journal
@@ -204,8 +213,6 @@ class Worker:
 
     def _enlarge_pages(self, picture: _Picture, progress: Progress, file: BinaryIO) -> Result:
         """Enlarge page after page, or the pictures of a stream."""
-        from upscale.upscaler.pages import write_pages  # most runs do without
-
         if picture.task.maps:
             raise UsageError("--uncertainty is of one picture, and the input has several")
         settings = picture.settings

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from upscale.cli import options as o
-from upscale.cli.console import Console
-from upscale.cli.table import Column, show_json, show_table
+from upscale.cli.console import Column, Console, show_json, show_table
 from upscale.errors import UsageError
 from upscale.options import between, option, word_or
 from upscale.settings import TileOption

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from upscale.cli import options as o
-from upscale.cli.console import Console
-from upscale.cli.table import Column, show_json, show_table
+from upscale.cli.console import Column, Console, counting, show_json, show_table
 from upscale.errors import UsageError
 from upscale.options import between, option
 
@@ -132,7 +131,6 @@ def _rows(
     console: Console, inputs: list[Path], wanted: Comparison, computing: o.Computing
 ) -> list[Row]:
     """Load, run, and count, with a bar on a terminal."""
-    from upscale.cli.progress import counting
     from upscale.compare import Crop, subjects
     from upscale.compare import compare as run
     from upscale.evaluate import load_candidate, load_draws

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 import typer
 
 from upscale.cli.commands import quick_imports
-from upscale.cli.table import Column, show_json, show_table
+from upscale.cli.console import Column, show_json, show_table
 
 PACKAGES = ("torch", "numpy", "cv2", "PIL", "pyvips", "safetensors", "fsspec", "rich", "typer")
 EXTRAS = {

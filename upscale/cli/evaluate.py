@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from upscale.cli import options as o
-from upscale.cli.console import Console
-from upscale.cli.table import Column, show_table
+from upscale.cli.console import Column, Console, counting, show_table
 from upscale.errors import UsageError
 from upscale.options import option
 
@@ -178,8 +177,6 @@ def _counted(
     console: Console, scores: Iterator[Score] | Iterator[Likeness], count: int
 ) -> Iterator[Score | Likeness]:
     """The scores as they come, with a bar on a terminal."""
-    from upscale.cli.progress import counting
-
     with counting(console, count, "pictures") as step:
         for score in scores:
             if score.picture is not None:

@@ -8,8 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from upscale.cli.console import Console
-from upscale.cli.table import Column, show_json, show_table
+from upscale.cli.console import Column, Console, show_json, show_table
 from upscale.errors import ImageError, reason
 
 COLUMNS = (Column("property"), Column("value", wrap=True))

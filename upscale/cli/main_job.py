@@ -14,10 +14,9 @@ from upscale.batch.inputs import GLOB, POLL_SECONDS, STDIN, Input, Watcher, disc
 from upscale.batch.plan import NothingNewError, Plan, load, plan_for
 from upscale.batch.task import STDOUT
 from upscale.cli.commands import quick_imports
-from upscale.cli.console import Console, beside_bars
+from upscale.cli.console import Console, RunProgress, beside_bars, waiting
 from upscale.cli.interrupt import signals
 from upscale.cli.options import CommandOptions
-from upscale.cli.progress import RunProgress, waiting
 from upscale.errors import OutputError, UsageError, reason
 from upscale.options import Outputs, RunOptions, Selection
 from upscale.settings import Settings

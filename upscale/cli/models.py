@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from upscale.cli.console import Console
-from upscale.cli.table import Column, count_text, show_json, show_table
+from upscale.cli.console import Column, Console, count_text, show_json, show_table
 
 if TYPE_CHECKING:
     from upscale.checkpoints import WeightsFile

@@ -13,9 +13,8 @@ import typer
 
 from upscale.cli import completion
 from upscale.cli import options as o
-from upscale.cli.console import Console
+from upscale.cli.console import Console, draw
 from upscale.cli.interrupt import signals
-from upscale.cli.progress import draw
 from upscale.errors import UsageError
 from upscale.options import option
 

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from upscale.cli import completion
-from upscale.cli.console import Console
-from upscale.cli.table import Column, count_text, show_json, show_table, size_text
+from upscale.cli.console import Column, Console, count_text, show_json, show_table, size_text
 from upscale.errors import UsageError
 
 if TYPE_CHECKING:

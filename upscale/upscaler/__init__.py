@@ -3,7 +3,7 @@
 ``load`` gives an ``Upscaler`` (``upscaler.py``, open it first), which holds its networks
 (``networks.py``). Whatever is enlarged is one ``Enlargement`` (``enlargement.py``): rows of a
 Reader in, strips of the result out; ``process`` (``job.py``) writes it to memory or to a file
-and says how it went, in a ``Result``; ``pages.py`` does so for page after page.
+and says how it went, in a ``Result``, for page after page too.
 
 The names below are imported on first use: a ``Result`` needs no PyTorch.
 """

@@ -37,6 +37,7 @@ from upscale.upscaler.job import (
     save,
     to_file,
     to_memory,
+    write_pages,
 )
 from upscale.upscaler.networks import Networks
 from upscale.upscaler.result import Result
@@ -156,7 +157,6 @@ class Upscaler(Networks):
         """Enlarge a picture, or page after page, into a file of a format."""
         if reader.count == 1:
             return process(reader, to_file(file, name, settings), self, settings, progress)
-        from upscale.upscaler.pages import write_pages  # most files hold one picture
 
         def run(page: Reader, write: Write, told: Progress) -> Result:
             return process(page, write, self, settings, told)
