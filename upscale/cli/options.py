@@ -2,19 +2,25 @@
 
 ``spread`` gives typer a function of plain options: each parameter of a command that is a dataclass
 of :func:`upscale.options.option` becomes an option for each of its fields.
+
+What a shell offers for their values comes last (``complete_...``). Nothing there imports torch: a
+shell asks at every press of the key. An index that cannot be read offers nothing; the command
+itself says what is wrong with it.
 """
 
 from __future__ import annotations
 
+import re
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields, is_dataclass
 from inspect import Parameter, Signature, signature
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from upscale.cli.console import Console
+from upscale.errors import CheckpointError
 from upscale.options import (
     between,
     check_options,
@@ -27,8 +33,12 @@ from upscale.options import (
 )
 from upscale.settings import Settings
 
-# Options whose values have names, and what of upscale.cli.completion knows them.
-COMPLETED = {"model": "models", "start_from": "weights", "teacher": "weights"}
+if TYPE_CHECKING:
+    from upscale.checkpoints import WeightsFile
+
+Found = list[tuple[str, str]]  # what a shell offers, and a line of help that some shells show
+
+WORD = re.compile(r"[a-z][a-z0-9]*")
 
 
 def spread(command: Callable[..., int]) -> Callable[..., int]:
@@ -77,15 +87,13 @@ def _parameter(options: Any, name: str) -> Parameter:
 
 def _offered(name: str, metavar: str) -> Callable[[str], Any] | None:
     """What a shell offers for the value of an option, where that is more than names of files."""
-    if name not in COMPLETED and metavar == metavar.upper():
+    if name in COMPLETED:
+        return COMPLETED[name]
+    if metavar == metavar.upper():
         return None
 
     def complete(incomplete: str) -> Any:
-        from upscale.cli import completion  # where a shell asks
-
-        if name in COMPLETED:
-            return getattr(completion, COMPLETED[name])(incomplete)
-        return completion.words_of(metavar, incomplete)
+        return _words_of(metavar, incomplete)
 
     return complete
 
@@ -175,3 +183,65 @@ MODELS: Any = option(  # of commands that take several
 ALPHAS: Any = option(
     None, "--alpha A,A,...", "esrgan: a list like 0,0.5,1 or a range like 0:1:0.2.", shown="0.8"
 )
+
+
+def complete_weights(incomplete: str) -> Found:
+    """Names of the weights on this machine, and of their families."""
+    return _beginning(incomplete, _present())
+
+
+def complete_models(incomplete: str) -> Found:
+    """What ``--model`` takes by name; behind a comma, what it takes next."""
+    before, comma, last = incomplete.rpartition(",")
+    found = _beginning(last, [("bicubic", "no network"), *_present()])
+    return [(before + comma + name, title) for name, title in found]
+
+
+def complete_published(incomplete: str) -> Found:
+    """Names of the checkpoints that can be fetched, and of their families."""
+    from upscale.checkpoints import official
+
+    return _beginning(incomplete, _with_families(list(official().values())))
+
+
+def complete_recipes(incomplete: str) -> Found:
+    """Names of the recipes of ``upscale train``."""
+    import tomllib
+    from importlib.resources import files
+
+    text = files("upscale.training").joinpath("recipes.toml").read_text("utf-8")
+    tables = tomllib.loads(text)  # the recipes themselves load torch
+    return _beginning(incomplete, [(name, table["title"]) for name, table in tables.items()])
+
+
+def _words_of(metavar: str, incomplete: str) -> Found:
+    """The words among what an option takes, of ``auto|off|N`` the first two."""
+    words = [(word, "") for word in metavar.strip("[]").split("|") if WORD.fullmatch(word)]
+    return _beginning(incomplete, words)
+
+
+def _present() -> Found:
+    from upscale.checkpoints import entries
+
+    try:
+        return _with_families(entries())
+    except CheckpointError:
+        return []
+
+
+def _with_families(rows: list[WeightsFile]) -> Found:
+    """The families of rows; then the rows themselves."""
+    families = dict.fromkeys(row.family for row in rows if row.family)
+    return [*((name, "family") for name in families), *((row.name, row.title) for row in rows)]
+
+
+def _beginning(incomplete: str, found: Iterable[tuple[str, str]]) -> Found:
+    return [(name, title) for name, title in dict(found).items() if name.startswith(incomplete)]
+
+
+# Options whose values have names.
+COMPLETED: dict[str, Callable[[str], Found]] = {
+    "model": complete_models,
+    "start_from": complete_weights,
+    "teacher": complete_weights,
+}

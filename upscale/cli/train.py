@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from upscale.cli import completion
 from upscale.cli import options as o
 from upscale.cli.console import Console, draw
 from upscale.cli.interrupt import signals
@@ -79,7 +78,7 @@ def train(
         str | None,
         typer.Argument(
             help="Name of a recipe, or a file NAME.toml; --list shows them.",
-            autocompletion=completion.recipes,
+            autocompletion=o.complete_recipes,
         ),
     ] = None,
     *,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from upscale.cli import completion
 from upscale.cli.console import Column, Console, count_text, show_json, show_table, size_text
+from upscale.cli.options import complete_published, complete_weights
 from upscale.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ app = typer.Typer(
 Name = Annotated[
     str,
     typer.Argument(
-        help="A family, a weights name, or a checkpoint file.", autocompletion=completion.weights
+        help="A family, a weights name, or a checkpoint file.", autocompletion=complete_weights
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
@@ -120,7 +120,7 @@ def verify(
     files: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="FILE", help="Weights names or files.", autocompletion=completion.weights
+            metavar="FILE", help="Weights names or files.", autocompletion=complete_weights
         ),
     ] = None,
     json: Json = False,
@@ -141,7 +141,7 @@ def pull(
     names: Annotated[
         list[str],
         typer.Argument(
-            metavar="NAME", help="See 'upscale models'.", autocompletion=completion.published
+            metavar="NAME", help="See 'upscale models'.", autocompletion=complete_published
         ),
     ],
     offline: Annotated[
@@ -228,7 +228,7 @@ def blend(
         typer.Argument(
             metavar="NAME=SHARE",
             help="Such as esrgan-psnr-x4=0.2 esrgan-gan-x4=0.8.",
-            autocompletion=completion.weights,
+            autocompletion=complete_weights,
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DST", help="What to write.")],
